@@ -1,0 +1,59 @@
+# bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fix protos constraints clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# Data sets as plain files, where a checkout has them beside it; tests of real data skip without them.
+ifneq ($(wildcard ../shared/data),)
+export BOOKSERVE_DATA ?= $(abspath ../shared/data)
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*  ## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+# What a serving machine has: no TensorFlow. The tests start the server and the client from it.
+.venv-serve/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/pip install --quiet --constraint constraints.txt --editable '.[serve,client]'
+	touch $@
+
+demo: .venv/ready  ## train, export, verify, serve and call four models on embedded sample data
+	$(BIN)/bookserve demo
+
+test: .venv/ready .venv-serve/ready  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/ready  ## the laws: lint, types, who imports whom, generated files fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m trainers.results table --check
+	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
+	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
+	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools
+
+bench: .venv/ready  ## measure a served model beside bare ONNX Runtime (after `make demo`)
+	$(BIN)/bookserve bench mnist_convnet --models demo/models
+
+fix: .venv/ready  ## format, and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+PROTOS := $(shell git ls-files '*.proto')
+protos: .venv/ready  ## generate the gRPC messages from the .proto files
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(PROTOS)
+
+constraints: .venv/ready  ## pin what is installed now
+	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
+
+clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
+	rm -rf .venv .venv-serve demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""Backend: what runs one Graph. ONNX Runtime's is here, since exporter, server and local client must run a file alike.
+
+onnxruntime is imported when the first session is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from bookserve.errors import Failed
+from bookserve.graph import Arrays
+
+
+class Backend(Protocol):
+    """Runs one graph: arrays by input name in, arrays by output name out. Safe to call from any one thread at a time."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph on checked feeds.
+
+        Raises:
+            Failed: the runtime refused or broke.
+        """
+
+
+class OnnxBackend:
+    """One ONNX file in an ONNX Runtime session on the CPU.
+
+    One intra-op thread by default: at small batches a second thread is slower and burns more than twice the CPU;
+    several cores are used by several processes.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        """
+        Raises:
+            Failed: the file is damaged, or holds operators that ONNX Runtime does not have.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin between runs take the CPU from the rest of the server.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own exceptions share no public base
+            raise Failed(f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again.") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph; see ``Backend.run``."""
+        try:
+            arrays = self._session.run(self._outputs, feeds)
+        except Exception as error:  # as above
+            raise Failed(f"the model could not be run: {_first_line(error)}.") from error
+        return dict(zip(self._outputs, arrays, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

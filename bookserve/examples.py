@@ -1,0 +1,54 @@
+"""Examples: a few raw rows with the tensors they become and the outputs that Keras gave when training ended.
+
+They travel in ``examples.npz`` from the Run into the Bundle and are what ``bookserve verify`` replays.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bookserve.errors import Failed
+from bookserve.graph import Arrays
+
+
+class Example(NamedTuple):
+    """Inputs and expected outputs of one graph; the first axis counts the rows of a batch."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+
+class Examples(NamedTuple):
+    """``graphs`` by graph name; ``rows`` are raw (texts, or uint8 pictures), for the verb's own Steps; may be empty."""
+
+    graphs: dict[str, Example]
+    rows: np.ndarray = np.array([], np.uint8)
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to one ``.npz`` file, without pickles."""
+        arrays = {"rows": self.rows}
+        for graph, example in self.graphs.items():
+            arrays |= {f"{graph}/inputs/{name}": array for name, array in example.inputs.items()}
+            arrays |= {f"{graph}/outputs/{name}": array for name, array in example.outputs.items()}
+        np.savez_compressed(path, **arrays, allow_pickle=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Examples:
+        """Read what ``save`` wrote.
+
+        Raises:
+            Failed: the file is missing or damaged.
+        """
+        graphs: dict[str, Example] = {}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                for key in sorted(set(file.files) - {"rows"}):
+                    graph, side, name = key.split("/", 2)
+                    example = graphs.setdefault(graph, Example({}, {}))
+                    getattr(example, side)[name] = file[key]
+                return cls(graphs, file["rows"])
+        except Exception as error:  # a damaged zip or npy header raises many kinds; each means the same here
+            raise Failed(f"{path} cannot be read: {error}.", "Export the model again.") from error

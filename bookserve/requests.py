@@ -1,0 +1,79 @@
+"""Requests: what can be asked of a model on the human level, and within which bounds.
+
+The same structures are the bodies of ``/api`` over HTTP, are filled from the gRPC messages, and are checked by the
+local client: one contract on every wire.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from bookserve.errors import InvalidInput
+
+MAX_ROWS = 65_536
+
+Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows to predict; ``version`` of the model, newest where none is given."""
+
+    rows: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
+    version: int | None = None
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text of ``length`` characters that continues ``prompt`` (the model's own where empty)."""
+
+    prompt: Annotated[str, msgspec.Meta(max_length=100_000)] = ""
+    length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 400
+    temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    seed: Seed | None = None
+    stream: bool = False
+    version: int | None = None
+
+
+class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Pictures from ``n`` random points, given ``latent`` points, or a ``grid`` × ``grid`` of them."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=4096)] | None = None
+    latent: Annotated[list[list[float]], msgspec.Meta(min_length=1, max_length=4096)] | None = None
+    grid: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    seed: Seed | None = None
+    version: int | None = None
+
+
+Request = TypeVar("Request", PredictRequest, GenerateRequest, SampleRequest)
+
+
+def check(kind: type[Request], fields: dict[str, Any]) -> Request:
+    """Build a request from plain values.
+
+    Raises:
+        InvalidInput: an unknown field, a value of another type or out of bounds.
+    """
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+
+
+def parse(kind: type[Request], body: bytes) -> Request:
+    """Build a request from JSON.
+
+    Raises:
+        InvalidInput: not JSON, or as for ``check``.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the request is not JSON: {error}.", 'Send an object like {"rows": […]}.') from error
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidInput:
+    """msgspec's complaint as ours."""
+    return InvalidInput(f"the request is not valid: {error}.")

@@ -1,0 +1,118 @@
+"""Verb: what a person does with a model – predict, generate text, sample pictures – and the Steps around its graphs.
+
+A verb is data. It turns rows into feeds and outputs into answers but runs nothing itself, so the server (awaiting a
+batched engine) and the local client (calling a session) go through the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bookserve.errors import InvalidInput
+from bookserve.graph import Arrays
+from bookserve.steps import Characters, Label, Rows, Step, apply
+
+#: What a person gets for one row: by output name, labels with scores or an array.
+Answer = dict[str, list[Label] | np.ndarray]
+
+
+class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
+    """Rows in, one answer for each row out. The keys are the names of the graph's inputs and outputs."""
+
+    inputs: dict[str, tuple[Step, ...]]
+    outputs: dict[str, tuple[Step, ...]]
+    graph: str = "serving_default"
+
+    def encode(self, rows: Rows) -> Arrays:
+        """Turn raw rows into the graph's inputs.
+
+        With one input a row is whatever its Steps take; with several it is an object that names each of them.
+
+        Raises:
+            InvalidInput: no rows, or a row that the Steps refuse; the message says which.
+        """
+        if not len(rows):
+            raise InvalidInput("there are no rows to predict.", "Send at least one.")
+        try:
+            return {name: np.asarray(apply(steps, self._column(name, rows))) for name, steps in self.inputs.items()}
+        except InvalidInput as error:
+            if len(rows) == 1:
+                raise
+            raise self._blame(rows) or error from error
+
+    def decode(self, outputs: Arrays) -> list[Answer]:
+        """Turn the graph's outputs into an answer for each row."""
+        columns = {name: apply(steps, outputs[name]) for name, steps in self.outputs.items()}
+        return [dict(zip(columns, answer, strict=True)) for answer in zip(*columns.values(), strict=True)]
+
+    def _column(self, name: str, rows: Rows) -> Rows:
+        if isinstance(rows, np.ndarray):
+            return rows
+        if len(self.inputs) == 1:
+            return [row[name] if isinstance(row, dict) and row.keys() == {name} else row for row in rows]
+        for index, row in enumerate(rows):
+            if not isinstance(row, dict) or row.keys() != self.inputs.keys():
+                names = ", ".join(f"'{name}'" for name in self.inputs)
+                raise InvalidInput(f"row {index} does not name the model's inputs; expected an object with {names}.")
+        return [row[name] for row in rows]
+
+    def _blame(self, rows: Rows) -> InvalidInput | None:
+        for index, row in enumerate(rows):
+            try:
+                self.encode([row])
+            except InvalidInput as error:
+                return InvalidInput(f"row {index}: {error.message}", error.hint)
+        return None
+
+
+class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate"):
+    """Text, one character at a time, by a graph that carries its state in and out.
+
+    The graph takes ``characters`` int32 [batch, time] and any number of states, and gives ``probabilities`` [batch,
+    vocabulary] for the next character and ``next_<state>`` for each state.
+    """
+
+    characters: Characters
+    #: How many characters of a prompt the model reads: the length it was trained on.
+    window: int
+    #: The text to begin with where the user gives none.
+    prompt: str
+    graph: str = "step"
+
+
+class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
+    """Pictures from points of a latent space, and points from pictures where the model has an encoder."""
+
+    #: Number of dimensions of the latent space.
+    latent: int
+    #: From the decoder's output to pixels.
+    after: tuple[Step, ...]
+    #: From pictures to the encoder's input; empty where there is no encoder.
+    before: tuple[Step, ...] = ()
+    decode: str = "decode"
+    encode: str | None = None
+
+
+Verb = Predict | Generate | Sample
+
+
+def verb_name(verb: Verb) -> str:
+    """``predict``, ``generate`` or ``sample``."""
+    return str(verb.__struct_config__.tag)
+
+
+def simple(answers: Sequence[Answer]) -> list[Any]:
+    """Answers as plain lists, numbers and objects, ready for JSON."""
+    return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
+
+
+def _simple(value: list[Label] | np.ndarray) -> Any:
+    if isinstance(value, list):
+        return [{"label": item.label, "score": item.score} for item in value]
+    if value.dtype == object:
+        return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(value).tolist()
+    return value.tolist()

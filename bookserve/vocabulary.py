@@ -1,0 +1,75 @@
+"""Vocabulary: an ordered list of words or characters whose positions are the ids that a model sees.
+
+In memory it is a tuple; in a Run or a Bundle it is a JSON array in ``assets/``, so that ``bundle.json`` stays readable
+and TensorFlow Serving copies it along with the SavedModel.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from bookserve.errors import Failed
+
+
+T = TypeVar("T")
+
+
+class Vocabulary:
+    """``name`` is its file's stem in ``assets/``; ``entries[i]`` is what id ``i`` stands for."""
+
+    def __init__(self, name: str, entries: Iterable[str]) -> None:
+        self.name = name
+        self.entries = tuple(entries)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """From entry to id."""
+        return {entry: index for index, entry in enumerate(self.entries)}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (self.name, self.entries) == (other.name, other.entries)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.entries))
+
+
+def save(value: Any, path: Path) -> None:
+    """Write ``value`` (a Struct) as indented JSON to ``path``, its vocabularies into ``assets/`` beside it."""
+    assets = path.parent / "assets"
+
+    def hook(item: Any) -> Any:
+        if not isinstance(item, Vocabulary):
+            raise NotImplementedError(f"{type(item)} has no JSON form")
+        assets.mkdir(exist_ok=True)
+        (assets / f"{item.name}.json").write_text(json.dumps(item.entries, ensure_ascii=False), "utf-8")
+        return f"assets/{item.name}.json"
+
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value, enc_hook=hook)) + b"\n")
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read what ``save`` wrote.
+
+    Raises:
+        Failed: the file is not JSON of the expected form, or names an asset that is not there.
+    """
+
+    def hook(kind: type, item: Any) -> Any:
+        if kind is not Vocabulary:
+            raise NotImplementedError(f"{kind} has no JSON form")
+        asset = path.parent / "assets" / Path(item).name
+        return Vocabulary(asset.stem, msgspec.json.decode(asset.read_bytes(), type=tuple[str, ...]))
+
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=hook)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Failed(f"{path} cannot be read: {error}.", "It is damaged or incomplete: write it again.") from error

@@ -1,0 +1,1 @@
+"""The server room: live models behind one engine, and one door for each protocol. Started by ``bookserve serve``."""

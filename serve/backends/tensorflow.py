@@ -1,0 +1,54 @@
+"""TensorFlow backend: runs a SavedModel's signature where a graph has no ONNX form.
+
+The only file of the server that touches TensorFlow, imported when such a model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bookserve.backend import Backend
+from bookserve.errors import Failed
+from bookserve.graph import Arrays
+
+
+class TensorflowBackend:
+    """One signature of a loaded SavedModel."""
+
+    def __init__(self, module: Any, signature: str) -> None:
+        self._module = module  # the signature holds its variables by weak references only
+        self._signature = module.signatures[signature]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the signature; see ``Backend.run``."""
+        import tensorflow as tf
+
+        try:
+            outputs = self._signature(**{name: tf.constant(array) for name, array in feeds.items()})
+        except Exception as error:  # TensorFlow's errors share no base that is public in all versions
+            raise Failed(f"the model could not be run: {str(error).partition(chr(10))[0]}") from error
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def open_signatures(path: Path, names: Iterable[str]) -> dict[str, Backend]:
+    """Load the SavedModel at ``path`` once and give a backend for each signature in ``names``.
+
+    Raises:
+        Failed: TensorFlow is not installed, or cannot load the SavedModel or a signature.
+    """
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise Failed(
+            f"{path} has graphs that only TensorFlow can run, and TensorFlow is not installed.",
+            "Install it beside the server: pip install tensorflow",
+        ) from error
+    try:
+        module = tf.saved_model.load(str(path))
+        return {name: TensorflowBackend(module, name) for name in names}
+    except Exception as error:  # as above
+        raise Failed(f"TensorFlow cannot load {path}: {str(error).partition(chr(10))[0]}") from error

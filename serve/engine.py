@@ -1,0 +1,141 @@
+"""Engine: the only place in the server that runs a model. It knows no protocol; each door translates to and from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bookserve.errors import BookserveError, InvalidInput
+from bookserve.graph import Arrays
+from bookserve.requests import GenerateRequest, SampleRequest
+from bookserve.sampling import TextStream, latent_points
+from bookserve.steps import apply
+from bookserve.verb import Answer, Generate, Predict, Sample, verb_name
+from serve.metrics import Metrics
+from serve.model import LiveModel
+from serve.repository import Repository, VersionStatus
+
+#: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
+INLINE_BYTES = 65_536
+
+AVerb = TypeVar("AVerb", Predict, Generate, Sample)
+
+
+class Engine:
+    """Answers on the level of tensors (``run``) and of people (``predict``, ``generate``, ``sample``)."""
+
+    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+        self._repository = repository
+        self._metrics = metrics
+        #: Whether new requests are welcome: after loading, until the server drains.
+        self.ready = False
+
+    def models(self) -> list[LiveModel]:
+        """All live models, by name and version."""
+        return self._repository.models()
+
+    def model(self, name: str, version: int | None = None) -> LiveModel:
+        """One live model; see ``Repository.get``."""
+        return self._repository.get(name, version)
+
+    def status(self, name: str) -> list[VersionStatus]:
+        """States of a model's versions; see ``Repository.status``."""
+        return self._repository.status(name)
+
+    async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+        """Run one graph ('' and ``serving_default`` mean the default one) in a batch with whatever else waits.
+
+        Raises:
+            NotFound: no such graph.
+            InvalidInput: the feeds do not fit the graph.
+            Overloaded, Failed: see ``Batcher.run``.
+        """
+        name, spec = model.bundle.graph(graph)
+        with _Stopwatch(self._metrics, model, name):
+            return await model.run(name, feeds, spec.check(feeds))
+
+    async def predict(self, model: LiveModel, rows: list[Any]) -> list[Answer]:
+        """Pass raw rows through the model's Steps and graph.
+
+        Raises:
+            InvalidInput: a row does not fit, or the model does not predict.
+        """
+        verb = _verb(model, Predict)
+        name, spec = model.bundle.graph(verb.graph)
+        with _Stopwatch(self._metrics, model, name):
+            if sum(len(row) for row in rows if isinstance(row, bytes)) > INLINE_BYTES:
+                feeds = await asyncio.to_thread(verb.encode, rows)
+            else:
+                feeds = verb.encode(rows)
+            return verb.decode(await model.run(name, feeds, spec.check(feeds)))
+
+    def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncIterator[str]:
+        """Write a text, one character at a time; streams of one model advance together in batches.
+
+        Raises:
+            InvalidInput: (at the call) the prompt or temperature does not fit, or the model does not generate.
+        """
+        verb = _verb(model, Generate)
+        name, spec = model.bundle.graph(verb.graph)
+        stream = TextStream(
+            verb,
+            spec,
+            prompt=request.prompt,
+            length=request.length,
+            temperature=request.temperature,
+            seed=request.seed,
+        )
+        return self._write(model, name, stream)
+
+    async def _write(self, model: LiveModel, graph: str, stream: TextStream) -> AsyncIterator[str]:
+        with _Stopwatch(self._metrics, model, graph):
+            while not stream.done:
+                yield stream.take(await model.run(graph, stream.feeds(), 1))
+
+    async def sample(self, model: LiveModel, request: SampleRequest) -> tuple[np.ndarray, np.ndarray]:
+        """Decode points of the latent space: the points, float32 [n, d], and pixels, uint8 [n, height, width, channels].
+
+        Raises:
+            InvalidInput: the points do not fit, or the model does not sample.
+        """
+        verb = _verb(model, Sample)
+        name, spec = model.bundle.graph(verb.decode)
+        with _Stopwatch(self._metrics, model, name):
+            latent = latent_points(
+                verb.latent, n=request.n, latent=request.latent, grid=request.grid, seed=request.seed
+            )
+            feeds = dict.fromkeys(spec.inputs, latent)
+            outputs = await model.run(name, feeds, spec.check(feeds))
+            return latent, np.asarray(apply(verb.after, next(iter(outputs.values()))))
+
+
+class _Stopwatch:
+    """Counts one request and how long it took, under the code of whatever ended it."""
+
+    def __init__(self, metrics: Metrics, model: LiveModel, graph: str) -> None:
+        self._metrics = metrics
+        self._labels = model.name, model.version, graph
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            code = "ok"
+        elif isinstance(error, BookserveError):
+            code = error.code
+        else:
+            code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
+        self._metrics.answered(*self._labels, time.perf_counter() - self._start, code)
+
+
+def _verb(model: LiveModel, kind: type[AVerb]) -> AVerb:
+    verb = model.bundle.manifest.verb
+    if not isinstance(verb, kind):
+        does = verb_name(verb)
+        raise InvalidInput(f"model '{model.name}' does not {kind.__name__.lower()}.", f"It can {does}: use '{does}'.")
+    return verb
