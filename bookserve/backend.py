@@ -49,7 +49,9 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own exceptions share no public base
-            raise Failed(f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again.") from error
+            raise Failed(
+                f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again."
+            ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,9 +23,11 @@ from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.examples import Examples
 from bookserve.graph import Graph
 from bookserve.run import Origin
-from bookserve.verb import Verb, verb_name
+from bookserve.verb import Generate, Predict, Sample, Verb, verb_name
 
 MANIFEST = "bundle.json"
+
+AVerb = TypeVar("AVerb", Predict, Generate, Sample)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -95,6 +97,20 @@ class Bundle:
         if name not in graphs:
             raise NotFound(f"model '{self.name}' has no graph '{name}'.", f"It has: {', '.join(graphs)}.")
         return name, graphs[name]
+
+    def verb(self, kind: type[AVerb]) -> AVerb:
+        """What is done with this model, as a verb of that kind.
+
+        Raises:
+            InvalidInput: it is another; the message says which.
+        """
+        verb = self.manifest.verb
+        if not isinstance(verb, kind):
+            does = verb_name(verb)
+            raise InvalidInput(
+                f"model '{self.name}' does not {kind.__name__.lower()}.", f"It can {does}: use '{does}'."
+            )
+        return verb
 
     def examples(self) -> Examples:
         """The rows and tensors that ``bookserve verify`` replays."""

@@ -81,7 +81,7 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to flush
-        sys.exit(0)
+        sys.exit(1)
     except ModuleNotFoundError as error:
         _fail(_missing("this command", error), "", 1, debug)
     except Exception as error:  # the last net: a bug must not end in a traceback for a reader of the book

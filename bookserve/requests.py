@@ -14,7 +14,7 @@ from bookserve.errors import InvalidInput
 
 MAX_ROWS = 65_536
 
-Seed = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -96,7 +96,7 @@ class Scale(_Step, frozen=True):
 
     def __call__(self, rows: Rows) -> np.ndarray:
         scaled = np.asarray(rows, np.float32) * np.float32(self.factor)
-        return scaled + np.float32(self.offset) if self.offset else scaled
+        return scaled + np.float32(self.offset)
 
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation.replace("'", "") + "\t\n", " "))
@@ -197,7 +197,8 @@ class Pixels(_Step, frozen=True):
 
     def __call__(self, rows: Rows) -> np.ndarray:
         scaled = (np.asarray(rows, np.float32) - self.low) * (255 / (self.high - self.low))
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        pixels: np.ndarray = np.clip(np.rint(scaled), 0, 255)
+        return pixels.astype(np.uint8)
 
 
 Step = Numbers | Image | Scale | Words | Characters | Pad | TopLabels | EitherLabel | Pixels

@@ -16,7 +16,6 @@ import msgspec
 
 from bookserve.errors import Failed
 
-
 T = TypeVar("T")
 
 

@@ -106,7 +106,9 @@ class Batcher:
             running = loop.run_in_executor(self._thread, self._execute, group)
 
             def done(finished: asyncio.Future[list[Arrays | BookserveError]]) -> None:
-                results = finished.result() if not finished.cancelled() else [Failed("the server stopped.")] * len(group)
+                results = (
+                    finished.result() if not finished.cancelled() else [Failed("the server stopped.")] * len(group)
+                )
                 self._settle(group, results)
                 self._turn(loop)
 

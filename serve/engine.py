@@ -97,7 +97,7 @@ class Engine:
                 yield stream.take(await model.run(graph, stream.feeds(), 1))
 
     async def sample(self, model: LiveModel, request: SampleRequest) -> tuple[np.ndarray, np.ndarray]:
-        """Decode points of the latent space: the points, float32 [n, d], and pixels, uint8 [n, height, width, channels].
+        """Decode points of the latent space: the points float32 [n, d], the pixels uint8 [n, height, width, channels].
 
         Raises:
             InvalidInput: the points do not fit, or the model does not sample.

@@ -208,9 +208,7 @@ def write_plane(models: Path) -> None:
 
 
 def write_affine(models: Path) -> None:
-    graph = Graph(
-        inputs={"x": Spec(F32, ("batch", 3))}, outputs={"y": Spec(F32, ("batch", 3))}, onnx="model.onnx"
-    )
+    graph = Graph(inputs={"x": Spec(F32, ("batch", 3))}, outputs={"y": Spec(F32, ("batch", 3))}, onnx="model.onnx")
     write_bundle(
         models,
         "affine",

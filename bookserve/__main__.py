@@ -1,0 +1,5 @@
+"""``python -m bookserve`` is ``bookserve``."""
+
+from bookserve.cli import main
+
+main()

@@ -1,0 +1,52 @@
+"""A real server in a process of its own, for the tests of every room: ``with start(models) as server: …``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Server(NamedTuple):
+    """A running ``bookserve serve``."""
+
+    #: ``http://127.0.0.1:<port>``
+    http: str
+    #: ``grpc://127.0.0.1:<port>``
+    grpc: str
+    process: subprocess.Popen[str]
+
+    @property
+    def grpc_target(self) -> str:
+        """``127.0.0.1:<port>``, as gRPC libraries want it."""
+        return self.grpc.removeprefix("grpc://")
+
+
+@contextmanager
+def start(models: Path, *extra: str, python: str = sys.executable) -> Iterator[Server]:
+    """Serve ``models`` on free ports of 127.0.0.1 until the block ends; ``extra`` are further options of ``serve``."""
+    command = [python, "-c", "from bookserve.cli import main; main()", "serve", str(models), "--json"]
+    command += ["--http-port", "0", "--grpc-port", "0", *extra]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            ready = process.stdout.readline() if process.stdout else ""
+            if not ready:
+                process.wait(30)
+                log.seek(0)
+                raise RuntimeError(f"the server did not start (exit code {process.returncode}):\n{log.read()}")
+            addresses = json.loads(ready)
+            yield Server(addresses["http"], addresses["grpc"], process)
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
