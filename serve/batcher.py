@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -106,10 +106,8 @@ class Batcher:
             running = loop.run_in_executor(self._thread, self._execute, group)
 
             def done(finished: asyncio.Future[list[Arrays | BookserveError]]) -> None:
-                results = (
-                    finished.result() if not finished.cancelled() else [Failed("the server stopped.")] * len(group)
-                )
-                self._settle(group, results)
+                stopped = Failed("the server stopped.")
+                self._settle(group, [stopped] * len(group) if finished.cancelled() else finished.result())
                 self._turn(loop)
 
             running.add_done_callback(done)
@@ -163,7 +161,7 @@ class Batcher:
             self._ran(rows, seconds)
 
     @staticmethod
-    def _settle(group: list[_Waiting], results: list[Arrays | BookserveError]) -> None:
+    def _settle(group: list[_Waiting], results: Sequence[Arrays | BookserveError]) -> None:
         for item, result in zip(group, results, strict=True):
             if item.future.done():
                 continue

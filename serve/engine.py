@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from bookserve.errors import BookserveError, InvalidInput
+from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 from bookserve.requests import GenerateRequest, SampleRequest
 from bookserve.sampling import TextStream, latent_points
 from bookserve.steps import apply
-from bookserve.verb import Answer, Generate, Predict, Sample, verb_name
+from bookserve.verb import Answer, Generate, Predict, Sample
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
-
-AVerb = TypeVar("AVerb", Predict, Generate, Sample)
 
 
 class Engine:
@@ -64,7 +62,7 @@ class Engine:
         Raises:
             InvalidInput: a row does not fit, or the model does not predict.
         """
-        verb = _verb(model, Predict)
+        verb = model.bundle.verb(Predict)
         name, spec = model.bundle.graph(verb.graph)
         with _Stopwatch(self._metrics, model, name):
             if sum(len(row) for row in rows if isinstance(row, bytes)) > INLINE_BYTES:
@@ -79,7 +77,7 @@ class Engine:
         Raises:
             InvalidInput: (at the call) the prompt or temperature does not fit, or the model does not generate.
         """
-        verb = _verb(model, Generate)
+        verb = model.bundle.verb(Generate)
         name, spec = model.bundle.graph(verb.graph)
         stream = TextStream(
             verb,
@@ -102,7 +100,7 @@ class Engine:
         Raises:
             InvalidInput: the points do not fit, or the model does not sample.
         """
-        verb = _verb(model, Sample)
+        verb = model.bundle.verb(Sample)
         name, spec = model.bundle.graph(verb.decode)
         with _Stopwatch(self._metrics, model, name):
             latent = latent_points(
@@ -131,11 +129,3 @@ class _Stopwatch:
         else:
             code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
         self._metrics.answered(*self._labels, time.perf_counter() - self._start, code)
-
-
-def _verb(model: LiveModel, kind: type[AVerb]) -> AVerb:
-    verb = model.bundle.manifest.verb
-    if not isinstance(verb, kind):
-        does = verb_name(verb)
-        raise InvalidInput(f"model '{model.name}' does not {kind.__name__.lower()}.", f"It can {does}: use '{does}'.")
-    return verb

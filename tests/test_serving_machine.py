@@ -21,12 +21,13 @@ def environment() -> None:
 
 
 def test_the_environment_has_no_tensorflow() -> None:
-    code = "from importlib.util import find_spec as f; print([m for m in ('tensorflow', 'keras', 'onnx', 'tf2onnx') if f(m)])"
+    heavy = ["tensorflow", "keras", "onnx", "tf2onnx"]
+    code = f"from importlib.util import find_spec; print([name for name in {heavy} if find_spec(name)])"
     assert subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_it_serves_and_calls_every_verb_within_200_megabytes(models: Path) -> None:
-    with servers.start(models, python=PYTHON) as server:
+    with servers.start(models, python=str(PYTHON)) as server:
         for url in (server.http, server.grpc):
 
             def bookserve(*arguments: str, url: str = url) -> str:
@@ -34,7 +35,9 @@ def test_it_serves_and_calls_every_verb_within_200_megabytes(models: Path) -> No
                 return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
             assert "positive" in bookserve("predict", "reviews", "good good good film")
-            assert bookserve("generate", "writer", "--prompt", "abc", "--length", "5", "--temperature", "0") == "deabc\n"
+            assert (
+                bookserve("generate", "writer", "--prompt", "abc", "--length", "5", "--temperature", "0") == "deabc\n"
+            )
         assert httpx.get(f"{server.http}/v1/models/affine").status_code == 200
         pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
         assert pages * 4096 < 200 * 2**20
