@@ -1,0 +1,101 @@
+# ruff: noqa: TID253
+"""Our own API over gRPC: the service ``bookserve.v1.Bookserve`` of ``bookserve/wire/home.proto``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from bookserve import bundle
+from bookserve.errors import BookserveError
+from bookserve.pictures import encode_png
+from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
+from bookserve.wire import HINT
+from bookserve.wire import home_pb2 as pb
+from bookserve.wire.rows import from_row, to_answer
+from serve.engine import Engine
+
+STATUS = {
+    "not_found": grpc.StatusCode.NOT_FOUND,
+    "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
+    "not_ready": grpc.StatusCode.UNAVAILABLE,
+    "overloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "failed": grpc.StatusCode.INTERNAL,
+}
+
+
+def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
+    """The methods of this door."""
+
+    async def models(request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
+        async with _errors(context):
+            return pb.ModelsReply(models=[pb.Model(**bundle.summary(live.bundle)) for live in engine.models()])
+
+    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictReply:
+        async with _errors(context):
+            asked = check(PredictRequest, {"rows": [from_row(row) for row in request.rows], **_given(request)})
+            live = engine.model(request.model, asked.version)
+            answers = await engine.predict(live, asked.rows)
+            return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
+
+    async def generate(
+        request: pb.GenerateRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.GenerateReply]:
+        async with _errors(context):
+            asked = check(GenerateRequest, {"prompt": request.prompt, **_given(request)})
+            async for piece in engine.generate(engine.model(request.model, asked.version), asked):
+                yield pb.GenerateReply(text=piece)
+
+    async def sample(request: pb.SampleRequest, context: grpc.aio.ServicerContext) -> pb.SampleReply:
+        async with _errors(context):
+            points = [list(point.coordinates) for point in request.latent]
+            asked = check(SampleRequest, {"latent": points or None, **_given(request)})
+            live = engine.model(request.model, asked.version)
+            latent, pixels = await engine.sample(live, asked)
+            return pb.SampleReply(
+                model=live.name,
+                version=live.version,
+                latent=[pb.Point(coordinates=point) for point in latent.tolist()],
+                images=await asyncio.to_thread(lambda: [encode_png(image) for image in pixels]),
+            )
+
+    unary = grpc.unary_unary_rpc_method_handler
+    return [
+        grpc.method_handlers_generic_handler(
+            "bookserve.v1.Bookserve",
+            {
+                "Models": unary(models, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString),
+                "Predict": unary(predict, pb.PredictRequest.FromString, pb.PredictReply.SerializeToString),
+                "Generate": grpc.unary_stream_rpc_method_handler(
+                    generate, pb.GenerateRequest.FromString, pb.GenerateReply.SerializeToString
+                ),
+                "Sample": unary(sample, pb.SampleRequest.FromString, pb.SampleReply.SerializeToString),
+            },
+        )
+    ]
+
+
+def _given(request: Any) -> dict[str, Any]:
+    """The optional fields that the caller did set."""
+    optional = ("version", "length", "temperature", "seed", "n", "grid")
+    names = request.DESCRIPTOR.fields_by_name
+    return {name: getattr(request, name) for name in optional if name in names and request.HasField(name)}
+
+
+@asynccontextmanager
+async def _errors(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """End the call with the status of the error; whatever is not one of the five is logged and told plainly."""
+    try:
+        yield
+    except BookserveError as error:
+        await context.abort(STATUS[error.code], error.message, ((HINT, error.hint.encode()),))
+    except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+        raise
+    except Exception:
+        logging.getLogger("bookserve").exception("a call failed")
+        await context.abort(grpc.StatusCode.INTERNAL, "the server made a mistake.", ((HINT, b""),))

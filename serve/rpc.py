@@ -1,0 +1,36 @@
+# ruff: noqa: TID253
+"""The gRPC face of the server: every door's methods on one grpc.aio server."""
+
+from __future__ import annotations
+
+import grpc
+
+from bookserve.errors import Failed
+from serve.body import MAX_BODY
+from serve.engine import Engine
+from serve.home import rpc as home
+from serve.tfs import rpc as tfs
+from serve.v2 import rpc as v2
+
+
+def server(engine: Engine, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+    """A server bound to ``host`` and ``port`` (0: a free one), not yet started, and the port it got.
+
+    Raises:
+        Failed: the address is taken, or not one of this machine's.
+    """
+    made = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 0),  # a taken port must be an error, not half of the requests
+            ("grpc.max_receive_message_length", MAX_BODY),
+            ("grpc.max_send_message_length", -1),
+        ]
+    )
+    made.add_generic_rpc_handlers((*tfs.handlers(engine), *v2.handlers(engine), *home.handlers(engine)))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return made, made.add_insecure_port(address)
+    except RuntimeError as error:
+        raise Failed(
+            f"the gRPC address {address} cannot be had.", "Choose another: --grpc-port 0 finds one."
+        ) from error
