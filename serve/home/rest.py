@@ -104,7 +104,7 @@ def failure(error: BookserveError) -> Response:
     return _json({"error": _fields(error)}, status)
 
 
-class _Unknown(BookserveError):
+class _Unknown(BookserveError):  # noqa: N818
     """A path or method that is not there."""
 
     code = "not_found"
