@@ -192,7 +192,8 @@ def new_version(models: Path, name: str) -> Iterator[Path]:
     try:
         partial.chmod(0o755)
         yield partial
-        _publish(partial, home)
+        if partial.exists():
+            publish(partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if not any(home.iterdir()):
@@ -210,8 +211,12 @@ def seal(directory: Path, manifest: Manifest) -> None:
     vocabulary.save(msgspec.structs.replace(manifest, files=files), directory / MANIFEST)
 
 
-def _publish(partial: Path, home: Path) -> None:
-    """Rename ``partial`` to the next free version: atomic, and safe beside another exporter doing the same."""
+def publish(partial: Path) -> Bundle:
+    """Rename the directory of ``new_version`` to the next free version: atomic, and safe beside another exporter.
+
+    Leaving ``new_version`` does it, too; call this as the last thing in its body to have the bundle.
+    """
+    home = partial.parent
     while True:
         version = max(versions(home.parent, home.name), default=0) + 1
         try:
@@ -220,7 +225,7 @@ def _publish(partial: Path, home: Path) -> None:
             if not (home / str(version)).exists():
                 raise
             continue
-        return
+        return Bundle.open(home / str(version))
 
 
 def _sha256(path: Path) -> str:

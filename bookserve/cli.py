@@ -97,7 +97,7 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 def _fail(message: str, hint: str, exit_code: int, debug: bool) -> None:
     if debug:
-        raise  # noqa: PLE0704 - called from an except clause only
+        raise
     click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
     if hint:
         click.echo(f"{click.style('hint:', fg='cyan')}  {hint}", err=True)

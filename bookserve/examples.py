@@ -28,12 +28,12 @@ class Examples(NamedTuple):
     rows: np.ndarray = np.array([], np.uint8)
 
     def save(self, path: Path) -> None:
-        """Write all arrays to one ``.npz`` file, without pickles."""
+        """Write all arrays to one ``.npz`` file, without pickles (strings are padded to one length with a mark)."""
         arrays = {"rows": self.rows}
         for graph, example in self.graphs.items():
             arrays |= {f"{graph}/inputs/{name}": array for name, array in example.inputs.items()}
             arrays |= {f"{graph}/outputs/{name}": array for name, array in example.outputs.items()}
-        np.savez_compressed(path, **arrays, allow_pickle=False)
+        np.savez_compressed(path, **{key: _packed(array) for key, array in arrays.items()}, allow_pickle=False)
 
     @classmethod
     def load(cls, path: Path) -> Examples:
@@ -48,7 +48,22 @@ class Examples(NamedTuple):
                 for key in sorted(set(file.files) - {"rows"}):
                     graph, side, name = key.split("/", 2)
                     example = graphs.setdefault(graph, Example({}, {}))
-                    getattr(example, side)[name] = file[key]
+                    getattr(example, side)[name] = _unpacked(file[key])
                 return cls(graphs, file["rows"])
         except Exception as error:  # a damaged zip or npy header raises many kinds; each means the same here
             raise Failed(f"{path} cannot be read: {error}.", "Export the model again.") from error
+
+
+def _packed(array: np.ndarray) -> np.ndarray:
+    """An object array of bytes as a fixed-width one; the mark at the end of each keeps NULs from being cut off."""
+    if array.dtype != object:
+        return array
+    return np.array([item + b"." for item in array.ravel()], np.bytes_).reshape(array.shape)
+
+
+def _unpacked(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "S":
+        return array
+    strings = np.empty(array.size, object)
+    strings[:] = [item[:-1] for item in array.ravel().tolist()]
+    return strings.reshape(array.shape)

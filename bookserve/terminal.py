@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     if not console.is_terminal:
         console = Console(width=200)  # a pipe has no width: do not fold what a script or a log will read
     console.print(table)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Throw away what native code writes to standard error meanwhile: TensorFlow greets there when it is imported."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _cell(value: Any) -> str:

@@ -47,7 +47,8 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
     def decode(self, outputs: Arrays) -> list[Answer]:
         """Turn the graph's outputs into an answer for each row."""
         columns = {name: apply(steps, outputs[name]) for name, steps in self.outputs.items()}
-        return [dict(zip(columns, answer, strict=True)) for answer in zip(*columns.values(), strict=True)]
+        count = len(next(iter(columns.values())))
+        return [{name: _item(column, index) for name, column in columns.items()} for index in range(count)]
 
     def _column(self, name: str, rows: Rows) -> Rows:
         if isinstance(rows, np.ndarray):
@@ -108,6 +109,11 @@ def verb_name(verb: Verb) -> str:
 def simple(answers: Sequence[Answer]) -> list[Any]:
     """Answers as plain lists, numbers and objects, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
+
+
+def _item(column: Rows, index: int) -> Any:
+    """One row of a column; of an array always an array, also where it is a single number."""
+    return column[index, ...] if isinstance(column, np.ndarray) else column[index]
 
 
 def _simple(value: list[Label] | np.ndarray) -> Any:

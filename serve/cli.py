@@ -30,17 +30,17 @@ def serve(models: Path, host: str, http_port: int, grpc_port: int, as_json: bool
         raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
     if not bundle.names(models):
         raise NotFound(f"there are no models in '{models}'.", "Write bundles there with: bookserve export")
-    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     from serve import server
 
     def ready(told: server.Ready) -> None:
         for error in told.errors:
-            click.echo(f"{click.style('warning:', fg='yellow')} {error}", err=True)
+            logging.warning("not served: %s", error)
         names = [model.name for model in told.models]
         if as_json:
             click.echo(json.dumps({"http": told.http, "grpc": told.grpc, "models": names}))
         else:
-            click.echo(f"{told.http}\n{told.grpc}")
-            click.echo(f"serving {', '.join(names)}; Ctrl-C stops", err=True)
+            click.echo(f"{told.http}\n{told.grpc}\nmodels: {', '.join(names)}")
+        logging.info("serving %d models of %s", len(names), models)
 
     server.run(models, host, http_port, grpc_port, ready)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ class Engine:
                 feeds = verb.encode(rows)
             return verb.decode(await model.run(name, feeds, spec.check(feeds)))
 
-    def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncIterator[str]:
+    def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncGenerator[str]:
         """Write a text, one character at a time; streams of one model advance together in batches.
 
         Raises:
@@ -89,7 +89,7 @@ class Engine:
         )
         return self._write(model, name, stream)
 
-    async def _write(self, model: LiveModel, graph: str, stream: TextStream) -> AsyncIterator[str]:
+    async def _write(self, model: LiveModel, graph: str, stream: TextStream) -> AsyncGenerator[str]:
         with _Stopwatch(self._metrics, model, graph):
             while not stream.done:
                 yield stream.take(await model.run(graph, stream.feeds(), 1))

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve.engine import Engine
 from serve.home import rest as home
 from serve.metrics import Metrics
@@ -28,7 +30,7 @@ def application(engine: Engine, metrics: Metrics) -> Starlette:
         text, kind = metrics.expose()
         return Response(text, headers={"content-type": kind})
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *tfs.routes(engine),
             *v2.routes(engine),
@@ -37,4 +39,29 @@ def application(engine: Engine, metrics: Metrics) -> Starlette:
             Route("/readyz", ready),
             Route("/metrics", expose),
         ],
+        exception_handlers={HTTPException: _refused, Exception: _broken},
     )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """A path or method that no door has."""
+    path = request.url.path
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        response = _failure(request, InvalidInput(f"{path} does not take {request.method}.", f"Use {allowed}."), 405)
+        response.headers["allow"] = allowed
+        return response
+    return _failure(request, NotFound(f"there is nothing at {path}.", "GET / and /api/models tell what there is."), 404)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """The last net under the doors' own."""
+    return _failure(request, home.mistake(request, error), 500)
+
+
+def _failure(request: Request, error: BookserveError, status: int) -> Response:
+    if request.url.path.startswith(("/v1/", "/v2")):  # clients of these protocols expect a sentence there
+        return JSONResponse({"error": str(error)}, status)
+    return home.failure(error, status)

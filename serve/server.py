@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import uvicorn
+from starlette.applications import Starlette
 
 from bookserve.errors import Failed, NotFound
 from serve import http, rpc
@@ -22,6 +26,10 @@ from serve.repository import Repository
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
+#: Seconds that an idle connection is kept: longer than common clients keep theirs, so that they end it, not we.
+KEEP_ALIVE = 75
+
+logger = logging.getLogger("bookserve")
 
 
 class Ready(NamedTuple):
@@ -53,38 +61,57 @@ async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready:
     metrics = Metrics()
     repository = Repository(models, metrics)
     engine = Engine(repository, metrics)
-    with _listen(host, http_port) as listener:
-        grpc_server, grpc_port = rpc.server(engine, host, grpc_port)
-        repository.load()
-        errors = [str(error) for error in repository.errors()]
-        if not repository.models():
-            if errors:
-                raise Failed(f"none of the models in {models} can be loaded: {errors[0]}")
-            raise NotFound(f"there are no models in '{models}'.", "Write bundles there with: bookserve export")
-        web = _Web(
-            uvicorn.Config(
-                http.application(engine, metrics),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=GRACE,
-            )
-        )
-        stop = asyncio.Event()
-        _on_signals(stop, web)
-        await grpc_server.start()
-        serving = asyncio.create_task(web.serve([listener]))
-        while not web.started and not serving.done():
-            await asyncio.sleep(0.005)
-        engine.ready = True
-        shown = f"[{host}]" if ":" in host else host
+    stop = _on_signals()
+    with _listen("HTTP", host, http_port) as listener:
         port = listener.getsockname()[1]
-        ready(Ready(f"http://{shown}:{port}", f"grpc://{shown}:{grpc_port}", engine.models(), errors))
-        await stop.wait()
-        engine.ready = False
-        web.should_exit = True
-        await asyncio.gather(serving, grpc_server.stop(GRACE))
-        repository.close()
+        if grpc_port:
+            _listen("gRPC", host, grpc_port).close()  # tells why an address cannot be had, which gRPC does not
+        grpc_server, grpc_port = rpc.server(engine, host, grpc_port)
+        try:
+            errors = await _load(repository, models)
+            web = _web(http.application(engine, metrics))
+            serving = asyncio.create_task(web.serve([listener]))
+            serving.add_done_callback(lambda _: stop.set())
+            await grpc_server.start()
+            engine.ready = True
+            shown = f"[{host}]" if ":" in host else host
+            ready(Ready(f"http://{shown}:{port}", f"grpc://{shown}:{grpc_port}", engine.models(), errors))
+            await stop.wait()
+            logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
+            engine.ready = False
+            web.should_exit = True
+            await asyncio.gather(serving, grpc_server.stop(GRACE))
+        finally:
+            await grpc_server.stop(None)
+            repository.close()
+    logger.info("stopped")
+
+
+async def _load(repository: Repository, models: Path) -> list[str]:
+    """Load what can be loaded; why the rest cannot, in sentences."""
+    await asyncio.to_thread(repository.load)  # in a thread, so that signals are heard
+    errors = repository.errors()
+    if not repository.models():
+        if errors:
+            raise Failed(f"none of the models in {models} can be loaded: {errors[0].message}", errors[0].hint)
+        raise NotFound(f"there are no models in '{models}'.", "Write bundles there with: bookserve export")
+    return [str(error) for error in errors]
+
+
+def _web(app: Starlette) -> uvicorn.Server:
+    return _Web(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="critical",  # the application logs its own mistakes
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
 
 
 class _Web(uvicorn.Server):
@@ -95,30 +122,31 @@ class _Web(uvicorn.Server):
         yield
 
 
-def _on_signals(stop: asyncio.Event, web: _Web) -> None:
-    """The first signal drains; the second one ends at once."""
+def _on_signals() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second one ends the process at once."""
     loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
 
-    def stopped() -> None:
+    def heard(number: int) -> None:
         if stop.is_set():
-            web.force_exit = True
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+            os._exit(128 + number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped)
+        loop.add_signal_handler(number, heard, number)
+    return stop
 
 
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[Any]:
+def _listen(protocol: str, host: str, port: int) -> socket.socket:
+    """A listening socket: whoever connects before the models are loaded waits, and is not turned away."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
         raise Failed(
-            f"the HTTP address {host}:{port} cannot be had: {reason}.", "Choose another: --http-port 0 finds one."
+            f"cannot listen on {host}:{port} for {protocol}: {reason}.",
+            f"Choose another: --{protocol.lower()}-port 0 finds a free one."
+            if error.errno == errno.EADDRINUSE
+            else "Check --host and the port.",
         ) from error
-    with listener:
-        yield listener

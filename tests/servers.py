@@ -30,7 +30,7 @@ class Server(NamedTuple):
 @contextmanager
 def start(models: Path, *extra: str, python: str = sys.executable) -> Iterator[Server]:
     """Serve ``models`` on free ports of 127.0.0.1 until the block ends; ``extra`` are further options of ``serve``."""
-    command = [python, "-c", "from bookserve.cli import main; main()", "serve", str(models), "--json"]
+    command = [python, "-m", "bookserve", "serve", str(models), "--json"]
     command += ["--http-port", "0", "--grpc-port", "0", *extra]
     with (
         tempfile.TemporaryFile("w+") as log,

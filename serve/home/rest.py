@@ -1,49 +1,56 @@
 # ruff: noqa: TID253
 """Our own API over HTTP: rows and prompts in, labels, texts and pictures out, under ``/api``; a page at ``/``.
 
-Bodies are the structures of ``bookserve/requests.py`` as JSON. Errors are ``{"error": {"code", "message", "hint"}}``.
+Bodies are the structures of ``bookserve/requests.py`` as JSON; bytes in them are ``{"b64": …}``. Errors are
+``{"error": {"code", "message", "hint"}}``. Request headers need not name a content type.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
-from bookserve.errors import BookserveError
+from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.pictures import contact_sheet, encode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, parse
 from bookserve.verb import simple
+from bookserve.vocabulary import Vocabulary
 from bookserve.wire.plain import dump, from_plain
 from serve.body import TooLarge, read_body
 from serve.engine import Engine
+from serve.home.pieces import pieces
 from serve.model import LiveModel
 
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
+#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
+INLINE_BYTES = 262_144
+#: What the page may do: its own script and style, its own pictures, calls to this server and nowhere else.
+_POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
 Handler = Callable[[Request], Awaitable[Response]]
+logger = logging.getLogger("bookserve")
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
     """The routes of this door."""
+    html = Path(__file__).with_name("index.html").read_bytes()
 
     def model(request: Request, version: int | None = None) -> LiveModel:
         return engine.model(request.path_params["name"], version)
 
     async def page(_: Request) -> Response:
-        return FileResponse(Path(__file__).with_name("index.html"))
+        return HTMLResponse(html, headers={"content-security-policy": _POLICY, "x-content-type-options": "nosniff"})
 
     @_answered
     async def models(_: Request) -> Response:
@@ -51,25 +58,23 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
     @_answered
     async def one(request: Request) -> Response:
-        live = model(request)
-        return _json(_summary(live) | {"graphs": msgspec.to_builtins(live.bundle.manifest.graphs)})
+        return _json(_description(model(request)) | {"versions": engine.status(request.path_params["name"])})
 
     @_answered
     async def predict(request: Request) -> Response:
-        asked = parse(PredictRequest, await read_body(request))
+        body = await read_body(request)
+        asked, rows = await asyncio.to_thread(_rows, body) if len(body) > INLINE_BYTES else _rows(body)
         live = model(request, asked.version)
-        answers = await engine.predict(live, [from_plain(row) for row in asked.rows])
-        return _json({"model": live.name, "version": live.version, "answers": simple(answers)})
+        return _json(_named(live) | {"answers": simple(await engine.predict(live, rows))})
 
     @_answered
     async def generate(request: Request) -> Response:
         asked = parse(GenerateRequest, await read_body(request))
         live = model(request, asked.version)
-        text = engine.generate(live, asked)
+        text = pieces(engine.generate(live, asked))
         if asked.stream:
-            return StreamingResponse(_events(text), media_type="text/event-stream; charset=utf-8")
-        whole = "".join([piece async for piece in text])
-        return _json({"model": live.name, "version": live.version, "text": whole})
+            return StreamingResponse(_events(text), headers={"cache-control": "no-store"}, media_type=_EVENTS)
+        return _json(_named(live) | {"text": await _unless_gone(request, _joined(text))})
 
     @_answered
     async def sample(request: Request) -> Response:
@@ -77,15 +82,9 @@ def routes(engine: Engine) -> list[BaseRoute]:
         live = model(request, asked.version)
         latent, pixels = await engine.sample(live, asked)
         if "image/png" in request.headers.get("accept", ""):
-            sheet = await asyncio.to_thread(lambda: encode_png(contact_sheet(pixels, asked.grid)))
-            return Response(sheet, media_type="image/png")
+            return Response(await asyncio.to_thread(_sheet, pixels, asked.grid), media_type="image/png")
         images = await asyncio.to_thread(_pngs, pixels)
-        body = {"model": live.name, "version": live.version, "latent": latent.tolist(), "images": images}
-        return Response(dump(body), media_type="application/json")
-
-    @_answered
-    async def unknown(request: Request) -> Response:
-        raise _Unknown(f"{request.method} {request.url.path} is nothing that this server knows.", "See / for what is.")
+        return Response(dump(_named(live) | {"latent": latent, "images": images}), media_type="application/json")
 
     return [
         Route("/", page),
@@ -94,20 +93,20 @@ def routes(engine: Engine) -> list[BaseRoute]:
         Route("/api/models/{name}/predict", predict, methods=["POST"]),
         Route("/api/models/{name}/generate", generate, methods=["POST"]),
         Route("/api/models/{name}/sample", sample, methods=["POST"]),
-        Route("/api/{rest:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
 
 
-def failure(error: BookserveError) -> Response:
-    """An error as this door answers it."""
-    status = 413 if isinstance(error, TooLarge) else STATUS[error.code]
+def failure(error: BookserveError, status: int | None = None) -> Response:
+    """An error as this door answers it; with ``status`` where HTTP itself, not the engine, refused."""
+    if status is None:
+        status = 413 if isinstance(error, TooLarge) else STATUS[error.code]
     return _json({"error": _fields(error)}, status)
 
 
-class _Unknown(BookserveError):  # noqa: N818
-    """A path or method that is not there."""
-
-    code = "not_found"
+def mistake(request: Request, error: Exception) -> BookserveError:
+    """Note an exception that nobody expected, and give what may be told about it."""
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return Failed("the server made a mistake.", "Its log says more.")
 
 
 def _answered(handler: Handler) -> Handler:
@@ -119,29 +118,83 @@ def _answered(handler: Handler) -> Handler:
             return await handler(request)
         except BookserveError as error:
             return failure(error)
-        except Exception:
-            logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
-            return _json({"error": {"code": "failed", "message": "the server made a mistake.", "hint": ""}}, 500)
+        except Exception as error:
+            return failure(mistake(request, error))
 
     return answered
+
+
+def _rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
+    try:
+        asked = parse(PredictRequest, body)
+        return asked, [from_plain(row) for row in asked.rows]
+    except RecursionError as error:
+        raise InvalidInput("the rows are nested too deeply.") from error
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, str]) -> str:
+    """Await ``work``, but stop it as soon as the client closes the connection."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    gone.add_done_callback(lambda _: task.cancel())
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not gone.done():
+            raise
+        raise InvalidInput("the client left before the answer.") from None
+    finally:
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _joined(text: AsyncIterator[str]) -> str:
+    return "".join([piece async for piece in text])
+
+
+_EVENTS = "text/event-stream; charset=utf-8"
 
 
 async def _events(text: AsyncIterator[str]) -> AsyncIterator[bytes]:
     """Server-sent events: each piece of text, then ``done``, or the error that ended it."""
     try:
         async for piece in text:
-            yield b"data: %b\n\n" % orjson.dumps({"text": piece})
-        yield b'data: {"done":true}\n\n'
+            yield _event({"text": piece})
+        yield _event({"done": True})
     except BookserveError as error:
-        yield b"data: %b\n\n" % orjson.dumps({"error": _fields(error)})
+        yield _event({"error": _fields(error)})
+    except Exception:
+        logger.exception("a text broke off")
+        yield _event({"error": _fields(Failed("the server made a mistake.", "Its log says more."))})
+
+
+def _event(fields: dict[str, Any]) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(fields)
 
 
 def _fields(error: BookserveError) -> dict[str, str]:
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
+def _named(live: LiveModel) -> dict[str, Any]:
+    return {"model": live.name, "version": live.version}
+
+
 def _summary(live: LiveModel) -> dict[str, Any]:
     return bundle.summary(live.bundle) | {"state": "AVAILABLE"}
+
+
+def _description(live: LiveModel) -> dict[str, Any]:
+    """The summary, with the tensors of each graph and the verb as ``bundle.json`` has it."""
+    manifest = live.bundle.manifest
+    return _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+
+
+def _sheet(pixels: np.ndarray, columns: int | None) -> bytes:
+    return encode_png(contact_sheet(pixels, columns))
 
 
 def _pngs(pixels: np.ndarray) -> list[bytes]:
@@ -149,5 +202,11 @@ def _pngs(pixels: np.ndarray) -> list[bytes]:
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    # The standard library's encoder, since answers may hold NaN, which orjson would turn into null.
-    return Response(json.dumps(value, ensure_ascii=False).encode(), status, media_type="application/json")
+    """JSON has no NaN; such numbers become null."""
+    return Response(msgspec.json.encode(value, enc_hook=_plain), status, media_type="application/json")
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, Vocabulary):
+        raise NotImplementedError(f"{type(value)} has no JSON form")
+    return f"assets/{value.name}.json"  # the list itself is a file of the bundle

@@ -7,18 +7,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 
 from bookserve import bundle
-from bookserve.errors import BookserveError
+from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.pictures import encode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
 from bookserve.wire import HINT
 from bookserve.wire import home_pb2 as pb
 from bookserve.wire.rows import from_row, to_answer
 from serve.engine import Engine
+from serve.home.pieces import pieces
 
 STATUS = {
     "not_found": grpc.StatusCode.NOT_FOUND,
@@ -28,31 +30,37 @@ STATUS = {
     "failed": grpc.StatusCode.INTERNAL,
 }
 
+AMessage = TypeVar("AMessage", bound=Message)
+
+#: Characters of a message or a hint: both are headers, and clients refuse more than 8 KiB of those.
+_LONGEST = 1000
+
 
 def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
     """The methods of this door."""
 
-    async def models(request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
+    async def models(body: bytes, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
         async with _errors(context):
             return pb.ModelsReply(models=[pb.Model(**bundle.summary(live.bundle)) for live in engine.models()])
 
-    async def predict(request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> pb.PredictReply:
+    async def predict(body: bytes, context: grpc.aio.ServicerContext) -> pb.PredictReply:
         async with _errors(context):
+            request = _message(pb.PredictRequest, body)
             asked = check(PredictRequest, {"rows": [from_row(row) for row in request.rows], **_given(request)})
             live = engine.model(request.model, asked.version)
             answers = await engine.predict(live, asked.rows)
             return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
 
-    async def generate(
-        request: pb.GenerateRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.GenerateReply]:
+    async def generate(body: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[pb.GenerateReply]:
         async with _errors(context):
+            request = _message(pb.GenerateRequest, body)
             asked = check(GenerateRequest, {"prompt": request.prompt, **_given(request)})
-            async for piece in engine.generate(engine.model(request.model, asked.version), asked):
+            async for piece in pieces(engine.generate(engine.model(request.model, asked.version), asked)):
                 yield pb.GenerateReply(text=piece)
 
-    async def sample(request: pb.SampleRequest, context: grpc.aio.ServicerContext) -> pb.SampleReply:
+    async def sample(body: bytes, context: grpc.aio.ServicerContext) -> pb.SampleReply:
         async with _errors(context):
+            request = _message(pb.SampleRequest, body)
             points = [list(point.coordinates) for point in request.latent]
             asked = check(SampleRequest, {"latent": points or None, **_given(request)})
             live = engine.model(request.model, asked.version)
@@ -69,15 +77,20 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         grpc.method_handlers_generic_handler(
             "bookserve.v1.Bookserve",
             {
-                "Models": unary(models, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString),
-                "Predict": unary(predict, pb.PredictRequest.FromString, pb.PredictReply.SerializeToString),
-                "Generate": grpc.unary_stream_rpc_method_handler(
-                    generate, pb.GenerateRequest.FromString, pb.GenerateReply.SerializeToString
-                ),
-                "Sample": unary(sample, pb.SampleRequest.FromString, pb.SampleReply.SerializeToString),
+                "Models": unary(models, None, pb.ModelsReply.SerializeToString),
+                "Predict": unary(predict, None, pb.PredictReply.SerializeToString),
+                "Generate": grpc.unary_stream_rpc_method_handler(generate, None, pb.GenerateReply.SerializeToString),
+                "Sample": unary(sample, None, pb.SampleReply.SerializeToString),
             },
         )
     ]
+
+
+def _message(kind: type[AMessage], body: bytes) -> AMessage:
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        raise InvalidInput("the request is no message of bookserve/wire/home.proto.") from error
 
 
 def _given(request: Any) -> dict[str, Any]:
@@ -93,9 +106,12 @@ async def _errors(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     try:
         yield
     except BookserveError as error:
-        await context.abort(STATUS[error.code], error.message, ((HINT, error.hint.encode()),))
-    except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-        raise
+        await _abort(context, error)
     except Exception:
         logging.getLogger("bookserve").exception("a call failed")
-        await context.abort(grpc.StatusCode.INTERNAL, "the server made a mistake.", ((HINT, b""),))
+        await _abort(context, Failed("the server made a mistake.", "Its log says more."))
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: BookserveError) -> None:
+    hint = error.hint[:_LONGEST].encode()
+    await context.abort(STATUS[error.code], error.message[:_LONGEST], ((HINT, hint),))

@@ -1,0 +1,230 @@
+"""The commands that call models: ``bookserve models | predict | generate | sample | bench``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bookserve.terminal import json_option, models_option, print_json, print_table
+from clients.client import connect
+
+#: Rows in one request of ``bookserve predict``; more go in several.
+BATCH = 1024
+#: Height in pixels that ``bookserve sample`` enlarges small pictures to, about.
+VISIBLE = 64
+
+_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (no server)."
+
+url_option = click.option(
+    "--url", envvar="BOOKSERVE_URL", show_envvar=True, default="local:models", show_default=True, help=_ADDRESS
+)
+version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
+seed_option = click.option("--seed", type=click.IntRange(0), help="The same seed gives the same result.")
+
+
+def _suffix(*known: str) -> Any:
+    """A check of ``-o FILE`` that names the suffixes to choose from."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in known:
+            raise click.BadParameter(f"'{value}' has none of the suffixes {', '.join(known)}.")
+        return value
+
+    return check
+
+
+def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[list[float]] | None:
+    try:
+        return [[float(number) for number in point.split(",")] for point in value] or None
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; expected numbers like 0.5,-1.2") from error
+
+
+@click.command()
+@models_option
+@click.option("--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models there instead: {_ADDRESS}")
+@json_option
+@click.pass_context
+def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> None:
+    """List the models in a directory or on a server."""
+    here = click.core.ParameterSource.COMMANDLINE
+    if ctx.get_parameter_source("models") is here:
+        if ctx.get_parameter_source("url") is here:
+            raise click.UsageError("Give --models or --url, not both.")
+        url = None
+    url = url or f"local:{models}"
+    with connect(url) as client:
+        found = client.models()
+    if url.startswith("local:"):
+        from clients.wires.local import readable
+
+        for error in readable(Path(url.removeprefix("local:")))[1]:
+            click.echo(f"skipped: {error}", err=True)
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo(f"There are no models at {url}. Write some with: bookserve export")
+    else:
+        columns = ("name", "version", "verb", "graphs", "parameters", "KB", "metrics", "summary")
+        rows = []
+        for model in found:
+            metrics = ", ".join(f"{name} {value:.4g}" for name, value in model["metrics"].items())
+            data = " (sample data)" if model["data"] == "sample" else ""
+            cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
+            rows.append([*cells, round(model["bytes"] / 1000), metrics + data, model["summary"]])
+        print_table(columns, rows)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@url_option
+@version_option
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
+    help="Write the answers to a .json, .jsonl, .csv, .npy or .npz file instead.",
+)
+@json_option
+def predict(
+    model: str, inputs: tuple[str, ...], url: str, version: int | None, output: Path | None, as_json: bool
+) -> None:
+    """Predict files, standard input or literals.
+
+    INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON
+    itself. All rows of all inputs go to the model as one batch.
+    """
+    from bookserve.verb import simple
+    from clients.answers import cell, write
+    from clients.rows import read
+
+    names, rows = read(inputs, sys.stdin.buffer)
+    with connect(url) as client:
+        answers = [
+            answer
+            for start in range(0, len(rows), BATCH)
+            for answer in client.predict(model, rows[start : start + BATCH], version)
+        ]
+    if output:
+        write(output, names, answers)
+        click.echo(f"{len(answers)} answers are in {output}", err=True)
+    if as_json:
+        print_json(simple(answers))
+    elif not output:
+        cells = ([name, *map(cell, answer.values())] for name, answer in zip(names, answers, strict=True))
+        print_table(["input", *answers[0]], cells)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompt", default="", help="Text to continue; - reads standard input.  [default: the model's own]")
+@click.option("--length", type=click.IntRange(1), default=400, show_default=True, help="Characters to write.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="0 takes the likeliest each time; above 1 grows wild.",
+)
+@seed_option
+@url_option
+@version_option
+def generate(
+    model: str, prompt: str, length: int, temperature: float, seed: int | None, url: str, version: int | None
+) -> None:
+    """Let a character model write; characters appear as they come.
+
+    A pipe receives the new text alone; a terminal shows the prompt before it.
+    """
+    from clients.rows import decode
+
+    if prompt == "-":
+        prompt = decode(sys.stdin.buffer.read(), "standard input")
+    begun = False
+    try:
+        with (
+            connect(url) as client,
+            closing(client.generate(model, prompt, length, temperature, seed, version)) as text,
+        ):
+            for piece in text:
+                if not begun and sys.stdout.isatty():
+                    click.secho(prompt, dim=True, nl=False)
+                begun = True
+                click.echo(piece, nl=False)
+    finally:
+        if begun:
+            with suppress(BrokenPipeError):
+                click.echo()
+
+
+@click.command()
+@click.argument("model")
+@click.option("-n", type=click.IntRange(1), help="Random points to draw.  [default: 16]")
+@click.option("--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeat.")
+@click.option("--grid", type=click.IntRange(1), help="Pictures in a row and a column over the latent plane.")
+@seed_option
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_suffix(".png", ".npy"),
+    help="Picture file, or .npy for the pixels.  [default: MODEL.png]",
+)
+@url_option
+@version_option
+def sample(
+    model: str,
+    n: int | None,
+    latent: list[list[float]] | None,
+    grid: int | None,
+    seed: int | None,
+    output: Path | None,
+    url: str,
+    version: int | None,
+) -> None:
+    """Draw pictures from a model's latent space, on one sheet."""
+    from bookserve.pictures import contact_sheet, encode_png
+    from clients.answers import npy, save
+
+    if sum(choice is not None for choice in (n, latent, grid)) > 1:
+        raise click.UsageError("Give only one of -n, --latent and --grid.")
+    with connect(url) as client:
+        images = client.sample(model, n, latent, grid, seed, version).images
+    path = output or Path(f"{model}.png")
+    if path.suffix.lower() == ".npy":
+        save(path, npy(images))
+        size = f"uint8{list(images.shape)}"
+    else:
+        sheet = contact_sheet(images, columns=grid, scale=max(1, VISIBLE // images.shape[1]))
+        save(path, encode_png(sheet))
+        size = f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
+    click.echo(f"{len(images)} pictures are in {path} ({size})")
+
+
+@click.command()
+@click.argument("model")
+@models_option
+@click.option("--url", help="Measure the server there (http:// or grpc://).  [default: start one]")
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Time for each workload.")
+@click.option("--clients", default="1,16", show_default=True, metavar="N,N", help="Numbers of concurrent callers.")
+@json_option
+def bench(model: str, models: Path, url: str | None, seconds: float, clients: str, as_json: bool) -> None:
+    """Measure a served model beside the bare runtime, in turns on the same machine."""
+    from clients.bench import measure
+
+    try:
+        callers = [max(1, int(number)) for number in clients.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"'{clients}' is no list of numbers like 1,16") from error
+    report = measure(model, models, url, seconds, callers)
+    if as_json:
+        print_json(report)
+    else:
+        title = f"{report['model']} version {report['version']}; ratio: samples/s beside raw ONNX Runtime"
+        print_table(list(report["workloads"][0]), [list(row.values()) for row in report["workloads"]], title)

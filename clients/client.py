@@ -1,0 +1,132 @@
+"""Client: the same four calls over any wire. ``connect(url)`` chooses the wire by the address.
+
+Every call raises the errors of ``bookserve/errors.py``: NotFound, InvalidInput, NotReady (nobody answers), Overloaded
+and Failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from bookserve.errors import InvalidInput
+from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
+from bookserve.verb import Answer
+
+
+class Samples(NamedTuple):
+    """Pictures, uint8 [n, height, width, channels], and the points they were made from, float32 [n, dimensions]."""
+
+    latent: np.ndarray
+    images: np.ndarray
+
+
+class Wire(Protocol):
+    """One way to reach models; requests have been checked when they come here."""
+
+    def models(self) -> list[dict[str, Any]]:
+        """See ``Client.models``."""
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
+        """See ``Client.generate``."""
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+
+    def close(self) -> None:
+        """Let go of connections and sessions."""
+
+
+class Client:
+    """Models at one address. Use it in a ``with`` block, or ``close`` it."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def models(self) -> list[dict[str, Any]]:
+        """All models there, by name and version, as ``bookserve.bundle.summary`` describes them."""
+        return self._wire.models()
+
+    def predict(self, model: str, rows: Sequence[Any] | np.ndarray, version: int | None = None) -> list[Answer]:
+        """Answer each row: labels with scores, or an array, by output name.
+
+        A row is what the model's Steps take: the bytes of a picture file, a text, numbers, an array; for a model of
+        several inputs, a dictionary that names each.
+        """
+        if isinstance(rows, str | bytes | dict):
+            raise InvalidInput("rows must be a list of rows.", "For a single one, send [row].")
+        return self._wire.predict(model, check(PredictRequest, {"rows": list(rows), "version": version}))
+
+    def generate(
+        self,
+        model: str,
+        prompt: str = "",
+        length: int = 400,
+        temperature: float = 0.5,
+        seed: int | None = None,
+        version: int | None = None,
+    ) -> Generator[str]:
+        """Yield a text that continues ``prompt`` (the model's own where empty), piece by piece as it comes.
+
+        ``length`` counts characters; temperature 0 takes the likeliest each time. Closing the generator stops the work.
+        """
+        fields = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
+        return self._wire.generate(model, check(GenerateRequest, fields))
+
+    def sample(
+        self,
+        model: str,
+        n: int | None = None,
+        latent: Sequence[Sequence[float]] | np.ndarray | None = None,
+        grid: int | None = None,
+        seed: int | None = None,
+        version: int | None = None,
+    ) -> Samples:
+        """Draw pictures from ``n`` random points (16 by default), ``latent`` points or a ``grid`` × ``grid``."""
+        points = latent.tolist() if isinstance(latent, np.ndarray) else latent
+        fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version}
+        return self._wire.sample(model, check(SampleRequest, fields))
+
+    def close(self) -> None:
+        """Let go of connections and sessions."""
+        self._wire.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def connect(url: str) -> Client:
+    """A client for ``http://host:port``, ``https://…``, ``grpc://host:port`` or ``local:DIRECTORY`` of bundles.
+
+    Nothing is contacted before the first call.
+
+    Raises:
+        InvalidInput: another kind of address.
+        NotFound: (local) there is no such directory.
+    """
+    scheme, _, rest = url.partition(":")
+    host = rest.removeprefix("//").rstrip("/")
+    if scheme == "local" and rest:
+        from clients.wires.local import LocalWire
+
+        return Client(LocalWire(Path(rest)))
+    if scheme in ("http", "https") and rest.startswith("//") and host:
+        from clients.wires.http import HttpWire
+
+        return Client(HttpWire(f"{scheme}://{host}"))
+    if scheme == "grpc" and rest.startswith("//") and host:
+        from clients.wires.rpc import RpcWire
+
+        return Client(RpcWire(host))
+    raise InvalidInput(
+        f"'{url}' is no address of models.", "Use http://host:port, grpc://host:port or local:DIRECTORY."
+    )

@@ -1,0 +1,168 @@
+# ruff: noqa: TID253
+"""Load: callers that send one prepared request again and again, each waiting for its answer before the next.
+
+A bare socket for HTTP and unparsed bytes for gRPC, so that the caller takes as little as possible of the machine that
+it shares with the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+
+from bookserve.errors import Failed, NotReady
+from bookserve.graph import Arrays
+
+#: Sends the request once; returns the answer where it was refused, else nothing.
+Call = Callable[[], Awaitable[str]]
+#: Connects so many callers.
+Connect = Callable[[int], AbstractAsyncContextManager[list[Call]]]
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class Measured(NamedTuple):
+    """What came of some seconds of load: how long each answered request took, and how many were refused."""
+
+    latencies: list[float]
+    errors: int
+    seconds: float
+
+
+async def load(connect: Connect, callers: int, seconds: float) -> Measured:
+    """Let ``callers`` send for ``seconds``.
+
+    Raises:
+        NotReady: nobody answers.
+        Failed: the very first request is refused, or a connection breaks.
+    """
+    try:
+        async with connect(callers) as calls:
+            if refused := await calls[0]():
+                raise Failed(f"the server refuses the request: {refused}")
+            latencies: list[float] = []
+            errors = 0
+
+            async def work(call: Call) -> None:
+                nonlocal errors
+                while (begun := time.perf_counter()) < end:
+                    if await call():
+                        errors += 1
+                    else:
+                        latencies.append(time.perf_counter() - begun)
+
+            start = time.perf_counter()
+            end = start + seconds
+            await asyncio.gather(*map(work, calls))
+            return Measured(latencies, errors, time.perf_counter() - start)
+    except (OSError, EOFError) as error:
+        raise NotReady(f"the connection to the server broke: {error}.") from error
+
+
+def over_http(host: str, port: int, request: bytes) -> Connect:
+    """Callers with a connection each, kept open; ``request`` is a whole HTTP/1.1 request."""
+
+    def caller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
+        async def call() -> str:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            if length is None:
+                raise Failed("the server answered without a length; the bench cannot read that.")
+            body = await reader.readexactly(int(length[1]))
+            return "" if head.startswith(b"HTTP/1.1 200") else body.decode(errors="replace")
+
+        return call
+
+    @asynccontextmanager
+    async def connect(callers: int) -> AsyncIterator[list[Call]]:
+        streams = [await asyncio.open_connection(host, port) for _ in range(callers)]
+        try:
+            yield [caller(*stream) for stream in streams]
+        finally:
+            for _, writer in streams:
+                writer.close()
+            await asyncio.gather(*(writer.wait_closed() for _, writer in streams), return_exceptions=True)
+
+    return connect
+
+
+def over_grpc(target: str, method: str, message: bytes) -> Connect:
+    """Callers that share one channel; ``message`` is an encoded request of ``method``."""
+
+    @asynccontextmanager
+    async def connect(callers: int) -> AsyncIterator[list[Call]]:
+        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", -1)]
+        async with grpc.aio.insecure_channel(target, options) as channel:
+            send: Callable[[bytes], Awaitable[bytes]] = channel.unary_unary(method, None, None)
+
+            async def call() -> str:
+                try:
+                    await send(message)
+                except grpc.RpcError as error:
+                    if error.code() is grpc.StatusCode.UNAVAILABLE:
+                        raise NotReady(f"cannot reach grpc://{target}: {error.details()}.") from error
+                    return str(error.details())
+                return ""
+
+            yield [call] * callers
+
+    return connect
+
+
+def rest_request(host: str, model: str, feeds: Arrays) -> bytes:
+    """TensorFlow Serving's REST ``:predict`` in row form, as a whole HTTP request."""
+    columns: dict[str, Any] = {name: _plain(array) for name, array in feeds.items()}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    instances = rows if len(columns) > 1 else next(iter(columns.values()))
+    body = json.dumps({"instances": instances}, separators=(",", ":")).encode()
+    head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def infer_request(model: str, feeds: Arrays) -> bytes:
+    """An Open Inference Protocol ``ModelInferRequest`` with raw contents, encoded by hand: a few fields suffice.
+
+    Source: field numbers of ``grpc_service.proto`` in the Open Inference Protocol.
+    """
+    message = _field(1, model.encode())
+    for name, array in feeds.items():
+        shape = b"".join(map(_varint, array.shape))
+        message += _field(5, _field(1, name.encode()) + _field(2, _datatype(array).encode()) + _field(3, shape))
+    return message + b"".join(_field(7, _raw(array)) for array in feeds.values())
+
+
+def _plain(array: np.ndarray) -> Any:
+    return np.vectorize(bytes.decode, otypes=[object])(array).tolist() if array.dtype == object else array.tolist()
+
+
+def _datatype(array: np.ndarray) -> str:
+    family = {"O": "BYTES", "b": "BOOL", "f": "FP", "i": "INT", "u": "UINT"}[array.dtype.kind]
+    return family if array.dtype.kind in "Ob" else f"{family}{array.dtype.itemsize * 8}"
+
+
+def _raw(array: np.ndarray) -> bytes:
+    if array.dtype == object:
+        return b"".join(struct.pack("<I", len(item)) + item for item in array.ravel())
+    return array.tobytes()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*encoded, value])

@@ -1,0 +1,108 @@
+"""The wire to a directory of bundles: the models run in this process, in ONNX Runtime, and there is no server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bookserve import bundle
+from bookserve.backend import OnnxBackend
+from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.graph import Graph
+from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.sampling import TextStream, latent_points
+from bookserve.steps import apply
+from bookserve.verb import Answer, Generate, Predict, Sample
+from clients.client import Samples
+
+
+class LocalWire:
+    """Bundles and sessions are opened at first use and kept."""
+
+    def __init__(self, models: Path) -> None:
+        if not models.is_dir():
+            raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
+        self._models = models
+        self._bundles: dict[tuple[str, int | None], Bundle] = {}
+        self._backends: dict[Path, OnnxBackend] = {}
+
+    def models(self) -> list[dict[str, Any]]:
+        """The newest readable version of each model."""
+        return [bundle.summary(found) for found in readable(self._models)[0]]
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Predict)
+        graph, backend = self._backend(opened, verb.graph)
+        feeds = verb.encode(request.rows)
+        graph.check(feeds)
+        return verb.decode(backend.run(feeds))
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
+        """See ``Client.generate``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Generate)
+        graph, backend = self._backend(opened, verb.graph)
+        stream = TextStream(
+            verb,
+            graph,
+            prompt=request.prompt,
+            length=request.length,
+            temperature=request.temperature,
+            seed=request.seed,
+        )
+        yield from stream.write(backend.run)
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Sample)
+        graph, backend = self._backend(opened, verb.decode)
+        points = latent_points(verb.latent, n=request.n, latent=request.latent, grid=request.grid, seed=request.seed)
+        feeds = dict.fromkeys(graph.inputs, points)
+        graph.check(feeds)
+        outputs = backend.run(feeds)
+        return Samples(points, np.asarray(apply(verb.after, next(iter(outputs.values())))))
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        self._backends.clear()
+
+    def _open(self, model: str, version: int | None) -> Bundle:
+        key = model, version
+        if key not in self._bundles:
+            found = bundle.find(self._models, model, version)
+            found.check_files()
+            self._bundles[key] = found
+        return self._bundles[key]
+
+    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, OnnxBackend]:
+        name, graph = opened.graph(name)
+        if graph.onnx is None:
+            raise Failed(
+                f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
+                f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
+            )
+        path = opened.path / graph.onnx
+        if path not in self._backends:
+            self._backends[path] = OnnxBackend(path)
+        return graph, self._backends[path]
+
+
+def readable(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
+    """The newest version of each model that can be opened, and why newer ones could not."""
+    found: list[Bundle] = []
+    errors: list[BookserveError] = []
+    for name in bundle.names(models):
+        for version in reversed(bundle.versions(models, name)):
+            try:
+                found.append(bundle.find(models, name, version))
+                break
+            except BookserveError as error:
+                errors.append(error)
+    return found, errors

@@ -1,0 +1,148 @@
+# ruff: noqa: TID253
+"""The wire to a server's home door over gRPC: the service of ``bookserve/wire/home.proto``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import grpc
+import numpy as np
+
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
+from bookserve.pictures import decode_png
+from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.verb import Answer
+from bookserve.wire import HINT
+from bookserve.wire import home_pb2 as pb
+from bookserve.wire.rows import from_answer, to_row
+from clients.client import Samples
+
+#: Seconds that a whole answer may take; a stream may take as long as it likes.
+DEADLINE = 120.0
+
+_KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.UNAVAILABLE: NotReady,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+}
+
+
+class RpcWire:
+    """One channel. Proxies of the environment are not used: a model server is reached directly."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel = grpc.insecure_channel(
+            target,
+            [
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+
+    def models(self) -> list[dict[str, Any]]:
+        """See ``Client.models``."""
+        reply = self._call("Models", pb.ModelsRequest(), pb.ModelsReply.FromString)
+        return [
+            {
+                "name": model.name,
+                "version": model.version,
+                "verb": model.verb,
+                "summary": model.summary,
+                "data": model.data,
+                "graphs": list(model.graphs),
+                "parameters": model.parameters,
+                "bytes": model.bytes,
+                "metrics": dict(model.metrics),
+            }
+            for model in reply.models
+        ]
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+        rows = [to_row(row) for row in request.rows]
+        message = pb.PredictRequest(model=model, version=request.version, rows=rows)
+        reply = self._call("Predict", message, pb.PredictReply.FromString)
+        return [from_answer(answer) for answer in reply.answers]
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
+        """See ``Client.generate``."""
+        message = pb.GenerateRequest(
+            model=model,
+            version=request.version,
+            prompt=request.prompt,
+            length=request.length,
+            temperature=request.temperature,
+            seed=request.seed,
+        )
+        method: Any = self._channel.unary_stream(
+            "/bookserve.v1.Bookserve/Generate",
+            request_serializer=pb.GenerateRequest.SerializeToString,
+            response_deserializer=pb.GenerateReply.FromString,
+        )
+        started = False
+        stream = method(message)
+        try:
+            for reply in stream:
+                started = True
+                yield reply.text
+        except grpc.RpcError as error:
+            if started and error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise Failed(
+                    f"the text from grpc://{self._target} broke off.", "The server may have stopped."
+                ) from error
+            raise self._error(error) from error
+        finally:
+            stream.cancel()
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+        message = pb.SampleRequest(
+            model=model,
+            version=request.version,
+            n=request.n,
+            latent=[pb.Point(coordinates=point) for point in request.latent or []],
+            grid=request.grid,
+            seed=request.seed,
+        )
+        reply = self._call("Sample", message, pb.SampleReply.FromString)
+        latent = np.array([point.coordinates for point in reply.latent], np.float32)
+        return Samples(latent, np.stack([decode_png(image) for image in reply.images]))
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any]) -> Any:
+        method: Any = self._channel.unary_unary(
+            f"/bookserve.v1.Bookserve/{name}",
+            request_serializer=type(message).SerializeToString,
+            response_deserializer=parse,
+        )
+        try:
+            return method(message, timeout=DEADLINE)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Any) -> BookserveError:
+        """A gRPC status as one of ours; the server sends the hint in the trailing metadata."""
+        code, details = error.code(), error.details() or ""
+        hint = dict(error.trailing_metadata() or ()).get(HINT)
+        if hint is not None:
+            return _KINDS.get(code, Failed)(details, hint.decode(errors="replace"))
+        if code is grpc.StatusCode.UNAVAILABLE:
+            reason = details.rpartition(": ")[2]
+            return NotReady(
+                f"cannot reach grpc://{self._target}: {reason.strip().rstrip('.')}.",
+                "Start a server with: bookserve serve",
+            )
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return NotReady(f"grpc://{self._target} did not answer in time.", "It may be overloaded: try again.")
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return NotReady(
+                f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
+            )
+        return _KINDS.get(code, Failed)(details)

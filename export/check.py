@@ -1,0 +1,84 @@
+"""Check: what ``bookserve verify`` finds out about one bundle – files, SavedModel, ONNX and Steps, graph by graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from bookserve.backend import OnnxBackend
+from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError
+from bookserve.examples import Example
+from bookserve.graph import Graph
+from export import parity
+from export.skew import find_skew
+
+if TYPE_CHECKING:
+    from export.saved import SavedModel
+
+
+class Check(NamedTuple):
+    """One line of the report. A difference is None where the bundle has no such form of the graph."""
+
+    model: str
+    version: int
+    graph: str
+    rows: int = 0
+    saved_model_difference: float | None = None
+    onnx_difference: float | None = None
+    tolerance: str = ""
+    #: In words, what is wrong; '' if nothing is.
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem
+
+
+def check(bundle: Bundle) -> Iterator[Check]:
+    """Check a bundle: one line for each graph, or a single one if its files are not those that were exported."""
+    line = Check(bundle.name, bundle.version, "–")
+    try:
+        bundle.check_files()
+        examples = bundle.examples()
+        saved = _open(bundle)
+    except BookserveError as error:
+        yield line._replace(problem=error.message.rstrip("."))
+        return
+    if skew := find_skew(bundle.manifest, examples):
+        yield line._replace(problem=skew)
+    for name, graph in bundle.manifest.graphs.items():
+        yield _check(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name))
+
+
+def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:
+    if example is None:
+        unproved = "the bundle has no example of it" if graph.onnx else ""  # a foreign one that TensorFlow alone runs
+        return line._replace(problem=unproved)
+    line = line._replace(
+        rows=len(next(iter(example.inputs.values()), ())) if graph.batched else 1, tolerance=parity.tolerance(graph)
+    )
+    problems = []
+    try:
+        if saved:
+            found = parity.replay(graph, example, partial(saved.run, line.graph))
+            line = line._replace(saved_model_difference=found.difference)
+            problems.append(found.problem and f"SavedModel: {found.problem}")
+        if graph.onnx:
+            found = parity.replay(graph, example, OnnxBackend(bundle.path / graph.onnx).run)
+            line = line._replace(onnx_difference=found.difference)
+            problems.append(found.problem and f"ONNX: {found.problem}")
+    except BookserveError as error:
+        problems.append(error.message.rstrip("."))
+    return line._replace(problem="; ".join(filter(None, problems)))
+
+
+def _open(bundle: Bundle) -> SavedModel | None:
+    """The bundle's SavedModel, loaded afresh; None where it has none."""
+    if "saved_model.pb" not in bundle.manifest.files:
+        return None
+    from export.saved import SavedModel
+
+    return SavedModel(bundle.path)

@@ -1,0 +1,124 @@
+"""The commands ``bookserve export`` and ``bookserve verify``."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bookserve.terminal import hushed, json_option, models_option, print_json, print_table, runs_option
+
+if TYPE_CHECKING:
+    from bookserve.bundle import Bundle
+    from export.check import Check
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="TASK|RUN|SAVED_MODEL_DIR...")
+@models_option
+@runs_option
+@click.option("--name", help="Name of the model, where it is not to be called as the task or the directory.")
+def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None) -> None:
+    """Write runs or any SavedModel as servable bundles.
+
+    A source is a task (its newest finished run), a run (task/time or its directory), or the directory of a SavedModel
+    that bookserve never trained. Each becomes the next version of its model: SavedModel, ONNX, examples, warm-up
+    requests and a model card, published only after both forms answered as Keras did.
+    """
+    if name and len(sources) > 1:
+        raise click.UsageError("--name goes with a single source.")
+    from export.source import find
+
+    found = [find(source, runs, name) for source in sources]  # all of them, before the first is written
+    _import_tensorflow()
+    from export.write import write
+
+    for source in found:
+        written = write(source, models)
+        bundle = written.bundle
+        click.echo(
+            f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
+            f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
+        )
+        for note in written.notes:
+            click.echo(f"  {note}")
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="MODEL[/VERSION]...")
+@click.option("--all", "every", is_flag=True, help="Every model's newest version.")
+@models_option
+@json_option
+def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> None:
+    """Prove that a bundle's ONNX and SavedModel agree.
+
+    Compares every file with its checksum, then runs the bundle's examples through SavedModel and ONNX and compares
+    both with what Keras gave at the end of training. Exits with 1 on any difference past tolerance.
+    """
+    if bool(names) is every:
+        raise click.UsageError("Name models, or give --all.")
+    from bookserve.errors import Failed
+
+    bundles = _find_all(models) if every else [_find(models, name) for name in names]
+    if any("saved_model.pb" in bundle.manifest.files for bundle in bundles):
+        _import_tensorflow()
+    from export.check import check
+
+    checks = [line for bundle in bundles for line in check(bundle)]
+    if as_json:
+        print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
+    else:
+        columns = ("model", "version", "graph", "rows", "SavedModel", "ONNX", "tolerance", "ok")
+        print_table(columns, (_cells(line) for line in checks), title="worst difference from Keras")
+    wrong = [line for line in checks if not line.ok]
+    if wrong:
+        first = wrong[0]
+        where = f"{first.model}/{first.version}" + (f", graph '{first.graph}'" if first.graph != "–" else "")
+        raise Failed(
+            f"{len(wrong)} of {len(checks)} checks failed. {where}: {first.problem}.",
+            "Do not serve this bundle: copy it again, or export it again.",
+        )
+
+
+def _find_all(models: Path) -> list[Bundle]:
+    from bookserve import bundle
+    from bookserve.errors import NotFound
+
+    names = bundle.names(models)
+    if not names:
+        raise NotFound(f"there is no model in {models}.", "Write some with: bookserve export")
+    return [bundle.find(models, name) for name in names]
+
+
+def _find(models: Path, argument: str) -> Bundle:
+    from bookserve import bundle
+
+    name, _, version = argument.rstrip("/").partition("/")
+    if not version:
+        return bundle.find(models, name)
+    if not version.isdecimal():
+        raise click.BadParameter(f"'{argument}' is no MODEL or MODEL/VERSION.")
+    return bundle.find(models, name, int(version))
+
+
+def _cells(line: Check) -> tuple[Any, ...]:
+    sizes = (f"{d:.1e}" if d is not None else None for d in (line.saved_model_difference, line.onnx_difference))
+    verdict = "yes" if line.rows or line.problem else "no example"
+    return (line.model, line.version, line.graph, line.rows, *sizes, line.tolerance, verdict if line.ok else "NO")
+
+
+def _finite(line: Check) -> dict[str, Any]:
+    """JSON has no infinity, which is the difference between arrays of other shapes."""
+    fields = ("saved_model_difference", "onnx_difference")
+    return {f: None for f in fields if (value := getattr(line, f)) is not None and math.isinf(value)}
+
+
+def _import_tensorflow() -> None:
+    """Import TensorFlow for work on the CPU and without its greetings."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with hushed():
+        import tensorflow  # noqa: F401

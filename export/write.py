@@ -1,0 +1,211 @@
+# ruff: noqa: TID253
+"""Write: one Source → the next version of its bundle, after proof that every form of it answers alike.
+
+Import this module only inside functions: it imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import msgspec
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+
+from bookserve import __version__
+from bookserve.backend import OnnxBackend
+from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
+from bookserve.errors import Failed
+from bookserve.examples import Example, Examples
+from bookserve.graph import Graph
+from bookserve.run import Run
+from export import card, foreign, parity, warmup
+from export.convert import to_onnx
+from export.saved import SavedModel
+from export.skew import find_skew
+from export.source import Source
+
+#: What a SavedModel consists of; anything else in its directory stays there.
+_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
+
+
+class Written(NamedTuple):
+    """A published bundle, the largest difference that its proof met, and what there is to say about it."""
+
+    bundle: Bundle
+    difference: float
+    seconds: float
+    notes: list[str]
+
+
+class _Onnx(NamedTuple):
+    """What became of one graph: its file in the bundle, how often each operator stands there, the difference met."""
+
+    file: str
+    operators: dict[str, int]
+    difference: float
+
+
+def write(source: Source, models: Path) -> Written:
+    """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+
+    Raises:
+        Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
+        InvalidInput: the name is not one a model can have, or a foreign SavedModel has nothing to serve.
+    """
+    start = time.perf_counter()
+    with new_version(models, source.name) as directory:
+        _copy(source.saved_model, directory)
+        saved = SavedModel(directory)  # the copy: what is proved is what is shipped
+        notes: list[str] = []
+        if source.run:
+            manifest, examples = _of_run(source, source.run)
+            onnx_forms = _convert_run(directory, saved, manifest, examples)
+        else:
+            described = foreign.describe(saved)
+            manifest = Manifest(name=source.name, verb=described.verb, graphs=described.graphs)
+            examples, notes = described.examples, described.notes
+            onnx_forms = _convert_foreign(directory, saved, manifest, examples, notes)
+        manifest = msgspec.structs.replace(
+            manifest,
+            graphs={
+                name: msgspec.structs.replace(graph, onnx=onnx_forms[name].file if name in onnx_forms else None)
+                for name, graph in manifest.graphs.items()
+            },
+            parameters=saved.parameters(),
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            versions=_versions(),
+        )
+        examples.save(directory / "examples.npz")
+        if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
+            warmup.write(directory / warmup.PATH, source.name, examples.graphs)
+        operators = {name: form.operators for name, form in onnx_forms.items()}
+        (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
+        seal(directory, manifest)
+        bundle = publish(directory)
+    difference = max((form.difference for form in onnx_forms.values()), default=0.0)
+    return Written(bundle, difference, time.perf_counter() - start, notes)
+
+
+def _copy(saved_model: Path, directory: Path) -> None:
+    for part in _PARTS:
+        path = saved_model / part
+        if path.is_dir():
+            shutil.copytree(path, directory / part)
+        elif path.is_file():
+            shutil.copy(path, directory / part)
+
+
+def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
+    recipe, metrics = run.recipe, run.metrics
+    figures = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    manifest = Manifest(name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=figures)
+    return manifest, Examples.load(run.path / "examples.npz")
+
+
+def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples) -> dict[str, _Onnx]:
+    """Every graph of a run must convert, and every form of it must answer as Keras did."""
+    if problem := find_skew(manifest, examples):
+        raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")
+    forms: dict[str, _Onnx] = {}
+    for name, graph in manifest.graphs.items():
+        try:
+            saved.check(name, graph)
+            if name not in examples.graphs:
+                raise Failed("the run has no example of it.", "Train again.")
+            graph.check(examples.graphs[name].inputs)
+            found = parity.replay(graph, examples.graphs[name], partial(saved.run, name))
+            if found.problem:
+                raise Failed(f"the SavedModel differs from Keras: {found.problem}.", "Train again.")
+            form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+            forms[name] = form._replace(difference=max(form.difference, found.difference))
+        except Failed as error:
+            raise Failed(f"{manifest.name}, graph '{name}': {error.message}", error.hint) from error
+    return forms
+
+
+def _convert_foreign(
+    directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples, notes: list[str]
+) -> dict[str, _Onnx]:
+    """The graphs that convert; the others stay with TensorFlow, and ``notes`` says why."""
+    forms: dict[str, _Onnx] = {}
+    for name, graph in manifest.graphs.items():
+        twin = next((other for other in forms if saved.is_alias(name, other)), None)
+        if twin:
+            forms[name] = forms[twin]
+            continue
+        if name not in examples.graphs:
+            continue  # nothing to prove it with; a note says why
+        try:
+            stem = "model" if name == manifest.default else ""
+            forms[name] = _convert(directory, saved, name, graph, examples.graphs[name], stem)
+        except Failed as error:
+            notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
+    return forms
+
+
+def _convert(directory: Path, saved: SavedModel, name: str, graph: Graph, example: Example, stem: str) -> _Onnx:
+    """Write the ONNX file of one graph and prove it; where that fails no file is left.
+
+    Raises:
+        Failed: it does not convert, does not load, or its outputs differ past tolerance.
+    """
+    path = directory / f"{stem or re.sub(r'[^A-Za-z0-9._-]', '_', name)}.onnx"
+    if path.exists():
+        path = path.with_stem(f"{path.stem}_")
+    proto = to_onnx(saved, name, graph)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+    try:
+        return _Onnx(path.name, _count(proto.graph), _prove(path, saved, name, graph, example))
+    except Failed:
+        path.unlink()
+        raise
+
+
+def _prove(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
+    """Compare an ONNX file, run as the server will run it, with Keras and at other lengths with the SavedModel."""
+    try:
+        backend = OnnxBackend(path)
+    except Failed as error:
+        raise Failed(error.message.replace(f" {path}:", " it:")) from error
+    found = parity.replay(graph, example, backend.run)
+    for length, feeds in parity.other_lengths(graph, example.inputs):
+        if found.problem:
+            break
+        try:
+            expected = saved.run(name, feeds)
+        except Failed:
+            continue  # a length that the model itself does not take
+        problem = parity.compare(expected, backend.run(feeds)).problem
+        found = found._replace(problem=f"with {length}, {problem}" if problem else "")
+    if found.problem:
+        raise Failed(f"the ONNX form differs: {found.problem}.", "Report it: the converter wrote something else.")
+    return found.difference
+
+
+def _count(graph: onnx.GraphProto) -> dict[str, int]:
+    """How often each operator stands in a graph, the most frequent first."""
+    return dict(Counter(node.op_type for node in graph.node).most_common())
+
+
+def _versions() -> dict[str, str]:
+    packages = {
+        "keras": keras,
+        "numpy": np,
+        "onnx": onnx,
+        "onnxruntime": onnxruntime,
+        "tensorflow": tf,
+        "tf2onnx": tf2onnx,
+    }
+    return {"bookserve": __version__, **{name: str(package.__version__) for name, package in packages.items()}}

@@ -1,0 +1,5 @@
+"""Being written."""
+
+
+def routes(engine):
+    return []

@@ -1,0 +1,20 @@
+"""Copies of Runs and bundles that a test may spoil."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bookserve.bundle import Bundle
+from bookserve.run import Run
+
+
+def copy_run(run: Run, to: Path) -> Run:
+    """A copy of ``run`` under ``to/runs``."""
+    return Run(Path(shutil.copytree(run.path, to / "runs" / run.task / run.path.name)))
+
+
+def copy_bundle(bundle: Bundle, to: Path) -> Bundle:
+    """A copy of ``bundle`` under ``to/models``."""
+    path = to / "models" / bundle.name / str(bundle.version)
+    return Bundle.open(Path(shutil.copytree(bundle.path, path)))

@@ -1,0 +1,31 @@
+"""A server for this room's tests, and clients that know nothing of bookserve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from tests.servers import Server, start
+
+
+@pytest.fixture(scope="session")
+def server(models: Path) -> Iterator[Server]:
+    """The tiny bundles, served; tests may do anything to it but stop it."""
+    with start(models) as running:
+        yield running
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.grpc_target, [("grpc.enable_http_proxy", 0)]) as opened:
+        yield opened

@@ -1,0 +1,78 @@
+"""An LSTM that tells praise from blame in film reviews: section 6.2.3, listing 6.27.
+
+Expected: validation accuracy up to 0.88 on IMDB, in about 40 seconds an epoch on 2 cores with XLA (80 without).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import EitherLabel, Pad, Words
+from bookserve.verb import Predict
+from trainers.data import imdb
+from trainers.data.source import Kind
+from trainers.task import Data, Pairs, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    reviews = imdb.load(kind, params["words"])
+    verb = Predict(
+        inputs={"tokens": (Words(reviews.vocabulary), Pad(params["length"]))},
+        outputs={"probability": (EitherLabel(("negative", "positive")),)},
+    )
+    train, test = (Pairs(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test))
+    held_out = len(train.y) // 5
+    return Data(
+        verb=verb,
+        about=reviews.about,
+        train=Pairs(train.x[:-held_out], train.y[:-held_out]),
+        validation=Pairs(train.x[-held_out:], train.y[-held_out:]),
+        test=test,
+        rows=reviews.few,
+        feeds={"serving_default": verb.encode(reviews.few)},
+    )
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["length"],), dtype="int32", name="tokens"),
+            layers.Embedding(params["words"], 32),
+            layers.LSTM(32),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="6.2.3",
+    listings="6.27",
+    summary="an LSTM that tells praise from blame in film reviews",
+    dataset="imdb",
+    verb="predict",
+    book={"best_val_accuracy": 0.88},
+    metric="best_val_accuracy",
+    params={
+        "epochs": 10,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "words": 10_000,
+        "length": 500,
+        "jit_compile": True,
+    },
+    sample={"epochs": 6, "batch_size": 32, "words": 200, "learning_rate": 0.005},
+    data=data,
+    build=build,
+)

@@ -1,0 +1,188 @@
+# ruff: noqa: TID253 - imported only inside functions of the command line
+"""Finish: what a training leaves when its last epoch is done, file by file as ``bookserve/run.py`` lists them."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import os
+import platform
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bookserve import vocabulary
+from bookserve.examples import Example, Examples
+from bookserve.graph import Graph, TensorSpec
+from bookserve.run import Origin, Recipe, Run
+from bookserve.verb import Predict
+from trainers import checkpoint, samples
+from trainers.checkpoint import History, Progress
+from trainers.loop import Say
+from trainers.task import Data, Task
+
+Models = Mapping[str, keras.Model]
+
+
+def finish(task: Task, run: Run, model: keras.Model, data: Data, progress: Progress, say: Say) -> None:
+    """Measure the trained model and write all files of ``run``; ``metrics.json`` is last and makes it finished."""
+    params = run.read("params.json")
+    models = inference_models(task, model, data)
+    graphs = {name: graph_of(inference) for name, inference in models.items()}
+    shown = samples.write(run, data.verb, models, graphs, params["seed"])
+    if shown:
+        say(shown)
+    metrics = _figures(task, model, data, progress, params["batch_size"])
+    _write_history(run.path, progress.history)
+    model.save(run.path / "model.keras")
+    write_saved_model(run.path / "saved_model", models)
+    _examples(models, data).save(run.path / "examples.npz")
+    origin = Origin(
+        task=task.name,
+        section=task.section,
+        summary=task.summary,
+        data=params["data"],
+        dataset=data.about,
+        book=task.book,
+    )
+    vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
+    run.write("environment.json", _environment(task, params, progress.seconds))
+    run.write("metrics.json", {**metrics, "book": task.book})
+    checkpoint.remove(run)
+
+
+def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
+    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers."""
+    if task.graphs:
+        return task.graphs(model)
+    if not isinstance(data.verb, Predict):
+        raise TypeError(f"the task {task.name} needs a function graphs")
+    inputs = dict(zip(data.verb.inputs, model.inputs, strict=True))
+    outputs = dict(zip(data.verb.outputs, model.outputs, strict=True))
+    return {data.verb.graph: keras.Model(inputs, outputs, name=task.name)}
+
+
+def graph_of(model: keras.Model) -> Graph:
+    """Names, element types and shapes of an inference model; its free axes are called ``batch`` and ``time``."""
+
+    def spec(tensor: Any) -> TensorSpec:
+        axes = ("batch", *("time" for _ in tensor.shape[1:]))
+        shape = tuple(axis if size is None else size for axis, size in zip(axes, tensor.shape, strict=True))
+        return TensorSpec(tensor.dtype, shape)
+
+    return Graph(
+        inputs={name: spec(tensor) for name, tensor in model.input.items()},
+        outputs={name: spec(tensor) for name, tensor in model.output.items()},
+    )
+
+
+def write_saved_model(path: Path, models: Models) -> None:
+    """Write one signature for each model, and ``serving_default`` for the first where none bears that name."""
+    for model in models.values():
+        for layer in model._flatten_layers():
+            if hasattr(layer, "use_cudnn"):
+                layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
+    archive = keras.export.ExportArchive()
+    endpoints = dict(models)
+    endpoints.setdefault("serving_default", next(iter(models.values())))
+    for model in models.values():
+        archive.track(model)
+    for name, model in endpoints.items():
+        signature = [
+            keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=key) for key, tensor in model.input.items()
+        ]
+        archive.add_endpoint(name, _positional(model), signature)
+    archive.write_out(path, verbose=False)
+
+
+def _positional(model: keras.Model) -> Callable[..., Any]:
+    """The model as a function of one argument for each input: a signature takes its names from those of its specs."""
+    return lambda *tensors: model(dict(zip(model.input, tensors, strict=True)), training=False)
+
+
+def _examples(models: Models, data: Data) -> Examples:
+    graphs = {}
+    for name, model in models.items():
+        outputs = model(data.feeds[name], training=False)
+        graphs[name] = Example(
+            data.feeds[name], {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()}
+        )
+    return Examples(graphs, data.rows)
+
+
+def _figures(task: Task, model: keras.Model, data: Data, progress: Progress, batch_size: int) -> dict[str, float]:
+    figures = {name: values[-1] for name, values in progress.history.items()}
+    if "val_accuracy" in progress.history:
+        figures["best_val_accuracy"] = max(progress.history["val_accuracy"])
+    if data.test:
+        tested = model.evaluate(*data.test, batch_size=batch_size, verbose=0, return_dict=True)
+        figures |= {f"test_{name}": float(value) for name, value in tested.items()}
+    return {
+        **figures,
+        "epochs": progress.epochs,
+        "seconds": round(progress.seconds, 1),
+        "parameters": model.count_params(),
+    }
+
+
+def _write_history(folder: Path, history: History) -> None:
+    """``history.csv``, and ``history.png``: one panel a figure, training as points, validation as a line."""
+    from matplotlib.figure import Figure
+
+    epochs = range(1, len(next(iter(history.values()), [])) + 1)
+    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["epoch", *history])
+        table.writerows(zip(epochs, *history.values(), strict=True))
+    names = [name for name in history if not name.startswith("val_")]
+    figure = Figure(figsize=(6, 1 + 2 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
+        panel.plot(epochs, history[name], "o", label="training")
+        if f"val_{name}" in history:
+            panel.plot(epochs, history[f"val_{name}"], "-", label="validation")
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+    panels[0].legend()
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(folder / "history.png", dpi=100)
+
+
+def _environment(task: Task, params: dict[str, Any], seconds: float) -> dict[str, Any]:
+    packages = ("bookserve", "keras", "tensorflow", "numpy")
+    return {
+        "command": command(task, params),
+        "seed": params["seed"],
+        "seconds": round(seconds, 1),
+        "backend": keras.backend.backend(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpus": os.cpu_count(),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+    }
+
+
+def command(task: Task, params: Mapping[str, Any]) -> str:
+    """The command line that trains the same again."""
+    usual = {**task.params, **(task.sample if params["data"] == "sample" else {})}
+    words = ["bookserve", "train", task.name, "--data", params["data"], "--seed", str(params["seed"])]
+    for name, value in usual.items():
+        if params[name] != value:
+            words += ["-p", f"{name}={params[name]}"]
+    return shlex.join(words)
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,127 @@
+"""Results: ``results/<task>.json``, the best run of each task on the book's own data, and the table made of them.
+
+python -m trainers.results record RUN          write results/<task>.json from a run (a directory)
+python -m trainers.results table [--check]     write the table into README.md, or fail where it is not fresh
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from bookserve import run as runs_
+from bookserve.errors import BookserveError, Failed, InvalidInput
+from bookserve.run import Run
+from trainers import catalogue
+from trainers.task import Task
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+
+
+def best(task: Task, runs: Path) -> dict[str, Any] | None:
+    """The best figure of ``task`` among the runs in ``runs`` and ``results/``; real data before sample data."""
+    known = [
+        {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
+        for run in runs_.scan(runs, task.name)
+        if task.metric in run.metrics
+    ]
+    recorded = RESULTS / f"{task.name}.json"
+    if recorded.exists():
+        figures = msgspec.json.decode(recorded.read_bytes())["figures"]
+        known.append({"figure": figures[task.metric], "data": "real", "run": f"results/{recorded.name}"})
+    sign = 1 if task.higher_is_better else -1
+    return max(known, key=lambda run: (run["data"] == "real", sign * run["figure"]), default=None)
+
+
+def record(run: Run, results: Path = RESULTS) -> Path:
+    """Write ``results/<task>.json`` from a finished run on real data: figures, how they came about, on what.
+
+    Raises:
+        InvalidInput: the run used sample data, or is not finished.
+    """
+    task = catalogue.find(run.task)
+    params = run.read("params.json")
+    if not run.finished or params["data"] != "real":
+        raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
+    metrics, environment = run.metrics, run.read("environment.json")
+    counted = {name: metrics.pop(name) for name in ("epochs", "seconds", "parameters")}
+    fields = {
+        "task": task.name,
+        "section": task.section,
+        "book": metrics.pop("book"),
+        "figures": {name: round(value, 6) for name, value in metrics.items()},
+        **counted,
+        "seed": params["seed"],
+        "command": environment["command"],
+        "machine": f"{environment['cpus']} × {environment['cpu']}",
+        "versions": environment["versions"],
+    }
+    results.mkdir(exist_ok=True)
+    path = results / f"{task.name}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(fields), indent=1) + b"\n")
+    return path
+
+
+def table(results: Path = RESULTS) -> str:
+    """The recorded results as a Markdown table, one line a task."""
+    lines = ["| task | section | figure | book | ours | epochs | seconds |", "|---|---|---|---|---|---|---|"]
+    for task in catalogue.tasks():
+        path = results / f"{task.name}.json"
+        ours: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+        for name in list(task.book) or [task.metric]:
+            figure = f"{ours['figures'][name]:.4g}" if ours else "–"
+            book = f"{task.book[name]:.4g}" if name in task.book else task.shown or "–"
+            took = f"{ours['epochs']} | {ours['seconds']:.0f}" if ours else "– | –"
+            lines.append(f"| `{task.name}` | {task.section} | {name} | {book} | {figure} | {took} |")
+    return "\n".join(lines)
+
+
+def insert(readme: str, rows: str) -> str:
+    """``readme`` with ``rows`` between the two markers.
+
+    Raises:
+        Failed: the markers are not there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise Failed(f"README.md has no place for the results: {BEGIN} … {END}.")
+    return f"{before}{BEGIN}\n{rows}\n{END}{after}"
+
+
+@click.group()
+def cli() -> None:
+    """Record results on the book's data, and write the table of them."""
+
+
+@cli.command("record")
+@click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def record_(path: Path) -> None:
+    """Write results/<task>.json from the run in PATH."""
+    click.echo(record(Run(path.resolve())))
+
+
+@cli.command("table")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where the table is not fresh.")
+def table_(check: bool) -> None:
+    """Write the table of results into README.md."""
+    readme = ROOT / "README.md"
+    old = readme.read_text("utf-8")
+    new = insert(old, table())
+    if check and new != old:
+        raise Failed("the table of results in README.md is not fresh.", "Run: python -m trainers.results table")
+    readme.write_text(new, "utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        cli()
+    except BookserveError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

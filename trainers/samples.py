@@ -1,0 +1,50 @@
+"""Samples: what a generative model gives while and after it trains – texts at four temperatures, a grid of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bookserve import pictures, sampling
+from bookserve.graph import Arrays, Graph
+from bookserve.run import Run
+from bookserve.steps import apply
+from bookserve.verb import Generate, Sample, Verb
+
+if TYPE_CHECKING:
+    import keras
+
+#: The book's, in listing 8.7.
+TEMPERATURES = (0.2, 0.5, 1.0, 1.2)
+GRID = 15
+
+
+def write(run: Run, verb: Verb, models: Mapping[str, keras.Model], graphs: Mapping[str, Graph], seed: int) -> str:
+    """Write ``samples.txt`` or ``.png`` into the run and return what can be shown as text (for other verbs: '')."""
+    if isinstance(verb, Generate):
+        text = "\n".join(_texts(verb, graphs[verb.graph], _runner(models[verb.graph]), seed))
+        (run.path / "samples.txt").write_text(text, "utf-8")
+        return text
+    if isinstance(verb, Sample):
+        points = sampling.latent_points(verb.latent, grid=GRID)
+        (name,) = graphs[verb.decode].inputs
+        (decoded,) = _runner(models[verb.decode])({name: points}).values()
+        sheet = pictures.contact_sheet(np.asarray(apply(verb.after, decoded)), columns=GRID)
+        (run.path / "samples.png").write_bytes(pictures.encode_png(sheet))
+        return f"{GRID} × {GRID} pictures: {run.path / 'samples.png'}"
+    return ""
+
+
+def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed: int) -> list[str]:
+    lines = []
+    for temperature in TEMPERATURES:
+        stream = sampling.TextStream(verb, graph, prompt="", length=400, temperature=temperature, seed=seed)
+        lines.append(f"--- temperature {temperature}\n{verb.prompt}{''.join(stream.write(model))}\n")
+    return lines
+
+
+def _runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
+    model.jit_compile = False  # every new length of a prompt would be compiled anew
+    return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}

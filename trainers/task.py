@@ -1,0 +1,81 @@
+"""Task: one model of the book, as a file ``trainers/chNN/<name>.py`` describes it.
+
+A task file holds, from top to bottom, ``data`` (a data set's rows through the Steps of a Verb), ``build`` (the compiled
+Keras model), ``graphs`` where the model is used in other ways than it is trained, and last ``TASK``, which names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bookserve.graph import Arrays
+from bookserve.verb import Verb
+from trainers.data.source import Kind
+
+if TYPE_CHECKING:
+    import keras
+
+Params = Mapping[str, Any]
+
+
+class Pairs(NamedTuple):
+    """Inputs and the targets that belong to them, row by row."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Data(NamedTuple):
+    """What one task trains on: arrays that have passed the Steps of ``verb``, the very ones that are served later."""
+
+    verb: Verb
+    #: What the rows are and where they come from, in words.
+    about: str
+    train: Pairs
+    validation: Pairs | None
+    test: Pairs | None
+    #: A few raw rows (texts or uint8 pictures) for ``examples.npz`` …
+    rows: np.ndarray
+    #: … and, for each inference graph, the inputs that Keras's expected outputs are computed from.
+    feeds: dict[str, Arrays]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One model of the book. Nothing here imports Keras before ``build`` runs."""
+
+    #: Section and listings of the book.
+    section: str
+    listings: str
+    summary: str
+    #: Name of the data set: a module of ``trainers/data``.
+    dataset: str
+    #: ``predict``, ``generate`` or ``sample``.
+    verb: str
+    #: Figures printed in the book, by the name that ``metrics.json`` gives ours.
+    book: dict[str, float] = field(default_factory=dict)
+    #: What the book shows where it prints no figure.
+    shown: str = ""
+    #: The figure by which runs of this task are compared.
+    metric: str
+    #: Every parameter with its default, the book's; ``sample`` replaces some of them for short training.
+    params: dict[str, Any]
+    sample: dict[str, Any] = field(default_factory=dict)
+    data: Callable[[Kind, Params], Data]
+    build: Callable[[Data, Params], keras.Model]
+    #: Inference graphs of a trained model, by signature name, the default one first. None: the model itself, with its
+    #: inputs and outputs named as the verb names them.
+    graphs: Callable[[keras.Model], dict[str, keras.Model]] | None = None
+
+    #: File stem and chapter folder; the catalogue fills them in.
+    name: str = ""
+    chapter: str = ""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger ``metric`` is the better one."""
+        return self.metric.endswith("accuracy")
