@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bookserve.errors import Failed
+from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 
 
@@ -22,7 +22,8 @@ class Backend(Protocol):
         """Run the graph on checked feeds.
 
         Raises:
-            Failed: the runtime refused or broke.
+            InvalidInput: the runtime refused their values, such as an index beyond the end of a table.
+            Failed: it broke.
         """
 
 
@@ -59,7 +60,10 @@ class OnnxBackend:
         try:
             arrays = self._session.run(self._outputs, feeds)
         except Exception as error:  # as above
-            raise Failed(f"the model could not be run: {_first_line(error)}.") from error
+            reason = _first_line(error)
+            if type(error).__name__ == "InvalidArgument":
+                raise InvalidInput(f"the model refused the input: {reason.rpartition(': ')[2]}.") from error
+            raise Failed(f"the model could not be run: {reason}.") from error
         return dict(zip(self._outputs, arrays, strict=True))
 
 

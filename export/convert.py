@@ -56,15 +56,19 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
         return signature(**dict(zip(inputs, tensors, strict=True)))
 
     wanted = [tf.TensorSpec(spec.shape, spec.dtype, tensor) for tensor, spec in inputs.items()]
+    function = tf.function(call, autograph=False)
     noise = logging.getLogger("tf2onnx")
     level = noise.level
     noise.setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what it then works around
     try:
-        proto: onnx.ModelProto = tf2onnx.convert.from_function(tf.function(call, autograph=False), wanted, opset=OPSET)[
-            0
-        ]
+        proto: onnx.ModelProto = tf2onnx.convert.from_function(function, wanted, opset=OPSET)[0]
     finally:
         noise.setLevel(level)
+    # Constants that the saved function closed over became inputs: they are put back.
+    closed_over = {inner.name: outer for outer, inner in function.get_concrete_function(*wanted).graph.captures}
+    for value in [value for value in proto.graph.input if value.name in closed_over]:
+        proto.graph.input.remove(value)
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(closed_over[value.name].numpy(), value.name))
     return proto
 
 

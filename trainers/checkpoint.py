@@ -50,7 +50,7 @@ def load(run: Run, model: keras.Model) -> Progress:
     model.optimizer.build(model.trainable_variables)
     variables = _variables(model)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             progress = Progress(**json.loads(str(arrays["progress"])))
             for index, variable in enumerate(variables):
                 variable.assign(arrays[f"{index:05}"])

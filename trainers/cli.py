@@ -171,14 +171,18 @@ def _params(task: Task, data: str, given: tuple[str, ...], epochs: int | None) -
     return params
 
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
 def _value(name: str, text: str, default: Any) -> Any:
     kind = type(default)
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise InvalidInput(f"{name} must be a {kind.__name__}, like {default}; got '{text}'.") from None
-    if kind in (int, float) and not 0 <= value < float("inf"):
-        raise InvalidInput(f"{name} must not be negative or infinite; got '{text}'.")
+        raise InvalidInput(f"{name} must be {_KINDS.get(kind, kind.__name__)}, like {default}; got '{text}'.") from None
+    least = 1 if kind is int and default > 0 else 0
+    if kind in (int, float) and not least <= value < float("inf"):
+        raise InvalidInput(f"{name} must be {least} or more; got '{text}'.")
     return value
 
 

@@ -64,6 +64,7 @@ def fit(
         Batches(data.train, params["batch_size"], seed, progress.epochs),
         epochs=params["epochs"],
         initial_epoch=progress.epochs,
+        shuffle=False,  # Keras would shuffle the batches once more, by a global generator that no checkpoint holds
         validation_data=data.validation and tuple(data.validation),
         validation_batch_size=params["batch_size"],
         callbacks=[

@@ -12,13 +12,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from bookserve import bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput
@@ -35,9 +36,11 @@ from serve.model import LiveModel
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
+_EVENTS = "text/event-stream; charset=utf-8"
 #: What the page may do: its own script and style, its own pictures, calls to this server and nowhere else.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
+T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 logger = logging.getLogger("bookserve")
 
@@ -73,8 +76,8 @@ def routes(engine: Engine) -> list[BaseRoute]:
         live = model(request, asked.version)
         text = pieces(engine.generate(live, asked))
         if asked.stream:
-            return StreamingResponse(_events(text), headers={"cache-control": "no-store"}, media_type=_EVENTS)
-        return _json(_named(live) | {"text": await _unless_gone(request, _joined(text))})
+            return _EventStream(_events(text), headers={"cache-control": "no-store"}, media_type=_EVENTS)
+        return _json(_named(live) | {"text": await _unless_gone(request.receive, _joined(text))})
 
     @_answered
     async def sample(request: Request) -> Response:
@@ -98,9 +101,11 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
 def failure(error: BookserveError, status: int | None = None) -> Response:
     """An error as this door answers it; with ``status`` where HTTP itself, not the engine, refused."""
-    if status is None:
-        status = 413 if isinstance(error, TooLarge) else STATUS[error.code]
-    return _json({"error": _fields(error)}, status)
+    response = _json({"error": _fields(error)}, status or STATUS[error.code])
+    if isinstance(error, TooLarge):
+        response.status_code = 413
+        response.headers["connection"] = "close"  # rather than read the rest only to throw it away
+    return response
 
 
 def mistake(request: Request, error: Exception) -> BookserveError:
@@ -132,30 +137,35 @@ def _rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
         raise InvalidInput("the rows are nested too deeply.") from error
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, str]) -> str:
-    """Await ``work``, but stop it as soon as the client closes the connection."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+class _EventStream(StreamingResponse):
+    """Starlette's own response waits for a moment at which nothing is ready before it cancels, and while a small graph
+    runs in the event loop there may be none."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _unless_gone(receive, self.stream_response(send))
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """Await ``work``, but stop it as soon as the client closes the connection; None then."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
     gone.add_done_callback(lambda _: task.cancel())
     try:
         return await task
     except asyncio.CancelledError:
         if not gone.done():
             raise
-        raise InvalidInput("the client left before the answer.") from None
+        return None
     finally:
         gone.cancel()
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def _joined(text: AsyncIterator[str]) -> str:
     return "".join([piece async for piece in text])
-
-
-_EVENTS = "text/event-stream; charset=utf-8"
 
 
 async def _events(text: AsyncIterator[str]) -> AsyncIterator[bytes]:

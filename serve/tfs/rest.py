@@ -1,5 +1,127 @@
-"""Being written."""
+# ruff: noqa: TID253
+"""TensorFlow Serving's REST API: everything under ``/v1``.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest. Paths are matched without regard to case, of a
+request's headers only ``Content-Encoding`` matters, and whatever is malformed is answered 400. Errors are
+``{"error": "<sentence>"}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from urllib.parse import unquote
+
+from google.protobuf.json_format import MessageToDict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.graph import Graph
+from serve.body import TooLarge, read_body
+from serve.document import dumps
+from serve.engine import Engine
+from serve.model import LiveModel
+from serve.tfs import rows, status
+from serve.tfs.metadata import DEFAULT, signatures
+from serve.tfs.servable import find, states
+
+#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
+INLINE_BYTES = 262_144
+#: Characters of an error; what a client sent may be quoted in it.
+LONGEST = 2048
+
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_CALL = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
+_LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?")
+_METHODS = {"classify": "classification", "regress": "regression"}
 
 
-def routes(engine):
-    return []
+def routes(engine: Engine) -> list[BaseRoute]:
+    """The routes of this door."""
+    return [Route(f"/{letter}1/{{rest:path}}", _Door(engine)) for letter in "vV"]
+
+
+class _Door:
+    """All paths, with any HTTP method: which of them are right is for the protocol to say."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            body, code = await self._answer(request), 200
+        except BookserveError as error:
+            body, code = _failure(error), 413 if isinstance(error, TooLarge) else status.http(error)
+        except Exception:
+            logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
+            body, code = _failure(Failed("the server made a mistake.", "Its log says more.")), 500
+        await Response(body, code, media_type="application/json")(scope, receive, send)
+
+    async def _answer(self, request: Request) -> bytes:
+        # The path as it was sent: an escaped slash or colon is part of a name.
+        path = request.scope.get("raw_path", request.url.path.encode()).partition(b"?")[0].decode("latin-1")
+        if request.method == "POST" and (match := _CALL.fullmatch(path)):
+            return await self._call(match, await read_body(request))
+        if request.method == "GET" and (match := _LOOK.fullmatch(path)):
+            return self._look(match)
+        raise InvalidInput(f"Malformed request: {request.method} {path}")
+
+    async def _call(self, asked: re.Match[str], body: bytes) -> bytes:
+        large = len(body) > INLINE_BYTES
+        document = await asyncio.to_thread(rows.parse, body) if large else rows.parse(body)
+        live = self._find(asked)
+        signature, graph = _signature(live, document.get("signature_name", ""))
+        verb = asked["verb"].lower()
+        if verb in _METHODS:
+            raise InvalidInput(
+                f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. "
+                "Was: tensorflow/serving/predict",
+                "Use :predict.",
+            )
+        if large:
+            feeds, by_row = await asyncio.to_thread(rows.feeds, document, graph.inputs)
+        else:
+            feeds, by_row = rows.feeds(document, graph.inputs)
+        return rows.answer(await self._engine.run(live, signature, feeds), by_row)
+
+    def _look(self, asked: re.Match[str]) -> bytes:
+        if not asked["name"]:
+            raise InvalidInput("Missing model name in request.", "GET /api/models lists the models.")
+        if not asked["metadata"]:
+            return dumps({"model_version_status": states(self._engine, unquote(asked["name"]), _version(asked))})
+        live = self._find(asked)
+        found = MessageToDict(
+            signatures(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        spec = {"name": live.name, "signature_name": "", "version": str(live.version)}
+        return dumps({"model_spec": spec, "metadata": {"signature_def": found}})
+
+    def _find(self, asked: re.Match[str]) -> LiveModel:
+        return find(self._engine, unquote(asked["name"]), _version(asked), unquote(asked["label"] or ""))
+
+
+def _version(asked: re.Match[str]) -> int | None:
+    text = asked["version"]
+    if text is None:
+        return None
+    if len(text) > 19 or int(text) >= 2**63:
+        raise InvalidInput(f"Failed to convert version: {text} to numeric.")
+    return int(text)
+
+
+def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
+    try:
+        return live.bundle.graph(name)
+    except NotFound as error:
+        raise InvalidInput(
+            f'Serving signature name: "{name or DEFAULT}" not found in signature def', error.hint
+        ) from error
+
+
+def _failure(error: BookserveError) -> bytes:
+    return dumps({"error": str(error)[:LONGEST]})

@@ -27,16 +27,25 @@ WINDOW = 9
 
 
 def randomise(model: keras.Model, seed: int) -> None:
-    """Give every weight of ``model`` random values; variances stay positive."""
+    """Give every weight of ``model`` random values, large enough for inputs to matter; variances and scales stay positive."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         if weight.dtype != "float32":
             continue
-        if "variance" in weight.path:
-            weight.assign(rng.uniform(0.3, 3, weight.shape))
+        shape = tuple(weight.shape)
+        if "variance" in weight.path or "gamma" in weight.path:
+            weight.assign(rng.uniform(0.3, 3, shape))
+        elif len(shape) == 1:
+            weight.assign(rng.normal(0, 0.5, shape))
         else:
-            fan = float(np.prod(weight.shape[:-1])) or 1.0
-            weight.assign(rng.normal(0, 1.5 / np.sqrt(fan) if len(weight.shape) > 1 else 0.5, weight.shape))
+            read = shape[:2] if "depthwise" in weight.path else shape[:-1]  # how many numbers go into each output
+            weight.assign(rng.normal(0, 2.5 / np.sqrt(np.prod(read)), shape))
+
+
+def pictures(count: int, seed: int) -> np.ndarray:
+    """uint8 [count, SIDE, SIDE] of large random squares, so that one differs much from another."""
+    squares = np.random.default_rng(seed).integers(0, 256, (count, 3, 3), np.uint8)
+    return squares.repeat(SIDE // 3, axis=1).repeat(SIDE // 3, axis=2)
 
 
 def write_run(
@@ -91,7 +100,7 @@ def write_convnet(runs: Path) -> Run:
         inputs={"image": (Image(SIDE, SIDE, 1), Scale(1 / 255))},
         outputs={"probabilities": (TopLabels(tuple("abcd")),)},
     )
-    rows = np.random.default_rng(2).integers(0, 256, (5, SIDE, SIDE), np.uint8)
+    rows = pictures(5, 2)
     return write_run(runs, "convnet", verb, {"serving_default": model}, {"serving_default": verb.encode(rows)}, rows)
 
 
@@ -142,7 +151,7 @@ def write_writer(runs: Path) -> Run:
 def write_plane(runs: Path) -> Run:
     """Encoder of strided convolutions, decoder of transposed ones; latent points and pictures in."""
     image = keras.Input((SIDE, SIDE, 1), name="image")
-    x = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image))
+    x = layers.BatchNormalization()(layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")(image))
     encoder = keras.Model({"image": image}, {"mean": layers.Dense(2)(layers.Flatten()(x))})
     latent = keras.Input((2,), name="latent")
     x = layers.Reshape((SIDE // 2, SIDE // 2, 3))(layers.Dense(3 * (SIDE // 2) ** 2, activation="relu")(latent))
@@ -152,7 +161,7 @@ def write_plane(runs: Path) -> Run:
     randomise(decoder, 8)
     verb = Sample(latent=2, after=(Pixels(),), before=(Image(SIDE, SIDE, 1), Scale(1 / 255)), encode="encode")
     rng = np.random.default_rng(9)
-    rows = rng.integers(0, 256, (3, SIDE, SIDE), np.uint8)
+    rows = pictures(3, 10)
     feeds = {
         "decode": {"latent": rng.normal(size=(4, 2)).astype(np.float32)},
         "encode": {"image": Scale(1 / 255)(rows[..., None])},

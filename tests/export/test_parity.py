@@ -30,7 +30,7 @@ def test_onnx_and_savedmodel_answer_as_keras_did(bundles: dict[str, Bundle], tas
     saved, examples = SavedModel(bundle.path), bundle.examples()
     for name, graph in bundle.manifest.graphs.items():
         example = examples.graphs[name]
-        assert all(array.std() > 1e-3 for array in example.outputs.values()), "an example that says nothing"
+        assert all(array.std(axis=0).max() > 0.03 for array in example.outputs.values()), "rows that say the same"
         for run in (partial(saved.run, name), OnnxBackend(bundle.path / str(graph.onnx)).run):
             found = parity.replay(graph, example, run)
             assert found.problem == ""

@@ -128,6 +128,13 @@ def test_what_is_wrong_is_told_in_a_sentence(
     assert from_answer(reply.answers[0])["y"].tolist() == [3, 5, 7]  # type: ignore[union-attr]
 
 
+def test_a_method_that_is_not_there(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/bookserve.v1.Bookserve/Nonsense")(b"")
+    refused: Any = caught.value
+    assert refused.code() is Code.UNIMPLEMENTED
+
+
 def test_messages_beyond_the_limit_and_garbage_are_refused(channel: grpc.Channel, call: Call) -> None:
     raw = channel.unary_unary("/bookserve.v1.Bookserve/Predict")
     for body, code in ((bytes(2**26 + 1), Code.RESOURCE_EXHAUSTED), (b"\xff\xff", Code.INVALID_ARGUMENT)):

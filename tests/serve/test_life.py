@@ -131,7 +131,7 @@ def test_running_texts_are_finished_when_it_is_told_to_stop(models: Path) -> Non
     with started(models, "--json") as process:
         told = read(process)
         target = told["grpc"].removeprefix("grpc://")
-        body = {"prompt": "a", "length": 30_000, "temperature": 1, "stream": True}
+        body = {"prompt": "a", "length": 15_000, "temperature": 1, "stream": True}
         with (
             httpx.Client(base_url=told["http"], trust_env=False, timeout=60) as http,
             grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel,
@@ -140,7 +140,7 @@ def test_running_texts_are_finished_when_it_is_told_to_stop(models: Path) -> Non
             method = channel.unary_stream(
                 "/bookserve.v1.Bookserve/Generate", pb.GenerateRequest.SerializeToString, pb.GenerateReply.FromString
             )
-            over_grpc = method(pb.GenerateRequest(model="writer", prompt="a", length=30_000, temperature=1))
+            over_grpc = method(pb.GenerateRequest(model="writer", prompt="a", length=15_000, temperature=1))
             over_http = events(response)
             written = [len(next(over_http)["text"]), len(next(over_grpc).text)]
             process.terminate()
@@ -150,8 +150,8 @@ def test_running_texts_are_finished_when_it_is_told_to_stop(models: Path) -> Non
                     httpx.get(f"{told['http']}/healthz", trust_env=False)
             *pieces, last = over_http
             assert last == {"done": True}
-            assert written[0] + sum(len(piece["text"]) for piece in pieces) == 30_000
-            assert written[1] + sum(len(reply.text) for reply in over_grpc) == 30_000
+            assert written[0] + sum(len(piece["text"]) for piece in pieces) == 15_000
+            assert written[1] + sum(len(reply.text) for reply in over_grpc) == 15_000
         assert process.wait(30) == 0
 
 

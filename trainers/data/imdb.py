@@ -12,9 +12,8 @@ from collections import Counter
 
 import numpy as np
 
-from bookserve.errors import Failed
 from bookserve.vocabulary import Vocabulary
-from trainers.data.source import KERAS, DataSet, Kind, Split, file
+from trainers.data.source import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 _WORDS_MD5 = "md5:bfafd718b763782e994055a2d397834f"
@@ -37,15 +36,11 @@ def _real(size: int) -> DataSet:
     from keras.src.datasets.npz_utils import load_npz
 
     path = file("imdb.npz", f"{KERAS}imdb.npz", _SHA256)
-    try:
+    index = file("imdb_word_index.json", f"{KERAS}imdb_word_index.json", _WORDS_MD5)
+    with reading(path):
         arrays = load_npz(path)
-        words: dict[str, int] = json.loads(
-            file("imdb_word_index.json", f"{KERAS}imdb_word_index.json", _WORDS_MD5).read_text("utf-8")
-        )
-    except (OSError, ValueError) as error:
-        raise Failed(
-            f"{path} or the word index beside it cannot be read: {error}.", "Put the files there anew."
-        ) from error
+    with reading(index):
+        words: dict[str, int] = json.loads(index.read_text("utf-8"))
     rng = np.random.RandomState(113)  # Keras's order: one generator shuffles the training rows, then the test rows
     train, test = (_shuffled(arrays[f"x_{part}"], arrays[f"y_{part}"], rng) for part in ("train", "test"))
     ranked = (*RESERVED, *sorted(words, key=words.__getitem__))
@@ -83,14 +78,14 @@ def _sample(size: int) -> DataSet:
 
 
 def _review(positive: bool, rng: np.random.Generator) -> str:
-    """Three to six sentences; one in eight of those that judge says the opposite of the whole."""
+    """Three to six sentences; one in twenty of those that judge says the opposite of the whole."""
     sentences = []
     for _ in range(rng.integers(3, 7)):
-        if rng.random() < 0.3:
+        if rng.random() < 0.2:
             sentences.append(_one(_NEUTRAL, rng))
             continue
-        praise = positive if rng.random() < 0.875 else not positive
-        negated = rng.random() < 0.25
+        praise = positive if rng.random() < 0.95 else not positive
+        negated = rng.random() < 0.2
         word = _one(_GOOD if praise != negated else _BAD, rng)
         sentences.append(
             f"{_one(_PARTS, rng)} was {'not ' if negated else ''}{_one('really,so,very,quite', rng)} {word}"

@@ -10,7 +10,7 @@ import re
 
 from bookserve.errors import Failed
 from bookserve.vocabulary import Vocabulary
-from trainers.data.source import Corpus, Kind, file
+from trainers.data.source import Corpus, Kind, file, reading
 
 _URL = "https://s3.amazonaws.com/text-datasets/nietzsche.txt"
 _LENGTH = 600_893
@@ -28,7 +28,8 @@ def load(kind: Kind, sample_length: int = 40_000) -> Corpus:
 
 def _real() -> str:
     path = file("nietzsche.txt", _URL, None)
-    text = path.read_text("utf-8").lower()
+    with reading(path):
+        text = path.read_text("utf-8").lower()
     if len(text) != _LENGTH:  # nobody publishes a checksum of this file; its length is well known
         raise Failed(f"{path} has {len(text):,} characters; expected {_LENGTH:,}.", "Put the right file there.")
     return text

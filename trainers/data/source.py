@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bookserve.errors import NotFound
+from bookserve.errors import Failed, NotFound
 from bookserve.steps import Rows
 from bookserve.vocabulary import Vocabulary
 
@@ -70,6 +72,19 @@ def file(name: str, url: str, known_hash: str | None) -> Path:
     except Exception as error:  # no network, a refused or broken download: the way out is the same for each
         reason = str(error).partition("\n")[0]
         raise NotFound(f"{name} is not in {folder} and could not be downloaded: {reason}.", _by_hand(folder)) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes its reader raise into one sentence.
+
+    Raises:
+        Failed: the body raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise Failed(f"{path} cannot be read: {error}.", "It is damaged: put it there anew.") from error
 
 
 def _by_hand(place: Path) -> str:

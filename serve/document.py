@@ -1,0 +1,72 @@
+"""Document: JSON bodies as Python values, and answers with arrays as JSON, with NaN and Infinity as bare words.
+
+TensorFlow Serving and Triton read and write those words, though JSON itself does not have them. Whatever holds none
+goes through orjson alone.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from bookserve.errors import InvalidInput
+
+
+def loads(body: bytes | memoryview, *, trailing: bool = False) -> Any:
+    """Parse UTF-8 JSON; with ``trailing``, whatever stands behind the first document is ignored.
+
+    Raises:
+        InvalidInput: not JSON; the message tells where.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if not len(body):
+            raise InvalidInput("JSON Parse error: The document is empty") from error
+        return _tolerant(bytes(body), trailing)
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON; arrays are what ``elements`` made of them."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def elements(array: np.ndarray) -> Any:
+    """An array of numbers or truth values as ``dumps`` takes it: each float in the fewest digits that give it back."""
+    array = np.require(array, requirements="C")
+    if array.dtype.kind != "f":
+        return array if array.ndim else array.item()
+    if np.isfinite(array).all():
+        return array if array.ndim else array[()]
+    # orjson writes each number that is not finite as null, and nothing else in an array of numbers.
+    texts = dumps(array if array.ndim else array[None]).split(b"null")
+    words = [b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _odd(array)]
+    text = b"".join(chain.from_iterable(zip(texts, words, strict=False))) + texts[-1]
+    return orjson.Fragment(text if array.ndim else text[1:-1])
+
+
+def _odd(array: np.ndarray) -> list[float]:
+    return list(array[~np.isfinite(array)].tolist())
+
+
+def _tolerant(body: bytes, trailing: bool) -> Any:
+    try:
+        text = body.decode("utf-8-sig").lstrip(" \t\r\n")
+        value, end = json.JSONDecoder().raw_decode(text)
+        if not trailing and text[end:].strip(" \t\r\n"):
+            raise json.JSONDecodeError("Extra data", text, end)
+        if "\\ud" in text.lower():  # half of a surrogate pair is no character; it could not be told in an answer
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+    except UnicodeError as error:
+        raise InvalidInput("JSON Parse error: Invalid encoding in string.", "Send UTF-8.") from error
+    except RecursionError as error:
+        raise InvalidInput("JSON Parse error: The document is nested too deeply.") from error
+    except ValueError as error:
+        raise InvalidInput("JSON Parse error: A number is too long.") from error
+    return value

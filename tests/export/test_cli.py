@@ -1,0 +1,256 @@
+"""``bookserve export`` and ``bookserve verify`` as a user meets them: what they print, and how they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bookserve.bundle import Bundle, Manifest, find, names, seal, versions
+from bookserve.examples import Examples
+from bookserve.run import Run
+from tests.export.damage import copy_bundle, copy_run
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bookserve", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def runs_directory(runs: dict[str, Run]) -> Path:
+    return next(iter(runs.values())).path.parent.parent
+
+
+def test_tasks_and_runs_and_directories_are_exported_and_verified(
+    bookserve: Command, runs: dict[str, Run], models: Path
+) -> None:
+    where = ("--runs", runs_directory(runs), "--models", models)
+    code, out, err = bookserve("export", "convnet", runs["writer"].name, runs["plane"].path, *where)
+    assert (code, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["convnet/1", "writer/1", "plane/1"]
+    assert names(models) == ["convnet", "plane", "writer"]
+
+    code, out, err = bookserve("verify", "--all", "--models", models, "--json")
+    assert (code, err) == (0, "")
+    checks = json.loads(out)
+    assert [(check["model"], check["graph"]) for check in checks] == [
+        ("convnet", "serving_default"),
+        ("plane", "decode"),
+        ("plane", "encode"),
+        ("writer", "serving_default"),
+        ("writer", "step"),
+    ]
+    for check in checks:
+        assert check["ok"]
+        assert 0 <= check["saved_model_difference"] < 1e-5
+        assert 0 <= check["onnx_difference"] < 1e-5
+        assert check["rows"] > 1
+
+    code, out, err = bookserve("verify", "writer/1", "--models", models)
+    assert (code, err) == (0, "")
+    assert out.count(" yes") == 2
+
+
+def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+    run = runs["convnet"].path
+    for version in (1, 2):
+        code, out, _ = bookserve("export", run, "--models", models, "--name", "mine")
+        assert code == 0
+        assert out.startswith(f"mine/{version}: serving_default; ")
+    assert names(models) == ["mine"]
+    assert find(models, "mine").manifest.origin == runs["convnet"].recipe.origin
+
+
+def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_own(
+    runs: dict[str, Run], models: Path
+) -> None:
+    """Two whole processes at once, as a user starts them: TensorFlow's greetings must not come through."""
+    both = [start("export", runs["writer"].path, "--models", models) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [err for _, err in said] == ["", ""]
+    assert sorted(out.split(":")[0] for out, _ in said) == ["writer/1", "writer/2"]
+    assert versions(models, "writer") == [1, 2]
+    for version in (1, 2):
+        find(models, "writer", version).check_files()
+    assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2"]
+
+
+def test_an_exporter_that_is_killed_leaves_no_version(runs: dict[str, Run], models: Path) -> None:
+    process = start("export", runs["plane"].path, "--models", models)
+    while not list(models.glob("plane/.writing-*/saved_model.pb")):
+        assert process.poll() is None, "it ended before it could be killed"
+        os.sched_yield()
+    process.kill()
+    process.communicate(timeout=60)
+    assert versions(models, "plane") == []
+    assert names(models) == []
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "step.onnx", "saved_model.pb", "examples.npz", "README.md"])
+def test_a_truncated_file_is_named(bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path, file: str) -> None:
+    bundle = copy_bundle(bundles["writer"], tmp_path)
+    os.truncate(bundle.path / file, (bundle.path / file).stat().st_size // 2)
+    code, out, err = bookserve("verify", "writer", "--models", tmp_path / "models")
+    assert code == 1
+    assert str(bundle.path / file) in err
+    assert "NO" in out
+
+
+def test_a_missing_file_is_named(bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path) -> None:
+    bundle = copy_bundle(bundles["writer"], tmp_path)
+    (bundle.path / "variables" / "variables.index").unlink()
+    code, _, err = bookserve("verify", "--all", "--models", tmp_path / "models")
+    assert code == 1
+    assert "variables.index is missing" in err
+
+
+def reseal(bundle: Bundle) -> None:
+    """List the files as they are now, as a forger would."""
+    manifest: Manifest = bundle.manifest
+    seal(bundle.path, manifest)
+
+
+def test_an_onnx_file_that_computes_something_else_is_found_out(
+    bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    bundle = copy_bundle(bundles["convnet"], tmp_path)
+    proto = onnx.load(bundle.path / "model.onnx")
+    weights = max(proto.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    array = onnx.numpy_helper.to_array(weights)
+    weights.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.02), weights.name))
+    onnx.save(proto, bundle.path / "model.onnx")
+    reseal(bundle)
+    code, out, err = bookserve("verify", "convnet", "--models", tmp_path / "models", "--json")
+    assert code == 1
+    assert "convnet/1, graph 'serving_default': ONNX: output 'probabilities' at [" in err
+    check = json.loads(out)[0]
+    assert check["onnx_difference"] > 1e-4 > check["saved_model_difference"]
+    assert not check["ok"]
+
+
+def test_a_savedmodel_that_computes_something_else_is_found_out(
+    bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    bundle = copy_bundle(bundles["convnet"], tmp_path)
+    data = bundle.path / "variables" / "variables.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[: len(content) // 2] = bytes(len(content) // 2)
+    data.write_bytes(content)
+    reseal(bundle)
+    code, _, err = bookserve("verify", "convnet", "--models", tmp_path / "models")
+    assert code == 1
+    assert "SavedModel: output" in err or "TensorFlow cannot load" in err
+
+
+def test_rows_that_no_longer_become_the_tensors_are_found_out(
+    bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    bundle = copy_bundle(bundles["reviews"], tmp_path)
+    examples = Examples.load(bundle.path / "examples.npz")
+    examples.rows[1] = "w1 w2 w3"
+    examples.save(bundle.path / "examples.npz")
+    reseal(bundle)
+    code, _, err = bookserve("verify", "reviews", "--models", tmp_path / "models")
+    assert code == 1
+    assert "the rows do not become the stored tensors: input 'tokens' at [1, " in err
+
+
+def test_the_others_are_checked_though_one_is_broken(
+    bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    (copy_bundle(bundles["convnet"], tmp_path).path / "model.onnx").write_bytes(b"")
+    copy_bundle(bundles["plane"], tmp_path)
+    code, out, err = bookserve("verify", "--all", "--models", tmp_path / "models", "--json")
+    assert code == 1
+    assert [(check["model"], check["ok"]) for check in json.loads(out)] == [
+        ("convnet", False),
+        ("plane", True),
+        ("plane", True),
+    ]
+    assert "1 of 3 checks failed" in err
+
+
+def test_bundles_without_a_savedmodel_are_verified_by_onnx_alone(
+    bookserve: Command, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from tests.bundles import write_all
+
+    code, out, _ = bookserve("verify", "--all", "--models", write_all(tmp_path_factory.mktemp("tiny")), "--json")
+    assert code == 0
+    assert all(check["saved_model_difference"] is None for check in json.loads(out))
+
+
+def test_a_foreign_model_says_what_stays_with_tensorflow(
+    tensorflow, bookserve: Command, tmp_path: Path, models: Path
+) -> None:
+    module = tensorflow.Module()
+    signature = [tensorflow.TensorSpec([None], "string", "text")]
+    module.loud = tensorflow.function(lambda text: {"loud": tensorflow.strings.upper(text)}, signature, autograph=False)
+    tensorflow.saved_model.save(module, str(tmp_path / "shout"), signatures=module.loud)
+    code, out, _ = bookserve("export", tmp_path / "shout", "--models", models)
+    assert code == 0
+    assert "graph 'serving_default' runs on TensorFlow only: 'text' is a tensor of strings." in out
+    code, out, _ = bookserve("verify", "shout", "--models", models, "--json")
+    assert code == 0
+    check = json.loads(out)[0]
+    assert (check["ok"], check["onnx_difference"], check["saved_model_difference"]) == (True, None, 0)
+
+
+def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], tmp_path: Path, models: Path) -> None:
+    run = copy_run(runs["convnet"], tmp_path)
+    (run.path / "metrics.json").unlink()
+    code, _, err = bookserve("export", run.path, "--models", models)
+    assert code == 1
+    assert "is unfinished" in err
+    assert "--resume" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("export", "nothing"), 3, "no finished run of 'nothing'"),
+        (("export", "nothing/2026-01-01T00-00-00Z"), 3, "no run 'nothing/2026-01-01T00-00-00Z'"),
+        (("export",), 2, "Missing argument"),
+        (("export", "a", "b", "--name", "c"), 2, "--name goes with a single source"),
+        (("verify", "nothing"), 3, "no model 'nothing'"),
+        (("verify", "--all"), 3, "no model in"),
+        (("verify",), 2, "Name models, or give --all"),
+        (("verify", "some", "--all"), 2, "Name models, or give --all"),
+        (("verify", "some/new"), 2, "no MODEL or MODEL/VERSION"),
+    ],
+)
+def test_errors_leave_with_the_promised_code(
+    bookserve: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, _, err = bookserve(*arguments)
+    assert found == code
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_version_that_is_not_there(bookserve: Command, bundles: dict[str, Bundle]) -> None:
+    code, _, err = bookserve("verify", "convnet/7", "--models", bundles["convnet"].path.parent.parent)
+    assert code == 3
+    assert "has no version 7" in err
+
+
+def test_a_name_that_no_model_can_have(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+    code, _, err = bookserve("export", runs["convnet"].path, "--models", models, "--name", "a/b")
+    assert code == 5
+    assert "'a/b' is no model name" in err

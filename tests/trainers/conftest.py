@@ -1,0 +1,39 @@
+"""One short training of every task on sample data, shared by the tests of this room."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bookserve import run
+from bookserve.run import Run
+from trainers import catalogue
+from trainers.cli import train
+
+#: What makes one epoch of each task a matter of seconds.
+SHORT = {
+    "imdb_lstm": ("-p", "batch_size=128"),
+    "nietzsche_lstm": ("-p", "step=30"),
+    "mnist_vae": ("-p", "batch_size=64"),
+}
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one finished run of every task; read it, never write to it."""
+    path = tmp_path_factory.mktemp("runs")
+    for name in catalogue.names():
+        words = [name, "--data", "sample", "--epochs", "1", "-p", "jit_compile=false", "--runs", str(path)]
+        done = CliRunner().invoke(train, [*words, *SHORT.get(name, ())], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        assert "epoch 1/1" in done.output
+        assert "(sample)" in done.output
+    return path
+
+
+@pytest.fixture(params=catalogue.names())
+def trained(request: pytest.FixtureRequest, runs: Path) -> Run:
+    """The finished run of each task in turn."""
+    return run.latest(runs, request.param)

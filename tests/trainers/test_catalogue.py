@@ -1,0 +1,48 @@
+"""The list of tasks: complete, cheap to read, and helpful about names that are not in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trainers
+from bookserve.errors import NotFound
+from trainers import catalogue
+
+HEAVY = ("keras", "tensorflow", "sklearn", "matplotlib", "PIL", "pooch", "rich")
+
+
+def test_every_file_of_a_chapter_is_a_task() -> None:
+    files = {file.stem for file in Path(trainers.__file__).parent.glob("ch*/*.py")} - {"__init__"}
+    tasks = list(catalogue.tasks())
+    assert {task.name for task in tasks} == files
+    assert [task.name for task in tasks] == ["mnist_convnet", "imdb_lstm", "nietzsche_lstm", "mnist_vae"]
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_task_says_what_is_needed_to_train_and_compare_it(name: str) -> None:
+    task = catalogue.find(name)
+    assert task.section.startswith(str(int(task.chapter.removeprefix("ch"))))
+    assert task.book or task.shown
+    assert {"epochs", "batch_size", "learning_rate", "jit_compile"} <= task.params.keys()
+    assert task.sample.keys() <= task.params.keys()
+    assert not {"data", "seed"} & task.params.keys()  # params.json holds these beside the parameters
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, trainers.cli; from trainers import catalogue; assert len(list(catalogue.tasks())) >= 4;"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_name_is_answered_with_the_close_ones() -> None:
+    with pytest.raises(NotFound, match="mnist_convnet"):
+        catalogue.find("mnist_convnt")
+    with pytest.raises(NotFound, match="bookserve tasks"):
+        catalogue.find("zzz")

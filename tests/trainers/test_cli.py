@@ -1,0 +1,86 @@
+"""The commands ``tasks``, ``train``, ``runs`` and ``compare``, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from trainers import cli
+
+
+def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "bookserve", *words], capture_output=True, text=True, check=False)
+
+
+def output(command: str, *words: str) -> str:
+    done = CliRunner().invoke(getattr(cli, command), words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_tasks_lists_the_book_and_our_best(runs: Path) -> None:
+    listed = json.loads(output("tasks", "--runs", str(runs), "--json"))
+    by_name = {task["name"]: task for task in listed}
+    convnet = by_name["mnist_convnet"]
+    assert (convnet["section"], convnet["verb"], convnet["dataset"]) == ("5.1", "predict", "mnist")
+    assert convnet["book"] == {"test_accuracy": 0.993}
+    assert all(task["best"] for task in listed)
+    table = output("tasks", "--runs", str(runs))
+    assert all(name in table for name in by_name)
+    assert "test_accuracy 0.993" in table
+
+
+def test_runs_and_compare_name_what_differs(runs: Path) -> None:
+    listed = json.loads(output("runs", "--runs", str(runs), "--json"))
+    assert {run["state"] for run in listed} == {"finished"}
+    assert {run["data"] for run in listed} == {"sample"}
+    assert all(run["figures"] for run in listed)
+    assert listed[0]["name"] in output("runs", "--runs", str(runs))
+    compared = json.loads(output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs), "--json"))
+    assert compared["values"]["parameters"] == [93_322, 550_629]
+    assert compared["values"]["divergence_weight"][0] is None
+    lines = output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs)).splitlines()
+    assert next(line for line in lines if line.startswith("parameters")).endswith("≠")
+    assert not next(line for line in lines if line.startswith("seed")).endswith("≠")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["train", "mnist_convnt"], 3, "Did you mean mnist_convnet"),
+        (["train"], 2, "at least one task"),
+        (["train", "mnist_vae", "--all"], 2, "at least one task"),
+        (["train", "mnist_vae", "-p", "epoch=3"], 5, "It has: epochs=10, batch_size=16"),
+        (["train", "mnist_vae", "-p", "epochs=many"], 5, "epochs must be a whole number"),
+        (["train", "mnist_vae", "-p", "learning_rate=nan"], 5, "learning_rate must be 0 or more"),
+        (["train", "mnist_vae", "-p", "batch_size=0"], 5, "batch_size must be 1 or more"),
+        (["train", "mnist_vae", "--data", "other"], 2, "'other'"),
+        (["train", "mnist_vae", "--resume", "--seed", "0"], 2, "--resume continues"),
+        (["compare", "mnist_vae", "mnist_vae/2020-01-01T00-00-00Z", "--runs", "nowhere"], 3, "no finished run"),
+    ],
+)
+def test_errors_are_a_sentence_and_an_exit_code(words: list[str], code: int, said: str) -> None:
+    done = bookserve(*words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_data_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    done = bookserve("train", "mnist_convnet", "--runs", str(tmp_path / "runs"))
+    assert done.returncode == 3
+    assert "--data sample" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_resume_without_an_unfinished_run_is_not_found(tmp_path: Path) -> None:
+    done = bookserve("train", "mnist_vae", "--resume", "--runs", str(tmp_path))
+    assert done.returncode == 3
+    assert "no unfinished run of 'mnist_vae'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2  # TensorFlow's greetings are not shown

@@ -1,0 +1,109 @@
+"""What a training leaves: a complete run whose SavedModel gives what Keras gave."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bookserve.examples import Examples
+from bookserve.run import Run
+from bookserve.verb import Predict
+from trainers import catalogue
+from trainers.ch08.mnist_vae import sampling_layer
+
+
+def test_a_run_is_complete(trained: Run) -> None:
+    task = catalogue.find(trained.task)
+    files = {path.name for path in trained.path.iterdir()}
+    expected = {"task.json", "params.json", "metrics.json", "history.csv", "history.png", "environment.json"}
+    expected |= {"saved_model", "model.keras", "examples.npz", "tensorboard"}
+    assert expected <= files
+    assert "checkpoint" not in files
+    assert (trained.path / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert list(trained.path.glob("tensorboard/train/events*"))
+    metrics = trained.metrics
+    assert metrics.pop("book") == task.book
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert {task.metric, "epochs", "seconds", "parameters", "loss"} <= metrics.keys()
+    params = trained.read("params.json")
+    assert (params["data"], params["seed"], params["epochs"]) == ("sample", 0, 1)
+    environment = trained.read("environment.json")
+    assert environment["command"].startswith(f"bookserve train {task.name} --data sample --seed 0 -p epochs=1")
+    assert {"python", "keras", "tensorflow", "numpy", "bookserve"} == environment["versions"].keys()
+    with (trained.path / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (int(row["epoch"]), float(row["loss"])) == (1, metrics["loss"])
+    samples = {"generate": {"samples.txt"}, "sample": {"samples.png"}}.get(task.verb, set())
+    assert {name for name in files if name.startswith("samples")} == samples
+
+
+def test_the_recipe_names_what_the_exporter_needs(trained: Run) -> None:
+    recipe = trained.recipe
+    assert recipe.origin.task == trained.task
+    assert recipe.origin.data == "sample"
+    assert recipe.origin.dataset
+    signatures = tf.saved_model.load(str(trained.path / "saved_model")).signatures
+    assert set(signatures) == {*recipe.graphs, "serving_default"}
+    for name, graph in recipe.graphs.items():
+        inputs = signatures[name].structured_input_signature[1]
+        outputs = signatures[name].structured_outputs
+        assert inputs.keys() == graph.inputs.keys()
+        assert outputs.keys() == graph.outputs.keys()
+        for key, spec in [*graph.inputs.items(), *graph.outputs.items()]:
+            tensor = inputs.get(key) if key in inputs else outputs[key]
+            assert [size or -1 for size in tensor.shape] == spec.sizes()
+            assert tensor.dtype.name == spec.dtype
+
+
+def test_the_saved_model_gives_what_keras_gave(trained: Run) -> None:
+    examples = Examples.load(trained.path / "examples.npz")
+    recipe = trained.recipe
+    signatures = tf.saved_model.load(str(trained.path / "saved_model")).signatures
+    assert examples.graphs.keys() == recipe.graphs.keys()
+    for name, example in examples.graphs.items():
+        assert 8 <= recipe.graphs[name].check(example.inputs) <= 16
+        outputs = signatures[name](**{key: tf.constant(array) for key, array in example.inputs.items()})
+        for key, expected in example.outputs.items():
+            assert np.ptp(expected) > 0
+            np.testing.assert_allclose(outputs[key], expected, rtol=1e-4, atol=1e-5)
+    assert 8 <= len(examples.rows) <= 16
+    if isinstance(recipe.verb, Predict):
+        for name, array in recipe.verb.encode(examples.rows).items():
+            assert np.array_equal(array, examples.graphs["serving_default"].inputs[name])
+        answers = recipe.verb.decode(examples.graphs["serving_default"].outputs)
+        assert len(answers) == len(examples.rows)
+
+
+def test_keras_loads_its_own_file(trained: Run) -> None:
+    custom = {"Sampling": sampling_layer()}
+    model = keras.models.load_model(trained.path / "model.keras", custom_objects=custom)
+    assert model.count_params() == trained.metrics["parameters"]
+
+
+def test_files_hold_neither_paths_nor_host_names(trained: Run, runs: Path) -> None:
+    for name in ("task.json", "params.json", "metrics.json", "environment.json"):
+        assert str(runs) not in (trained.path / name).read_text()
+        json.loads((trained.path / name).read_text())
+
+
+def test_the_four_temperatures_are_shown(runs: Path) -> None:
+    (text,) = (path.read_text() for path in runs.glob("nietzsche_lstm/*/samples.txt"))
+    assert [line for line in text.splitlines() if line.startswith("---")] == [
+        f"--- temperature {temperature}" for temperature in (0.2, 0.5, 1.0, 1.2)
+    ]
+    assert len(text) > 4 * 460
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_the_grid_is_fifteen_digits_wide_and_high(runs: Path, side: str) -> None:
+    from PIL import Image
+
+    (path,) = runs.glob("mnist_vae/*/samples.png")
+    with Image.open(path) as picture:
+        assert getattr(picture, side) == 15 * 28
