@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bookserve.terminal import json_option, models_option, print_json, print_table
-from clients.client import connect
+from clients.address import connect
 
 #: Rows in one request of ``bookserve predict``; more go in several.
 BATCH = 1024

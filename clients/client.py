@@ -1,4 +1,4 @@
-"""Client: the same four calls over any wire. ``connect(url)`` chooses the wire by the address.
+"""Client: the same four calls over any wire. ``clients/address.py`` chooses the wire by the address.
 
 Every call raises the errors of ``bookserve/errors.py``: NotFound, InvalidInput, NotReady (nobody answers), Overloaded
 and Failed.
@@ -7,7 +7,6 @@ and Failed.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -102,31 +101,3 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def connect(url: str) -> Client:
-    """A client for ``http://host:port``, ``https://…``, ``grpc://host:port`` or ``local:DIRECTORY`` of bundles.
-
-    Nothing is contacted before the first call.
-
-    Raises:
-        InvalidInput: another kind of address.
-        NotFound: (local) there is no such directory.
-    """
-    scheme, _, rest = url.partition(":")
-    host = rest.removeprefix("//").rstrip("/")
-    if scheme == "local" and rest:
-        from clients.wires.local import LocalWire
-
-        return Client(LocalWire(Path(rest)))
-    if scheme in ("http", "https") and rest.startswith("//") and host:
-        from clients.wires.http import HttpWire
-
-        return Client(HttpWire(f"{scheme}://{host}"))
-    if scheme == "grpc" and rest.startswith("//") and host:
-        from clients.wires.rpc import RpcWire
-
-        return Client(RpcWire(host))
-    raise InvalidInput(
-        f"'{url}' is no address of models.", "Use http://host:port, grpc://host:port or local:DIRECTORY."
-    )
