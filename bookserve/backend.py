@@ -16,7 +16,7 @@ from bookserve.graph import Arrays
 
 
 class Backend(Protocol):
-    """Runs one graph: arrays by input name in, arrays by output name out. Safe to call from any one thread at a time."""
+    """Runs one graph: arrays by input name in, arrays by output name out. One thread at a time may call it."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph on checked feeds.
@@ -44,7 +44,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised; the runtime need not print it, too
         # Threads that spin between runs take the CPU from the rest of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

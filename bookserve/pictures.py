@@ -57,9 +57,10 @@ def decode_png(data: bytes) -> np.ndarray:
 
 
 def contact_sheet(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """uint8 array [n, height, width, channels] → one picture of all, row by row, nearly square unless ``columns`` is set.
+    """uint8 array [n, height, width, channels] → one picture of all, row by row.
 
-    ``scale`` enlarges every pixel to a square of that many, so that small digits can be looked at.
+    It is nearly square unless ``columns`` is set. ``scale`` enlarges every pixel to a square of that many, so that
+    small digits can be looked at.
     """
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))

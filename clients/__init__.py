@@ -8,7 +8,7 @@ with connect("http://127.0.0.1:8501") as client:
 
 from __future__ import annotations
 
-from clients.client import Client, Samples
 from clients.address import connect
+from clients.client import Client, Samples
 
 __all__ = ["Client", "Samples", "connect"]

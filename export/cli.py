@@ -72,7 +72,7 @@ def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> 
         print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
     else:
         columns = ("model", "version", "graph", "rows", "SavedModel", "ONNX", "tolerance", "ok")
-        print_table(columns, (_cells(line) for line in checks), title="worst difference from Keras")
+        print_table(columns, (_cells(line) for line in checks), title="largest difference from the expected outputs")
     wrong = [line for line in checks if not line.ok]
     if wrong:
         first = wrong[0]

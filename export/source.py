@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bookserve import run as runs_of
-from bookserve.errors import Failed, NotFound
+from bookserve.bundle import MANIFEST
+from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.run import Run
 
 
@@ -27,9 +28,12 @@ def find(argument: str, runs: Path, name: str | None = None) -> Source:
 
     Raises:
         NotFound: nothing of that name.
+        InvalidInput: a bundle, which is no source but what comes of one.
         Failed: the run is unfinished or damaged.
     """
     path = Path(argument)
+    if (path / MANIFEST).is_file():
+        raise InvalidInput(f"{argument} is a bundle already.", "Serve it as it is, or export its run again.")
     if (path / "saved_model.pb").is_file():
         path = path.resolve()
         directory = path.parent.name if path.name.isdigit() else path.name

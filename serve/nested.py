@@ -83,7 +83,7 @@ def _numbers(leaves: list[Any], dtype: np.dtype, word: str) -> np.ndarray:
             return np.array(leaves, dtype)
     except OverflowError:
         raise InvalidInput(
-            f"JSON Value: {shown(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}",
+            f"JSON Value: {shown(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}.",
             "It is out of range.",
         ) from None
 
@@ -106,13 +106,13 @@ def _from_b64(leaf: Any, word: str) -> bytes:
         raise _unexpected(leaf, word)
     if not is_b64(leaf):
         raise InvalidInput(
-            f"JSON Value: {shown(leaf)} not formatted correctly for base64 data", 'Bytes are {"b64": "…"}, alone.'
+            f"JSON Value: {shown(leaf)} not formatted correctly for base64 data.", 'Bytes are {"b64": "…"}, alone.'
         )
     text = leaf["b64"]
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise InvalidInput("Unable to base64 decode", "Use the standard alphabet, not the web-safe one.") from None
+        raise InvalidInput("Unable to base64 decode.", "Use the standard alphabet, not the web-safe one.") from None
 
 
 _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "Number", type(None): "Null"}

@@ -80,8 +80,7 @@ class _Door:
         if verb in _METHODS:
             raise InvalidInput(
                 f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. "
-                "Was: tensorflow/serving/predict",
-                "Use :predict.",
+                "Was: tensorflow/serving/predict"
             )
         if large:
             feeds, by_row = await asyncio.to_thread(rows.feeds, document, graph.inputs)
@@ -91,7 +90,7 @@ class _Door:
 
     def _look(self, asked: re.Match[str]) -> bytes:
         if not asked["name"]:
-            raise InvalidInput("Missing model name in request.", "GET /api/models lists the models.")
+            raise InvalidInput("Missing model name in request.")
         if not asked["metadata"]:
             return dumps({"model_version_status": states(self._engine, unquote(asked["name"]), _version(asked))})
         live = self._find(asked)
@@ -118,9 +117,7 @@ def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
     try:
         return live.bundle.graph(name)
     except NotFound as error:
-        raise InvalidInput(
-            f'Serving signature name: "{name or DEFAULT}" not found in signature def', error.hint
-        ) from error
+        raise InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def') from error
 
 
 def _failure(error: BookserveError) -> bytes:

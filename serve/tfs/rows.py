@@ -78,10 +78,10 @@ def _count_rows(outputs: Arrays) -> int:
     rows = None
     for name, array in outputs.items():
         if not array.ndim:
-            raise InvalidInput(f"Tensor name: {name} has no shape information", "Ask in the column form, 'inputs'.")
+            raise InvalidInput(f"Tensor name: {name} has no shape information.", "Ask in the column form, 'inputs'.")
         if rows not in (None, len(array)):
             raise InvalidInput(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}",
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}.",
                 "Ask in the column form, 'inputs'.",
             )
         rows = len(array)
@@ -109,13 +109,12 @@ def _by_column(value: Any, inputs: Specs) -> Arrays:
         if len(inputs) > 1:
             raise InvalidInput(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
-                "tensorinfo_map",
-                f"Name {_listed(inputs)}.",
+                f"tensorinfo_map: {_listed(inputs)}"
             )
         value = dict.fromkeys(inputs, value)
-    for name, spec in inputs.items():
+    for name in inputs:
         if name not in value:
-            raise InvalidInput(f"Missing named input: {name} in 'inputs' object.", f"It is {spec}.")
+            raise InvalidInput(f"Missing named input: {name} in 'inputs' object.")
     return {name: _array(value[name], spec) for name, spec in inputs.items()}
 
 
@@ -127,8 +126,7 @@ def _by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances[0]) is not dict and len(inputs) > 1:
         raise InvalidInput(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-            "tensorinfo_map",
-            f"Name {_listed(inputs)} in each.",
+            f"tensorinfo_map: {_listed(inputs)}"
         )
     named = _is_named(instances[0])
     try:
@@ -169,7 +167,7 @@ def _blame(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | N
 
 def _fit(name: str, value: Any, inputs: Specs, shapes: dict[str, tuple[int, ...]]) -> None:
     if name not in inputs:
-        raise InvalidInput(f"JSON object: does not have named input: {name}", f"The inputs are {_listed(inputs)}.")
+        raise InvalidInput(f"JSON object: does not have named input: {name}.", f"The inputs are: {_listed(inputs)}.")
     array = _array(value, inputs[name])
     shape = shapes.setdefault(name, array.shape)
     if array.size != np.prod(shape):
@@ -181,7 +179,7 @@ def _fit(name: str, value: Any, inputs: Specs, shapes: dict[str, tuple[int, ...]
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
     word = _WORDS.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
-        raise Unsupported(f"Conversion of JSON Value: {shown(value)} to type: {word}", "Send it over gRPC.")
+        raise Unsupported(f"Conversion of JSON Value: {shown(value)} to type: {word}.", "Send it over gRPC.")
     return to_array(value, spec.dtype, word)
 
 

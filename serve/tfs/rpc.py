@@ -108,7 +108,7 @@ def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
     try:
         return live.bundle.graph(name)
     except NotFound as error:
-        raise status.Unmet(f'Serving signature key "{name or DEFAULT}" not found.', error.hint) from error
+        raise status.Unmet(f'Serving signature key "{name or DEFAULT}" not found.') from error
 
 
 def _spec(live: LiveModel, signature: str = "") -> pb.ModelSpec:

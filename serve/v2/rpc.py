@@ -1,5 +1,170 @@
-"""Being written."""
+# ruff: noqa: TID253
+"""The Open Inference Protocol over gRPC: the service ``inference.GRPCInferenceService``.
+
+A request that holds its tensors in ``raw_input_contents`` is answered in ``raw_output_contents``, one with typed
+``contents`` in such; float16 is always raw, since there is no typed list for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+
+from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.engine import Engine
+from serve.model import LiveModel
+from serve.v2 import asked, metadata
+from serve.v2 import v2_pb2 as pb
+from serve.v2.status import GRPC, cut
+from serve.v2.tensors import count, datatype, from_raw, to_raw
+
+#: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
+INLINE_BYTES = 1_048_576
+
+_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+Request = TypeVar("Request", bound=Message)
+Reply = TypeVar("Reply", bound=Message)
 
 
-def handlers(engine):
-    return []
+def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
+    """The methods of this door."""
+
+    async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ready(_: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=engine.ready)
+
+    async def model_ready(request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        try:
+            return pb.ModelReadyResponse(ready=asked.ready(engine, request.name, request.version))
+        except NotFound:  # whoever waits for a model asks until the answer is yes
+            return pb.ModelReadyResponse(ready=False)
+
+    async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(**metadata.server())
+
+    async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
+
+    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        found = asked.find(engine, request.model_name, request.model_version)
+        signature, graph = asked.graph(found, _signature(request))
+        for output in request.outputs:
+            asked.check_parameters(output.name, output.parameters)
+        wanted = asked.outputs(found, graph, [output.name for output in request.outputs])
+        if request.ByteSize() > INLINE_BYTES:
+            feeds = await asyncio.to_thread(_feeds, found, graph, request)
+        else:
+            feeds = _feeds(found, graph, request)
+        outputs = await engine.run(found, signature, feeds)
+        return _answer(found, request, {name: outputs[name] for name in wanted})
+
+    methods = {
+        "ServerLive": _unary(live, pb.ServerLiveRequest),
+        "ServerReady": _unary(ready, pb.ServerReadyRequest),
+        "ServerMetadata": _unary(server, pb.ServerMetadataRequest),
+        "ModelReady": _unary(model_ready, pb.ModelReadyRequest),
+        "ModelMetadata": _unary(model, pb.ModelMetadataRequest),
+        "ModelInfer": _unary(infer, pb.ModelInferRequest),
+    }
+    return [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)]
+
+
+def _unary(answer: Callable[[Request], Awaitable[Reply]], kind: type[Request]) -> grpc.RpcMethodHandler:
+    """A method that ends with the status of whatever went wrong, a request that cannot be read included."""
+
+    async def answered(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        try:
+            return (await answer(kind.FromString(data))).SerializeToString()
+        except DecodeError:
+            code, message = grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a {kind.DESCRIPTOR.name} message"
+        except BookserveError as error:
+            code, message = GRPC[error.code], str(error)
+        except Exception:
+            logging.getLogger("bookserve").exception("a call failed")
+            code, message = grpc.StatusCode.INTERNAL, "the server made a mistake. Its log says more."
+        await context.abort(code, cut(message))
+        return b""  # not reached: abort raises
+
+    return grpc.unary_unary_rpc_method_handler(answered)
+
+
+def _signature(request: pb.ModelInferRequest) -> object:
+    if "signature_name" not in request.parameters:
+        return ""
+    parameter = request.parameters["signature_name"]
+    return getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+
+
+def _feeds(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
+    raws = list(request.raw_input_contents)
+    if raws and len(raws) != len(request.inputs):
+        raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raws)} raw_input_contents.")
+    arrays: Arrays = {}
+    for place, tensor in enumerate(request.inputs):
+        asked.check_parameters(tensor.name, tensor.parameters)
+        spec = asked.spec(live, graph, tensor.name, tensor.datatype, arrays)
+        if not raws:
+            arrays[tensor.name] = _from_contents(tensor, spec)
+        elif tensor.HasField("contents"):
+            raise InvalidInput(f"input '{tensor.name}' has contents beside raw_input_contents.", "Use one of the two.")
+        else:
+            arrays[tensor.name] = from_raw(tensor.name, raws[place], spec.dtype, list(tensor.shape))
+    return arrays
+
+
+def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> np.ndarray:
+    field = _FIELDS.get(tensor.datatype)
+    if field is None:
+        raise InvalidInput(f"input '{tensor.name}' is {tensor.datatype}.", "Send it in raw_input_contents.")
+    shape = list(tensor.shape)
+    elements = count(tensor.name, shape)
+    given = getattr(tensor.contents, field)
+    if len(given) != elements:
+        raise InvalidInput(
+            f"input '{tensor.name}' holds {len(given)} elements in {field}; its shape {shape} takes {elements}."
+        )
+    if spec.dtype == "string":
+        array = np.empty(elements, object)
+        array[:] = list(given)
+        return array.reshape(shape)
+    wide = np.array(given)
+    narrow = wide.astype(spec.dtype, copy=False)
+    if narrow.dtype.kind in "iu" and not np.array_equal(narrow, wide):
+        raise InvalidInput(f"input '{tensor.name}' has elements out of the range of {tensor.datatype}.")
+    return narrow.reshape(shape)
+
+
+def _answer(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
+    types = {name: datatype(array) for name, array in outputs.items()}
+    typed = not request.raw_input_contents and "FP16" not in types.values()
+    for name, array in outputs.items():
+        tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
+        if typed:
+            getattr(tensor.contents, _FIELDS[types[name]]).extend(array.ravel().tolist())
+        else:
+            response.raw_output_contents.append(to_raw(array))
+    return response

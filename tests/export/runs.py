@@ -27,7 +27,7 @@ WINDOW = 9
 
 
 def randomise(model: keras.Model, seed: int) -> None:
-    """Give every weight of ``model`` random values, large enough for inputs to matter; variances and scales stay positive."""
+    """Give every weight of ``model`` random values, large enough for inputs to matter; variances stay positive."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         if weight.dtype != "float32":

@@ -244,6 +244,12 @@ def test_errors_leave_with_the_promised_code(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_bundle_is_no_source(bookserve: Command, bundles: dict[str, Bundle], models: Path) -> None:
+    code, _, err = bookserve("export", bundles["convnet"].path, "--models", models)
+    assert code == 5
+    assert "is a bundle already" in err
+
+
 def test_a_version_that_is_not_there(bookserve: Command, bundles: dict[str, Bundle]) -> None:
     code, _, err = bookserve("verify", "convnet/7", "--models", bundles["convnet"].path.parent.parent)
     assert code == 3

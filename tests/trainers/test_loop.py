@@ -73,8 +73,13 @@ def interrupt_after(epoch: int) -> Callable[[str], None]:
     return say
 
 
-def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = begin(tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of seed 3 that was never interrupted."""
+    return begin(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(whole: Run, tmp_path: Path) -> None:
     for epoch in (2, 4):
         with pytest.raises(KeyboardInterrupt):
             if epoch == 2:
@@ -93,7 +98,9 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
         training.resume(TINY, tmp_path / "cut", say=lines.append)
 
 
-def test_an_interrupt_while_finishing_loses_no_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_finishing_loses_no_epoch(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "save", lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -101,13 +108,12 @@ def test_an_interrupt_while_finishing_loses_no_epoch(tmp_path: Path, monkeypatch
     lines: list[str] = []
     resumed = training.resume(TINY, tmp_path / "cut", say=lines.append)
     assert lines == []
-    assert figures(resumed) == figures(begin(tmp_path / "whole"))
+    assert figures(resumed) == figures(whole)
 
 
-def test_the_seed_decides(tmp_path: Path) -> None:
-    one, same, other = (begin(tmp_path / name, seed) for name, seed in (("a", 3), ("b", 3), ("c", 4)))
-    assert figures(one) == figures(same)
-    assert figures(one) != figures(other)
+def test_the_seed_decides(whole: Run, tmp_path: Path) -> None:
+    assert figures(begin(tmp_path, seed=3)) == figures(whole)
+    assert figures(begin(tmp_path, seed=4)) != figures(whole)
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,169 @@
+"""Body: an inference request and its answer over HTTP – JSON, and behind it the tensors sent as bytes.
+
+Source: the protocol's REST form with Triton's binary tensor extension. The header ``Inference-Header-Content-Length``
+says where the JSON ends; if it says 0, the whole body is the one input.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from bookserve.errors import InvalidInput
+from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.document import dumps, elements, loads
+from serve.model import LiveModel
+from serve.nested import to_array
+from serve.v2 import asked
+from serve.v2.tensors import DATATYPES, count, datatype, from_raw, to_raw
+
+#: Says how many bytes of a body are JSON, where others follow.
+LENGTH = "inference-header-content-length"
+
+_SIZE = "binary_data_size"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One tensor of a request: ``data`` flat or nested, or the parameter ``binary_data_size``."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: Any = UNSET
+    parameters: dict[str, Any] = {}
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One tensor that is asked for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """The JSON part of a request; unknown fields and parameters are ignored."""
+
+    inputs: list[Input]
+    outputs: list[Output] = []
+    id: str = ""
+    parameters: dict[str, Any] = {}
+
+
+def parse(body: bytes, length: str | None) -> tuple[Request, memoryview]:
+    """The JSON part of a body and the bytes behind it.
+
+    Raises:
+        InvalidInput: it is not such a request.
+    """
+    end = len(body)
+    if length is not None:
+        if not (length.isascii() and length.isdigit() and len(length) < 19) or int(length) > len(body):
+            raise InvalidInput(f"the header {LENGTH} is '{length}'; the body has {len(body)} bytes.")
+        end = int(length)
+    if length is not None and end == 0:
+        return Request([], parameters={"binary_data_output": True}), memoryview(body)
+    document = loads(memoryview(body)[:end])
+    try:
+        return msgspec.convert(document, Request), memoryview(body)[end:]
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request is not as expected: {error}.") from error
+
+
+def feeds(live: LiveModel, graph: Graph, request: Request, binary: memoryview) -> Arrays:
+    """The arrays that a request holds.
+
+    Raises:
+        InvalidInput: an unknown, repeated or malformed input, or bytes that no input claims.
+    """
+    if not request.inputs and len(binary):
+        return _raw_body(live, graph, binary)
+    arrays: Arrays = {}
+    place = 0
+    for item in request.inputs:
+        asked.check_parameters(item.name, item.parameters)
+        spec = asked.spec(live, graph, item.name, item.datatype, arrays)
+        size = item.parameters.get(_SIZE)
+        if size is None:
+            arrays[item.name] = _from_json(item, spec)
+            continue
+        if type(size) is not int or not 0 <= size <= len(binary) - place:
+            raise InvalidInput(
+                f"input '{item.name}' has {_SIZE} {size!r:.40}; {len(binary) - place} bytes are left in the body."
+            )
+        if item.data is not UNSET:
+            raise InvalidInput(f"input '{item.name}' has both data and {_SIZE}.")
+        arrays[item.name] = from_raw(item.name, binary[place : place + size], spec.dtype, item.shape)
+        place += size
+    if place != len(binary):
+        raise InvalidInput(f"{len(binary) - place} bytes at the end of the body belong to no input.")
+    return arrays
+
+
+def answer(live: LiveModel, request: Request, outputs: Arrays) -> tuple[bytes, int | None]:
+    """The body that answers a request, and the length of its JSON part where bytes follow.
+
+    Raises:
+        InvalidInput: a parameter of the wrong type, or strings that JSON cannot carry.
+    """
+    wishes = {output.name: output.parameters for output in request.outputs}
+    usually = request.parameters.get("binary_data_output", False)
+    described, raws = [], []
+    for name, array in outputs.items():
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
+        as_bytes = wishes.get(name, {}).get("binary_data", usually)
+        if type(as_bytes) is not bool:
+            raise InvalidInput("the parameters binary_data and binary_data_output are true or false.")
+        if as_bytes:
+            raws.append(to_raw(array))
+            tensor["parameters"] = {_SIZE: len(raws[-1])}
+        else:
+            tensor["data"] = _to_json(name, array)
+        described.append(tensor)
+    document: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version)}
+    if request.id:
+        document["id"] = request.id
+    text = dumps(document | {"outputs": described})
+    return (b"".join([text, *raws]), len(text)) if raws else (text, None)
+
+
+def _from_json(item: Input, spec: TensorSpec) -> np.ndarray:
+    if type(item.data) is UnsetType:
+        raise InvalidInput(f"input '{item.name}' has neither data nor {_SIZE}.")
+    elements = count(item.name, item.shape)
+    try:
+        array = to_array(item.data, spec.dtype, DATATYPES[spec.dtype])
+    except InvalidInput as error:
+        raise InvalidInput(f"input '{item.name}': {error.message}", error.hint) from error
+    if array.size != elements:
+        raise InvalidInput(f"input '{item.name}' holds {array.size} elements; its shape {item.shape} takes {elements}.")
+    return array.reshape(item.shape)
+
+
+def _to_json(name: str, array: np.ndarray) -> Any:
+    if array.dtype != object:
+        return elements(array.reshape(-1))
+    try:
+        return [item.decode() for item in array.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            f"output '{name}' holds bytes that are not UTF-8 text.", "Ask for it with binary_data: true."
+        ) from None
+
+
+def _raw_body(live: LiveModel, graph: Graph, binary: memoryview) -> Arrays:
+    """A body without JSON: the elements of the only input, whose one open axis follows from their number."""
+    (name, spec), *others = graph.inputs.items()
+    shape = spec.sizes()
+    if others or shape.count(-1) > 1 or (spec.dtype == "string" and math.prod(shape) not in (1, -1)):
+        raise InvalidInput(
+            f"model '{live.name}' cannot be asked with a raw body.", f"Send JSON before it, and the header {LENGTH}."
+        )
+    if spec.dtype == "string":
+        return {name: np.array([bytes(binary)], object).reshape([abs(size) for size in shape])}
+    row = max(1, abs(math.prod(shape)) * np.dtype(spec.dtype).itemsize)
+    shape = [len(binary) // row if size == -1 else size for size in shape]
+    return {name: from_raw(name, binary, spec.dtype, shape)}

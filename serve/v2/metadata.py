@@ -1,0 +1,34 @@
+"""Metadata: what the Open Inference Protocol tells of this server and of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bookserve
+from bookserve.graph import TensorSpec
+from serve.engine import Engine
+from serve.model import LiveModel
+from serve.v2.tensors import DATATYPES
+
+
+def server() -> dict[str, Any]:
+    """Name, version and the extensions of the protocol that this server has."""
+    return {"name": "bookserve", "version": bookserve.__version__, "extensions": ["binary_tensor_data"]}
+
+
+def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
+    """The versions of a model that can be asked, and the tensors of its default graph."""
+    _, graph = live.bundle.graph()
+    states = engine.status(live.name)
+    return {
+        "name": live.name,
+        "versions": [str(version) for version in sorted(s.version for s in states if s.state == "AVAILABLE")],
+        "platform": "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel",
+        "inputs": _tensors(graph.inputs),
+        "outputs": _tensors(graph.outputs),
+    }
+
+
+def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": name, "datatype": DATATYPES[spec.dtype], "shape": spec.sizes()} for name, spec in specs.items()]
