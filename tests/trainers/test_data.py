@@ -130,9 +130,9 @@ def test_a_download_is_checked_and_kept(site: str, tmp_path: Path) -> None:
 
 
 def test_a_download_that_fails_says_how_to_place_the_file(site: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"hash.*by hand.*--data sample"):
+    with pytest.raises(NotFound, match=r"hash.*BOOKSERVE_DATA.*--data sample"):
         source.file("words.txt", f"{site}words.txt", "0" * 64)
-    with pytest.raises(NotFound, match=r"404.*by hand"):
+    with pytest.raises(NotFound, match=r"404.*BOOKSERVE_DATA"):
         source.file("other.txt", f"{site}other.txt", None)
     assert not list((tmp_path / "cache").rglob("*.txt"))
 

@@ -69,7 +69,7 @@ TASK = Task(
     book={"test_accuracy": 0.993},
     metric="test_accuracy",
     params={"epochs": 5, "batch_size": 64, "learning_rate": 0.001, "jit_compile": False},
-    sample={"epochs": 12, "batch_size": 32},
+    sample={"epochs": 10, "batch_size": 32},
     data=data,
     build=build,
 )

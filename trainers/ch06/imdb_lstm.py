@@ -72,7 +72,7 @@ TASK = Task(
         "length": 500,
         "jit_compile": True,
     },
-    sample={"epochs": 6, "batch_size": 32, "words": 200, "learning_rate": 0.005},
+    sample={"epochs": 4, "batch_size": 32, "words": 200, "learning_rate": 0.005},
     data=data,
     build=build,
 )

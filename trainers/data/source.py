@@ -88,4 +88,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _by_hand(place: Path) -> str:
-    return f"Put the file at {place} by hand, or train on what needs no file: --data sample"
+    return (
+        f"Put the file at {place} (or in keras/datasets/ of a folder that BOOKSERVE_DATA names), "
+        "or train on what needs no file: --data sample"
+    )

@@ -1,0 +1,73 @@
+"""NVIDIA's Triton client as a judge, over HTTP and gRPC, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers import Server
+
+ROOT = Path(__file__).parents[2]
+
+
+def ask(wire: str, server: Server) -> dict[str, Any]:
+    target = server.http.removeprefix("http://") if wire == "http" else server.grpc_target
+    command = [sys.executable, "-m", "tests.serve.v2_judge", wire, target]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("wire", ["http", "grpc"])
+def test_tritons_client_understands_us(wire: str, server: Server) -> None:
+    seen = ask(wire, server)
+    open_axis: Any = -1 if wire == "http" else "-1"  # protobuf's JSON form quotes 64-bit integers
+    tensor = {"a": "FP32", "b": "INT64", "sum": "FP32", "next": "INT64"}
+    refused = seen.pop("refused")
+    assert seen.pop("server")["extensions"] == ["binary_tensor_data"]
+    assert seen == {
+        "live": True,
+        "ready": True,
+        "model_ready": [True, True],
+        "unknown_ready": False,
+        "model": {
+            "name": "pair",
+            "versions": ["1"],
+            "platform": "onnxruntime_onnx",
+            "inputs": [
+                {"name": "a", "datatype": tensor["a"], "shape": [open_axis, open_axis]},
+                {"name": "b", "datatype": tensor["b"], "shape": [open_axis]},
+            ],
+            "outputs": [{"name": name, "datatype": tensor[name], "shape": [open_axis]} for name in ("sum", "next")],
+        },
+        "numbers": True,
+        "texts": True,
+        "pressed": True,
+        "id": "seven",
+        "pair": {"sum": [4, 4], "next": [2**40 + 1, -6]},
+        "int64": "int64",
+        "one": [True, [2**40 + 1, -6]],
+        "step": [[2]],
+        "old": ["digits", "1"],
+    }
+    codes = {"404": "NOT_FOUND", "400": "INVALID_ARGUMENT"}
+    expected = {
+        "model": ("404", "Request for unknown model: 'nothing' is not found"),
+        "version": ("404", "Request for unknown model: 'affine' version 9 is not found"),
+        "word": ("400", "the version 'latest' is not a number."),
+        "missing": ("400", "the inputs given are 'a'; the graph takes 'a', 'b'."),
+        "extra": ("400", "unexpected inference input 'z' for model 'affine'."),
+        "dtype": ("400", "input 'x' has datatype 'FP64'; expected FP32."),
+        "shape": ("400", "input 'x' has shape [2, 2]; expected float32[batch, 3]."),
+        "output": ("400", "unexpected inference output 'z' for model 'affine'."),
+        "signature": ("400", "model 'affine' has no graph 'nothing'."),
+    }
+    assert refused.keys() == expected.keys()
+    for what, (code, words) in expected.items():
+        assert refused[what][0] == (code if wire == "http" else f"StatusCode.{codes[code]}")
+        assert refused[what][1].startswith(words)
