@@ -57,6 +57,7 @@ class OnnxBackend:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph; see ``Backend.run``."""
+        feeds = {name: _decoded(name, array) if array.dtype == object else array for name, array in feeds.items()}
         try:
             arrays = self._session.run(self._outputs, feeds)
         except Exception as error:  # as above
@@ -64,7 +65,22 @@ class OnnxBackend:
             if type(error).__name__ == "InvalidArgument":
                 raise InvalidInput(f"the model refused the input: {reason.rpartition(': ')[2]}.") from error
             raise Failed(f"the model could not be run: {reason}.") from error
-        return dict(zip(self._outputs, arrays, strict=True))
+        return {
+            name: _encoded(array) if array.dtype == object else array
+            for name, array in zip(self._outputs, arrays, strict=True)
+        }
+
+
+def _decoded(name: str, strings: np.ndarray) -> np.ndarray:
+    """Strings as ONNX Runtime takes them: it would write bytes as Python shows them."""
+    try:
+        return np.array([item.decode() for item in strings.ravel()], object).reshape(strings.shape)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"input '{name}' holds bytes that are not UTF-8 text.") from error
+
+
+def _encoded(texts: np.ndarray) -> np.ndarray:
+    return np.array([item.encode() for item in texts.ravel()], object).reshape(texts.shape)
 
 
 def _first_line(error: Exception) -> str:

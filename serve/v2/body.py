@@ -53,6 +53,10 @@ class Request(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 
+#: Stands for a body without JSON: all of it is the one input, and all outputs are wanted as bytes.
+RAW = Request([], parameters={"binary_data_output": True})
+
+
 def parse(body: bytes, length: str | None) -> tuple[Request, memoryview]:
     """The JSON part of a body and the bytes behind it.
 
@@ -65,7 +69,7 @@ def parse(body: bytes, length: str | None) -> tuple[Request, memoryview]:
             raise InvalidInput(f"the header {LENGTH} is '{length}'; the body has {len(body)} bytes.")
         end = int(length)
     if length is not None and end == 0:
-        return Request([], parameters={"binary_data_output": True}), memoryview(body)
+        return RAW, memoryview(body)
     document = loads(memoryview(body)[:end])
     try:
         return msgspec.convert(document, Request), memoryview(body)[end:]
@@ -79,7 +83,7 @@ def feeds(live: LiveModel, graph: Graph, request: Request, binary: memoryview) -
     Raises:
         InvalidInput: an unknown, repeated or malformed input, or bytes that no input claims.
     """
-    if not request.inputs and len(binary):
+    if request is RAW:
         return _raw_body(live, graph, binary)
     arrays: Arrays = {}
     place = 0

@@ -140,7 +140,7 @@ GOOD = b'{"instances": [[0, 1, 2]]}'
         ("PUT", "/v1/models/affine:predict", 400, "Malformed request: PUT"),
         ("DELETE", "/v1/models/affine", 400, "Malformed request: DELETE"),
         ("OPTIONS", "/v1/models/affine:predict", 400, "Malformed request: OPTIONS"),
-        ("BREW", "/v1/models/affine", 400, "Malformed request: BREW"),
+        ("PATCH", "/v1/models/affine", 400, "Malformed request: PATCH"),
         ("POST", "/v1/models/..%2faffine:predict", 404, "Servable not found for request: Latest(../affine)"),
         ("GET", "/v1/models/%2e%2e/metadata", 404, "Servable not found for request: Latest(..)"),
         ("GET", "/v1/models/affine%00", 404, "Could not find any versions of model affine\0"),

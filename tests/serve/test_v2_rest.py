@@ -214,7 +214,7 @@ def test_bodies_that_do_not_fit(http: httpx.Client, body: Any) -> None:
         (sized(12, data=[1, 2, 3]), b"1" * 12, "both data and binary_data_size"),
         (sized(12, shape=[-1, 3]), b"1" * 12, "has no usable shape"),
         (sized(12, shape=[2**62, 2**62]), b"1" * 12, "holds 12 bytes"),
-        ({"inputs": []}, b"1" * 12, "the inputs given are none"),
+        ({"inputs": []}, b"1" * 12, "12 bytes at the end of the body belong to no input."),
     ],
 )
 def test_bytes_that_do_not_fit(http: httpx.Client, body: Any, raw: bytes, error: str) -> None:

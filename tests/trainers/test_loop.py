@@ -17,7 +17,7 @@ from bookserve.errors import Failed, NotFound
 from bookserve.run import Run
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
-from trainers import catalogue, training
+from trainers import catalogue, samples, training
 from trainers.data.source import Kind
 from trainers.loop import Batches
 from trainers.task import Data, Pairs, Params, Task
@@ -114,6 +114,15 @@ def test_an_interrupt_while_finishing_loses_no_epoch(
 def test_the_seed_decides(whole: Run, tmp_path: Path) -> None:
     assert figures(begin(tmp_path, seed=3)) == figures(whole)
     assert figures(begin(tmp_path, seed=4)) != figures(whole)
+
+
+def test_samples_are_shown_after_the_epochs_that_ask_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "write", lambda run, verb, models, graphs, seed: f"from {list(models)}")
+    lines: list[str] = []
+    params = {**PARAMS, "samples_every": 2}
+    training.begin(TINY, "sample", params, seed=3, runs=tmp_path, say=lines.append)
+    shown = [index for index, line in enumerate(lines) if line == "from ['serving_default']"]
+    assert [lines[index - 1].split()[1] for index in shown] == ["2/5", "4/5", "5/5"]
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
