@@ -29,6 +29,9 @@ from bookserve.errors import Failed, NotFound
 from bookserve.graph import Graph
 from bookserve.verb import Verb
 
+#: What ``metrics.json`` counts beside the figures.
+COUNTS = ("epochs", "seconds", "parameters")
+
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
 
@@ -78,6 +81,11 @@ class Run:
     def metrics(self) -> dict[str, Any]:
         """What was measured: flat numbers, and ``book`` with the book's figures. Empty while unfinished."""
         return self.read("metrics.json") if self.finished else {}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures by which a model is judged: ``metrics`` without counts and without the book's."""
+        return {name: float(value) for name, value in self.metrics.items() if name not in ("book", *COUNTS)}
 
     @property
     def recipe(self) -> Recipe:

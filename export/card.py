@@ -21,8 +21,6 @@ _LICENCES = (
     ("imdb", "Large Movie Review Dataset (Maas et al., 2011), for research use"),
     ("nietzsche", "Nietzsche's text is in the public domain"),
 )
-#: Figures that say how training went, not how good the model is.
-_ASIDE = ("seconds", "epochs", "parameters")
 
 
 def card(manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping[str, int]], directory: Path) -> str:
@@ -62,7 +60,7 @@ def _figures(manifest: Manifest) -> str:
     origin = manifest.origin
     if origin is None:
         return ""
-    ours = {name: value for name, value in manifest.metrics.items() if name not in _ASIDE}
+    ours = manifest.metrics
     mark = " (sample)" if origin.data == "sample" else ""
     lines = [f"| figure | this model{mark} | the book |", "|---|---|---|"]
     for name in [*ours, *(name for name in origin.book if name not in ours)]:

@@ -121,4 +121,6 @@ def _import_tensorflow() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with hushed():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+
+        tf.zeros(1)  # the first operation looks for devices, which TensorFlow also tells

@@ -108,9 +108,10 @@ def _copy(saved_model: Path, directory: Path) -> None:
 
 
 def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
-    recipe, metrics = run.recipe, run.metrics
-    figures = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-    manifest = Manifest(name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=figures)
+    recipe = run.recipe
+    manifest = Manifest(
+        name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=run.figures
+    )
     return manifest, Examples.load(run.path / "examples.npz")
 
 

@@ -204,7 +204,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "state": "finished" if run.finished else "unfinished",
         "epochs": metrics.get("epochs"),
         "seconds": metrics.get("seconds"),
-        "figures": {name: value for name, value in metrics.items() if name.endswith(("accuracy", "loss"))},
+        "figures": run.figures,
     }
 
 

@@ -50,13 +50,12 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     if not run.finished or params["data"] != "real":
         raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
     metrics, environment = run.metrics, run.read("environment.json")
-    counted = {name: metrics.pop(name) for name in ("epochs", "seconds", "parameters")}
     fields = {
         "task": task.name,
         "section": task.section,
-        "book": metrics.pop("book"),
-        "figures": {name: round(value, 6) for name, value in metrics.items()},
-        **counted,
+        "book": metrics["book"],
+        "figures": {name: round(value, 6) for name, value in run.figures.items()},
+        **{name: metrics[name] for name in runs_.COUNTS},
         "seed": params["seed"],
         "command": environment["command"],
         "machine": f"{environment['cpus']} × {environment['cpu']}",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bookserve.backend import Backend
-from bookserve.errors import Failed
+from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 
 
@@ -29,8 +29,10 @@ class TensorflowBackend:
 
         try:
             outputs = self._signature(**{name: tf.constant(array) for name, array in feeds.items()})
+        except tf.errors.InvalidArgumentError as error:  # the values, since their shapes and dtypes have been checked
+            raise InvalidInput(f"the model does not take these values: {_first_line(error)}.") from error
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
-            raise Failed(f"the model could not be run: {str(error).partition(chr(10))[0]}") from error
+            raise Failed(f"the model could not be run: {_first_line(error)}.") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
@@ -51,4 +53,8 @@ def open_signatures(path: Path, names: Iterable[str]) -> dict[str, Backend]:
         module = tf.saved_model.load(str(path))
         return {name: TensorflowBackend(module, name) for name in names}
     except Exception as error:  # as above
-        raise Failed(f"TensorFlow cannot load {path}: {str(error).partition(chr(10))[0]}") from error
+        raise Failed(f"TensorFlow cannot load {path}: {_first_line(error)}.", "Save the model again.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -61,7 +61,7 @@ def test_the_manifest_says_what_the_run_was(bundles: dict[str, Bundle], runs: di
     for name, graph in manifest.graphs.items():
         assert (graph.inputs, graph.outputs) == (recipe.graphs[name].inputs, recipe.graphs[name].outputs)
         assert graph.onnx == ("model.onnx" if name == manifest.default else f"{name}.onnx")
-    assert manifest.metrics == {"test_accuracy": 0.5, "seconds": 1.0}
+    assert manifest.metrics == {"test_accuracy": 0.5}  # how long it took is not how good it is
     assert {"saved_model.pb", "variables/variables.index", "examples.npz", "README.md"} <= manifest.files.keys()
     assert {"bookserve", "tensorflow", "onnxruntime"} <= manifest.versions.keys()
 
