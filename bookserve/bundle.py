@@ -246,4 +246,5 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "parameters": manifest.parameters,
         "bytes": bundle.size,
         "metrics": manifest.metrics,
+        "metric": manifest.origin.metric if manifest.origin else "",
     }

@@ -46,6 +46,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     dataset: str
     book: dict[str, float]
+    #: The figure by which runs of this task are compared.
+    metric: str = ""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,13 +69,14 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     elif not found:
         click.echo(f"There are no models at {url}. Write some with: bookserve export")
     else:
-        columns = ("name", "version", "verb", "graphs", "parameters", "KB", "metrics", "summary")
+        columns = ("name", "version", "verb", "graphs", "parameters", "KB", "figure")
         rows = []
         for model in found:
-            metrics = ", ".join(f"{name} {value:.4g}" for name, value in model["metrics"].items())
-            data = " (sample data)" if model["data"] == "sample" else ""
+            figures, metric = model["metrics"], model["metric"]
+            figure = f"{metric} {figures[metric]:.4g}" if metric in figures else None
+            sample = " (sample)" if figure and model["data"] == "sample" else ""
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
-            rows.append([*cells, round(model["bytes"] / 1000), metrics + data, model["summary"]])
+            rows.append([*cells, round(model["bytes"] / 1000), figure and figure + sample])
         print_table(columns, rows)
 
 

@@ -47,6 +47,7 @@ def finish(task: Task, run: Run, model: keras.Model, data: Data, progress: Progr
         data=params["data"],
         dataset=data.about,
         book=task.book,
+        metric=task.metric,
     )
     vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
     run.write("environment.json", _environment(task, params, progress.seconds))

@@ -11,7 +11,7 @@ class ModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "verb", "summary", "data", "graphs", "parameters", "bytes", "metrics")
+    __slots__ = ("name", "version", "verb", "summary", "data", "graphs", "parameters", "bytes", "metrics", "metric")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Model(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     verb: str
@@ -37,7 +38,8 @@ class Model(_message.Message):
     parameters: int
     bytes: int
     metrics: _containers.ScalarMap[str, float]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., verb: _Optional[str] = ..., summary: _Optional[str] = ..., data: _Optional[str] = ..., graphs: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., bytes: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    metric: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., verb: _Optional[str] = ..., summary: _Optional[str] = ..., data: _Optional[str] = ..., graphs: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., bytes: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., metric: _Optional[str] = ...) -> None: ...
 
 class ModelsReply(_message.Message):
     __slots__ = ("models",)

@@ -57,6 +57,7 @@ class RpcWire:
                 "parameters": model.parameters,
                 "bytes": model.bytes,
                 "metrics": dict(model.metrics),
+                "metric": model.metric,
             }
             for model in reply.models
         ]
