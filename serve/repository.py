@@ -58,15 +58,15 @@ class Repository:
         live, errors = self._live.get(name, {}), self._errors.get(name, {})
         if version is None:
             version = max(live or errors, default=None)
-        on_disk = bundle.versions(self._path, name)
-        if version not in live and version not in errors and version in on_disk:
-            self._load(name, version)
-            return self.get(name, version)
         if version in live:
             return live[version]
         if version in errors:
             error = errors[version]
             raise NotReady(f"model '{name}' could not be loaded: {error.message}", error.hint)
+        on_disk = bundle.versions(self._path, name)
+        if version in on_disk:
+            self._load(name, version)
+            return self.get(name, version)
         if live or errors:
             raise NotFound(f"model '{name}' has no version {version}.", f"It has: {', '.join(map(str, on_disk))}.")
         listed = ", ".join(sorted({*self._live, *self._errors})) or "none"

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
+from functools import partial
 from urllib.parse import unquote
 
 from google.protobuf.json_format import MessageToDict
@@ -20,12 +22,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
-from bookserve.graph import Graph
+from bookserve.graph import Arrays, Graph
 from serve.body import TooLarge, read_body
 from serve.document import dumps
 from serve.engine import Engine
 from serve.model import LiveModel
-from serve.tfs import rows, status
+from serve.tfs import regular, rows, status
 from serve.tfs.metadata import DEFAULT, signatures
 from serve.tfs.servable import find, states
 
@@ -72,8 +74,19 @@ class _Door:
         raise InvalidInput(f"Malformed request: {request.method} {path}")
 
     async def _call(self, asked: re.Match[str], body: bytes) -> bytes:
-        large = len(body) > INLINE_BYTES
-        document = await asyncio.to_thread(rows.parse, body) if large else rows.parse(body)
+        in_thread = len(body) > INLINE_BYTES
+        read = partial(self._read, asked, body)
+        live, signature, (feeds, by_row) = await asyncio.to_thread(read) if in_thread else read()
+        return rows.answer(await self._engine.run(live, signature, feeds), by_row)
+
+    def _read(self, asked: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
+        """Which model and graph is asked, and with what."""
+        with suppress(BookserveError):  # said below, in TensorFlow Serving's order
+            live = self._find(asked)
+            signature, graph = _signature(live, "")
+            if asked["verb"].lower() == "predict" and (quick := regular.feeds(body, graph.inputs)):
+                return live, signature, quick
+        document = rows.parse(body)
         live = self._find(asked)
         signature, graph = _signature(live, document.get("signature_name", ""))
         verb = asked["verb"].lower()
@@ -82,11 +95,7 @@ class _Door:
                 f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. "
                 "Was: tensorflow/serving/predict"
             )
-        if large:
-            feeds, by_row = await asyncio.to_thread(rows.feeds, document, graph.inputs)
-        else:
-            feeds, by_row = rows.feeds(document, graph.inputs)
-        return rows.answer(await self._engine.run(live, signature, feeds), by_row)
+        return live, signature, rows.feeds(document, graph.inputs)
 
     def _look(self, asked: re.Match[str]) -> bytes:
         if not asked["name"]:
