@@ -95,10 +95,9 @@ def _train(stages: Stages) -> None:
         stages.bookserve("train", *missing, "--data", "sample", "--runs", str(runs))
     for task in TASKS:
         found = run.latest(runs, task)
-        figures = found.metrics
-        name = next(key for key in ("test_accuracy", "test_loss", "val_loss", "loss") if key in figures)
+        metrics, name = found.metrics, found.recipe.origin.metric
         again = "" if task in missing else ", trained before"
-        stages.add(f"train {task}", f"{name} {figures[name]:.3f} (sample{again})", figures["seconds"] * (not again))
+        stages.add(f"train {task}", f"{name} {metrics[name]:.3f} (sample{again})", metrics["seconds"] * (not again))
 
 
 def _trained(runs: Path, task: str) -> bool:
