@@ -47,7 +47,7 @@ def save(value: Any, path: Path) -> None:
 
     def hook(item: Any) -> Any:
         if not isinstance(item, Vocabulary):
-            raise NotImplementedError(f"{type(item)} has no JSON form")
+            raise TypeError(f"{type(item)} has no JSON form")
         assets.mkdir(exist_ok=True)
         (assets / f"{item.name}.json").write_text(json.dumps(item.entries, ensure_ascii=False), "utf-8")
         return f"assets/{item.name}.json"
@@ -64,7 +64,7 @@ def load(path: Path, kind: type[T]) -> T:
 
     def hook(kind: type, item: Any) -> Any:
         if kind is not Vocabulary:
-            raise NotImplementedError(f"{kind} has no JSON form")
+            raise TypeError(f"{kind} has no JSON form")
         asset = path.parent / "assets" / Path(item).name
         return Vocabulary(asset.stem, msgspec.json.decode(asset.read_bytes(), type=tuple[str, ...]))
 

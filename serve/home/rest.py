@@ -218,5 +218,5 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _plain(value: Any) -> str:
     if not isinstance(value, Vocabulary):
-        raise NotImplementedError(f"{type(value)} has no JSON form")
+        raise TypeError(f"{type(value)} has no JSON form")
     return f"assets/{value.name}.json"  # the list itself is a file of the bundle
