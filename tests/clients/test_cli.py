@@ -198,7 +198,7 @@ def test_errors_are_a_sentence_and_an_exit_code(
 
 
 def test_interrupting_a_text_exits_with_130(models: Path) -> None:
-    command = [sys.executable, "-m", "bookserve", "generate", "writer", "--length", "100000"]
+    command = [sys.executable, "-m", "bookserve", "generate", "writer", "--length", "100000", "--temperature", "0"]
     with subprocess.Popen(
         [*command, "--url", f"local:{models}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
