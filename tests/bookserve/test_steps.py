@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import msgspec
 import numpy as np
@@ -12,13 +13,21 @@ from PIL import Image as Pillow
 from bookserve.errors import InvalidInput
 from bookserve.steps import (
     Characters,
+    EachLabel,
     EitherLabel,
+    Hashed,
     Image,
+    ImageNetMeans,
     Label,
+    MultiHot,
+    NGrams,
     Numbers,
     Pad,
     Pixels,
+    Reshape,
+    Reverse,
     Scale,
+    Standardise,
     Step,
     TopLabels,
     Words,
@@ -176,3 +185,49 @@ def test_every_step_survives_json() -> None:
         msgspec.json.decode(msgspec.json.encode(steps), type=list[Numbers | Image | Scale | Pad | TopLabels | Pixels])
         == steps
     )
+
+
+def test_words_without_start_leave_unknown_words_out() -> None:
+    words = Words(Vocabulary("words", ["<padding>", "the", "film"]), start=None, unknown=None)
+    assert words(["The bad film"])[0].tolist() == [1, 2]
+    assert words([[1, 7, 2]])[0].tolist() == [1, 2]
+
+
+def test_reversing_comes_before_padding() -> None:
+    assert Pad(4)(Reverse()([[1, 2, 3], [1, 2, 3, 4, 5]])).tolist() == [[0, 3, 2, 1], [4, 3, 2, 1]]
+
+
+def test_multi_hot_marks_each_id_once() -> None:
+    assert MultiHot(5)([[1, 3, 3], []]).tolist() == [[0, 1, 0, 1, 0], [0] * 5]
+
+
+def test_n_grams_keep_the_words_and_join_their_neighbours() -> None:
+    assert NGrams(2)(["The cat sat."]) == ["the cat sat the·cat cat·sat"]
+    vocabulary = Vocabulary("words", ["<padding>", "cat·sat"])
+    assert Words(vocabulary, start=None, unknown=None)(NGrams(2)(["the cat sat"]))[0].tolist() == [1]
+
+
+def test_hashed_words_are_the_same_everywhere() -> None:
+    first, second = Hashed(1000)(["The cat the", "cat"])
+    assert first[0] == first[2] != first[1] == second[0]
+    assert first.tolist() == [1 + zlib.crc32(word) % 999 for word in (b"the", b"cat", b"the")]
+    assert all(0 < index < 10 for index in Hashed(10)([" ".join(map(str, range(200)))])[0])
+
+
+def test_standardise_uses_the_figures_it_was_given() -> None:
+    assert Standardise((1.0, 10.0), (2.0, 5.0))([[3, 10], [1, 0]]).tolist() == [[1, 0], [0, -2]]
+
+
+def test_imagenet_means_put_blue_first() -> None:
+    out = ImageNetMeans()(np.array([[[[10, 20, 30]]]], np.uint8))
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
+
+
+def test_each_label_names_all_of_them() -> None:
+    (row,) = EachLabel(("a", "b", "c"))(np.array([[0.2, 0.9, 0.8]]))
+    assert [(label.label, label.score) for label in row] == [("b", 0.9), ("c", 0.8), ("a", 0.2)]
+
+
+def test_reshape_flattens_a_row() -> None:
+    assert Reshape((4,))(np.arange(8).reshape(2, 2, 2)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]

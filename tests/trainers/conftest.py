@@ -14,7 +14,9 @@ from trainers.cli import train
 
 #: What makes one epoch of each task a matter of seconds.
 SHORT = {
-    "imdb_lstm": ("-p", "batch_size=128"),
+    **{
+        f"imdb_{kind}": ("-p", "batch_size=128") for kind in ("lstm", "simple_rnn", "lstm_reversed", "bilstm", "conv1d")
+    },
     "nietzsche_lstm": ("-p", "step=30"),
     "mnist_vae": ("-p", "batch_size=64"),
 }

@@ -1,4 +1,4 @@
-"""The four tasks: the book's networks, the Steps in front of them, and graphs by the names that others rely on."""
+"""The tasks: the book's networks, the Steps in front of them, and graphs by the names that others rely on."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ GRAPHS = {
     "imdb_lstm": {
         "serving_default": ({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"}),
     },
+    **{
+        name: {"serving_default": ({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"})}
+        for name in ("imdb_simple_rnn", "imdb_lstm_reversed", "imdb_bilstm", "imdb_conv1d")
+    },
+    "imdb_embedding": {
+        "serving_default": ({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
+    },
+    "mnist_dense": {
+        "serving_default": ({"image": "float32[batch, 784]"}, {"probabilities": "float32[batch, 10]"}),
+    },
     "nietzsche_lstm": {
         "serving_default": ({"characters": "int32[batch, 60]"}, {"probabilities": "float32[batch, V]"}),
         "step": (
@@ -38,7 +48,17 @@ GRAPHS = {
     },
 }
 #: Trainable numbers of each network: of the book's printed summary (listing 5.2), or reckoned from its layers.
-PARAMETERS = {"mnist_convnet": 93_322, "imdb_lstm": 200 * 32 + 4 * (32 * (32 + 32) + 32) + 33, "mnist_vae": 550_629}
+PARAMETERS = {
+    "mnist_dense": 784 * 512 + 512 + 512 * 10 + 10,
+    "mnist_convnet": 93_322,
+    "imdb_embedding": 200 * 8 + 20 * 8 + 1,
+    "imdb_simple_rnn": 200 * 32 + 32 * (32 + 32 + 1) + 33,
+    "imdb_lstm": 200 * 32 + 4 * (32 * (32 + 32) + 32) + 33,
+    "imdb_lstm_reversed": 200 * 128 + 4 * (32 * (128 + 32) + 32) + 33,
+    "imdb_bilstm": 200 * 32 + 2 * 4 * (32 * (32 + 32) + 32) + 65,
+    "imdb_conv1d": 200 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + 33,
+    "mnist_vae": 550_629,
+}
 
 
 @pytest.fixture(scope="module", params=catalogue.names())

@@ -7,33 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EitherLabel, Pad, Words
-from bookserve.verb import Predict
-from trainers.data import imdb
 from trainers.data.source import Kind
-from trainers.task import Data, Pairs, Params, Task
+from trainers.reviews import padded
+from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
 
 
 def data(kind: Kind, params: Params) -> Data:
-    reviews = imdb.load(kind, params["words"])
-    verb = Predict(
-        inputs={"tokens": (Words(reviews.vocabulary), Pad(params["length"]))},
-        outputs={"probability": (EitherLabel(("negative", "positive")),)},
-    )
-    train, test = (Pairs(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test))
-    held_out = len(train.y) // 5
-    return Data(
-        verb=verb,
-        about=reviews.about,
-        train=Pairs(train.x[:-held_out], train.y[:-held_out]),
-        validation=Pairs(train.x[-held_out:], train.y[-held_out:]),
-        test=test,
-        rows=reviews.few,
-        feeds={"serving_default": verb.encode(reviews.few)},
-    )
+    return padded(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:

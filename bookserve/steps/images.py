@@ -1,0 +1,68 @@
+"""Steps on pictures: from files or pixels to what a network sees, and back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from bookserve import pictures
+from bookserve.steps.base import Rows, StepBase
+
+#: Blue, green, red.
+IMAGENET_MEANS = (103.939, 116.779, 123.68)
+
+
+class Image(StepBase, frozen=True):
+    """Pictures → uint8 array [rows, height, width, channels] of values 0–255.
+
+    A row is the bytes of a PNG, JPEG or other file that Pillow reads, or an array of pixel values [height, width],
+    [height, width, channels] or flat. Other sizes are resized with Pillow's bilinear filter. With ``background="dark"``
+    a picture whose border is bright (ink on paper) is inverted, since the model learned light strokes on black.
+    """
+
+    height: int
+    width: int
+    channels: Literal[1, 3] = 3
+    background: Literal["any", "dark"] = "any"
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        size = (self.height, self.width, self.channels)
+        if isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows[0].size == np.prod(size):
+            batch = rows.reshape(-1, *size)
+        else:
+            batch = np.stack([pictures.as_pixels(row, *size) for row in rows])
+        if self.background == "dark":
+            bright = np.median(_border(batch), axis=(1, 2)) > 127
+            if bright.any():
+                batch = np.where(bright[:, None, None, None], 255 - batch, batch)
+        return batch
+
+
+class Pixels(StepBase, frozen=True):
+    """Picture values from ``low`` to ``high`` → uint8 pixels 0–255, same shape."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        scaled = (np.asarray(rows, np.float32) - self.low) * (255 / (self.high - self.low))
+        pixels: np.ndarray = np.clip(np.rint(scaled), 0, 255)
+        return pixels.astype(np.uint8)
+
+
+class ImageNetMeans(StepBase, frozen=True):
+    """RGB pixels [rows, height, width, 3] → float32, blue first, each channel minus its mean over ImageNet.
+
+    What VGG16 and VGG19 were trained on (``mode="caffe"`` of ``keras.applications``; section 5.4.3).
+    """
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        reversed_channels = np.asarray(rows, np.float32)[..., ::-1]
+        return reversed_channels - np.array(IMAGENET_MEANS, np.float32)
+
+
+def _border(batch: np.ndarray) -> np.ndarray:
+    """The outermost rows and columns of [rows, height, width, channels], as [rows, pixels, channels]."""
+    sides = batch[:, 0], batch[:, -1], batch[:, :, 0], batch[:, :, -1]
+    return np.concatenate(sides, axis=1)

@@ -1,0 +1,48 @@
+"""Steps on probabilities: the names of the likeliest classes."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from bookserve.steps.base import Rows, StepBase
+
+
+class Label(msgspec.Struct, frozen=True):
+    """One class name and the model's probability for it."""
+
+    label: str
+    score: float
+
+
+class TopLabels(StepBase, frozen=True):
+    """Class probabilities [rows, classes] → for each row its ``k`` likeliest labels, likeliest first."""
+
+    labels: tuple[str, ...]
+    k: int = 3
+
+    def __call__(self, rows: Rows) -> list[list[Label]]:
+        best = np.argsort(-np.asarray(rows), axis=1, kind="stable")[:, : self.k]
+        return [
+            [Label(self.labels[index], float(row[index])) for index in order]
+            for row, order in zip(rows, best, strict=True)
+        ]
+
+
+class EitherLabel(StepBase, frozen=True):
+    """Probability of the second of two labels [rows, 1] → for each row both labels, likelier first."""
+
+    labels: tuple[str, str]
+
+    def __call__(self, rows: Rows) -> list[list[Label]]:
+        positive = np.asarray(rows, np.float64).reshape(-1, 1)
+        return TopLabels(self.labels, k=2)(np.concatenate([1 - positive, positive], axis=1))
+
+
+class EachLabel(StepBase, frozen=True):
+    """A probability for each of several labels that do not exclude each other [rows, labels] → all, likeliest first."""
+
+    labels: tuple[str, ...]
+
+    def __call__(self, rows: Rows) -> list[list[Label]]:
+        return TopLabels(self.labels, k=len(self.labels))(rows)

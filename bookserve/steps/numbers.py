@@ -1,0 +1,80 @@
+"""Steps on numbers: checked, scaled, standardised, reshaped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bookserve.errors import InvalidInput
+from bookserve.graph import numpy_dtype
+from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+
+
+class Numbers(StepBase, frozen=True):
+    """Rows of numbers or strings, nested as deep as ``shape`` says (-1: any size) → array [rows, *shape]."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        expected = f"{self.dtype}{list(self.shape)} in each row"
+        if self.dtype == "string":
+            array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
+        else:
+            try:
+                array = np.asarray(rows)
+            except ValueError as error:
+                raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
+            if array.dtype.kind not in "biuf":
+                raise InvalidInput(f"the rows hold {kind_of(rows)}; expected {expected}.")
+            array = cast(array, np.dtype(self.dtype))
+        wanted = list(self.shape)
+        if wanted.count(-1) == 0 and array.size == len(rows) * int(np.prod(wanted)):
+            array = array.reshape(len(rows), *wanted)  # a flat row (one line of a CSV file) is as good as a nested one
+        if len(array.shape) != len(wanted) + 1 or any(
+            w not in (-1, size) for w, size in zip(wanted, array.shape[1:], strict=True)
+        ):
+            raise InvalidInput(f"each row has shape {list(array.shape[1:])}; expected {expected}.")
+        return array.astype(numpy_dtype(self.dtype), copy=False)
+
+
+class Scale(StepBase, frozen=True):
+    """Array → float32 array times ``factor`` plus ``offset``."""
+
+    factor: float
+    offset: float = 0.0
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        scaled = np.asarray(rows, np.float32) * np.float32(self.factor)
+        return scaled + np.float32(self.offset)
+
+
+class Standardise(StepBase, frozen=True):
+    """Array → float32 array minus ``mean``, over ``deviation``; both are broadcast against the last axes of a row.
+
+    The figures come from training rows only (section 3.6.2).
+    """
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        centred = np.asarray(rows, np.float64) - np.array(self.mean)
+        return np.asarray(centred / np.array(self.deviation), np.float32)
+
+
+class Reshape(StepBase, frozen=True):
+    """Array [rows, …] → the same numbers as [rows, *shape]."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        array = np.asarray(rows)
+        return array.reshape(len(array), *self.shape)
+
+
+def _as_bytes(item: Any) -> bytes:
+    if isinstance(item, bytes):
+        return item
+    return text_of(item).encode()

@@ -1,0 +1,131 @@
+"""Steps on texts: words and characters become ids, ids become rows of one length."""
+
+from __future__ import annotations
+
+import string
+import zlib
+from typing import Any
+
+import numpy as np
+
+from bookserve.errors import InvalidInput
+from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+from bookserve.vocabulary import Vocabulary
+
+_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation.replace("'", "") + "\t\n", " "))
+
+
+def words_of(row: Any) -> list[str]:
+    """A text in lower case, without punctuation, cut at white space."""
+    return text_of(row).lower().translate(_PUNCTUATION).split()
+
+
+class Words(StepBase, frozen=True):
+    """Texts → lists of word ids, as ``keras.datasets`` numbers them: lower case, punctuation dropped, ``start`` first.
+
+    The vocabulary holds the reserved entries too (padding 0, start 1, unknown 2, one unused), so the word of rank 1 has
+    id 4: the shift by three that a model trained on ``keras.datasets.imdb`` expects. Rows that are lists of ids already
+    pass, with ids beyond the vocabulary turned into ``unknown``.
+    """
+
+    vocabulary: Vocabulary
+    #: None: nothing stands in front, and words beyond the vocabulary are left out, as a tokenizer does (section 6.1.3).
+    start: int | None = 1
+    unknown: int | None = 2
+
+    def __call__(self, rows: Rows) -> list[np.ndarray]:
+        return [self._row(row) for row in rows]
+
+    def _row(self, row: Any) -> np.ndarray:
+        if isinstance(row, bytes | str):
+            known = self.vocabulary.ids
+            ids = [self.start, *(known.get(word, self.unknown) for word in words_of(row))]
+            return np.array([index for index in ids if index is not None], np.int32)
+        array = np.asarray(row)
+        if array.ndim != 1 or array.dtype.kind not in "iuf" or (array < 0).any():
+            raise InvalidInput(f"a row is {kind_of([row])}; expected a text, or a flat list of word ids.")
+        array = cast(array, np.dtype(np.int32))
+        if self.unknown is None:
+            return array[array < len(self.vocabulary)]
+        return np.where(array < len(self.vocabulary), array, self.unknown).astype(np.int32)
+
+
+class Characters(StepBase, frozen=True):
+    """Texts → lists of character ids (int32), in lower case unless the vocabulary has capitals."""
+
+    vocabulary: Vocabulary
+
+    def __call__(self, rows: Rows) -> list[np.ndarray]:
+        return [self._row(text_of(row)) for row in rows]
+
+    def _row(self, text: str) -> np.ndarray:
+        ids = self.vocabulary.ids
+        if not any(entry != entry.lower() for entry in ids):
+            text = text.lower()
+        unknown = sorted({character for character in text if character not in ids})
+        if unknown:
+            raise InvalidInput(
+                f"the text holds characters the model never saw: {' '.join(map(repr, unknown[:10]))}.",
+                f"Use only these: {''.join(e for e in self.vocabulary.entries if e.isprintable())}",
+            )
+        return np.fromiter((ids[character] for character in text), np.int32, len(text))
+
+
+class Pad(StepBase, frozen=True):
+    """Lists of ids → int32 array [rows, length]; short rows get ``value`` in front, long ones lose their front."""
+
+    length: int
+    value: int = 0
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        padded = np.full((len(rows), self.length), self.value, np.int32)
+        for target, row in zip(padded, rows, strict=True):
+            kept = row[-self.length :]
+            if len(kept):
+                target[-len(kept) :] = kept
+        return padded
+
+
+class Reverse(StepBase, frozen=True):
+    """Lists of ids → the same lists from the last id to the first (section 6.3.8)."""
+
+    def __call__(self, rows: Rows) -> list[np.ndarray]:
+        return [np.asarray(row)[::-1] for row in rows]
+
+
+class MultiHot(StepBase, frozen=True):
+    """Lists of ids → float32 array [rows, size] with 1 at each id that occurs (section 3.4.2)."""
+
+    size: int
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        hot = np.zeros((len(rows), self.size), np.float32)
+        for target, row in zip(hot, rows, strict=True):
+            target[row] = 1
+        return hot
+
+
+class NGrams(StepBase, frozen=True):
+    """Texts → texts in which every run of up to ``n`` words is one word, joined by middle dots (section 6.1)."""
+
+    n: int = 2
+
+    def __call__(self, rows: Rows) -> list[str]:
+        return [" ".join(self._grams(words_of(row))) for row in rows]
+
+    def _grams(self, words: list[str]) -> list[str]:
+        sizes = range(1, self.n + 1)
+        return ["·".join(words[at : at + size]) for size in sizes for at in range(len(words) - size + 1)]
+
+
+class Hashed(StepBase, frozen=True):
+    """Texts → lists of ids 1 to ``size - 1`` by a hash of each word: without a vocabulary; some words share an id.
+
+    The hash is CRC-32, which every machine and every run computes alike. Source: section 6.1.1 of the book.
+    """
+
+    size: int
+
+    def __call__(self, rows: Rows) -> list[np.ndarray]:
+        ids = ([1 + zlib.crc32(word.encode()) % (self.size - 1) for word in words_of(row)] for row in rows)
+        return [np.array(row, np.int32) for row in ids]

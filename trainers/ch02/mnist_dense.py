@@ -1,0 +1,69 @@
+"""A first look at a neural network, two dense layers that read handwritten digits: section 2.1, listings 2.1–2.5.
+
+Expected: test accuracy 0.98 on MNIST, in about 3 seconds an epoch on 2 cores. 407,050 parameters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import Image, Reshape, Scale, TopLabels
+from bookserve.verb import Predict
+from trainers.data import mnist
+from trainers.data.source import Kind
+from trainers.task import Data, Pairs, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+VERB = Predict(
+    inputs={"image": (Image(28, 28, 1, background="dark"), Scale(1 / 255), Reshape((784,)))},
+    outputs={"probabilities": (TopLabels(tuple("0123456789")),)},
+)
+
+
+def data(kind: Kind, params: Params) -> Data:
+    digits = mnist.load(kind)
+    return Data(
+        verb=VERB,
+        about=digits.about,
+        train=Pairs(VERB.encode(digits.train.rows)["image"], digits.train.labels),
+        validation=None,
+        test=Pairs(VERB.encode(digits.test.rows)["image"], digits.test.labels),
+        rows=digits.few,
+        feeds={"serving_default": VERB.encode(digits.few)},
+    )
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((784,), name="image"),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="2.1",
+    listings="2.1–2.5",
+    summary="two dense layers that read handwritten digits",
+    dataset="mnist",
+    verb="predict",
+    book={"test_accuracy": 0.9785},
+    metric="test_accuracy",
+    params={"epochs": 5, "batch_size": 128, "learning_rate": 0.001, "jit_compile": False},
+    sample={"epochs": 10, "batch_size": 32},
+    data=data,
+    build=build,
+)

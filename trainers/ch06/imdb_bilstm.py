@@ -1,0 +1,61 @@
+"""A bidirectional LSTM on film reviews: section 6.3.8, listing 6.43.
+
+Expected: validation accuracy above 0.89 on IMDB.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.data.source import Kind
+from trainers.reviews import padded
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return padded(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["length"],), dtype="int32", name="tokens"),
+            layers.Embedding(params["words"], 32),
+            layers.Bidirectional(layers.LSTM(32)),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="6.3.8",
+    listings="6.43",
+    summary="a bidirectional LSTM on film reviews",
+    dataset="imdb",
+    verb="predict",
+    book={"best_val_accuracy": 0.89},
+    metric="best_val_accuracy",
+    params={
+        "epochs": 10,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "words": 10_000,
+        "length": 500,
+        "jit_compile": True,
+    },
+    sample={"epochs": 4, "batch_size": 32, "words": 200, "learning_rate": 0.005},
+    data=data,
+    build=build,
+)

@@ -1,0 +1,61 @@
+"""The simplest recurrent network on film reviews: section 6.2.2, listings 6.22–6.24.
+
+Expected: validation accuracy below 0.88 on IMDB, in about 8 seconds an epoch on 2 cores with XLA (25 without).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.data.source import Kind
+from trainers.reviews import padded
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return padded(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["length"],), dtype="int32", name="tokens"),
+            layers.Embedding(params["words"], 32),
+            layers.SimpleRNN(32),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="6.2.2",
+    listings="6.22–6.24",
+    summary="a simple recurrent network on film reviews",
+    dataset="imdb",
+    verb="predict",
+    shown="validation accuracy below 0.88",
+    metric="best_val_accuracy",
+    params={
+        "epochs": 10,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "words": 10_000,
+        "length": 500,
+        "jit_compile": True,
+    },
+    sample={"epochs": 6, "batch_size": 32, "words": 200, "learning_rate": 0.002},
+    data=data,
+    build=build,
+)
