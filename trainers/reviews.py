@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bookserve.steps import EitherLabel, Pad, Reverse, Words
+from bookserve.steps import EitherLabel, Pad, Reverse, Step, Words
 from bookserve.verb import Predict
 from trainers.data import imdb
 from trainers.data.source import Kind
@@ -15,7 +15,7 @@ def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
     The graph's input is ``tokens`` int32 [batch, length], its output ``probability`` float32 [batch, 1].
     """
     reviews = imdb.load(kind, params["words"])
-    steps = (Words(reviews.vocabulary), *([Reverse()] if reverse else []), Pad(params["length"]))
+    steps: tuple[Step, ...] = (Words(reviews.vocabulary), *([Reverse()] if reverse else []), Pad(params["length"]))
     verb = Predict(
         inputs={"tokens": steps},
         outputs={"probability": (EitherLabel(("negative", "positive")),)},
