@@ -3,10 +3,11 @@
 ======================  ==========================================================================
 ``task.json``           what was trained: the task, its verb and the graphs of the SavedModel
 ``params.json``         every parameter in force
-``metrics.json``        what was measured, and ``book``: the figures printed in the book
+``metrics.json``        what was measured, ``baseline``: the metric without skill, and ``book``: the book's figures
 ``history.csv``         one line an epoch; ``history.png`` draws it; ``tensorboard/`` holds it for TensorBoard
 ``saved_model/``        every inference graph as a named signature
 ``model.keras``         the model as Keras saves it
+``folds.json``          what each fold of a K-fold validation measured, where there was one
 ``examples.npz``        rows, tensors and Keras's outputs at the end of training
 ``environment.json``    versions, machine, command, seconds
 ``checkpoint/``         only while training is unfinished: what ``--resume`` continues from
@@ -86,8 +87,8 @@ class Run:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures by which a model is judged: ``metrics`` without counts and without the book's."""
-        return {name: float(value) for name, value in self.metrics.items() if name not in ("book", *COUNTS)}
+        """The figures by which a model is judged: ``metrics`` without counts, the baseline and the book's."""
+        return {name: float(value) for name, value in self.metrics.items() if name not in ("book", "baseline", *COUNTS)}
 
     @property
     def recipe(self) -> Recipe:

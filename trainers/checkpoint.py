@@ -1,10 +1,15 @@
-"""Checkpoint: the state of a training after a whole epoch, in the one file ``checkpoint/epoch.npz`` of its run."""
+"""Checkpoint: the state of a training after a whole epoch, in the one file ``checkpoint/epoch.npz`` of its run.
+
+Beside it, where a task keeps its best epoch, ``checkpoint/best.npz`` has the weights of that.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,16 +31,13 @@ class Progress:
     epochs: int = 0
     seconds: float = 0.0
     history: History = field(default_factory=dict)
+    #: Whether it came to an end before its last epoch because nothing got better.
+    stopped: bool = False
 
 
 def save(run: Run, model: keras.Model, progress: Progress) -> None:
-    """Write every variable of the model and its optimizer, random generators included; whole or not at all."""
-    folder = run.path / "checkpoint"
-    folder.mkdir(exist_ok=True)
-    arrays = {f"{index:05}": np.asarray(variable) for index, variable in enumerate(_variables(model))}
-    partial = folder / ".epoch.npz"
-    np.savez(partial, **arrays, progress=np.array(json.dumps(vars(progress))), allow_pickle=False)
-    partial.replace(folder / "epoch.npz")
+    """Write every variable of the model and its optimizers, random generators included; whole or not at all."""
+    _write(_path(run), _state(model), progress=np.array(json.dumps(vars(progress))))
 
 
 def load(run: Run, model: keras.Model) -> Progress:
@@ -44,19 +46,24 @@ def load(run: Run, model: keras.Model) -> Progress:
     Raises:
         Failed: the file is damaged, or belongs to a model of another form.
     """
-    path = run.path / "checkpoint" / "epoch.npz"
+    path = _path(run)
     if not path.exists():
         return Progress()
-    model.optimizer.build(model.trainable_variables)
-    variables = _variables(model)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            progress = Progress(**json.loads(str(arrays["progress"])))
-            for index, variable in enumerate(variables):
-                variable.assign(arrays[f"{index:05}"])
-    except Exception as error:  # a damaged zip or another model's arrays raise many kinds; each means the same here
-        raise Failed(f"{path} cannot be continued from: {error}.", "Train again without --resume.") from error
-    return progress
+    if not hasattr(model, "optimizers"):
+        model.optimizer.build(model.trainable_variables)
+    arrays = _read(path, _state(model))
+    return Progress(**json.loads(str(arrays["progress"])))
+
+
+def save_best(run: Run, model: keras.Model) -> None:
+    """Keep the model's present weights as the best so far."""
+    _write(_path(run, "best"), model.variables)
+
+
+def load_best(run: Run, model: keras.Model) -> None:
+    """Put the best weights into ``model``, where an epoch left any."""
+    if _path(run, "best").exists():
+        _read(_path(run, "best"), model.variables)
 
 
 def remove(run: Run) -> None:
@@ -64,5 +71,30 @@ def remove(run: Run) -> None:
     shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
 
 
-def _variables(model: keras.Model) -> list[keras.Variable]:
-    return [*model.variables, *model.optimizer.variables]
+def _path(run: Run, name: str = "epoch") -> Path:
+    return run.path / "checkpoint" / f"{name}.npz"
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """A model that trains two networks against each other has ``optimizers``; every other one has one."""
+    optimizers = getattr(model, "optimizers", None) or [model.optimizer]
+    return [*model.variables, *(variable for optimizer in optimizers for variable in optimizer.variables)]
+
+
+def _write(path: Path, variables: Sequence[keras.Variable], **more: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    arrays = {f"{index:05}": np.asarray(variable) for index, variable in enumerate(variables)}
+    partial = path.with_name(f".{path.name}")
+    np.savez(partial, **arrays, **more, allow_pickle=False)
+    partial.replace(path)
+
+
+def _read(path: Path, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
+    """Assign the arrays to the variables; what else the file holds is returned."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            for index, variable in enumerate(variables):
+                variable.assign(arrays[f"{index:05}"])
+            return {name: arrays[name] for name in arrays.files if not name.isdecimal()}
+    except Exception as error:  # a damaged zip or another model's arrays raise many kinds; each means the same here
+        raise Failed(f"{path} cannot be continued from: {error}.", "Train again without --resume.") from error

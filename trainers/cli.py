@@ -151,17 +151,17 @@ def _listed(task: Task, runs: Path) -> dict[str, Any]:
         "shown": task.shown,
         "metric": task.metric,
         "best": results.best(task, runs),
-        "params": task.params,
+        "params": task.defaults("real"),
     }
 
 
-def _params(task: Task, data: str, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
+def _params(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
     """The task's parameters with those given on the command line.
 
     Raises:
         InvalidInput: one that the task does not have, or a value of another type than its default's.
     """
-    params = {**task.params, **(task.sample if data == "sample" else {})}
+    params = task.defaults(data)
     known = ", ".join(f"{name}={value}" for name, value in params.items())
     for item in (*given, *([f"epochs={epochs}"] if epochs else [])):
         name, equals, text = item.partition("=")
@@ -191,8 +191,16 @@ def _report(task: Task, run: Run) -> None:
     metrics = run.metrics
     mark = _mark(run.read("params.json")["data"])
     names = list(dict.fromkeys([*task.book, task.metric]))
-    rows = [(name, f"{metrics[name]:.4f}{mark}", task.book.get(name, task.shown or None)) for name in names]
-    print_table(("figure", "ours", "book"), rows)
+    rows = [
+        (
+            name,
+            f"{metrics[name]:.4f}{mark}",
+            f"{metrics['baseline']:.4f}" if name == task.metric and metrics["baseline"] is not None else None,
+            task.book.get(name, task.shown or None),
+        )
+        for name in names
+    ]
+    print_table(("figure", "ours", "no skill", "book"), rows)
     click.echo(f"{metrics['epochs']} epochs in {metrics['seconds']:.1f} s → {run.path}\n")
 
 

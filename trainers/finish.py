@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import os
 import platform
@@ -13,30 +12,46 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from bookserve import vocabulary
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run
 from bookserve.verb import Predict
-from trainers import checkpoint, samples
-from trainers.checkpoint import History, Progress
+from trainers import batches, checkpoint, curves, samples, settings
+from trainers.checkpoint import Progress
 from trainers.loop import Say
 from trainers.task import Data, Task
 
 Models = Mapping[str, keras.Model]
 
 
-def finish(task: Task, run: Run, model: keras.Model, data: Data, progress: Progress, say: Say) -> None:
-    """Measure the trained model and write all files of ``run``; ``metrics.json`` is last and makes it finished."""
+def finish(
+    task: Task,
+    run: Run,
+    model: keras.Model,
+    data: Data,
+    progress: Progress,
+    validated: Mapping[str, float],
+    say: Say,
+) -> None:
+    """Measure the trained model and write all files of ``run``; ``metrics.json`` is last and makes it finished.
+
+    ``validated`` are the figures of K-fold validation.
+    """
     params = run.read("params.json")
+    concluded = task.conclude(model, data, params) if task.conclude else {}
     models = inference_models(task, model, data)
     graphs = {name: graph_of(inference) for name, inference in models.items()}
     shown = samples.write(run, data.verb, models, graphs, params["seed"])
     if shown:
         say(shown)
-    metrics = _figures(task, model, data, progress, params["batch_size"])
-    _write_history(run.path, progress.history)
+    measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
+    tested = {f"test_{name}": value for name, value in measured.items()}
+    figures = {**_figures(task, progress), **tested, **validated, **concluded}
+    curves.write_csv(run.path, progress.history)
+    curves.write_picture(run.path, progress.history)
     model.save(run.path / "model.keras")
     write_saved_model(run.path / "saved_model", models)
     _examples(models, data).save(run.path / "examples.npz")
@@ -51,7 +66,12 @@ def finish(task: Task, run: Run, model: keras.Model, data: Data, progress: Progr
     )
     vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
     run.write("environment.json", _environment(task, params, progress.seconds))
-    run.write("metrics.json", {**metrics, "book": task.book})
+    counts = {
+        "epochs": progress.epochs,
+        "seconds": round(progress.seconds, 1),
+        "parameters": model.count_params(),
+    }
+    run.write("metrics.json", {**figures, **counts, "baseline": data.baseline, "book": task.book})
     checkpoint.remove(run)
 
 
@@ -114,43 +134,16 @@ def _examples(models: Models, data: Data) -> Examples:
     return Examples(graphs, data.rows)
 
 
-def _figures(task: Task, model: keras.Model, data: Data, progress: Progress, batch_size: int) -> dict[str, float]:
+def _figures(task: Task, progress: Progress) -> dict[str, float]:
+    """The last epoch's figures, and the best epoch's of those that the task or the book is judged by."""
     figures = {name: values[-1] for name, values in progress.history.items()}
-    if "val_accuracy" in progress.history:
-        figures["best_val_accuracy"] = max(progress.history["val_accuracy"])
-    if data.test:
-        tested = model.evaluate(*data.test, batch_size=batch_size, verbose=0, return_dict=True)
-        figures |= {f"test_{name}": float(value) for name, value in tested.items()}
-    return {
-        **figures,
-        "epochs": progress.epochs,
-        "seconds": round(progress.seconds, 1),
-        "parameters": model.count_params(),
-    }
-
-
-def _write_history(folder: Path, history: History) -> None:
-    """``history.csv``, and ``history.png``: one panel a figure, training as points, validation as a line."""
-    from matplotlib.figure import Figure
-
-    epochs = range(1, len(next(iter(history.values()), [])) + 1)
-    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["epoch", *history])
-        table.writerows(zip(epochs, *history.values(), strict=True))
-    names = [name for name in history if not name.startswith("val_")]
-    figure = Figure(figsize=(6, 1 + 2 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, name in zip(panels, names, strict=True):
-        panel.plot(epochs, history[name], "o", label="training")
-        if f"val_{name}" in history:
-            panel.plot(epochs, history[f"val_{name}"], "-", label="validation")
-        panel.set_ylabel(name)
-        panel.grid(alpha=0.3)
-    panels[0].legend()
-    panels[-1].set_xlabel("epoch")
-    panels[-1].xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(folder / "history.png", dpi=100)
+    for name in {task.metric, *task.book}:
+        measured = progress.history.get(name.removeprefix("best_"))
+        if name.startswith("best_") and measured:
+            figures[name] = max(measured) if settings.higher_is_better(name) else min(measured)
+    if "val_loss" in progress.history:  # where overfitting begins (section 4.4)
+        figures["best_epoch"] = 1 + int(np.argmin(progress.history["val_loss"]))
+    return figures
 
 
 def _environment(task: Task, params: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -172,7 +165,7 @@ def _environment(task: Task, params: dict[str, Any], seconds: float) -> dict[str
 
 def command(task: Task, params: Mapping[str, Any]) -> str:
     """The command line that trains the same again."""
-    usual = {**task.params, **(task.sample if params["data"] == "sample" else {})}
+    usual = task.defaults(params["data"])
     words = ["bookserve", "train", task.name, "--data", params["data"], "--seed", str(params["seed"])]
     for name, value in usual.items():
         if params[name] != value:

@@ -7,38 +7,16 @@ import time
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
+from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers import checkpoint
+from trainers import checkpoint, curves, settings
+from trainers.batches import Batches, InOrder
 from trainers.checkpoint import Progress
-from trainers.task import Data, Pairs, Params
+from trainers.task import Data, Params
 
 #: Takes a line for the user.
 Say = Callable[[str], None]
-
-
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of a task's training pairs, in an order that only the seed and the number of the epoch decide."""
-
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int, epoch: int) -> None:
-        super().__init__()
-        self._pairs = pairs
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = epoch
-        self._order = np.arange(len(pairs.y))
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._pairs.x[rows], self._pairs.y[rows]
-
-    def on_epoch_begin(self) -> None:
-        self._order = np.random.default_rng([self._seed, self._epoch]).permutation(len(self._order))
-        self._epoch += 1
 
 
 def fit(
@@ -58,34 +36,43 @@ def fit(
     number of epochs done. A KeyboardInterrupt loses no more than the epoch it falls in.
     """
     progress = checkpoint.load(run, model)
-    if progress.epochs >= params["epochs"]:
-        return progress
-    model.fit(
-        Batches(data.train, params["batch_size"], seed, progress.epochs),
-        epochs=params["epochs"],
-        initial_epoch=progress.epochs,
-        shuffle=False,  # Keras would shuffle the batches once more, by a global generator that no checkpoint holds
-        validation_data=data.validation and tuple(data.validation),
-        validation_batch_size=params["batch_size"],
-        callbacks=[
-            _EndOfEpoch(run, progress, params["epochs"], None if bar else say, after_epoch),
-            keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False),
-        ],
-        verbose=1 if bar else 0,
-    )
+    if progress.epochs < params["epochs"] and not progress.stopped:
+        model.fit(
+            Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"]),
+            epochs=params["epochs"],
+            initial_epoch=progress.epochs,
+            shuffle=False,  # Keras would shuffle the batches once more, by a global generator that no checkpoint holds
+            validation_data=InOrder(data.validation, params["batch_size"]) if data.validation else None,
+            callbacks=[
+                _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
+                *_tensorboard(run, params),
+            ],
+            verbose=1 if bar else 0,
+        )
+    if params["keep_best"]:
+        checkpoint.load_best(run, model)
     return progress
 
 
+def _tensorboard(run: Run, params: Params) -> list[keras.callbacks.Callback]:
+    """Keras's own callback writes through TensorFlow, which other backends may be without."""
+    if keras.backend.backend() != "tensorflow":
+        return []
+    return [
+        keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False, histogram_freq=params["histograms"])
+    ]
+
+
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes the figures, writes the checkpoint and reports."""
+    """Notes the figures, decides by them, writes the checkpoint and reports."""
 
     def __init__(
-        self, run: Run, progress: Progress, epochs: int, say: Say | None, after_epoch: Callable[[int], None]
+        self, run: Run, progress: Progress, params: Params, say: Say | None, after_epoch: Callable[[int], None]
     ) -> None:
         super().__init__()
         self._run = run
         self._progress = progress
-        self._epochs = epochs
+        self._params_in_force = params
         self._say = say
         self._after_epoch = after_epoch
 
@@ -99,8 +86,28 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
             self._progress.history.setdefault(name, []).append(value)
         self._progress.epochs = epoch + 1
         self._progress.seconds += seconds
+        self._decide()
         checkpoint.save(self._run, self.model, self._progress)
+        curves.write_csv(self._run.path, self._progress.history)
         if self._say:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            self._say(f"epoch {epoch + 1}/{self._epochs}  {shown}  ({seconds:.1f} s)")
+            self._say(f"epoch {epoch + 1}/{self._params_in_force['epochs']}  {shown}  ({seconds:.1f} s)")
         self._after_epoch(epoch + 1)
+
+    def _decide(self) -> None:
+        """Early stopping, best weights and learning rate on a plateau: section 7.2.1."""
+        params = self._params_in_force
+        if not (params["patience"] or params["keep_best"] or params["plateau"]):
+            return
+        values = settings.monitored(params, self._progress.history)
+        waited = settings.since_best(values)
+        if params["keep_best"] and waited == 0:
+            checkpoint.save_best(self._run, self.model)
+        if params["plateau"] and settings.lowers_rate(values, params["plateau"]):
+            rate = self.model.optimizer.learning_rate
+            if not hasattr(rate, "assign"):
+                raise InvalidInput("plateau lowers a constant learning rate; this task's follows a schedule.")
+            rate.assign(rate * params["plateau_factor"])
+        if params["patience"] and waited >= params["patience"]:
+            self._progress.stopped = True
+            self.model.stop_training = True

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bookserve.graph import Arrays
 from bookserve.verb import Verb
+from trainers import settings
 from trainers.data.source import Kind
+from trainers.pairs import Pairs
 
 if TYPE_CHECKING:
     import keras
@@ -22,14 +24,8 @@ if TYPE_CHECKING:
 Params = Mapping[str, Any]
 
 
-class Pairs(NamedTuple):
-    """Inputs and the targets that belong to them, row by row."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-
-class Data(NamedTuple):
+@dataclass(frozen=True)
+class Data:
     """What one task trains on: arrays that have passed the Steps of ``verb``, the very ones that are served later."""
 
     verb: Verb
@@ -42,6 +38,8 @@ class Data(NamedTuple):
     rows: np.ndarray
     #: … and, for each inference graph, the inputs that Keras's expected outputs are computed from.
     feeds: dict[str, Arrays]
+    #: What the task's metric is without skill (``trainers/baseline.py``); None where that means nothing.
+    baseline: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,8 @@ class Task:
     shown: str = ""
     #: The figure by which runs of this task are compared.
     metric: str
-    #: Every parameter with its default, the book's; ``sample`` replaces some of them for short training.
+    #: The task's parameters with the book's values, over those that every task has (``trainers/settings.py``); with no
+    #: ``epochs`` there is nothing to train. ``sample`` replaces some of them for short training.
     params: dict[str, Any]
     sample: dict[str, Any] = field(default_factory=dict)
     data: Callable[[Kind, Params], Data]
@@ -70,6 +69,10 @@ class Task:
     #: Inference graphs of a trained model, by signature name, the default one first. None: the model itself, with its
     #: inputs and outputs named as the verb names them.
     graphs: Callable[[keras.Model], dict[str, keras.Model]] | None = None
+    #: Called once after the last epoch: more figures for ``metrics.json``; may put other weights into the model.
+    conclude: Callable[[keras.Model, Data, Params], dict[str, float]] | None = None
+    #: Classes of the task's own that ``model.keras`` needs to be loaded, by name.
+    custom: Callable[[], dict[str, type]] | None = None
 
     #: File stem and chapter folder; the catalogue fills them in.
     name: str = ""
@@ -78,4 +81,9 @@ class Task:
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger ``metric`` is the better one."""
-        return self.metric.endswith("accuracy")
+        return settings.higher_is_better(self.metric)
+
+    def defaults(self, kind: Kind) -> dict[str, Any]:
+        """Every parameter with its default for data of that kind."""
+        own = {**self.params, **(self.sample if kind == "sample" else {})}
+        return {**self.params, **settings.DEFAULTS, **own}  # the task's own are listed first

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from bookserve import run as runs_
+from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers import samples
+from trainers import folds, samples
 from trainers.data.source import Kind
 from trainers.finish import finish, graph_of, inference_models
 from trainers.loop import Say, fit
@@ -46,12 +49,12 @@ def resume(task: Task, runs: Path, *, say: Say, bar: bool = False) -> Run:
 def _train(task: Task, data: Data, run: Run, say: Say, bar: bool) -> None:
     params = run.read("params.json")
     seed = params["seed"]
+    data = _held_out(data, params["hold_out"], seed)
+    validated = folds.validate(task, data, params, run=run, seed=seed, say=say)
     keras.utils.set_random_seed(seed)  # Keras's own way to make initial weights and dropout repeat
     model = task.build(data, params)
-    model.jit_compile = params[
-        "jit_compile"
-    ]  # XLA; Keras would use it always, which is slower for most of these models
-    every = params.get("samples_every", 0)
+    model.jit_compile = params["jit_compile"]  # Keras would use XLA always, which is slower for most of these models
+    every = params["samples_every"]
 
     def after_epoch(epoch: int) -> None:
         if every and epoch % every == 0 and epoch < params["epochs"]:
@@ -60,4 +63,20 @@ def _train(task: Task, data: Data, run: Run, say: Say, bar: bool) -> None:
             say(samples.write(run, data.verb, models, graphs, seed))
 
     progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, after_epoch=after_epoch)
-    finish(task, run, model, data, progress, say)
+    finish(task, run, model, data, progress, validated, say)
+
+
+def _held_out(data: Data, share: float, seed: int) -> Data:
+    """``data`` with a share of its training rows, drawn by the seed, to validate on (section 4.2.1).
+
+    Raises:
+        InvalidInput: the task holds rows out itself, or the share leaves nothing on one side.
+    """
+    if not share:
+        return data
+    count = round(share * len(data.train))
+    if data.validation or not 0 < count < len(data.train):
+        why = "the task holds rows out itself" if data.validation else "expected a share between 0 and 1"
+        raise InvalidInput(f"hold_out is {share}; {why}.", "Leave it out, or give hold_out=0.2 to another task.")
+    order = np.random.default_rng([seed, count]).permutation(len(data.train))
+    return dataclasses.replace(data, train=data.train.take(order[count:]), validation=data.train.take(order[:count]))

@@ -18,9 +18,10 @@ from bookserve.run import Run
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
 from trainers import catalogue, samples, training
+from trainers.batches import Batches
 from trainers.data.source import Kind
-from trainers.loop import Batches
-from trainers.task import Data, Pairs, Params, Task
+from trainers.pairs import Pairs
+from trainers.task import Data, Params, Task
 
 EPOCHS = 5
 
@@ -58,7 +59,7 @@ TINY = Task(
 
 
 def begin(runs: Path, seed: int = 3, say: Callable[[str], None] = lambda line: None) -> Run:
-    return training.begin(TINY, "sample", PARAMS, seed=seed, runs=runs, say=say)
+    return training.begin(TINY, "sample", TINY.defaults("sample"), seed=seed, runs=runs, say=say)
 
 
 def figures(run: Run) -> dict[str, float]:
@@ -119,7 +120,7 @@ def test_the_seed_decides(whole: Run, tmp_path: Path) -> None:
 def test_samples_are_shown_after_the_epochs_that_ask_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "write", lambda run, verb, models, graphs, seed: f"from {list(models)}")
     lines: list[str] = []
-    params = {**PARAMS, "samples_every": 2}
+    params = {**TINY.defaults("sample"), "samples_every": 2}
     training.begin(TINY, "sample", params, seed=3, runs=tmp_path, say=lines.append)
     shown = [index for index, line in enumerate(lines) if line == "from ['serving_default']"]
     assert [lines[index - 1].split()[1] for index in shown] == ["2/5", "4/5", "5/5"]

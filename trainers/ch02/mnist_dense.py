@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import Image, Reshape, Scale, TopLabels
 from bookserve.verb import Predict
+from trainers import baseline
 from trainers.data import mnist
 from trainers.data.source import Kind
-from trainers.task import Data, Pairs, Params, Task
+from trainers.pairs import Pairs
+from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +34,7 @@ def data(kind: Kind, params: Params) -> Data:
         test=Pairs(VERB.encode(digits.test.rows)["image"], digits.test.labels),
         rows=digits.few,
         feeds={"serving_default": VERB.encode(digits.few)},
+        baseline=baseline.commonest(digits.test.labels),
     )
 
 

@@ -14,9 +14,11 @@ import numpy as np
 from bookserve.sampling import latent_points
 from bookserve.steps import Image, Pixels, Scale, apply
 from bookserve.verb import Sample
+from trainers import baseline
 from trainers.data import mnist
 from trainers.data.source import Kind
-from trainers.task import Data, Pairs, Params, Task
+from trainers.pairs import Pairs
+from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
@@ -39,6 +41,7 @@ def data(kind: Kind, params: Params) -> Data:
         test=Pairs(test, test),
         rows=digits.few,
         feeds={"decode": {"latent": latent_points(2, grid=4)}, "encode": {"image": few}},
+        baseline=baseline.mean_row(train, test),
     )
 
 
@@ -113,4 +116,5 @@ TASK = Task(
     data=data,
     build=build,
     graphs=graphs,
+    custom=lambda: {"Sampling": sampling_layer()},
 )

@@ -12,9 +12,11 @@ import numpy as np
 
 from bookserve.steps import Characters
 from bookserve.verb import Generate
+from trainers import baseline
 from trainers.data import nietzsche
 from trainers.data.source import Kind
-from trainers.task import Data, Pairs, Params, Task
+from trainers.pairs import Pairs
+from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +45,7 @@ def data(kind: Kind, params: Params) -> Data:
             "serving_default": {"characters": few},
             "step": {"characters": few[:, :5], "h": state[0], "c": state[1]},
         },
+        baseline=baseline.entropy(ids),
     )
 
 

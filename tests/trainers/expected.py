@@ -1,0 +1,79 @@
+"""What the tests expect of each task: its graphs by the names others rely on, and how many numbers the book trains."""
+
+from __future__ import annotations
+
+import itertools
+
+Sides = tuple[dict[str, str], dict[str, str]]
+
+
+def predict(inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Sides]:
+    """The one graph of a model that predicts."""
+    return {"serving_default": (inputs, outputs)}
+
+
+REVIEWS = predict({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"})
+MULTI_HOT = predict({"words": "float32[batch, 200]"}, {"probability": "float32[batch, 1]"})
+WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[batch, 46]"})
+
+#: On sample data. V stands for the number of characters in it.
+GRAPHS: dict[str, dict[str, Sides]] = {
+    "mnist_dense": predict({"image": "float32[batch, 784]"}, {"probabilities": "float32[batch, 10]"}),
+    "imdb_dense": MULTI_HOT,
+    "reuters_dense": WIRES,
+    "reuters_bottleneck": WIRES,
+    "boston_housing": predict({"features": "float32[batch, 13]"}, {"price": "float32[batch, 1]"}),
+    "imdb_small": MULTI_HOT,
+    "imdb_large": MULTI_HOT,
+    "imdb_l2": MULTI_HOT,
+    "imdb_dropout": MULTI_HOT,
+    "mnist_convnet": predict({"image": "float32[batch, 28, 28, 1]"}, {"probabilities": "float32[batch, 10]"}),
+    "imdb_embedding": predict({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
+    "imdb_simple_rnn": REVIEWS,
+    "imdb_lstm": REVIEWS,
+    "imdb_lstm_reversed": REVIEWS,
+    "imdb_bilstm": REVIEWS,
+    "imdb_conv1d": REVIEWS,
+    "nietzsche_lstm": {
+        "serving_default": ({"characters": "int32[batch, 60]"}, {"probabilities": "float32[batch, V]"}),
+        "step": (
+            {"characters": "int32[batch, time]", "h": "float32[batch, 128]", "c": "float32[batch, 128]"},
+            {"probabilities": "float32[batch, V]", "next_h": "float32[batch, 128]", "next_c": "float32[batch, 128]"},
+        ),
+    },
+    "mnist_vae": {
+        "decode": ({"latent": "float32[batch, 2]"}, {"image": "float32[batch, 28, 28, 1]"}),
+        "encode": (
+            {"image": "float32[batch, 28, 28, 1]"},
+            {"mean": "float32[batch, 2]", "log_variance": "float32[batch, 2]"},
+        ),
+    },
+}
+
+
+def dense(*units: int) -> int:
+    """Numbers in dense layers that stand in a row."""
+    return sum(before * after + after for before, after in itertools.pairwise(units))
+
+
+#: With the book's parameters: printed there (listings 5.2, …), or reckoned from its layers. None: the data decides.
+PARAMETERS: dict[str, int | None] = {
+    "mnist_dense": dense(784, 512, 10),
+    "imdb_dense": dense(10_000, 16, 16, 1),
+    "reuters_dense": dense(10_000, 64, 64, 46),
+    "reuters_bottleneck": dense(10_000, 64, 4, 46),
+    "boston_housing": dense(13, 64, 64, 1),
+    "imdb_small": dense(10_000, 4, 4, 1),
+    "imdb_large": dense(10_000, 512, 512, 1),
+    "imdb_l2": dense(10_000, 16, 16, 1),
+    "imdb_dropout": dense(10_000, 16, 16, 1),
+    "mnist_convnet": 93_322,
+    "imdb_embedding": 10_000 * 8 + dense(20 * 8, 1),
+    "imdb_simple_rnn": 10_000 * 32 + 32 * (32 + 32 + 1) + dense(32, 1),
+    "imdb_lstm": 10_000 * 32 + 4 * (32 * (32 + 32) + 32) + dense(32, 1),
+    "imdb_lstm_reversed": 10_000 * 128 + 4 * (32 * (128 + 32) + 32) + dense(32, 1),
+    "imdb_bilstm": 10_000 * 32 + 2 * 4 * (32 * (32 + 32) + 32) + dense(64, 1),
+    "imdb_conv1d": 10_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1),
+    "nietzsche_lstm": None,
+    "mnist_vae": 550_629,
+}

@@ -1,0 +1,63 @@
+"""The dense review network with dropout: section 4.4.3, listing 4.8.
+
+Expected: a clear gain over the same network without dropout (figure 4.9).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.data.source import Kind
+from trainers.reviews import multi_hot
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return multi_hot(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["words"],), name="words"),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(params["dropout"]),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(params["dropout"]),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="4.4.3",
+    listings="4.8",
+    summary="the dense review network with dropout",
+    dataset="imdb",
+    verb="predict",
+    shown="better than without dropout (figure 4.9)",
+    metric="best_val_accuracy",
+    params={
+        "epochs": 20,
+        "batch_size": 512,
+        "learning_rate": 0.001,
+        "words": 10_000,
+        "held_out": 10_000,
+        "dropout": 0.5,
+    },
+    sample={"epochs": 8, "batch_size": 32, "words": 200, "held_out": 400},
+    data=data,
+    build=build,
+)

@@ -1,0 +1,91 @@
+"""Pairs: inputs and the targets that belong to them, row by row; and columns that are made only when a batch asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bookserve.steps import Rows, Step, apply
+
+#: Changes raw rows at random, seeded by the generator: pictures turned, shifted, mirrored.
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def ragged(rows: Rows) -> np.ndarray:
+    """Rows that differ in length (texts, lists of ids) as an object array [n], from which an index array can pick."""
+    array = np.empty(len(rows), object)
+    array[:] = rows
+    return array
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Raw rows [n, …] (an array, or a view on one) that pass ``steps`` batch by batch, where all would not fit.
+
+    ``augment`` changes the raw rows of a training batch first; those that measure a model are left as they are.
+    """
+
+    rows: np.ndarray
+    steps: Sequence[Step]
+    augment: Augment | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """The rows at ``index``, as the network takes them; ``rng`` is None where nothing may be left to chance."""
+        raw = self.rows[index]
+        if self.augment and rng:
+            raw = self.augment(raw, rng)
+        return np.asarray(apply(self.steps, raw))
+
+
+Column = np.ndarray | Encoded
+#: One column, or several by the names of a model's inputs or outputs.
+Columns = Column | dict[str, Column]
+Batch = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs ``x`` and targets ``y`` with the same number of rows."""
+
+    x: Columns
+    y: Columns
+
+    def __len__(self) -> int:
+        first = next(iter(self.y.values())) if isinstance(self.y, dict) else self.y
+        return len(first)
+
+    def batch(self, index: np.ndarray, rng: np.random.Generator | None = None) -> tuple[Batch, Batch]:
+        """Inputs and targets of the rows at ``index``."""
+        return _batch(self.x, index, rng), _batch(self.y, index, rng)
+
+    def take(self, index: np.ndarray) -> Pairs:
+        """The rows at ``index`` as pairs of their own."""
+        return Pairs(_take(self.x, index), _take(self.y, index))
+
+
+def _batch(columns: Columns, index: np.ndarray, rng: np.random.Generator | None) -> Batch:
+    if isinstance(columns, dict):
+        return {name: _one(column, index, rng) for name, column in columns.items()}
+    return _one(columns, index, rng)
+
+
+def _one(column: Column, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    return column.batch(index, rng) if isinstance(column, Encoded) else column[index]
+
+
+def _take(columns: Columns, index: np.ndarray) -> Columns:
+    if isinstance(columns, dict):
+        return {name: _taken(column, index) for name, column in columns.items()}
+    return _taken(columns, index)
+
+
+def _taken(column: Column, index: np.ndarray) -> Column:
+    if isinstance(column, Encoded):
+        return Encoded(column.rows[index], column.steps, column.augment)
+    taken: np.ndarray = column[index]
+    return taken

@@ -1,0 +1,72 @@
+"""Settings: the parameters that every task has beneath its own, and what they decide from the history so far.
+
+Each decision is a pure function of the figures after each epoch, so a resumed training decides as an uninterrupted one.
+Source: sections 4.2.1 (validation) and 7.2.1 (callbacks) of the book.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bookserve.errors import InvalidInput
+
+#: Every setting with its default, and what it means.
+DESCRIBED: dict[str, tuple[Any, str]] = {
+    "jit_compile": (False, "compile with XLA: faster for most recurrent and 1-D convolutional models on a CPU"),
+    "steps_per_epoch": (0, "batches an epoch; 0: as many as the rows make"),
+    "hold_out": (0.0, "share of the training rows to validate on, where the task holds none out itself"),
+    "folds": (0, "parts of K-fold validation before the final training; 0: none"),
+    "rounds": (1, "how often K-fold validation is done, each time with other folds"),
+    "fold_epochs": (0, "epochs of each fold; 0: as many as the final training"),
+    "fold_batch_size": (0, "batch size of each fold; 0: that of the final training"),
+    "monitor": ("", "figure that the next three watch; empty: val_loss, or loss without validation"),
+    "patience": (0, "stop after so many epochs without a better figure; 0: never"),
+    "keep_best": (False, "end with the weights of the best epoch"),
+    "plateau": (0, "lower the learning rate after so many epochs without a better figure; 0: never"),
+    "plateau_factor": (0.1, "what the learning rate is multiplied with on a plateau"),
+    "histograms": (0, "write histograms of the weights for TensorBoard every so many epochs; 0: never"),
+    "samples_every": (0, "show samples of a generative model every so many epochs; 0: only at the end"),
+}
+DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.items()}
+
+History = Mapping[str, Sequence[float]]
+
+
+def higher_is_better(figure: str) -> bool:
+    """Whether a larger value of the figure of that name is the better one."""
+    return figure.endswith(("accuracy", "gain"))
+
+
+def monitored(params: Mapping[str, Any], history: History) -> list[float]:
+    """The watched figure after each epoch, with its sign turned so that lower is better.
+
+    Raises:
+        InvalidInput: the training has no such figure.
+    """
+    name = params["monitor"] or ("val_loss" if "val_loss" in history else "loss")
+    if name not in history:
+        raise InvalidInput(
+            f"monitor names '{name}', which this training does not have.", f"It has: {', '.join(history)}"
+        )
+    return [-value if higher_is_better(name) else value for value in history[name]]
+
+
+def since_best(values: Sequence[float]) -> int:
+    """Epochs since the best value; 0 where the last one is it."""
+    return len(values) - 1 - min(range(len(values)), key=values.__getitem__)
+
+
+def lowers_rate(values: Sequence[float], plateau: int) -> bool:
+    """Whether the learning rate is lowered after the last of ``values``: ``plateau`` epochs after the best, or the last
+    lowering."""
+    best, waited, lowered = float("inf"), 0, False
+    for value in values:
+        lowered = False
+        if value < best:
+            best, waited = value, 0
+        else:
+            waited += 1
+            if waited >= plateau:
+                waited, lowered = 0, True
+    return lowered
