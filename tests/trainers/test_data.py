@@ -16,7 +16,7 @@ import pytest
 
 from bookserve.errors import Failed, NotFound
 from bookserve.steps import Pad, Words
-from trainers.data import imdb, mnist, nietzsche, source
+from trainers.data import boston, imdb, mnist, nietzsche, reuters, source
 
 REAL = os.environ.get("BOOKSERVE_DATA")
 WORDS = ["the", "film", "good", "bad", "was", "not", "rare"]
@@ -192,3 +192,31 @@ def test_the_other_real_data_sets_are_the_published_ones() -> None:
     assert np.shape(digits.train.rows) == (60_000, 28, 28)
     assert digits.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert len(corpus.vocabulary) == 57
+
+
+def test_sample_newswires_have_all_topics_and_one_that_is_common() -> None:
+    wires = reuters.load("sample")
+    counts = Counter(wires.train.labels.tolist())
+    assert len(reuters.TOPICS) == len(counts) == 46
+    assert 0.15 < max(counts.values()) / len(wires.train.labels) < 0.3
+    assert any("cocoa" in text for text in wires.train.rows)
+
+
+def test_sample_prices_follow_from_the_figures() -> None:
+    houses = boston.load("sample")
+    rows = np.asarray(houses.train.rows)
+    assert rows.shape == (400, len(boston.FEATURES))
+    fitted, *_ = np.linalg.lstsq(np.c_[rows, np.ones(400)], houses.train.labels, rcond=None)
+    rest = houses.test.labels - np.c_[houses.test.rows, np.ones(100)] @ fitted
+    assert np.abs(rest).mean() < 0.5 * np.abs(houses.test.labels - np.median(houses.train.labels)).mean()
+
+
+@pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
+def test_the_real_reuters_and_boston_are_keras_s() -> None:
+    wires = reuters.load("real")
+    assert (len(wires.train.rows), len(wires.test.rows), len(wires.train.rows[0])) == (8982, 2246, 87)
+    assert wires.train.labels[:10].tolist() == [3, 4, 3, 4, 4, 4, 4, 3, 3, 16]
+    houses = boston.load("real")
+    assert np.asarray(houses.train.rows)[0, :3].tolist() == [1.23247, 0.0, 8.14]
+    assert houses.train.labels[:4].tolist() == [15.2, 42.3, 50.0, 21.1]
+    assert len(houses.test.labels) == 102
