@@ -15,7 +15,8 @@ from trainers.cli import train
 #: What makes one epoch of each task a matter of seconds.
 SHORT = {
     **{
-        f"imdb_{kind}": ("-p", "batch_size=128") for kind in ("lstm", "simple_rnn", "lstm_reversed", "bilstm", "conv1d")
+        f"imdb_{kind}": ("-p", "batch_size=128")
+        for kind in ("lstm", "simple_rnn", "lstm_reversed", "bilstm", "conv1d", "ensemble")
     },
     "nietzsche_lstm": ("-p", "step=30"),
     "mnist_vae": ("-p", "batch_size=64"),

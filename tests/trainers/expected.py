@@ -12,7 +12,7 @@ def predict(inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Sides]
     return {"serving_default": (inputs, outputs)}
 
 
-REVIEWS = predict({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"})
+REVIEWS = predict({"tokens": "int32[batch, 100]"}, {"probability": "float32[batch, 1]"})
 MULTI_HOT = predict({"words": "float32[batch, 200]"}, {"probability": "float32[batch, 1]"})
 WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[batch, 46]"})
 
@@ -30,10 +30,11 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "mnist_convnet": predict({"image": "float32[batch, 28, 28, 1]"}, {"probabilities": "float32[batch, 10]"}),
     "imdb_embedding": predict({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
     "imdb_simple_rnn": REVIEWS,
-    "imdb_lstm": REVIEWS,
+    "imdb_lstm": predict({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"}),
     "imdb_lstm_reversed": REVIEWS,
     "imdb_bilstm": REVIEWS,
     "imdb_conv1d": REVIEWS,
+    "imdb_ensemble": REVIEWS,
     "nietzsche_lstm": {
         "serving_default": ({"characters": "int32[batch, 60]"}, {"probabilities": "float32[batch, V]"}),
         "step": (
@@ -74,6 +75,11 @@ PARAMETERS: dict[str, int | None] = {
     "imdb_lstm_reversed": 10_000 * 128 + 4 * (32 * (128 + 32) + 32) + dense(32, 1),
     "imdb_bilstm": 10_000 * 32 + 2 * 4 * (32 * (32 + 32) + 32) + dense(64, 1),
     "imdb_conv1d": 10_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1),
+    "imdb_ensemble": (10_000 * 8 + dense(20 * 8, 1))
+    + (10_000 * 32 + 32 * (32 + 32 + 1) + dense(32, 1))
+    + (10_000 * 32 + 4 * (32 * (32 + 32) + 32) + dense(32, 1))
+    + (10_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1))
+    + 4,
     "nietzsche_lstm": None,
     "mnist_vae": 550_629,
 }

@@ -146,3 +146,15 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
     assert measured["x"].tolist() == [108, 109]
     taken = pairs.take(np.array([3, 4]))
     assert taken.batch(np.array([1]))[0]["x"].tolist() == [104]  # type: ignore[index,call-overload]
+
+
+def test_the_vote_s_weights_sum_to_one_and_are_in_the_served_graph(runs: Path) -> None:
+    from bookserve import run as runs_
+    from bookserve.examples import Examples
+
+    run = runs_.latest(runs, "imdb_ensemble")
+    shares = [value for name, value in run.metrics.items() if name.startswith("share_")]
+    assert len(shares) == 4
+    assert sum(shares) == pytest.approx(1)
+    assert max(shares) > 0.3  # not the equal ones it began with
+    assert set(Examples.load(run.path / "examples.npz").graphs["serving_default"].outputs) == {"probability"}

@@ -55,7 +55,7 @@ TASK = Task(
         "length": 500,
         "jit_compile": True,
     },
-    sample={"epochs": 4, "batch_size": 32, "words": 200, "learning_rate": 0.005},
+    sample={"epochs": 4, "batch_size": 32, "words": 200, "length": 100, "learning_rate": 0.005},
     data=data,
     build=build,
 )

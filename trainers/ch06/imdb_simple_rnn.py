@@ -55,7 +55,7 @@ TASK = Task(
         "length": 500,
         "jit_compile": True,
     },
-    sample={"epochs": 6, "batch_size": 32, "words": 200, "learning_rate": 0.002},
+    sample={"epochs": 6, "batch_size": 32, "words": 200, "length": 100, "learning_rate": 0.002},
     data=data,
     build=build,
 )
