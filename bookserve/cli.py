@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
     "runs": ("trainers.cli:runs", "List the runs that training left."),
     "compare": ("trainers.cli:compare", "Compare the parameters and figures of two runs."),
+    "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),
     "export": ("export.cli:export", "Write runs or any SavedModel as servable bundles."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
     "models": ("clients.cli:models", "List the models in a directory or on a server."),

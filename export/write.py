@@ -71,6 +71,7 @@ def write(source: Source, models: Path) -> Written:
         notes: list[str] = []
         if source.run:
             manifest, examples = _of_run(source, source.run)
+            _copy_keras(source.run, directory)
             onnx_forms = _convert_run(directory, saved, manifest, examples)
         else:
             described = foreign.describe(saved)
@@ -105,6 +106,13 @@ def _copy(saved_model: Path, directory: Path) -> None:
             shutil.copytree(path, directory / part)
         elif path.is_file():
             shutil.copy(path, directory / part)
+
+
+def _copy_keras(run: Run, directory: Path) -> None:
+    """The model as Keras saves it: ``bookserve inside`` needs layers and gradients, which no other form has."""
+    if (run.path / "model.keras").is_file():
+        (directory / "assets").mkdir(exist_ok=True)
+        shutil.copy(run.path / "model.keras", directory / "assets")
 
 
 def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:

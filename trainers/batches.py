@@ -23,7 +23,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._seed = seed
         self._epoch = epoch
         self._size = steps * batch_size or len(pairs)
-        self._order = np.arange(0)
+        self._order = np.arange(min(self._size, len(pairs)))  # Keras looks at a batch before it begins
 
     def __len__(self) -> int:
         return -(-self._size // self._batch_size)

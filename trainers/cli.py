@@ -163,11 +163,13 @@ def _params(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) 
     """
     params = task.defaults(data)
     known = ", ".join(f"{name}={value}" for name, value in params.items())
-    for item in (*given, *([f"epochs={epochs}"] if epochs else [])):
+    for item in (*given, *([f"epochs={epochs}"] if epochs and params["epochs"] else [])):
         name, equals, text = item.partition("=")
         if not equals or name not in params:
             raise InvalidInput(f"'{item}' sets no parameter of '{task.name}'.", f"It has: {known}")
         params[name] = _value(name, text, params[name])
+    if params["epochs"] and not task.params["epochs"]:
+        raise InvalidInput(f"'{task.name}' is not trained: its epochs are 0.", "Leave epochs out.")
     return params
 
 

@@ -81,8 +81,9 @@ def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, ke
         return task.graphs(model)
     if not isinstance(data.verb, Predict):
         raise TypeError(f"the task {task.name} needs a function graphs")
-    inputs = dict(zip(data.verb.inputs, model.inputs, strict=True))
-    outputs = dict(zip(data.verb.outputs, model.outputs, strict=True))
+    first, last = (data.front.inputs, model(data.front.output)) if data.front else (model.inputs, model.outputs)
+    inputs = dict(zip(data.verb.inputs, first, strict=True))
+    outputs = dict(zip(data.verb.outputs, keras.tree.flatten(last), strict=True))
     return {data.verb.graph: keras.Model(inputs, outputs, name=task.name)}
 
 

@@ -40,6 +40,9 @@ class Data:
     feeds: dict[str, Arrays]
     #: What the task's metric is without skill (``trainers/baseline.py``); None where that means nothing.
     baseline: float | None = None
+    #: A frozen network that the rows of ``train``, ``validation`` and ``test`` have passed already, and which stands in
+    #: front of the trained one where it is served (section 5.3.1).
+    front: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,11 @@ def predict(inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Sides]
     return {"serving_default": (inputs, outputs)}
 
 
+def pets(size: int) -> dict[str, Sides]:
+    """Photos of cats and dogs, of that many pixels a side."""
+    return predict({"image": f"float32[batch, {size}, {size}, 3]"}, {"probability": "float32[batch, 1]"})
+
+
 REVIEWS = predict({"tokens": "int32[batch, 100]"}, {"probability": "float32[batch, 1]"})
 MULTI_HOT = predict({"words": "float32[batch, 200]"}, {"probability": "float32[batch, 1]"})
 WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[batch, 46]"})
@@ -28,6 +33,12 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "imdb_l2": MULTI_HOT,
     "imdb_dropout": MULTI_HOT,
     "mnist_convnet": predict({"image": "float32[batch, 28, 28, 1]"}, {"probabilities": "float32[batch, 10]"}),
+    "cats_dogs_convnet": pets(64),
+    "cats_dogs_augmented": pets(64),
+    "cats_dogs_features": pets(64),
+    "cats_dogs_frozen": pets(64),
+    "cats_dogs_finetuned": pets(96),
+    "imagenet_vgg16": predict({"image": "float32[batch, 224, 224, 3]"}, {"probabilities": "float32[batch, 1000]"}),
     "imdb_embedding": predict({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
     "imdb_simple_rnn": REVIEWS,
     "imdb_lstm": predict({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"}),
@@ -69,6 +80,12 @@ PARAMETERS: dict[str, int | None] = {
     "imdb_l2": dense(10_000, 16, 16, 1),
     "imdb_dropout": dense(10_000, 16, 16, 1),
     "mnist_convnet": 93_322,
+    "cats_dogs_convnet": 3_453_121,
+    "cats_dogs_augmented": 3_453_121,
+    "cats_dogs_features": dense(4 * 4 * 512, 256, 1),
+    "cats_dogs_frozen": 16_812_353,
+    "cats_dogs_finetuned": 16_812_353,
+    "imagenet_vgg16": 138_357_544,
     "imdb_embedding": 10_000 * 8 + dense(20 * 8, 1),
     "imdb_simple_rnn": 10_000 * 32 + 32 * (32 + 32 + 1) + dense(32, 1),
     "imdb_lstm": 10_000 * 32 + 4 * (32 * (32 + 32) + 32) + dense(32, 1),

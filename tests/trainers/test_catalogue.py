@@ -12,7 +12,7 @@ import trainers
 from bookserve.errors import NotFound
 from trainers import catalogue
 
-HEAVY = ("keras", "tensorflow", "sklearn", "matplotlib", "PIL", "pooch", "rich")
+HEAVY = ("keras", "tensorflow", "sklearn", "matplotlib", "PIL", "scipy", "rich")
 
 
 def test_every_file_of_a_chapter_is_a_task() -> None:

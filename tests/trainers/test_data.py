@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
 import json
 import os
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +12,7 @@ import pytest
 
 from bookserve.errors import Failed, NotFound
 from bookserve.steps import Pad, Words
-from trainers.data import boston, imdb, mnist, nietzsche, reuters, source
+from trainers.data import boston, imdb, mnist, nietzsche, reuters
 
 REAL = os.environ.get("BOOKSERVE_DATA")
 WORDS = ["the", "film", "good", "bad", "was", "not", "rare"]
@@ -96,45 +92,6 @@ def test_a_wrong_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_text("God is dead.")
     with pytest.raises(Failed, match="12 characters; expected 600,893"):
         nietzsche.load("real")
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a site that serves ``words.txt``, for an empty cache."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "words.txt").write_bytes(b"words")
-    monkeypatch.delenv("BOOKSERVE_DATA", raising=False)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(tmp_path / "site"))  # type: ignore[arg-type]
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_download_is_checked_and_kept(site: str, tmp_path: Path) -> None:
-    url, checksum = f"{site}words.txt", hashlib.sha256(b"words").hexdigest()
-    path = source.file("words.txt", url, checksum)
-    assert path == tmp_path / "cache" / "datasets" / "words.txt"
-    (tmp_path / "site" / "words.txt").unlink()
-    assert source.file("words.txt", url, checksum).read_bytes() == b"words"
-
-
-def test_a_download_that_fails_says_how_to_place_the_file(site: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"hash.*BOOKSERVE_DATA.*--data sample"):
-        source.file("words.txt", f"{site}words.txt", "0" * 64)
-    with pytest.raises(NotFound, match=r"404.*BOOKSERVE_DATA"):
-        source.file("other.txt", f"{site}other.txt", None)
-    assert not list((tmp_path / "cache").rglob("*.txt"))
 
 
 def test_sample_digits_can_be_told_apart() -> None:

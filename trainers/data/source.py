@@ -13,6 +13,7 @@ import numpy as np
 from bookserve.errors import Failed, NotFound
 from bookserve.steps import Rows
 from bookserve.vocabulary import Vocabulary
+from trainers.data.download import fetch
 
 #: ``real`` is the book's data set; ``sample`` a small stand-in that needs no download.
 Kind = Literal["real", "sample"]
@@ -39,6 +40,8 @@ class DataSet(NamedTuple):
     few: np.ndarray
     #: Of texts; without entries where the rows are none.
     vocabulary: Vocabulary = Vocabulary("words", ())
+    #: Where the data set itself holds rows out.
+    validation: Split | None = None
 
 
 class Corpus(NamedTuple):
@@ -49,29 +52,47 @@ class Corpus(NamedTuple):
     vocabulary: Vocabulary
 
 
-def file(name: str, url: str, known_hash: str | None) -> Path:
-    """Path of the data file ``name`` of Keras's data sets, which must not be written to.
+def file(name: str, url: str, checksum: str | None, folder: str = "datasets") -> Path:
+    """Path of a file that Keras keeps in its cache under ``folder`` (``datasets`` or ``models``); never written to.
 
-    It is the one under ``$BOOKSERVE_DATA/keras/datasets/`` where that variable is set, as it lies; else the one in
-    Keras's own cache (``$KERAS_HOME/datasets/``), downloaded from ``url`` and checked against ``known_hash``.
+    It is the one under ``$BOOKSERVE_DATA/keras/<folder>/`` where that variable is set, as it lies; else the one in
+    Keras's own cache (``$KERAS_HOME/<folder>/``), downloaded from ``url`` and checked against ``checksum``: a SHA-256,
+    ``md5:…``, or None where nobody publishes one.
 
     Raises:
         NotFound: the file is not there and cannot be had.
     """
     given = os.environ.get("BOOKSERVE_DATA")
     if given:
-        path = Path(given) / "keras" / "datasets" / name
+        path = Path(given) / "keras" / folder / name
         if not path.is_file():
-            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", _by_hand(path))
+            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", by_hand(path))
         return path
-    import pooch
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / folder
+    path = cache / name
+    if not path.is_file():
+        try:
+            fetch(url, path, f"sha256:{checksum}" if checksum and ":" not in checksum else checksum)
+        except OSError as error:  # no network, a refused or broken download: the way out is the same for each
+            why = str(error).strip("<>")
+            raise NotFound(f"{name} is not in {cache} and could not be downloaded: {why}.", by_hand(cache)) from error
+    return path
 
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    try:
-        return Path(pooch.retrieve(url, known_hash, name, folder))
-    except Exception as error:  # no network, a refused or broken download: the way out is the same for each
-        reason = str(error).partition("\n")[0]
-        raise NotFound(f"{name} is not in {folder} and could not be downloaded: {reason}.", _by_hand(folder)) from error
+
+def given_folder(name: str, how: str) -> Path:
+    """The folder (or file) ``name`` under ``$BOOKSERVE_DATA``, for data that no program may download.
+
+    Raises:
+        NotFound: the variable is not set, or nothing of that name is there; ``how`` says where people get it.
+    """
+    given = os.environ.get("BOOKSERVE_DATA")
+    path = Path(given or "data") / name
+    if not given or not path.exists():
+        said = f"{path} is missing" if given else "BOOKSERVE_DATA is not set"
+        raise NotFound(
+            f"{said}: {name} cannot be downloaded by a program.", f"{how} Or train on what needs no file: --data sample"
+        )
+    return path
 
 
 @contextmanager
@@ -87,8 +108,9 @@ def reading(path: Path) -> Iterator[None]:
         raise Failed(f"{path} cannot be read: {error}.", "It is damaged: put it there anew.") from error
 
 
-def _by_hand(place: Path) -> str:
+def by_hand(place: Path) -> str:
+    """How a user gets by without a download."""
     return (
-        f"Put the file at {place} (or in keras/datasets/ of a folder that BOOKSERVE_DATA names), "
+        f"Put the file at {place} (or in the keras folder of one that BOOKSERVE_DATA names), "
         "or train on what needs no file: --data sample"
     )

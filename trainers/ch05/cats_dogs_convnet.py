@@ -1,0 +1,63 @@
+"""A convnet that tells cats from dogs, from 2,000 photos: section 5.2, listings 5.4–5.10.
+
+Expected: validation accuracy 0.71 to 0.75, overfitting from early on, in about 34 seconds an epoch on 2 cores.
+3,453,121 parameters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.data.source import Kind
+from trainers.pets import photos
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return photos(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["size"], params["size"], 3), name="image"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(128, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(128, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="5.2",
+    listings="5.4–5.10",
+    summary="a convnet that tells cats from dogs",
+    dataset="cats_dogs",
+    verb="predict",
+    book={"best_val_accuracy": 0.75},
+    metric="best_val_accuracy",
+    params={"epochs": 30, "batch_size": 20, "learning_rate": 0.0001, "steps_per_epoch": 100, "size": 150},
+    sample={"epochs": 8, "learning_rate": 0.001, "steps_per_epoch": 20, "size": 64},
+    data=data,
+    build=build,
+)

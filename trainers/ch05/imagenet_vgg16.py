@@ -1,0 +1,76 @@
+"""VGG16 as it comes, with ImageNet's 1,000 classes: section 5.4.3, listings 5.40–5.41.
+
+Expected: African elephant with probability 0.909 for the book's photo of elephants. Nothing is trained. The sample has
+random weights and is right about as often as a guess: it shows the way a photo takes, not what the network knows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bookserve.steps import Image, ImageNetMeans, TopLabels
+from bookserve.verb import Predict
+from trainers.data import photos, weights
+from trainers.data.source import Kind
+from trainers.pairs import Pairs
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+#: Its place among ImageNet's classes.
+AFRICAN_ELEPHANT = 386
+
+
+def data(kind: Kind, params: Params) -> Data:
+    size = params["size"]
+    labels = weights.labels() if kind == "real" else tuple(f"class {number}" for number in range(1000))
+    verb = Predict(
+        inputs={"image": (Image(size, size), ImageNetMeans())},
+        outputs={"probabilities": (TopLabels(labels, k=5),)},
+    )
+    shown = photos.load(kind)
+    rows = np.stack([Image(size, size)([photo])[0] for photo in shown.values()])
+    few = np.resize(rows, (8, size, size, 3))
+    return Data(
+        verb=verb,
+        about=f"photos: {', '.join(shown)}",
+        train=Pairs(rows[:0], np.zeros(0, np.int64)),
+        validation=None,
+        test=None,
+        rows=few,
+        feeds={"serving_default": verb.encode(few)},
+        baseline=1 / 1000,
+    )
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+
+    path = weights.find("vgg16", params["weights"])
+    shape = (params["size"], params["size"], 3)
+    return keras.applications.VGG16(weights=path and str(path), input_shape=shape)
+
+
+def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
+    """The probability of an African elephant in the first photo."""
+    told = model.predict(data.feeds["serving_default"]["image"][:1], verbose=0)
+    return {"elephant_probability": float(told[0, AFRICAN_ELEPHANT])}
+
+
+TASK = Task(
+    section="5.4.3",
+    listings="5.40–5.41",
+    summary="VGG16 as it comes, with ImageNet's 1,000 classes",
+    dataset="photos",
+    verb="predict",
+    book={"elephant_probability": 0.909},
+    metric="elephant_probability",
+    params={"epochs": 0, "batch_size": 8, "size": 224, "weights": "imagenet"},
+    sample={"weights": "none"},
+    data=data,
+    build=build,
+    conclude=conclude,
+)
