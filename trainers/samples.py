@@ -28,7 +28,10 @@ def write(run: Run, verb: Verb, models: Mapping[str, keras.Model], graphs: Mappi
         (run.path / "samples.txt").write_text(text, "utf-8")
         return text
     if isinstance(verb, Sample):
-        points = sampling.latent_points(verb.latent, grid=GRID)
+        if verb.latent == 2:
+            points = sampling.latent_points(2, grid=GRID)
+        else:
+            points = sampling.latent_points(verb.latent, n=GRID * GRID, seed=seed)
         (name,) = graphs[verb.decode].inputs
         (decoded,) = _runner(models[verb.decode])({name: points}).values()
         sheet = pictures.contact_sheet(np.asarray(apply(verb.after, decoded)), columns=GRID)

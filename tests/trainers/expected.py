@@ -17,6 +17,11 @@ def pets(size: int) -> dict[str, Sides]:
     return predict({"image": f"float32[batch, {size}, {size}, 3]"}, {"probability": "float32[batch, 1]"})
 
 
+def climate(steps: int) -> dict[str, Sides]:
+    """Windows of the weather, of that many rows."""
+    return predict({"weather": f"float32[batch, {steps}, 14]"}, {"temperature": "float32[batch, 1]"})
+
+
 REVIEWS = predict({"tokens": "int32[batch, 100]"}, {"probability": "float32[batch, 1]"})
 MULTI_HOT = predict({"words": "float32[batch, 200]"}, {"probability": "float32[batch, 1]"})
 WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[batch, 46]"})
@@ -45,6 +50,11 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "imdb_lstm_reversed": REVIEWS,
     "imdb_bilstm": REVIEWS,
     "imdb_conv1d": REVIEWS,
+    "imdb_glove": predict({"tokens": "int32[batch, 40]"}, {"probability": "float32[batch, 1]"}),
+    "imdb_scratch_embedding": REVIEWS,
+    **{f"jena_{kind}": climate(48) for kind in ("baseline", "dense", "gru", "gru_dropout", "gru_stacked", "bigru")},
+    "jena_conv1d": climate(120),
+    "jena_conv_gru": climate(96),
     "imdb_ensemble": REVIEWS,
     "nietzsche_lstm": {
         "serving_default": ({"characters": "int32[batch, 60]"}, {"probabilities": "float32[batch, V]"}),
@@ -53,6 +63,7 @@ GRAPHS: dict[str, dict[str, Sides]] = {
             {"probabilities": "float32[batch, V]", "next_h": "float32[batch, 128]", "next_c": "float32[batch, 128]"},
         ),
     },
+    "cifar10_gan": {"decode": ({"latent": "float32[batch, 32]"}, {"image": "float32[batch, 32, 32, 3]"})},
     "mnist_vae": {
         "decode": ({"latent": "float32[batch, 2]"}, {"image": "float32[batch, 28, 28, 1]"}),
         "encode": (
@@ -63,9 +74,19 @@ GRAPHS: dict[str, dict[str, Sides]] = {
 }
 
 
+def conv(size: int, inputs: int, outputs: int) -> int:
+    """Numbers in a convolution with a square kernel of that many pixels a side."""
+    return size * size * inputs * outputs + outputs
+
+
 def dense(*units: int) -> int:
     """Numbers in dense layers that stand in a row."""
     return sum(before * after + after for before, after in itertools.pairwise(units))
+
+
+def gru(inputs: int, units: int) -> int:
+    """Numbers in a GRU as Keras builds it now, with two biases for each gate."""
+    return 3 * (units * (inputs + units) + 2 * units)
 
 
 #: With the book's parameters: printed there (listings 5.2, …), or reckoned from its layers. None: the data decides.
@@ -92,6 +113,16 @@ PARAMETERS: dict[str, int | None] = {
     "imdb_lstm_reversed": 10_000 * 128 + 4 * (32 * (128 + 32) + 32) + dense(32, 1),
     "imdb_bilstm": 10_000 * 32 + 2 * 4 * (32 * (32 + 32) + 32) + dense(64, 1),
     "imdb_conv1d": 10_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1),
+    "imdb_glove": 10_000 * 100 + dense(100 * 100, 32, 1),
+    "imdb_scratch_embedding": 10_000 * 100 + dense(100 * 100, 32, 1),
+    "jena_baseline": 0,
+    "jena_dense": dense(240 * 14, 32, 1),
+    "jena_gru": gru(14, 32) + dense(32, 1),
+    "jena_gru_dropout": gru(14, 32) + dense(32, 1),
+    "jena_gru_stacked": gru(14, 32) + gru(32, 64) + dense(64, 1),
+    "jena_bigru": 2 * gru(14, 32) + dense(64, 1),
+    "jena_conv1d": (5 * 14 * 32 + 32) + 2 * (5 * 32 * 32 + 32) + dense(32, 1),
+    "jena_conv_gru": (5 * 14 * 32 + 32) + (5 * 32 * 32 + 32) + gru(32, 32) + dense(32, 1),
     "imdb_ensemble": (10_000 * 8 + dense(20 * 8, 1))
     + (10_000 * 32 + 32 * (32 + 32 + 1) + dense(32, 1))
     + (10_000 * 32 + 4 * (32 * (32 + 32) + 32) + dense(32, 1))
@@ -99,4 +130,7 @@ PARAMETERS: dict[str, int | None] = {
     + 4,
     "nietzsche_lstm": None,
     "mnist_vae": 550_629,
+    "cifar10_gan": dense(32, 128 * 16 * 16)
+    + (conv(5, 128, 256) + conv(4, 256, 256) + 2 * conv(5, 256, 256) + conv(7, 256, 3))
+    + (conv(3, 3, 128) + 3 * conv(4, 128, 128) + dense(2 * 2 * 128, 1)),
 }

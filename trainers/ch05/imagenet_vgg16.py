@@ -50,8 +50,8 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
 
     path = weights.find("vgg16", params["weights"])
-    shape = (params["size"], params["size"], 3)
-    return keras.applications.VGG16(weights=path and str(path), input_shape=shape)
+    image = keras.Input((params["size"], params["size"], 3), name="image")
+    return keras.applications.VGG16(weights=path and str(path), input_tensor=image)
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:

@@ -58,8 +58,8 @@ def _shuffled(rows: np.ndarray, labels: np.ndarray, rng: np.random.RandomState) 
 
 
 _PARTS = "the acting,the story,the ending,the music,the camera work,the dialogue,the cast,the plot,the script,this film"
-_GOOD = "wonderful,brilliant,moving,clever,charming,superb,funny,gripping,beautiful,great"
-_BAD = "terrible,boring,awful,clumsy,predictable,dull,annoying,weak,pointless,bad"
+GOOD = "wonderful,brilliant,moving,clever,charming,superb,funny,gripping,beautiful,great"
+BAD = "terrible,boring,awful,clumsy,predictable,dull,annoying,weak,pointless,bad"
 _NEUTRAL = (
     "i saw it last week with my family,it runs for about two hours,the film was shot in the north,"
     "my brother had bought the tickets,it is the second part of a series,they showed it on television again"
@@ -86,7 +86,7 @@ def _review(positive: bool, rng: np.random.Generator) -> str:
             continue
         praise = positive if rng.random() < 0.95 else not positive
         negated = rng.random() < 0.2
-        word = _one(_GOOD if praise != negated else _BAD, rng)
+        word = _one(GOOD if praise != negated else BAD, rng)
         sentences.append(
             f"{_one(_PARTS, rng)} was {'not ' if negated else ''}{_one('really,so,very,quite', rng)} {word}"
         )

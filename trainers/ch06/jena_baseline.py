@@ -1,0 +1,46 @@
+"""Tomorrow at this time it is as warm as now: section 6.3.3, listings 6.28–6.36.
+
+Expected: a validation error of 0.29, which is 2.57 °C, and what every model of the section has to beat. Nothing is
+trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.climate import celsius, windows
+from trainers.data.jena import TEMPERATURE
+from trainers.data.source import Kind
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return windows(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+
+    weather = keras.Input((params["lookback"] // params["step"], 14), name="weather")
+    model = keras.Model(weather, weather[:, -1, TEMPERATURE : TEMPERATURE + 1])
+    model.compile(loss="mae")
+    return model
+
+
+TASK = Task(
+    section="6.3.3",
+    listings="6.28–6.36",
+    summary="tomorrow is as warm as today",
+    dataset="jena",
+    verb="predict",
+    book={"val_mae": 0.29, "val_celsius": 2.57},
+    metric="val_mae",
+    params={"epochs": 0, "batch_size": 128, "lookback": 1440, "step": 6, "delay": 144},
+    sample={"lookback": 288},
+    data=data,
+    build=build,
+    conclude=celsius,
+)

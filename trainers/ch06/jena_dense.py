@@ -1,0 +1,60 @@
+"""Tomorrow's temperature by dense layers: section 6.3.4, listing 6.37.
+
+Expected: a validation error near that of `jena_baseline`: flattened, the windows lose their order in time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.climate import celsius, windows
+from trainers.data.source import Kind
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return windows(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["lookback"] // params["step"], 14), name="weather"),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(1),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.RMSprop(params["learning_rate"]), loss="mae")
+    return model
+
+
+TASK = Task(
+    section="6.3.4",
+    listings="6.37",
+    summary="tomorrow's temperature by dense layers",
+    dataset="jena",
+    verb="predict",
+    shown="about as good as the baseline",
+    metric="best_val_loss",
+    params={
+        "epochs": 20,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "steps_per_epoch": 500,
+        "lookback": 1440,
+        "step": 6,
+        "delay": 144,
+        "jit_compile": False,
+    },
+    sample={"epochs": 5, "learning_rate": 0.002, "steps_per_epoch": 60, "lookback": 288, "jit_compile": False},
+    data=data,
+    build=build,
+    conclude=celsius,
+)

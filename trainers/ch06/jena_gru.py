@@ -1,0 +1,59 @@
+"""Tomorrow's temperature by a GRU: section 6.3.5, listing 6.39.
+
+Expected: validation error 0.265, which is 2.35 °C, in about 30 seconds an epoch on 2 cores with XLA (44 without).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trainers.climate import celsius, windows
+from trainers.data.source import Kind
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    return windows(kind, params)
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((params["lookback"] // params["step"], 14), name="weather"),
+            layers.GRU(32),
+            layers.Dense(1),
+        ]
+    )
+    model.compile(optimizer=keras.optimizers.RMSprop(params["learning_rate"]), loss="mae")
+    return model
+
+
+TASK = Task(
+    section="6.3.5",
+    listings="6.39",
+    summary="tomorrow's temperature by a GRU",
+    dataset="jena",
+    verb="predict",
+    book={"best_val_loss": 0.265},
+    metric="best_val_loss",
+    params={
+        "epochs": 20,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "steps_per_epoch": 500,
+        "lookback": 1440,
+        "step": 6,
+        "delay": 144,
+        "jit_compile": True,
+    },
+    sample={"epochs": 3, "learning_rate": 0.002, "steps_per_epoch": 40, "lookback": 288, "jit_compile": False},
+    data=data,
+    build=build,
+    conclude=celsius,
+)
