@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bookserve.examples import Example, Examples
 from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run
 from bookserve.verb import Predict
-from trainers import batches, checkpoint, curves, samples, settings
+from trainers import batches, checkpoint, curves, projector, samples, settings
 from trainers.checkpoint import Progress
 from trainers.loop import Say
 from trainers.task import Data, Task
@@ -54,6 +54,8 @@ def finish(
     curves.write_picture(run.path, progress.history)
     model.save(run.path / "model.keras")
     write_saved_model(run.path / "saved_model", models)
+    if params["histograms"]:
+        projector.write(run.path / "tensorboard", model, data.verb)
     _examples(models, data).save(run.path / "examples.npz")
     origin = Origin(
         task=task.name,
@@ -81,10 +83,21 @@ def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, ke
         return task.graphs(model)
     if not isinstance(data.verb, Predict):
         raise TypeError(f"the task {task.name} needs a function graphs")
-    first, last = (data.front.inputs, model(data.front.output)) if data.front else (model.inputs, model.outputs)
-    inputs = dict(zip(data.verb.inputs, first, strict=True))
-    outputs = dict(zip(data.verb.outputs, keras.tree.flatten(last), strict=True))
+    if data.front:
+        first, last = data.front.input, model(data.front.output)
+    elif isinstance(model, keras.Sequential):
+        first, last = model.inputs, model.outputs
+    else:
+        first, last = model.input, model.output
+    inputs, outputs = _named(first, data.verb.inputs), _named(last, data.verb.outputs)
     return {data.verb.graph: keras.Model(inputs, outputs, name=task.name)}
+
+
+def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Tensors by name, where a model does not name them itself."""
+    if isinstance(tensors, dict):
+        return {name: tensors[name] for name in names}
+    return dict(zip(names, keras.tree.flatten(tensors), strict=True))
 
 
 def graph_of(model: keras.Model) -> Graph:

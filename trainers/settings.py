@@ -25,7 +25,10 @@ DESCRIBED: dict[str, tuple[Any, str]] = {
     "keep_best": (False, "end with the weights of the best epoch"),
     "plateau": (0, "lower the learning rate after so many epochs without a better figure; 0: never"),
     "plateau_factor": (0.1, "what the learning rate is multiplied with on a plateau"),
-    "histograms": (0, "write histograms of the weights for TensorBoard every so many epochs; 0: never"),
+    "histograms": (
+        0,
+        "write histograms of the weights for TensorBoard every so many epochs, and words as points; 0: never",
+    ),
     "samples_every": (0, "show samples of a generative model every so many epochs; 0: only at the end"),
 }
 DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.items()}

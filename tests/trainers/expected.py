@@ -17,6 +17,12 @@ def pets(size: int) -> dict[str, Sides]:
     return predict({"image": f"float32[batch, {size}, {size}, 3]"}, {"probability": "float32[batch, 1]"})
 
 
+SHAPES, SMALL_SHAPES = (
+    predict({"image": f"float32[batch, {size}, {size}, 3]"}, {"probabilities": "float32[batch, 10]"})
+    for size in (64, 32)
+)
+
+
 def climate(steps: int) -> dict[str, Sides]:
     """Windows of the weather, of that many rows."""
     return predict({"weather": f"float32[batch, {steps}, 14]"}, {"temperature": "float32[batch, 1]"})
@@ -55,7 +61,32 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     **{f"jena_{kind}": climate(48) for kind in ("baseline", "dense", "gru", "gru_dropout", "gru_stacked", "bigru")},
     "jena_conv1d": climate(120),
     "jena_conv_gru": climate(96),
+    "question_answering": predict(
+        {"text": "int32[batch, 20]", "question": "int32[batch, 5]"}, {"answer": "float32[batch, 500]"}
+    ),
+    "profile_posts": predict(
+        {"posts": "int32[batch, 300]"},
+        {"age": "float32[batch, 1]", "income": "float32[batch, 10]", "gender": "float32[batch, 1]"},
+    ),
+    "inception_block": SMALL_SHAPES,
+    "residual_block": SHAPES,
+    "siamese_lstm": predict(
+        {"left": "float32[batch, 9, 128]", "right": "float32[batch, 9, 128]"}, {"probability": "float32[batch, 1]"}
+    ),
+    "siamese_xception": predict(
+        {"left": "float32[batch, 71, 71, 3]", "right": "float32[batch, 71, 71, 3]"},
+        {"probability": "float32[batch, 1]"},
+    ),
+    "imdb_conv1d_tensorboard": REVIEWS,
+    "separable_convnet": SHAPES,
     "imdb_ensemble": REVIEWS,
+    "template_dense_binary": predict({"features": "float32[batch, 16]"}, {"probability": "float32[batch, 1]"}),
+    "template_dense_multiclass": predict({"features": "float32[batch, 16]"}, {"probabilities": "float32[batch, 10]"}),
+    "template_dense_multilabel": predict({"features": "float32[batch, 16]"}, {"probabilities": "float32[batch, 10]"}),
+    "template_dense_regression": predict({"features": "float32[batch, 16]"}, {"values": "float32[batch, 2]"}),
+    "template_separable_convnet": SMALL_SHAPES,
+    "template_lstm": predict({"signal": "float32[batch, 20, 4]"}, {"probabilities": "float32[batch, 4]"}),
+    "template_lstm_stacked": predict({"signal": "float32[batch, 20, 4]"}, {"probabilities": "float32[batch, 4]"}),
     "nietzsche_lstm": {
         "serving_default": ({"characters": "int32[batch, 60]"}, {"probabilities": "float32[batch, V]"}),
         "step": (
@@ -87,6 +118,19 @@ def dense(*units: int) -> int:
 def gru(inputs: int, units: int) -> int:
     """Numbers in a GRU as Keras builds it now, with two biases for each gate."""
     return 3 * (units * (inputs + units) + 2 * units)
+
+
+def lstm(inputs: int, units: int) -> int:
+    """Numbers in an LSTM."""
+    return 4 * (units * (inputs + units) + units)
+
+
+def separable(*channels: int) -> int:
+    """Numbers in separable 3×3 convolutions that stand in a row."""
+    return sum(9 * before + before * after + after for before, after in itertools.pairwise(channels))
+
+
+_LIGHT = (3, 32, 64, 64, 128, 64, 128)
 
 
 #: With the book's parameters: printed there (listings 5.2, …), or reckoned from its layers. None: the data decides.
@@ -128,6 +172,26 @@ PARAMETERS: dict[str, int | None] = {
     + (10_000 * 32 + 4 * (32 * (32 + 32) + 32) + dense(32, 1))
     + (10_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1))
     + 4,
+    "question_answering": 10_000 * 64 + lstm(64, 32) + 10_000 * 32 + lstm(32, 16) + dense(48, 500),
+    "profile_posts": 50_000 * 256
+    + (5 * 256 * 128 + 128 + 5 * 128 * 256 + 256 + 3 * (5 * 256 * 256 + 256))
+    + dense(256, 128)
+    + dense(128, 1)
+    + dense(128, 10)
+    + dense(128, 1),
+    "inception_block": 4 * conv(1, 3, 128) - conv(1, 3, 128) + 3 * conv(3, 128, 128) + conv(3, 3, 128) + dense(512, 10),
+    "residual_block": conv(3, 3, 128) + 5 * conv(3, 128, 128) + conv(1, 128, 128) + dense(128, 10),
+    "siamese_lstm": lstm(128, 32) + dense(64, 1),
+    "siamese_xception": 20_861_480 + dense(2 * 2048, 1),
+    "imdb_conv1d_tensorboard": 2_000 * 128 + (7 * 128 * 32 + 32) + (7 * 32 * 32 + 32) + dense(32, 1),
+    "separable_convnet": separable(*_LIGHT) + 4 * sum(_LIGHT[1:]) + dense(128, 32, 10),
+    "template_dense_binary": dense(16, 32, 32, 1),
+    "template_dense_multiclass": dense(16, 32, 32, 10),
+    "template_dense_multilabel": dense(16, 32, 32, 10),
+    "template_dense_regression": dense(16, 32, 32, 2),
+    "template_separable_convnet": separable(*_LIGHT) + dense(128, 32, 10),
+    "template_lstm": lstm(4, 32) + dense(32, 4),
+    "template_lstm_stacked": lstm(4, 32) + 2 * lstm(32, 32) + dense(32, 4),
     "nietzsche_lstm": None,
     "mnist_vae": 550_629,
     "cifar10_gan": dense(32, 128 * 16 * 16)

@@ -1,0 +1,75 @@
+"""A model with two inputs that answers questions about a text: section 7.1.2, listings 7.1–7.2.
+
+Expected: test accuracy above 0.95 on generated stories of who takes what where; the commonest answer is right for 0.09.
+The book feeds random arrays, and swaps input_dim and output_dim of the embeddings: 10,000 words into 64 and 32 numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import Pad, TopLabels, Words
+from bookserve.steps.texts import words_of
+from bookserve.verb import Predict
+from bookserve.vocabulary import Vocabulary
+from trainers import baseline
+from trainers.data import generated
+from trainers.data.source import Kind
+from trainers.made import divided
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    stories = generated.stories(kind)
+    words = sorted({word for row in stories.rows for text in row.values() for word in words_of(text)})
+    steps = Words(Vocabulary("words", ("<padding>", *words)), start=None, unknown=None)
+    unused = (f"<unused {number}>" for number in range(len(generated.ANSWERS), params["answers"]))
+    verb = Predict(
+        inputs={"text": (steps, Pad(params["text_length"])), "question": (steps, Pad(params["question_length"]))},
+        outputs={"answer": (TopLabels((*generated.ANSWERS, *unused)),)},
+    )
+    return divided(verb, stories, baseline.commonest(stories.labels))
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    text = keras.Input((params["text_length"],), dtype="int32", name="text")
+    question = keras.Input((params["question_length"],), dtype="int32", name="question")
+    read = layers.LSTM(32)(layers.Embedding(params["words"], 64)(text))
+    asked = layers.LSTM(16)(layers.Embedding(params["words"], 32)(question))
+    answer = layers.Dense(params["answers"], activation="softmax")(layers.concatenate([read, asked]))
+    model = keras.Model({"text": text, "question": question}, answer)
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="7.1.2",
+    listings="7.1–7.2",
+    summary="a model that answers questions about a text",
+    dataset="generated",
+    verb="predict",
+    shown="a model with two inputs",
+    metric="test_accuracy",
+    params={
+        "epochs": 10,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "words": 10_000,
+        "answers": 500,
+        "text_length": 20,
+        "question_length": 5,
+    },
+    sample={"epochs": 14, "batch_size": 32, "learning_rate": 0.01, "words": 100},
+    data=data,
+    build=build,
+)

@@ -1,0 +1,68 @@
+"""Residual connections, the identity and a projected one: section 7.1.4.
+
+Expected: test accuracy above 0.5 on drawn shapes, one in ten by chance. A convolution in front gives the 128 channels
+that the book's block has, and global average pooling and a softmax behind it make a model that can be trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import Image, Scale, TopLabels
+from bookserve.verb import Predict
+from trainers import baseline
+from trainers.data import generated
+from trainers.data.source import Kind
+from trainers.made import divided
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    shapes = generated.shapes(kind, params["size"])
+    verb = Predict(
+        inputs={"image": (Image(params["size"], params["size"]), Scale(1 / 255))},
+        outputs={"probabilities": (TopLabels(generated.SHAPES),)},
+    )
+    return divided(verb, shapes, baseline.commonest(shapes.labels))
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    image = keras.Input((params["size"], params["size"], 3), name="image")
+    relu = {"activation": "relu", "padding": "same"}
+    x = layers.Conv2D(params["filters"], 3, strides=4, **relu)(image)
+    y = layers.Conv2D(params["filters"], 3, **relu)(x)
+    y = layers.Conv2D(params["filters"], 3, **relu)(y)
+    y = layers.Conv2D(params["filters"], 3, **relu)(y)
+    x = layers.add([y, x], name="identity")
+    y = layers.Conv2D(params["filters"], 3, **relu)(x)
+    y = layers.Conv2D(params["filters"], 3, **relu)(y)
+    y = layers.MaxPooling2D(2, strides=2)(y)
+    x = layers.add([y, layers.Conv2D(params["filters"], 1)(x[:, ::2, ::2])], name="projected")
+    model = keras.Model(image, layers.Dense(10, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="7.1.4",
+    listings="–",
+    summary="residual connections, identical and projected",
+    dataset="generated",
+    verb="predict",
+    shown="what goes in is added to what comes out",
+    metric="test_accuracy",
+    params={"epochs": 10, "batch_size": 32, "learning_rate": 0.001, "size": 64, "filters": 128},
+    sample={"epochs": 6, "filters": 48},
+    data=data,
+    build=build,
+)

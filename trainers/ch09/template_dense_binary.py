@@ -1,0 +1,62 @@
+"""The closing template for rows of numbers of two kinds: section 9.1.6.
+
+Expected: test accuracy above 0.9 on generated rows, where chance is 0.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import EitherLabel, Numbers
+from bookserve.verb import Predict
+from trainers import baseline
+from trainers.data import generated
+from trainers.data.source import Kind
+from trainers.made import divided
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    rows = generated.tables(kind, 2)
+    verb = Predict(
+        inputs={"features": (Numbers("float32", (16,)),)}, outputs={"probability": (EitherLabel(("first", "second")),)}
+    )
+    return divided(verb, rows, baseline.commonest(rows.labels))
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((16,), name="features"),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+TASK = Task(
+    section="9.1.6",
+    listings="–",
+    summary="the template for rows of two kinds",
+    dataset="generated",
+    verb="predict",
+    shown="one sigmoid",
+    metric="test_accuracy",
+    params={"epochs": 20, "batch_size": 32, "learning_rate": 0.001},
+    sample={"learning_rate": 0.002},
+    data=data,
+    build=build,
+)

@@ -1,0 +1,61 @@
+"""The closing template for sequences: section 9.1.6.
+
+Expected: more than 0.9 of all labels right on generated sequences of four rhythms, where chance is 0.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bookserve.steps import EachLabel, Numbers
+from bookserve.verb import Predict
+from trainers.data import generated
+from trainers.data.source import Kind
+from trainers.made import divided
+from trainers.task import Data, Params, Task
+
+if TYPE_CHECKING:
+    import keras
+
+
+def data(kind: Kind, params: Params) -> Data:
+    rows = generated.signals(kind, 4)
+    verb = Predict(
+        inputs={"signal": (Numbers("float32", (20, 4)),)},
+        outputs={"probabilities": (EachLabel(tuple(f"rhythm {number}" for number in range(4))),)},
+    )
+    return divided(verb, rows, max(float(rows.labels.mean()), 1 - float(rows.labels.mean())))
+
+
+def build(data: Data, params: Params) -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((20, 4), name="signal"),
+            layers.LSTM(32),
+            layers.Dense(4, activation="sigmoid"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
+        loss="binary_crossentropy",
+        metrics=[keras.metrics.BinaryAccuracy(name="accuracy")],
+    )
+    return model
+
+
+TASK = Task(
+    section="9.1.6",
+    listings="–",
+    summary="the template for sequences",
+    dataset="generated",
+    verb="predict",
+    shown="a sigmoid for each label",
+    metric="test_accuracy",
+    params={"epochs": 20, "batch_size": 32, "learning_rate": 0.001},
+    sample={"epochs": 8, "learning_rate": 0.005},
+    data=data,
+    build=build,
+)
