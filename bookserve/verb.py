@@ -1,4 +1,4 @@
-"""Verb: what a person does with a model – predict, generate text, sample pictures – and the Steps around its graphs.
+"""Verb: what a person does with a model – predict, generate, sample, transform – and the Steps around its graphs.
 
 A verb is data. It turns rows into feeds and outputs into answers but runs nothing itself, so the server (awaiting a
 batched engine) and the local client (calling a session) go through the same code.
@@ -98,11 +98,50 @@ class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
     encode: str | None = None
 
 
-Verb = Predict | Generate | Sample
+class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
+    """Gradient ascent at several sizes (section 8.2). The graph takes ``image`` and ``contributions``."""
+
+    #: How much each layer's activation counts, in the order that the graph takes them.
+    contributions: dict[str, float]
+    step: float = 0.01
+    octaves: int = 3
+    octave_scale: float = 1.4
+    iterations: int = 20
+    #: Ascent at one size ends where the loss has become larger.
+    max_loss: float = 10.0
+
+
+class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
+    """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content``, ``style`` (one size) and ``weights``."""
+
+    content_weight: float = 0.025
+    style_weight: float = 1.0
+    total_variation_weight: float = 1e-4
+    iterations: int = 20
+    #: How often the graph is run in each iteration.
+    evaluations: int = 15
+    #: Pixels; the width follows from the photo.
+    height: int = 400
+
+
+class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform"):
+    """A picture changed along the gradient of a network: ``bookserve/transform.py`` has the loops.
+
+    The graph gives ``loss`` float32 [batch] and ``gradient``, of the shape of ``image``.
+    """
+
+    method: Dream | Style
+    #: From pixels uint8 [1, height, width, 3] to what the network sees, and back.
+    before: tuple[Step, ...]
+    after: tuple[Step, ...]
+    graph: str = "gradient"
+
+
+Verb = Predict | Generate | Sample | Transform
 
 
 def verb_name(verb: Verb) -> str:
-    """``predict``, ``generate`` or ``sample``."""
+    """``predict``, ``generate``, ``sample`` or ``transform``."""
     return str(verb.__struct_config__.tag)
 
 

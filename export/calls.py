@@ -10,7 +10,7 @@ import numpy as np
 from bookserve.bundle import Manifest
 from bookserve.examples import Example, Examples
 from bookserve.steps import Image
-from bookserve.verb import Generate, Predict, Sample, verb_name
+from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
 
 _URL = "http://127.0.0.1:8501"
 #: A row of more numbers than this is not spelt out.
@@ -76,6 +76,8 @@ def _call(manifest: Manifest, examples: Examples) -> _Call | None:
         body = {"n": 16, "seed": 1}
         python = f'pictures = models.sample("{name}", n=16, seed=1).images'
         return _Call(f"sample {name} -n 16 --seed 1 -o pictures.png", _curl(body), python, _r(body))
+    if isinstance(verb, Transform):
+        return None
     steps = next(iter(verb.inputs.values()), ())
     if len(verb.inputs) == 1 and steps and isinstance(steps[0], Image):
         return _Call(

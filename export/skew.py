@@ -9,7 +9,7 @@ from bookserve.errors import BookserveError
 from bookserve.examples import Examples
 from bookserve.graph import Arrays
 from bookserve.steps import Rows, apply
-from bookserve.verb import Generate, Predict
+from bookserve.verb import Generate, Predict, Transform
 from export import parity
 
 
@@ -42,7 +42,7 @@ def _entry(manifest: Manifest) -> tuple[str, list[str]]:
         return graph, list(verb.inputs)
     if isinstance(verb, Generate):
         return manifest.default, ["characters"]
-    if verb.encode is None:
+    if isinstance(verb, Transform) or verb.encode is None:
         return "", []
     return verb.encode, list(manifest.graphs[verb.encode].inputs)
 

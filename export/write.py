@@ -30,6 +30,7 @@ from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
+from bookserve.verb import Transform
 from export import card, foreign, parity, warmup
 from export.convert import to_onnx
 from export.saved import SavedModel
@@ -124,7 +125,7 @@ def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
 
 
 def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples) -> dict[str, _Onnx]:
-    """Every graph of a run must convert, and every form of it must answer as Keras did."""
+    """Every graph of a run must convert but those of gradients, and every form of it must answer as Keras did."""
     if problem := find_skew(manifest, examples):
         raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")
     forms: dict[str, _Onnx] = {}
@@ -137,6 +138,8 @@ def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, example
             found = parity.replay(graph, examples.graphs[name], partial(saved.run, name))
             if found.problem:
                 raise Failed(f"the SavedModel differs from Keras: {found.problem}.", "Train again.")
+            if isinstance(manifest.verb, Transform):
+                continue  # gradients have operators that ONNX does not: TensorFlow runs them
             form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
             forms[name] = form._replace(difference=max(form.difference, found.difference))
         except Failed as error:

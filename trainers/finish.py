@@ -44,7 +44,7 @@ def finish(
     concluded = task.conclude(model, data, params) if task.conclude else {}
     models = inference_models(task, model, data)
     graphs = {name: graph_of(inference) for name, inference in models.items()}
-    shown = samples.write(run, data.verb, models, graphs, params["seed"])
+    shown = samples.write(run, data, models, graphs, params["seed"])
     if shown:
         say(shown)
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
@@ -101,10 +101,17 @@ def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
 
 
 def graph_of(model: keras.Model) -> Graph:
-    """Names, element types and shapes of an inference model; its free axes are called ``batch`` and ``time``."""
+    """Names, element types and shapes of an inference model.
+
+    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``.
+    """
 
     def spec(tensor: Any) -> TensorSpec:
-        axes = ("batch", *("time" for _ in tensor.shape[1:]))
+        axes = (
+            ("batch", "height", "width", "channels")
+            if len(tensor.shape) == 4
+            else ("batch", *("time" for _ in tensor.shape[1:]))
+        )
         shape = tuple(axis if size is None else size for axis, size in zip(axes, tensor.shape, strict=True))
         return TensorSpec(tensor.dtype, shape)
 

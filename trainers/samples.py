@@ -1,4 +1,4 @@
-"""Samples: what a generative model gives while and after it trains – texts at four temperatures, a grid of pictures."""
+"""Samples: what a generative model gives while and after it trains – texts at four temperatures, pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from bookserve import pictures, sampling
 from bookserve.graph import Arrays, Graph
 from bookserve.run import Run
 from bookserve.steps import apply
-from bookserve.verb import Generate, Sample, Verb
+from bookserve.transform import transform
+from bookserve.verb import Generate, Sample, Transform
+from trainers.task import Data
 
 if TYPE_CHECKING:
     import keras
@@ -21,10 +23,11 @@ TEMPERATURES = (0.2, 0.5, 1.0, 1.2)
 GRID = 15
 
 
-def write(run: Run, verb: Verb, models: Mapping[str, keras.Model], graphs: Mapping[str, Graph], seed: int) -> str:
+def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mapping[str, Graph], seed: int) -> str:
     """Write ``samples.txt`` or ``.png`` into the run and return what can be shown as text (for other verbs: '')."""
+    verb = data.verb
     if isinstance(verb, Generate):
-        text = "\n".join(_texts(verb, graphs[verb.graph], _runner(models[verb.graph]), seed))
+        text = "\n".join(_texts(verb, graphs[verb.graph], runner(models[verb.graph]), seed))
         (run.path / "samples.txt").write_text(text, "utf-8")
         return text
     if isinstance(verb, Sample):
@@ -33,10 +36,15 @@ def write(run: Run, verb: Verb, models: Mapping[str, keras.Model], graphs: Mappi
         else:
             points = sampling.latent_points(verb.latent, n=GRID * GRID, seed=seed)
         (name,) = graphs[verb.decode].inputs
-        (decoded,) = _runner(models[verb.decode])({name: points}).values()
+        (decoded,) = runner(models[verb.decode])({name: points}).values()
         sheet = pictures.contact_sheet(np.asarray(apply(verb.after, decoded)), columns=GRID)
         (run.path / "samples.png").write_bytes(pictures.encode_png(sheet))
         return f"{GRID} × {GRID} pictures: {run.path / 'samples.png'}"
+    if isinstance(verb, Transform):
+        stages = list(transform(verb, runner(models[verb.graph]), data.rows))
+        (run.path / "samples.png").write_bytes(pictures.encode_png(stages[-1].picture))
+        losses = "\n".join(f"stage {number}  loss {s.before:.4g} → {s.after:.4g}" for number, s in enumerate(stages, 1))
+        return f"{losses}\na picture: {run.path / 'samples.png'}"
     return ""
 
 
@@ -48,6 +56,7 @@ def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed
     return lines
 
 
-def _runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
+def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
+    """The model as what runs a graph."""
     model.jit_compile = False  # every new length of a prompt would be compiled anew
     return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}

@@ -60,7 +60,7 @@ def _train(task: Task, data: Data, run: Run, say: Say, bar: bool) -> None:
         if every and epoch % every == 0 and epoch < params["epochs"]:
             models = inference_models(task, model, data)
             graphs = {name: graph_of(inference) for name, inference in models.items()}
-            say(samples.write(run, data.verb, models, graphs, seed))
+            say(samples.write(run, data, models, graphs, seed))
 
     progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, after_epoch=after_epoch)
     finish(task, run, model, data, progress, validated, say)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bookserve.steps.base import Rows
-from bookserve.steps.images import Image, ImageNetMeans, Pixels
+from bookserve.steps.images import Image, ImageNetMeans, Pixels, WithoutMeans
 from bookserve.steps.labels import EachLabel, EitherLabel, Label, TopLabels
 from bookserve.steps.numbers import Numbers, Reshape, Scale, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
@@ -35,6 +35,7 @@ __all__ = [
     "Standardise",
     "Step",
     "TopLabels",
+    "WithoutMeans",
     "Words",
     "apply",
 ]
@@ -47,6 +48,7 @@ Step = (
     | Image
     | ImageNetMeans
     | Pixels
+    | WithoutMeans
     | Words
     | Hashed
     | NGrams

@@ -62,6 +62,15 @@ class ImageNetMeans(StepBase, frozen=True):
         return reversed_channels - np.array(IMAGENET_MEANS, np.float32)
 
 
+class WithoutMeans(StepBase, frozen=True):
+    """What ``ImageNetMeans`` gave, [rows, height, width, 3] → RGB pixels uint8, cut off at 0 and 255 (listing 8.15)."""
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        pixels = (np.asarray(rows, np.float32) + np.array(IMAGENET_MEANS, np.float32))[..., ::-1]
+        clipped: np.ndarray = np.clip(np.rint(pixels), 0, 255)
+        return clipped.astype(np.uint8)
+
+
 def _border(batch: np.ndarray) -> np.ndarray:
     """The outermost rows and columns of [rows, height, width, channels], as [rows, pixels, channels]."""
     sides = batch[:, 0], batch[:, -1], batch[:, :, 0], batch[:, :, -1]

@@ -49,7 +49,7 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "cats_dogs_features": pets(64),
     "cats_dogs_frozen": pets(64),
     "cats_dogs_finetuned": pets(96),
-    "imagenet_vgg16": predict({"image": "float32[batch, 224, 224, 3]"}, {"probabilities": "float32[batch, 1000]"}),
+    "imagenet_vgg16": predict({"image": "float32[batch, 96, 96, 3]"}, {"probabilities": "float32[batch, 1000]"}),
     "imdb_embedding": predict({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
     "imdb_simple_rnn": REVIEWS,
     "imdb_lstm": predict({"tokens": "int32[batch, 500]"}, {"probability": "float32[batch, 1]"}),
@@ -57,7 +57,7 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "imdb_bilstm": REVIEWS,
     "imdb_conv1d": REVIEWS,
     "imdb_glove": predict({"tokens": "int32[batch, 40]"}, {"probability": "float32[batch, 1]"}),
-    "imdb_scratch_embedding": REVIEWS,
+    "imdb_scratch_embedding": predict({"tokens": "int32[batch, 40]"}, {"probability": "float32[batch, 1]"}),
     **{f"jena_{kind}": climate(48) for kind in ("baseline", "dense", "gru", "gru_dropout", "gru_stacked", "bigru")},
     "jena_conv1d": climate(120),
     "jena_conv_gru": climate(96),
@@ -95,6 +95,23 @@ GRAPHS: dict[str, dict[str, Sides]] = {
         ),
     },
     "cifar10_gan": {"decode": ({"latent": "float32[batch, 32]"}, {"image": "float32[batch, 32, 32, 3]"})},
+    "deepdream": {
+        "gradient": (
+            {"image": "float32[batch, height, width, 3]", "contributions": "float32[batch, 4]"},
+            {"loss": "float32[batch]", "gradient": "float32[batch, height, width, 3]"},
+        ),
+    },
+    "style_transfer": {
+        "gradient": (
+            {
+                "image": "float32[batch, height, width, 3]",
+                "content": "float32[batch, height, width, 3]",
+                "style": "float32[batch, height, width, 3]",
+                "weights": "float32[batch, 3]",
+            },
+            {"loss": "float32[batch]", "gradient": "float32[batch, height, width, 3]"},
+        ),
+    },
     "mnist_vae": {
         "decode": ({"latent": "float32[batch, 2]"}, {"image": "float32[batch, 28, 28, 1]"}),
         "encode": (
@@ -194,6 +211,8 @@ PARAMETERS: dict[str, int | None] = {
     "template_lstm_stacked": lstm(4, 32) + 2 * lstm(32, 32) + dense(32, 4),
     "nietzsche_lstm": None,
     "mnist_vae": 550_629,
+    "deepdream": 5_138_656,  # InceptionV3 up to mixed5
+    "style_transfer": 20_024_384 - 2 * conv(3, 512, 512),  # VGG19 up to block5_conv2
     "cifar10_gan": dense(32, 128 * 16 * 16)
     + (conv(5, 128, 256) + conv(4, 256, 256) + 2 * conv(5, 256, 256) + conv(7, 256, 3))
     + (conv(3, 3, 128) + 3 * conv(4, 128, 128) + dense(2 * 2 * 128, 1)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -11,13 +13,10 @@ from bookserve.sampling import TextStream
 from bookserve.steps import Rows, apply
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
-from trainers import catalogue
+from trainers import catalogue, vgg
 from trainers.data import imdb, mnist, nietzsche
 from trainers.finish import graph_of, inference_models
 from trainers.task import Data, Task
-
-#: What makes the base of VGG16 as large as the book's.
-VGG_OF_THE_BOOK = ("size", "width", "blocks")
 
 
 @pytest.fixture(scope="module", params=catalogue.names())
@@ -57,7 +56,7 @@ def test_networks_are_the_book_s(built: tuple[Task, Data, keras.Model]) -> None:
     if "weights" in params:  # the pretrained ones are not at hand; random ones are as many
         params["weights"] = "sample" if task.sample["weights"] == "sample" else "none"
         if data.front:
-            data = task.data("sample", {**task.defaults("sample"), **{key: params[key] for key in VGG_OF_THE_BOOK}})
+            data = dataclasses.replace(data, front=vgg.base("vgg16", "none", (150, 150)))
     assert task.build(data, params).count_params() == numbers
 
 

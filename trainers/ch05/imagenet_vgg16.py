@@ -48,10 +48,20 @@ def data(kind: Kind, params: Params) -> Data:
 
 def build(data: Data, params: Params) -> keras.Model:
     import keras
+    from keras import layers
+
+    from trainers.vgg import base
 
     path = weights.find("vgg16", params["weights"])
-    image = keras.Input((params["size"], params["size"], 3), name="image")
-    return keras.applications.VGG16(weights=path and str(path), input_tensor=image)
+    network = base("vgg16", "none", (params["size"], params["size"]), params["width"])
+    x = layers.Flatten(name="flatten")(network.output)
+    x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc1")(x)
+    x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc2")(x)
+    x = layers.Dense(1000, activation="softmax", name="predictions")(x)
+    model = keras.Model(network.inputs[0], x)
+    if path:
+        model.load_weights(path)
+    return model
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
@@ -68,8 +78,8 @@ TASK = Task(
     verb="predict",
     book={"elephant_probability": 0.909},
     metric="elephant_probability",
-    params={"epochs": 0, "batch_size": 8, "size": 224, "weights": "imagenet"},
-    sample={"weights": "none"},
+    params={"epochs": 0, "batch_size": 8, "size": 224, "weights": "imagenet", "width": 1.0},
+    sample={"weights": "none", "width": 0.125, "size": 96},
     data=data,
     build=build,
     conclude=conclude,

@@ -57,7 +57,7 @@ TASK = Task(
         "rows": 200,
         "held_out": 10_000,
     },
-    sample={"words": 200, "learning_rate": 0.003},
+    sample={"words": 200, "length": 40},
     data=data,
     build=build,
 )

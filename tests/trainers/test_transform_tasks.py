@@ -1,0 +1,101 @@
+"""DeepDream and style transfer: gradients that numbers confirm, loops that keep what they promise."""
+
+from __future__ import annotations
+
+import keras
+import msgspec
+import numpy as np
+import pytest
+
+from bookserve.errors import InvalidInput
+from bookserve.steps import ImageNetMeans, Pixels, Scale, WithoutMeans
+from bookserve.transform import octaves, resized, transform
+from bookserve.verb import Dream, Style, Transform, Verb
+from trainers import catalogue
+
+Arrays = dict[str, np.ndarray]
+PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)
+DREAM = Transform(method=Dream({"a": 1.0}, iterations=5), before=(Scale(2 / 255, -1),), after=(Pixels(-1, 1),))
+PAINT = Transform(method=Style(iterations=2), before=(ImageNetMeans(),), after=(WithoutMeans(),))
+
+
+def nothing(feeds: Arrays) -> Arrays:
+    return {"loss": np.zeros(1, np.float32), "gradient": np.zeros_like(feeds["image"])}
+
+
+def brightness(feeds: Arrays) -> Arrays:
+    return {"loss": feeds["image"].mean(axis=(1, 2, 3)), "gradient": np.ones_like(feeds["image"])}
+
+
+def test_octaves_grow_to_the_whole_picture_and_stay_large_enough() -> None:
+    assert octaves(350, 500, Dream({}, octaves=3, octave_scale=1.4)) == [(127, 182), (178, 255), (250, 357), (350, 500)]
+    assert octaves(100, 100, Dream({}, octaves=3, octave_scale=1.4)) == [(100, 100)]
+
+
+def test_without_a_gradient_the_picture_comes_back() -> None:
+    """What shrinking lost is put back: the last stage is the photo itself, up to rounding."""
+    last = list(transform(DREAM, nothing, PHOTO))[-1]
+    assert last.picture.shape == PHOTO.shape[1:]
+    assert np.abs(last.picture.astype(int) - PHOTO[0]).max() <= 1
+
+
+def test_ascent_raises_the_loss_until_it_is_large_enough() -> None:
+    stages = list(transform(DREAM, brightness, PHOTO))
+    assert len(stages) == 3
+    assert all(stage.after > stage.before for stage in stages)
+    calls = []
+
+    def counted(feeds: Arrays) -> Arrays:
+        calls.append(1)
+        return brightness(feeds)
+
+    dim = msgspec.structs.replace(DREAM, method=Dream({"a": 1.0}, iterations=5, max_loss=-9.0))
+    list(transform(dim, counted, PHOTO))
+    assert len(calls) == 3  # one look at each size
+
+
+def test_painting_lowers_the_loss_round_by_round() -> None:
+    def target(feeds: Arrays) -> Arrays:
+        difference = feeds["image"] - feeds["style"]
+        return {"loss": (difference**2).sum(axis=(1, 2, 3)), "gradient": 2 * difference}
+
+    photos = np.concatenate([PHOTO, PHOTO[:, ::-1]])
+    stages = list(transform(PAINT, target, photos))
+    assert len(stages) == 2
+    assert stages[0].after < 0.01 * stages[0].before
+    assert np.abs(stages[-1].picture.astype(int) - photos[1]).mean() < 2
+
+
+def test_what_cannot_be_transformed_is_told() -> None:
+    with pytest.raises(InvalidInput, match="pictures given: 1; expected 2"):
+        next(transform(PAINT, nothing, PHOTO))
+    with pytest.raises(InvalidInput, match="60 × 200 pixels; expected 75 or more"):
+        next(transform(DREAM, nothing, PHOTO[:, :60]))
+
+
+def test_verbs_and_steps_go_through_json() -> None:
+    for verb in (DREAM, PAINT):
+        assert msgspec.json.decode(msgspec.json.encode(verb), type=Verb) == verb
+    assert np.array_equal(WithoutMeans()(ImageNetMeans()(PHOTO)), PHOTO)
+    assert resized(PHOTO.astype(np.float32), (80, 100)).shape == (1, 80, 100, 3)
+
+
+@pytest.mark.parametrize("name", ["deepdream", "style_transfer"])
+def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
+    """A small step along the gradient changes the loss by as much as the gradient says."""
+    task = catalogue.find(name)
+    params = task.defaults("sample")
+    data = task.data("sample", params)
+    assert task.graphs
+    graph = task.graphs(task.build(data, params))["gradient"]
+    feeds = {key: array[:2] for key, array in data.feeds["gradient"].items()}
+    out = {key: keras.ops.convert_to_numpy(value) for key, value in graph(feeds).items()}
+    assert out["gradient"].shape == feeds["image"].shape
+    size = float(np.abs(feeds["image"]).mean() * 1e-3 / np.abs(out["gradient"]).mean())
+    for sign in (1, -1):
+        moved = graph({**feeds, "image": (feeds["image"] + sign * size * out["gradient"]).astype(np.float32)})
+        change = np.asarray(moved["loss"]) - out["loss"]
+        expected = sign * size * (out["gradient"].astype(np.float64) ** 2).sum(axis=(1, 2, 3))
+        np.testing.assert_allclose(change, expected, rtol=0.25)
+    other = graph({**feeds, "image": np.concatenate([feeds["image"][:1], feeds["image"][:1]])})
+    np.testing.assert_allclose(np.asarray(other["loss"])[0], out["loss"][0], rtol=1e-3)  # rows do not mix
