@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.demo:demo", "Run the whole way once, on sample data, in a few minutes."),
     "tasks": ("trainers.cli:tasks", "List the models of the book and how ours compare."),
     "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
+    "search": ("trainers.search:search", "Search for better parameters of a task."),
     "runs": ("trainers.cli:runs", "List the runs that training left."),
     "compare": ("trainers.cli:compare", "Compare the parameters and figures of two runs."),
     "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),

@@ -38,9 +38,7 @@ def transform(verb: Transform, run: Run, pictures: np.ndarray) -> Iterator[Stage
     """
     wanted = 1 if isinstance(verb.method, Dream) else 2
     if len(pictures) != wanted:
-        raise InvalidInput(
-            f"pictures given: {len(pictures)}; expected {wanted}.", "Style needs a photo and a painting."
-        )
+        raise InvalidInput(f"pictures given: {len(pictures)}; expected {wanted}.", "Style needs two.")
     height, width = pictures.shape[1:3]
     if min(height, width) < _LEAST:
         raise InvalidInput(f"the picture has {height} × {width} pixels; expected {_LEAST} or more a side.")

@@ -74,7 +74,7 @@ def train(
     if resume and any(_is_given(name) for name in ("data", "epochs", "seed", "given")):
         raise click.UsageError("--resume continues a run as it was begun: only --runs can be given with it.")
     chosen = list(catalogue.tasks()) if every else [catalogue.find(name) for name in names]
-    settings = [_params(task, data, given, epochs) for task in chosen]
+    settings = [parameters(task, data, given, epochs) for task in chosen]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
         from trainers import training
@@ -155,7 +155,7 @@ def _listed(task: Task, runs: Path) -> dict[str, Any]:
     }
 
 
-def _params(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
+def parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
     """The task's parameters with those given on the command line.
 
     Raises:
@@ -167,7 +167,7 @@ def _params(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) 
         name, equals, text = item.partition("=")
         if not equals or name not in params:
             raise InvalidInput(f"'{item}' sets no parameter of '{task.name}'.", f"It has: {known}")
-        params[name] = _value(name, text, params[name])
+        params[name] = value_of(name, text, params[name])
     if params["epochs"] and not task.params["epochs"]:
         raise InvalidInput(f"'{task.name}' is not trained: its epochs are 0.", "Leave epochs out.")
     return params
@@ -176,7 +176,12 @@ def _params(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def _value(name: str, text: str, default: Any) -> Any:
+def value_of(name: str, text: str, default: Any) -> Any:
+    """``text`` as a value of the kind that the parameter's default is.
+
+    Raises:
+        InvalidInput: it is none, or below what makes sense.
+    """
     kind = type(default)
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
