@@ -115,9 +115,7 @@ def _space(task: Task, params: dict[str, Any], item: str) -> tuple[str, Draw]:
     low, high = (value_of(name, end, params[name]) for end in ends[:2])
     log = ends[2:] == ["log"]
     if type(low) not in (int, float) or not low < high or (log and not low) or ends[2:] not in ([], ["log"]):
-        raise InvalidInput(
-            f"'{text}' is no range for {name}.", "Give LOW:HIGH, LOW:HIGH:log (LOW above 0) or A,B,C."
-        )
+        raise InvalidInput(f"'{text}' is no range for {name}.", "Give LOW:HIGH, LOW:HIGH:log (LOW above 0) or A,B,C.")
     if isinstance(low, int):
         return name, lambda trial: trial.suggest_int(name, low, high, log=log)
     return name, lambda trial: trial.suggest_float(name, low, high, log=log)
