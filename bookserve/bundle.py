@@ -23,11 +23,11 @@ from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.examples import Examples
 from bookserve.graph import Graph
 from bookserve.run import Origin
-from bookserve.verb import Generate, Predict, Sample, Verb, verb_name
+from bookserve.verb import Generate, Predict, Sample, Transform, Verb, verb_name
 
 MANIFEST = "bundle.json"
 
-AVerb = TypeVar("AVerb", Predict, Generate, Sample)
+AVerb = TypeVar("AVerb", Predict, Generate, Sample, Transform)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")

@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("clients.cli:predict", "Predict files, standard input or literals."),
     "generate": ("clients.cli:generate", "Let a character model write."),
     "sample": ("clients.cli:sample", "Draw pictures from a model's latent space."),
+    "dream": ("clients.pictures:dream", "Let a network dream of a picture (DeepDream)."),
+    "style": ("clients.pictures:style", "Paint a photo in the style of another picture."),
+    "explain": ("clients.pictures:explain", "Show which parts of a picture speak for a class (Grad-CAM)."),
+    "activations": ("clients.pictures:activations", "Draw what every layer of a convnet gives for a picture."),
     "bench": ("clients.cli:bench", "Measure a served model beside the bare runtime."),
 }
 

@@ -45,7 +45,28 @@ class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int | None = None
 
 
-Request = TypeVar("Request", PredictRequest, GenerateRequest, SampleRequest)
+class TransformRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture to dream of, or a photo and a picture in whose style it is painted.
+
+    ``images`` are files (in JSON ``{"b64": …}``); ``params`` are those of ``bookserve.verb.Dream`` or ``Style`` that
+    shall be other than the model's.
+    """
+
+    model: str
+    images: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=2)]
+    params: dict[str, Any] = {}
+    version: int | None = None
+
+
+class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture (a row of the model) and, to explain, the class to look for: the likeliest where none is named."""
+
+    row: Any
+    label: str | None = None
+    version: int | None = None
+
+
+Request = TypeVar("Request", PredictRequest, GenerateRequest, SampleRequest, TransformRequest, ExplainRequest)
 
 
 def check(kind: type[Request], fields: dict[str, Any]) -> Request:

@@ -7,7 +7,7 @@ batched engine) and the local client (calling a session) go through the same cod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -98,30 +98,35 @@ class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
     encode: str | None = None
 
 
-class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
+class Dream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="dream"):
     """Gradient ascent at several sizes (section 8.2). The graph takes ``image`` and ``contributions``."""
 
     #: How much each layer's activation counts, in the order that the graph takes them.
     contributions: dict[str, float]
-    step: float = 0.01
-    octaves: int = 3
-    octave_scale: float = 1.4
-    iterations: int = 20
+    #: How far a step goes, where pictures lie between -1 and 1.
+    step: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
+    octaves: Annotated[int, msgspec.Meta(ge=0, le=12)] = 3
+    octave_scale: Annotated[float, msgspec.Meta(gt=1, le=4)] = 1.4
+    iterations: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     #: Ascent at one size ends where the loss has become larger.
     max_loss: float = 10.0
+    #: Pixels that a higher picture is shrunk to.
+    height: Annotated[int, msgspec.Meta(ge=75, le=1024)] = 350
+    #: Half the range of what this network sees: 1 where that is -1 to 1, 127.5 where it is in grey levels.
+    unit: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
 
-class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
+class Style(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="style"):
     """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content``, ``style`` (one size) and ``weights``."""
 
-    content_weight: float = 0.025
-    style_weight: float = 1.0
-    total_variation_weight: float = 1e-4
-    iterations: int = 20
+    content_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.025
+    style_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    total_variation_weight: Annotated[float, msgspec.Meta(ge=0)] = 1e-4
+    iterations: Annotated[int, msgspec.Meta(ge=1, le=200)] = 20
     #: How often the graph is run in each iteration.
-    evaluations: int = 15
+    evaluations: Annotated[int, msgspec.Meta(ge=1, le=200)] = 15
     #: Pixels; the width follows from the photo.
-    height: int = 400
+    height: Annotated[int, msgspec.Meta(ge=75, le=1024)] = 400
 
 
 class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform"):

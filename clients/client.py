@@ -1,4 +1,4 @@
-"""Client: the same four calls over any wire. ``clients/address.py`` chooses the wire by the address.
+"""Client: the same calls over any wire. ``clients/address.py`` chooses the wire by the address.
 
 Every call raises the errors of ``bookserve/errors.py``: NotFound, InvalidInput, NotReady (nobody answers), Overloaded
 and Failed.
@@ -6,13 +6,15 @@ and Failed.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
+from bookserve.explain import Explanation, Layer
+from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest, check
+from bookserve.transform import Progress
 from bookserve.verb import Answer
 
 
@@ -21,6 +23,10 @@ class Samples(NamedTuple):
 
     latent: np.ndarray
     images: np.ndarray
+
+
+#: Called with what has happened to a picture that is being changed; what it raises stops the work.
+Tell = Callable[[Progress], None]
 
 
 class Wire(Protocol):
@@ -37,6 +43,15 @@ class Wire(Protocol):
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
+
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
+        """See ``Client.explain``."""
+
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
+        """See ``Client.activations``."""
 
     def close(self) -> None:
         """Let go of connections and sessions."""
@@ -91,6 +106,30 @@ class Client:
         points = latent.tolist() if isinstance(latent, np.ndarray) else latent
         fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version}
         return self._wire.sample(model, check(SampleRequest, fields))
+
+    def transform(
+        self,
+        model: str,
+        images: Sequence[bytes],
+        params: Mapping[str, Any] | None = None,
+        tell: Tell = lambda progress: None,
+        version: int | None = None,
+    ) -> np.ndarray:
+        """Dream of a picture, or paint a photo in the style of a second picture; uint8 [height, width, 3].
+
+        ``images`` are the bytes of files. ``params`` are those of the method that shall be other than the model's
+        (``bookserve.verb.Dream``, ``Style``). ``tell`` hears of every step; what it raises stops the work.
+        """
+        fields = {"model": model, "images": list(images), "params": dict(params or {}), "version": version}
+        return self._wire.transform(check(TransformRequest, fields), tell)
+
+    def explain(self, model: str, row: Any, label: str | None = None, version: int | None = None) -> Explanation:
+        """Which parts of a picture (as for ``predict``) speak for a class, the likeliest by default: Grad-CAM."""
+        return self._wire.explain(model, check(ExplainRequest, {"row": row, "label": label, "version": version}))
+
+    def activations(self, model: str, row: Any, version: int | None = None) -> list[Layer]:
+        """What every layer of a convnet gives for a picture, as pictures of their channels."""
+        return self._wire.activations(model, check(ExplainRequest, {"row": row, "version": version}))
 
     def close(self) -> None:
         """Let go of connections and sessions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,14 @@ class Engine:
         name, spec = model.bundle.graph(graph)
         with _Stopwatch(self._metrics, model, name):
             return await model.run(name, feeds, spec.check(feeds))
+
+    def runner(self, model: LiveModel, loop: asyncio.AbstractEventLoop) -> Callable[[str, Arrays], Arrays]:
+        """What runs graphs by name for another thread than the event loop's: it blocks until the loop has done so."""
+
+        def run(graph: str, feeds: Arrays) -> Arrays:
+            return asyncio.run_coroutine_threadsafe(self.run(model, graph, feeds), loop).result()
+
+        return run
 
     async def predict(self, model: LiveModel, rows: list[Any]) -> list[Answer]:
         """Pass raw rows through the model's Steps and graph.

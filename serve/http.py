@@ -11,13 +11,16 @@ from starlette.routing import Route
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve.engine import Engine
+from serve.home import explain
 from serve.home import rest as home
+from serve.jobs import rest as pictures
+from serve.jobs.queue import Jobs
 from serve.metrics import Metrics
 from serve.tfs import rest as tfs
 from serve.v2 import rest as v2
 
 
-def application(engine: Engine, metrics: Metrics) -> Starlette:
+def application(engine: Engine, metrics: Metrics, jobs: Jobs | None = None) -> Starlette:
     """The application of one server."""
 
     async def alive(_: Request) -> Response:
@@ -35,6 +38,8 @@ def application(engine: Engine, metrics: Metrics) -> Starlette:
             *tfs.routes(engine),
             *v2.routes(engine),
             *home.routes(engine),
+            *explain.routes(engine),
+            *pictures.routes(jobs or Jobs(engine)),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", expose),

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import grpc
 
 from bookserve.errors import Failed
 from serve.body import MAX_BODY
 from serve.engine import Engine
 from serve.home import rpc as home
+from serve.jobs import rpc as pictures
+from serve.jobs.queue import Jobs
 from serve.tfs import rpc as tfs
 from serve.v2 import rpc as v2
 
 
-def server(engine: Engine, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+def server(engine: Engine, host: str, port: int, jobs: Jobs | None = None) -> tuple[grpc.aio.Server, int]:
     """A server bound to ``host`` and ``port`` (0: a free one), not yet started, and the port it got.
 
     Raises:
@@ -26,7 +30,8 @@ def server(engine: Engine, host: str, port: int) -> tuple[grpc.aio.Server, int]:
             ("grpc.max_send_message_length", -1),
         ]
     )
-    made.add_generic_rpc_handlers((*tfs.handlers(engine), *v2.handlers(engine), *home.handlers(engine)))
+    doors = (tfs.handlers(engine), v2.handlers(engine), home.handlers(engine))
+    made.add_generic_rpc_handlers((*chain(*doors), *pictures.handlers(engine, jobs or Jobs(engine))))
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         return made, made.add_insecure_port(address)

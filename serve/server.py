@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from bookserve.errors import Failed, NotFound
 from serve import http, rpc
 from serve.engine import Engine
+from serve.jobs.queue import Jobs
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository
@@ -61,15 +62,16 @@ async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready:
     metrics = Metrics()
     repository = Repository(models, metrics)
     engine = Engine(repository, metrics)
+    jobs = Jobs(engine)
     stop = _on_signals()
     with _listen("HTTP", host, http_port) as listener:
         port = listener.getsockname()[1]
         if grpc_port:
             _listen("gRPC", host, grpc_port).close()  # tells why an address cannot be had, which gRPC does not
-        grpc_server, grpc_port = rpc.server(engine, host, grpc_port)
+        grpc_server, grpc_port = rpc.server(engine, host, grpc_port, jobs)
         try:
             errors = await _load(repository, models)
-            web = _web(http.application(engine, metrics))
+            web = _web(http.application(engine, metrics, jobs))
             serving = asyncio.create_task(web.serve([listener]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -80,8 +82,10 @@ async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready:
             logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
             engine.ready = False
             web.should_exit = True
+            await jobs.close()  # first, since calls that watch one end with it
             await asyncio.gather(serving, grpc_server.stop(GRACE))
         finally:
+            await jobs.close()
             await grpc_server.stop(None)
             repository.close()
     logger.info("stopped")

@@ -16,12 +16,14 @@ import numpy as np
 
 from bookserve import vocabulary
 from bookserve.examples import Example, Examples
-from bookserve.graph import Graph, TensorSpec
+from bookserve.explain import ACTIVATIONS
+from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run
 from bookserve.verb import Predict
 from trainers import batches, checkpoint, curves, projector, samples, settings
 from trainers.checkpoint import Progress
 from trainers.loop import Say
+from trainers.parts import parts
 from trainers.task import Data, Task
 
 Models = Mapping[str, keras.Model]
@@ -78,7 +80,10 @@ def finish(
 
 
 def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
-    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers."""
+    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers.
+
+    A convnet brings the two graphs more that explaining what it sees takes (``trainers/parts.py``).
+    """
     if task.graphs:
         return task.graphs(model)
     if not isinstance(data.verb, Predict):
@@ -90,7 +95,8 @@ def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, ke
     else:
         first, last = model.input, model.output
     inputs, outputs = _named(first, data.verb.inputs), _named(last, data.verb.outputs)
-    return {data.verb.graph: keras.Model(inputs, outputs, name=task.name)}
+    whole = keras.Model(inputs, outputs, name=task.name)
+    return {data.verb.graph: whole, **parts(whole, data.verb)}
 
 
 def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -146,13 +152,20 @@ def _positional(model: keras.Model) -> Callable[..., Any]:
 
 
 def _examples(models: Models, data: Data) -> Examples:
-    graphs = {}
+    graphs: dict[str, Example] = {}
     for name, model in models.items():
-        outputs = model(data.feeds[name], training=False)
-        graphs[name] = Example(
-            data.feeds[name], {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()}
-        )
+        feeds = data.feeds[name] if name in data.feeds else _feeds(name, model, data, graphs)
+        outputs = model(feeds, training=False)
+        graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
     return Examples(graphs, data.rows)
+
+
+def _feeds(name: str, model: keras.Model, data: Data, graphs: Mapping[str, Example]) -> Arrays:
+    """One row for a part of a convnet; the maps of several would be large files."""
+    if name == ACTIVATIONS:
+        (feeds,) = data.feeds.values()
+        return {key: array[:1] for key, array in feeds.items()}
+    return {key: graphs[ACTIVATIONS].outputs[key] for key in model.input}
 
 
 def _figures(task: Task, progress: Progress) -> dict[str, float]:

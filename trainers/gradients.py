@@ -49,15 +49,18 @@ def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     return loss
 
 
-def style(network: keras.Model, content_layer: str) -> Callable[[dict[str, Any]], Any]:
-    """The loss of style transfer: content, style and total variation by their ``weights`` (listings 8.17–8.20)."""
+def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
+    """The loss of style transfer: content, style and total variation by their ``weights`` (listings 8.17–8.20).
+
+    The names of the network's outputs begin with ``content_`` or ``style_``: what each is compared for.
+    """
 
     def loss(inputs: dict[str, Any]) -> Any:
-        image, content, reference = (network(inputs[name], training=False) for name in ("image", "content", "style"))
-        kept = ops.sum(ops.square(image[content_layer] - content[content_layer]), axis=(1, 2, 3))
+        image, photo, reference = (network(inputs[name], training=False) for name in ("image", "content", "style"))
+        contents, styles = ([name for name in image if name.startswith(use)] for use in ("content_", "style_"))
+        kept = sum(ops.sum(ops.square(image[name] - photo[name]), axis=(1, 2, 3)) for name in contents)
         size = ops.cast(ops.shape(inputs["image"])[1] * ops.shape(inputs["image"])[2], "float32")
-        layers = [name for name in image if name != content_layer]
-        painted = sum(_style(image[name], reference[name], size) for name in layers) / len(layers)
+        painted = sum(_style(image[name], reference[name], size) for name in styles) / len(styles)
         terms = ops.stack([kept, painted, _variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,11 +15,13 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
+from bookserve.explain import Explanation, Layer
 from bookserve.pictures import decode_png
-from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.transform import Progress
 from bookserve.verb import Answer
 from bookserve.wire.plain import dump, from_plain, to_answer
-from clients.client import Samples
+from clients.client import Samples, Tell
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.
 CONNECT, READ = 5.0, 120.0
@@ -43,7 +46,37 @@ class SampleReply(msgspec.Struct):
     images: list[dict[str, str]]
 
 
-Reply = TypeVar("Reply", ModelsReply, PredictReply, SampleReply)
+class ExplainReply(msgspec.Struct):
+    """Answer of ``…/explain``."""
+
+    label: str
+    score: float
+    heatmap: list[list[float]]
+    overlay: dict[str, str]
+
+
+class LayerReply(msgspec.Struct):
+    """One layer in the answer of ``…/activations``."""
+
+    name: str
+    shape: list[int]
+    picture: dict[str, str]
+
+
+class ActivationsReply(msgspec.Struct):
+    """Answer of ``…/activations``."""
+
+    layers: list[LayerReply]
+
+
+class JobReply(msgspec.Struct):
+    """Answer of ``/api/jobs``."""
+
+    job: dict[str, Any]
+
+
+Reply = TypeVar("Reply", ModelsReply, PredictReply, SampleReply, ExplainReply, ActivationsReply, JobReply)
+Asked = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
 
 
 class HttpWire:
@@ -101,17 +134,64 @@ class HttpWire:
         images = np.stack([decode_png(from_plain(image)) for image in reply.images])
         return Samples(np.array(reply.latent, np.float32), images)
 
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        job = self._call("POST", "/api/jobs", JobReply, request, 202).job
+        path = f"/api/jobs/{job['id']}"
+        try:
+            for news in self._watch(path):
+                if "error" in news:
+                    raise _from_fields(news["error"])
+                preview = decode_png(from_plain(news["preview"])) if "preview" in news else None
+                loss = math.nan if news["loss"] is None else news["loss"]
+                tell(Progress(news["step"], news["steps"], loss, preview))
+                job = news
+        except BaseException:  # whatever ends the watching, Ctrl-C too, ends the job
+            with self._errors():
+                self._http.delete(path)
+            raise
+        with self._errors():
+            response = self._http.get(f"{path}/result")
+            if response.status_code == 409:
+                raise Failed(f"the job at {self._url} was {job['state']}.", "Start it again.")
+            if response.status_code != 200:
+                raise self._error(response)
+            return decode_png(response.content)
+
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
+        """See ``Client.explain``."""
+        reply = self._call("POST", _path(model, "explain"), ExplainReply, request)
+        heatmap = np.array(reply.heatmap, np.float32)
+        return Explanation(reply.label, reply.score, heatmap, decode_png(from_plain(reply.overlay)))
+
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
+        """See ``Client.activations``."""
+        layers = self._call("POST", _path(model, "activations"), ActivationsReply, request).layers
+        return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in layers]
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
+    def _watch(self, path: str) -> Iterator[dict[str, Any]]:
+        """What a job tells, until it has ended."""
+        with self._errors(), self._http.stream("GET", f"{path}/events", timeout=None) as response:
+            if response.status_code != 200:
+                response.read()
+                raise self._error(response)
+            for event in _events(response.iter_raw()):
+                yield event
+                if "done" in event:
+                    return
+        raise Failed(f"the news of a job at {self._url} broke off.", "The server may be gone.")
+
     def _call(
-        self, method: str, path: str, kind: type[Reply], request: PredictRequest | SampleRequest | None = None
+        self, method: str, path: str, kind: type[Reply], request: Asked | None = None, expected: int = 200
     ) -> Reply:
         content = None if request is None else _body(request)
         with self._errors():
             response = self._http.request(method, path, content=content)
-            if response.status_code != 200:
+            if response.status_code != expected:
                 raise self._error(response)
             try:
                 # The standard library's decoder, since answers may hold NaN.
@@ -144,7 +224,7 @@ def _path(model: str, verb: str) -> str:
     return f"/api/models/{quote(model, safe='')}/{verb}"
 
 
-def _body(request: PredictRequest | GenerateRequest | SampleRequest) -> bytes:
+def _body(request: Asked) -> bytes:
     return dump({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
 
 

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from bookserve import bundle
+from bookserve import explain as inside
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
-from bookserve.graph import Graph
-from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.graph import Arrays, Graph
+from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.sampling import TextStream, latent_points
 from bookserve.steps import apply
-from bookserve.verb import Answer, Generate, Predict, Sample
-from clients.client import Samples
+from bookserve.transform import adjusted, prepared, watched
+from bookserve.verb import Answer, Generate, Predict, Sample, Transform
+from clients.client import Samples, Tell
 
 
 class LocalWire:
@@ -69,6 +71,32 @@ class LocalWire:
         outputs = backend.run(feeds)
         return Samples(points, np.asarray(apply(verb.after, next(iter(outputs.values())))))
 
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        opened = self._open(request.model, request.version)
+        verb = adjusted(opened.verb(Transform), request.params)
+        graph, backend = self._backend(opened, verb.graph)
+
+        def run(feeds: Arrays) -> Arrays:
+            graph.check(feeds)
+            return backend.run(feeds)
+
+        return watched(verb, run, prepared(verb, request.images), tell)
+
+    def explain(self, model: str, request: ExplainRequest) -> inside.Explanation:
+        """See ``Client.explain``."""
+        opened = self._open(model, request.version)
+        verb, graphs = opened.verb(Predict), opened.manifest.graphs
+        inside.check(model, graphs)
+        return inside.explain(verb, graphs, self._runner(opened), request.row, request.label)
+
+    def activations(self, model: str, request: ExplainRequest) -> list[inside.Layer]:
+        """See ``Client.activations``."""
+        opened = self._open(model, request.version)
+        verb, graphs = opened.verb(Predict), opened.manifest.graphs
+        inside.check(model, graphs)
+        return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
+
     def close(self) -> None:
         """Let go of the sessions."""
         self._backends.clear()
@@ -80,6 +108,9 @@ class LocalWire:
             found.check_files()
             self._bundles[key] = found
         return self._bundles[key]
+
+    def _runner(self, opened: Bundle) -> inside.Run:
+        return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
 
     def _backend(self, opened: Bundle, name: str) -> tuple[Graph, OnnxBackend]:
         name, graph = opened.graph(name)

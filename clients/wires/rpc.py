@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -10,13 +12,15 @@ import grpc
 import numpy as np
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
+from bookserve.explain import Explanation, Layer
 from bookserve.pictures import decode_png
-from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.transform import Progress
 from bookserve.verb import Answer
-from bookserve.wire import HINT
+from bookserve.wire import HINT, pictures_pb2
 from bookserve.wire import home_pb2 as pb
-from bookserve.wire.rows import from_answer, to_row
-from clients.client import Samples
+from bookserve.wire.rows import from_answer, from_tensor, to_row
+from clients.client import Samples, Tell
 
 #: Seconds that a whole answer may take; a stream may take as long as it likes.
 DEADLINE = 120.0
@@ -27,6 +31,10 @@ _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
     grpc.StatusCode.UNAVAILABLE: NotReady,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
 }
+
+
+#: Names of the services.
+_HOME, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
 
 
 class RpcWire:
@@ -113,13 +121,48 @@ class RpcWire:
         latent = np.array([point.coordinates for point in reply.latent], np.float32)
         return Samples(latent, np.stack([decode_png(image) for image in reply.images]))
 
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        message = pictures_pb2.TransformRequest(
+            model=request.model, version=request.version, images=request.images, params=json.dumps(request.params)
+        )
+        method: Any = self._channel.unary_stream(
+            f"/{_PICTURES}/Transform",
+            request_serializer=pictures_pb2.TransformRequest.SerializeToString,
+            response_deserializer=pictures_pb2.TransformProgress.FromString,
+        )
+        stream = method(message)
+        try:
+            for news in stream:
+                if news.picture:
+                    return decode_png(news.picture)
+                preview = decode_png(news.preview) if news.preview else None
+                loss = news.loss if news.HasField("loss") else math.nan
+                tell(Progress(news.step, news.steps, loss, preview))
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        finally:
+            stream.cancel()
+        raise Failed(f"the job at grpc://{self._target} was cancelled.", "Start it again.")
+
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
+        """See ``Client.explain``."""
+        reply = self._call("Explain", _explain(model, request), pictures_pb2.ExplainReply.FromString, _PICTURES)
+        return Explanation(reply.label, reply.score, from_tensor(reply.heatmap), decode_png(reply.overlay))
+
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
+        """See ``Client.activations``."""
+        kind = pictures_pb2.ActivationsReply.FromString
+        reply = self._call("Activations", _explain(model, request), kind, _PICTURES)
+        return [Layer(layer.name, tuple(layer.shape), decode_png(layer.picture)) for layer in reply.layers]
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any]) -> Any:
+    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _HOME) -> Any:
         method: Any = self._channel.unary_unary(
-            f"/bookserve.v1.Bookserve/{name}",
+            f"/{service}/{name}",
             request_serializer=type(message).SerializeToString,
             response_deserializer=parse,
         )
@@ -147,3 +190,8 @@ class RpcWire:
                 f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
             )
         return _KINDS.get(code, Failed)(details)
+
+
+def _explain(model: str, request: ExplainRequest) -> pictures_pb2.ExplainRequest:
+    row = to_row(request.row)
+    return pictures_pb2.ExplainRequest(model=model, version=request.version, row=row, label=request.label)

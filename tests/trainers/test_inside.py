@@ -120,7 +120,7 @@ def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
 
 
 def test_a_sheet_has_sixteen_channels_a_row_and_blank_ones_are_black() -> None:
-    from trainers.inside.activations import sheet
+    from bookserve.explain import sheet
 
     maps = np.random.default_rng(0).uniform(size=(1, 29, 29, 20))
     maps[..., 1] = 0.7
@@ -172,7 +172,8 @@ def test_filters_of_what_is_no_map_or_no_layer(model: Any) -> None:
 
 
 def test_grad_cam_is_hot_where_the_object_is(model: Any, photo: np.ndarray) -> None:
-    from trainers.inside.gradcam import gradcam, overlay
+    from bookserve.explain import overlay
+    from trainers.inside.gradcam import gradcam
 
     likeliest = gradcam(model, seen(photo), layer="pool")
     assert likeliest.probability > 0.5

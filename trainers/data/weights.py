@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from bookserve.errors import NotFound
-from trainers.data.source import file, reading
+from trainers.data.source import file, given_folder, reading
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _LABELS = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -22,9 +22,14 @@ _FILES = {
     ),
 }
 
+#: Networks whose weights nobody publishes under a lasting address: only found in ``$BOOKSERVE_DATA/weights``.
+_GIVEN = {"squeezenet_notop": "squeezenet_v1.1_weights_tf_dim_ordering_tf_kernels_notop.h5"}
+
 
 def find(network: str, given: str) -> Path | None:
-    """The file with the weights of ``network``: downloaded once for ``imagenet``, or the one that ``given`` names.
+    """The file with the weights of ``network``: for ``imagenet`` the published one, else the one that ``given`` names.
+
+    Published files are downloaded once, but for those that have no lasting address (``_GIVEN``).
 
     None where it is ``none``: random weights, for trying things out.
 
@@ -40,6 +45,9 @@ def find(network: str, given: str) -> Path | None:
                 f"there is no file '{given}' of weights.", "Give imagenet, none, or the path of an .h5 file."
             )
         return path
+    if network in _GIVEN:
+        how = "Put the .h5 file there (it comes with keras-squeezenet), or name it: -p weights=PATH"
+        return given_folder(f"weights/{_GIVEN[network]}", how)
     place, md5 = _FILES[network]
     return file(place.rpartition("/")[2], f"{_SITE}{place}", f"md5:{md5}", folder="models")
 

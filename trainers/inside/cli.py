@@ -9,7 +9,8 @@ from typing import Any
 import click
 import numpy as np
 
-from bookserve import pictures
+from bookserve import explain, pictures
+from bookserve.colours import colours
 from bookserve.errors import InvalidInput
 from bookserve.terminal import hushed, runs_option
 
@@ -49,7 +50,7 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
             stem = f"activations_{number:0{digits}}_{layer}"
-            _write(out, stem, inside_activations.sheet(activation), str(list(activation.shape[1:])))
+            _write(out, stem, explain.sheet(activation), str(list(activation.shape[1:])))
 
 
 @inside.command()
@@ -100,18 +101,17 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     """Draw which parts of a picture speak for a class (Grad-CAM)."""
     source = _open(name, runs)
     from trainers.inside import gradcam as inside_gradcam
-    from trainers.inside.colours import colours
 
     labels, row = source.labels, _row(source, file)
     index = None if label is None else source.index(label)
     heat = inside_gradcam.gradcam(source.model, source.encode([row]), index, layer)
-    photo = _visible(pictures.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
+    photo = explain.visible(pictures.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
     named = labels[heat.chosen] if labels else f"class {heat.chosen}"
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture speaks for {named}: the heat map is 0 everywhere", err=True)
-    hot = colours(inside_gradcam.enlarged(heat.heatmap, *photo.shape[:2]))
+    hot = colours(explain.enlarged(heat.heatmap, *photo.shape[:2]))
     _write(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
-    _write(out, "gradcam_overlay", inside_gradcam.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
+    _write(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
 
 
 @inside.command()
@@ -159,12 +159,6 @@ def _row(source: Any, file: Path | None) -> Any:
     if not len(source.rows):
         raise InvalidInput(f"{source.name} brings no example.", "Give the file of a picture.")
     return source.rows[0]
-
-
-def _visible(picture: np.ndarray) -> np.ndarray:
-    """A small picture enlarged until it can be looked at."""
-    scale = max(1, 224 // max(picture.shape[:2]))
-    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _write(out: Path, stem: str, picture: np.ndarray, what: str) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from keras import ops
 
 from bookserve.errors import InvalidInput
-from trainers.inside.colours import colours
 from trainers.inside.gradient import gradient
 from trainers.inside.layers import find, names, walk
 
@@ -60,23 +59,6 @@ def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, lay
     heat = np.maximum((features * slope.mean(axis=(0, 1, 2)))[0].mean(axis=-1), 0)
     highest = float(heat.max())
     return Heat((heat / highest if highest > 0 else heat).astype(np.float32), index, float(probabilities[index]))
-
-
-def enlarged(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The heat map float32 [height, width] at the size of a photo."""
-    from PIL import Image
-
-    picture = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
-    clipped: np.ndarray = np.clip(np.asarray(picture), 0, 1)
-    return clipped
-
-
-def overlay(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
-    """The heat map laid over a photo uint8 [height, width, 1 or 3] of any size: the hotter, the less shines through."""
-    heat = enlarged(heatmap, *photo.shape[:2])
-    opacity = 0.7 * heat[..., None]
-    mixed = photo * (1 - opacity) + colours(heat) * opacity
-    return np.rint(mixed).astype(np.uint8)
 
 
 def _classes(outputs: Any) -> Any:

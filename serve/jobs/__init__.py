@@ -1,0 +1,1 @@
+"""Jobs: pictures changed by DeepDream and style transfer, which takes seconds to minutes."""

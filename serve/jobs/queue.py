@@ -1,0 +1,172 @@
+"""Queue: the jobs of one server, one at a time on its device, and what is kept of those that have ended.
+
+A job's loop (``bookserve/transform.py``) runs in a thread; every run of its graph goes through the engine like anybody
+else's. Results stay in memory, within a number of bytes and an age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+import numpy as np
+
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
+from bookserve.pictures import encode_png
+from bookserve.requests import TransformRequest
+from bookserve.transform import Progress, adjusted, check, prepared, resized, steps, watched
+from bookserve.verb import Transform
+from serve.engine import Engine
+from serve.jobs.job import Job
+from serve.model import LiveModel
+
+#: Jobs that may wait behind the one that runs.
+MAX_WAITING = 16
+#: Bytes of pictures and seconds for which ended jobs are kept, and how many of them.
+KEEP_BYTES, KEEP_SECONDS, KEEP_JOBS = 64 * 2**20, 3600, 256
+#: Height in pixels of a preview.
+PREVIEW = 200
+
+logger = logging.getLogger("bookserve")
+
+
+class _Stopped(Exception):  # noqa: N818 - no error: the way out of a loop in a thread
+    """The job was cancelled."""
+
+
+class Jobs:
+    """All jobs of one server. ``clock`` gives the seconds by which they age."""
+
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._waiting: deque[tuple[Job, LiveModel]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def start(self, request: TransformRequest) -> Job:
+        """Take a job on; it waits behind others.
+
+        Raises:
+            NotFound: no such model.
+            InvalidInput: the model does not transform, or not these pictures with these parameters.
+            Overloaded: too many jobs are waiting.
+        """
+        model = self._engine.model(request.model, request.version)
+        verb = adjusted(model.bundle.verb(Transform), request.params)
+        if not all(isinstance(image, bytes) for image in request.images):
+            raise InvalidInput("images must be the bytes of picture files.", 'In JSON, send {"b64": "…"}.')
+        self._check_room()
+        pictures = await asyncio.to_thread(prepared, verb, request.images)
+        check(verb, pictures)
+        self._check_room()  # others may have come meanwhile
+        job = Job(model.name, model.version, verb, pictures)
+        job.steps = steps(verb, pictures)
+        self._jobs[job.id] = job
+        self._waiting.append((job, model))
+        self.tidy()
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        return job
+
+    def list(self) -> list[Job]:
+        """Every job there is, oldest first."""
+        self.tidy()
+        return list(self._jobs.values())
+
+    def get(self, name: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            NotFound: there is none, or no longer.
+        """
+        self.tidy()
+        if name not in self._jobs:
+            raise NotFound(f"there is no job '{name}'.", f"Results are kept for {KEEP_SECONDS // 60} minutes at most.")
+        return self._jobs[name]
+
+    def cancel(self, name: str) -> Job:
+        """Stop a job that has not ended; forget one that has.
+
+        Raises:
+            NotFound: as for ``get``.
+        """
+        job = self.get(name)
+        if job.ended:
+            del self._jobs[name]
+        elif job.state == "queued":
+            self._waiting = deque(item for item in self._waiting if item[0] is not job)
+            job.change(state="cancelled")
+        job.cancelling = True
+        return job
+
+    def tidy(self) -> None:
+        """Forget ended jobs that are too old, or that leave no room for newer ones."""
+        ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: -job.ended_at)
+        room, now = KEEP_BYTES, self._clock()
+        for number, job in enumerate(ended):
+            room -= job.size
+            if room < 0 or number >= KEEP_JOBS or now - job.ended_at > KEEP_SECONDS:
+                del self._jobs[job.id]
+
+    async def close(self) -> None:
+        """Cancel every job and wait until the running one has noticed, at the end of its run of the graph."""
+        self._closed = True
+        for job in self._jobs.values():
+            if not job.ended:
+                job.cancelling = True
+                if job.state == "queued":
+                    job.change(state="cancelled")
+        self._waiting.clear()
+        if self._worker:
+            await self._worker
+
+    def _check_room(self) -> None:
+        if self._closed:
+            raise Overloaded("the server is stopping.", "Try again once it is back.")
+        if len(self._waiting) >= MAX_WAITING:
+            raise Overloaded(f"{len(self._waiting)} jobs are waiting already.", "Try again later.")
+
+    async def _work(self) -> None:
+        while self._waiting:
+            job, model = self._waiting.popleft()
+            job.change(state="running")
+            try:
+                picture = await asyncio.to_thread(self._do, job, model, asyncio.get_running_loop())
+                job.change(state="done", picture=picture)
+            except _Stopped:
+                job.change(state="cancelled")
+            except BookserveError as error:
+                job.change(state="failed", error=error)
+            except Exception:
+                logger.exception("the job %s failed", job.id)
+                job.change(state="failed", error=Failed("the server made a mistake.", "Its log says more."))
+            self.tidy()
+
+    def _do(self, job: Job, model: LiveModel, loop: asyncio.AbstractEventLoop) -> bytes:
+        """The whole work of one job, in a thread; the PNG it makes."""
+        if job.pictures is None:
+            raise _Stopped
+        run = self._engine.runner(model, loop)
+
+        def tell(progress: Progress) -> None:
+            if job.cancelling:
+                raise _Stopped
+            preview = job.preview if progress.picture is None else encode_png(_small(progress.picture))
+            news = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "preview": preview}
+            loop.call_soon_threadsafe(lambda: job.change(**news))
+
+        return encode_png(watched(job.verb, lambda feeds: run(job.verb.graph, feeds), job.pictures, tell))
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if height <= PREVIEW:
+        return picture
+    shrunk = resized(picture[None].astype(np.float32), (PREVIEW, max(1, round(width * PREVIEW / height))))[0]
+    small: np.ndarray = np.rint(shrunk).astype(np.uint8)
+    return small
