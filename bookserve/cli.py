@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "predict": ("clients.cli:predict", "Predict files, standard input or literals."),
     "generate": ("clients.cli:generate", "Let a character model write."),
-    "sample": ("clients.cli:sample", "Draw pictures from a model's latent space."),
+    "sample": ("clients.sample:sample", "Draw pictures from a model's latent space."),
     "dream": ("clients.pictures:dream", "Let a network dream of a picture (DeepDream)."),
     "style": ("clients.pictures:style", "Paint a photo in the style of another picture."),
     "explain": ("clients.pictures:explain", "Show which parts of a picture speak for a class (Grad-CAM)."),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,6 +47,24 @@ def encode_png(pixels: np.ndarray) -> bytes:
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
     Image.fromarray(flat).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_animation(frames: Iterable[np.ndarray], kind: Literal["gif", "apng"], seconds: float = 0.1) -> bytes:
+    """Pictures uint8 [height, width, 1 or 3], each shown for ``seconds``, as a GIF or APNG that plays for ever.
+
+    Raises:
+        InvalidInput: no frame.
+    """
+    from PIL import Image
+
+    images = (Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame) for frame in frames)
+    first = next(images, None)
+    if first is None:
+        raise InvalidInput("an animation needs at least one picture.")
+    buffer = io.BytesIO()
+    shown = {"save_all": True, "append_images": images, "duration": round(seconds * 1000), "loop": 0}
+    first.save(buffer, "GIF" if kind == "gif" else "PNG", **shown)
     return buffer.getvalue()
 
 

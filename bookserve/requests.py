@@ -6,13 +6,17 @@ local client: one contract on every wire.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+import numpy as np
 
 from bookserve.errors import InvalidInput
+from bookserve.latent import how_many, latent_points
 
 MAX_ROWS = 65_536
+#: Pictures in one answer, and steps of a walk.
+MAX_PICTURES, MAX_WAY = 4096, 100_000
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -36,13 +40,53 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Pictures from ``n`` random points, given ``latent`` points, or a ``grid`` × ``grid`` of them."""
+    """Pictures from ``n`` random points, given ``latent`` points, a ``grid`` × ``grid``, or what ``images`` encode to.
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=4096)] | None = None
-    latent: Annotated[list[list[float]], msgspec.Meta(min_length=1, max_length=4096)] | None = None
+    ``bookserve/latent.py`` says what the rest means. One answer has ``MAX_PICTURES`` at most: of more, ``count`` from
+    ``start`` are asked for at a time, with a seed.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
+    latent: Annotated[list[list[float]], msgspec.Meta(min_length=1, max_length=MAX_PICTURES)] | None = None
     grid: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    images: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_PICTURES)] | None = None
     seed: Seed | None = None
+    truncation: Annotated[float, msgspec.Meta(gt=0, le=10)] | None = None
+    walk: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
+    interpolate: Literal["linear", "slerp"] = "linear"
+    start: Annotated[int, msgspec.Meta(ge=0)] = 0
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_PICTURES)] | None = None
     version: int | None = None
+
+    def points(self, dimensions: int, encoded: np.ndarray | None = None) -> np.ndarray:
+        """The points asked for, float32 [points, dimensions]; ``encoded`` are those of ``images``.
+
+        Raises:
+            InvalidInput: things that do not go together, or too many pictures.
+        """
+        if self.images is not None and self.latent is not None:
+            raise InvalidInput("only one of latent and images can be given.")
+        latent = self.latent if encoded is None else encoded
+        total = how_many(n=self.n, latent=latent, grid=self.grid, walk=self.walk)
+        if min(total - self.start, self.count or total) > MAX_PICTURES:
+            raise InvalidInput(
+                f"{total:,} pictures are too many; one answer has at most {MAX_PICTURES}.",
+                "Ask for parts: start and count, with a seed.",
+            )
+        if self.walk is not None and total > MAX_WAY:
+            raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WAY:,} are possible.")
+        return latent_points(
+            dimensions,
+            n=self.n,
+            latent=latent,
+            grid=self.grid,
+            seed=self.seed,
+            truncation=self.truncation,
+            walk=self.walk,
+            interpolate=self.interpolate,
+            start=self.start,
+            count=self.count,
+        )
 
 
 class TransformRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,15 +1,13 @@
-"""Sampling: the one place where text is drawn from probabilities and points are drawn from a latent space.
+"""Sampling: the one place where text is drawn from probabilities (``latent.py`` has the points of latent spaces).
 
-The random generator is always made from a seed that the caller passes in, so the same seed gives the same text and the
-same pictures in a trainer's callback, in the local client and in the server.
-Source: section 8.1.3 of the book (temperature), section 8.4.4 (grid over the latent plane).
+The random generator is always made from a seed that the caller passes in, so the same seed gives the same text in a
+trainer's callback, in the local client and in the server. Source: section 8.1.3 of the book (temperature).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from statistics import NormalDist
 
 import numpy as np
 
@@ -75,31 +73,3 @@ class TextStream:
         """Yield characters as they come, running the graph with ``run``."""
         while not self.done:
             yield self.take(run(self.feeds()))
-
-
-def latent_points(
-    dimensions: int,
-    *,
-    n: int | None = None,
-    latent: list[list[float]] | None = None,
-    grid: int | None = None,
-    seed: int | None = None,
-) -> np.ndarray:
-    """Points of a latent space, float32 [points, dimensions]: ``n`` drawn from the normal distribution, the ``latent``
-    ones given, or the book's ``grid`` × ``grid`` over normal quantiles 0.05–0.95 (row by row, like figure 8.14).
-
-    Raises:
-        InvalidInput: more than one of the three, points of another dimension, or a grid over other than two dimensions.
-    """
-    if (n is not None) + (latent is not None) + (grid is not None) > 1:
-        raise InvalidInput("only one of n, latent and grid can be given.")
-    if latent is not None:
-        if not latent or any(len(point) != dimensions or not np.isfinite(point).all() for point in latent):
-            raise InvalidInput(f"each latent point must be {dimensions} finite numbers, like {[0.0] * dimensions}.")
-        return np.array(latent, np.float32)
-    if grid is not None:
-        if dimensions != 2:
-            raise InvalidInput(f"a grid needs a latent space of 2 dimensions; this one has {dimensions}.", "Use n.")
-        quantiles = [NormalDist().inv_cdf(p) for p in np.linspace(0.05, 0.95, grid)]
-        return np.array([[x, y] for y in quantiles for x in quantiles], np.float32)
-    return np.random.default_rng(seed).standard_normal((16 if n is None else n, dimensions), np.float32)

@@ -1,4 +1,4 @@
-"""The commands that call models: ``bookserve models | predict | generate | sample | bench``."""
+"""The commands that call models: ``bookserve models | predict | generate | bench``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from clients.address import connect
 
 #: Rows in one request of ``bookserve predict``; more go in several.
 BATCH = 1024
-#: Height in pixels that ``bookserve sample`` enlarges small pictures to, about.
-VISIBLE = 64
 
 _ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (no server)."
 
@@ -26,7 +24,7 @@ version_option = click.option("--version", type=int, help="Version of the model.
 seed_option = click.option("--seed", type=click.IntRange(0), help="The same seed gives the same result.")
 
 
-def _suffix(*known: str) -> Any:
+def suffix(*known: str) -> Any:
     """A check of ``-o FILE`` that names the suffixes to choose from."""
 
     def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -35,13 +33,6 @@ def _suffix(*known: str) -> Any:
         return value
 
     return check
-
-
-def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[list[float]] | None:
-    try:
-        return [[float(number) for number in point.split(",")] for point in value] or None
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; expected numbers like 0.5,-1.2") from error
 
 
 @click.command()
@@ -89,7 +80,7 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     "-o",
     "output",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=_suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
+    callback=suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
     help="Write the answers to a .json, .jsonl, .csv, .npy or .npz file instead.",
 )
 @json_option
@@ -162,50 +153,6 @@ def generate(
         if begun:
             with suppress(BrokenPipeError):
                 click.echo()
-
-
-@click.command()
-@click.argument("model")
-@click.option("-n", type=click.IntRange(1), help="Random points to draw.  [default: 16]")
-@click.option("--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeat.")
-@click.option("--grid", type=click.IntRange(1), help="Pictures in a row and a column over the latent plane.")
-@seed_option
-@click.option(
-    "-o",
-    "output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_suffix(".png", ".npy"),
-    help="Picture file, or .npy for the pixels.  [default: MODEL.png]",
-)
-@url_option
-@version_option
-def sample(
-    model: str,
-    n: int | None,
-    latent: list[list[float]] | None,
-    grid: int | None,
-    seed: int | None,
-    output: Path | None,
-    url: str,
-    version: int | None,
-) -> None:
-    """Draw pictures from a model's latent space, on one sheet."""
-    from bookserve.pictures import contact_sheet, encode_png
-    from clients.answers import npy, save
-
-    if sum(choice is not None for choice in (n, latent, grid)) > 1:
-        raise click.UsageError("Give only one of -n, --latent and --grid.")
-    with connect(url) as client:
-        images = client.sample(model, n, latent, grid, seed, version).images
-    path = output or Path(f"{model}.png")
-    if path.suffix.lower() == ".npy":
-        save(path, npy(images))
-        size = f"uint8{list(images.shape)}"
-    else:
-        sheet = contact_sheet(images, columns=grid, scale=max(1, VISIBLE // images.shape[1]))
-        save(path, encode_png(sheet))
-        size = f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
-    click.echo(f"{len(images)} pictures are in {path} ({size})")
 
 
 @click.command()

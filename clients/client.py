@@ -101,10 +101,20 @@ class Client:
         grid: int | None = None,
         seed: int | None = None,
         version: int | None = None,
+        *,
+        images: Sequence[Any] | None = None,
+        **ways: Any,
     ) -> Samples:
-        """Draw pictures from ``n`` random points (16 by default), ``latent`` points or a ``grid`` × ``grid``."""
+        """Draw pictures from ``n`` random points (16 by default), ``latent`` points or a ``grid`` × ``grid``.
+
+        ``images`` (as for ``predict``) are encoded to points first. ``ways`` are ``truncation`` of random points,
+        ``walk`` (steps from each point to the next) with ``interpolate`` ("linear", "slerp"), and ``start`` and
+        ``count``, which ask for a part of many (``bookserve/latent.py``).
+        """
         points = latent.tolist() if isinstance(latent, np.ndarray) else latent
-        fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version}
+        fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version, **ways}
+        if images is not None:
+            fields["images"] = list(images)
         return self._wire.sample(model, check(SampleRequest, fields))
 
     def transform(

@@ -11,8 +11,9 @@ import numpy as np
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
+from bookserve.latent import encoded, encoder, pictures_fed
 from bookserve.requests import GenerateRequest, SampleRequest
-from bookserve.sampling import TextStream, latent_points
+from bookserve.sampling import TextStream
 from bookserve.steps import apply
 from bookserve.verb import Answer, Generate, Predict, Sample
 from serve.metrics import Metrics
@@ -111,12 +112,16 @@ class Engine:
         verb = model.bundle.verb(Sample)
         name, spec = model.bundle.graph(verb.decode)
         with _Stopwatch(self._metrics, model, name):
-            latent = latent_points(
-                verb.latent, n=request.n, latent=request.latent, grid=request.grid, seed=request.seed
-            )
+            seen = await self._encode(model, verb, request.images) if request.images else None
+            latent = request.points(verb.latent, seen)
             feeds = dict.fromkeys(spec.inputs, latent)
             outputs = await model.run(name, feeds, spec.check(feeds))
             return latent, np.asarray(apply(verb.after, next(iter(outputs.values()))))
+
+    async def _encode(self, model: LiveModel, verb: Sample, rows: list[Any]) -> np.ndarray:
+        name, spec = model.bundle.graph(encoder(verb, model.name))
+        feeds = await asyncio.to_thread(pictures_fed, verb, spec, rows)
+        return encoded(spec, await model.run(name, feeds, spec.check(feeds)))
 
 
 class _Stopwatch:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bookserve import pictures, sampling
 from bookserve.graph import Arrays, Graph
+from bookserve.latent import latent_points
 from bookserve.run import Run
 from bookserve.steps import apply
 from bookserve.transform import transform
@@ -32,9 +33,9 @@ def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mappi
         return text
     if isinstance(verb, Sample):
         if verb.latent == 2:
-            points = sampling.latent_points(2, grid=GRID)
+            points = latent_points(2, grid=GRID)
         else:
-            points = sampling.latent_points(verb.latent, n=GRID * GRID, seed=seed)
+            points = latent_points(verb.latent, n=GRID * GRID, seed=seed)
         (name,) = graphs[verb.decode].inputs
         (decoded,) = runner(models[verb.decode])({name: points}).values()
         sheet = pictures.contact_sheet(np.asarray(apply(verb.after, decoded)), columns=GRID)

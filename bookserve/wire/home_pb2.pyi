@@ -163,20 +163,32 @@ class Point(_message.Message):
     def __init__(self, coordinates: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SampleRequest(_message.Message):
-    __slots__ = ("model", "version", "n", "latent", "grid", "seed")
+    __slots__ = ("model", "version", "n", "latent", "grid", "seed", "truncation", "walk", "interpolate", "start", "count", "images")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     N_FIELD_NUMBER: _ClassVar[int]
     LATENT_FIELD_NUMBER: _ClassVar[int]
     GRID_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    WALK_FIELD_NUMBER: _ClassVar[int]
+    INTERPOLATE_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     n: int
     latent: _containers.RepeatedCompositeFieldContainer[Point]
     grid: int
     seed: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., n: _Optional[int] = ..., latent: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., grid: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    truncation: float
+    walk: int
+    interpolate: str
+    start: int
+    count: int
+    images: _containers.RepeatedCompositeFieldContainer[Row]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., n: _Optional[int] = ..., latent: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., grid: _Optional[int] = ..., seed: _Optional[int] = ..., truncation: _Optional[float] = ..., walk: _Optional[int] = ..., interpolate: _Optional[str] = ..., start: _Optional[int] = ..., count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[Row, _Mapping]]] = ...) -> None: ...
 
 class SampleReply(_message.Message):
     __slots__ = ("model", "version", "latent", "images")

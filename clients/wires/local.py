@@ -14,8 +14,9 @@ from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays, Graph
+from bookserve.latent import encoded, encoder, pictures_fed
 from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.sampling import TextStream, latent_points
+from bookserve.sampling import TextStream
 from bookserve.steps import apply
 from bookserve.transform import adjusted, prepared, watched
 from bookserve.verb import Answer, Generate, Predict, Sample, Transform
@@ -65,7 +66,7 @@ class LocalWire:
         opened = self._open(model, request.version)
         verb = opened.verb(Sample)
         graph, backend = self._backend(opened, verb.decode)
-        points = latent_points(verb.latent, n=request.n, latent=request.latent, grid=request.grid, seed=request.seed)
+        points = request.points(verb.latent, self._encode(opened, verb, request.images) if request.images else None)
         feeds = dict.fromkeys(graph.inputs, points)
         graph.check(feeds)
         outputs = backend.run(feeds)
@@ -108,6 +109,12 @@ class LocalWire:
             found.check_files()
             self._bundles[key] = found
         return self._bundles[key]
+
+    def _encode(self, opened: Bundle, verb: Sample, rows: list[Any]) -> np.ndarray:
+        graph, backend = self._backend(opened, encoder(verb, opened.name))
+        feeds = pictures_fed(verb, graph, rows)
+        graph.check(feeds)
+        return encoded(graph, backend.run(feeds))
 
     def _runner(self, opened: Bundle) -> inside.Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)

@@ -116,6 +116,12 @@ class RpcWire:
             latent=[pb.Point(coordinates=point) for point in request.latent or []],
             grid=request.grid,
             seed=request.seed,
+            truncation=request.truncation,
+            walk=request.walk,
+            interpolate=request.interpolate,
+            start=request.start,
+            count=request.count,
+            images=[to_row(image) for image in request.images or []],
         )
         reply = self._call("Sample", message, pb.SampleReply.FromString)
         latent = np.array([point.coordinates for point in reply.latent], np.float32)

@@ -82,6 +82,8 @@ def routes(engine: Engine) -> list[BaseRoute]:
     @_answered
     async def sample(request: Request) -> Response:
         asked = parse(SampleRequest, await read_body(request))
+        if asked.images:
+            asked = msgspec.structs.replace(asked, images=[from_plain(image) for image in asked.images])
         live = model(request, asked.version)
         latent, pixels = await engine.sample(live, asked)
         if "image/png" in request.headers.get("accept", ""):

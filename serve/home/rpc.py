@@ -62,7 +62,8 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         async with _errors(context):
             request = _message(pb.SampleRequest, body)
             points = [list(point.coordinates) for point in request.latent]
-            asked = check(SampleRequest, {"latent": points or None, **_given(request)})
+            images = [from_row(row) for row in request.images]
+            asked = check(SampleRequest, {"latent": points or None, "images": images or None, **_given(request)})
             live = engine.model(request.model, asked.version)
             latent, pixels = await engine.sample(live, asked)
             return pb.SampleReply(
@@ -93,9 +94,13 @@ def _message(kind: type[AMessage], body: bytes) -> AMessage:
         raise InvalidInput("the request is no message of bookserve/wire/home.proto.") from error
 
 
+#: Optional fields of a request for samples.
+_WAYS = ("truncation", "walk", "interpolate", "start", "count")
+
+
 def _given(request: Any) -> dict[str, Any]:
     """The optional fields that the caller did set."""
-    optional = ("version", "length", "temperature", "seed", "n", "grid")
+    optional = ("version", "length", "temperature", "seed", "n", "grid", *_WAYS)
     names = request.DESCRIPTOR.fields_by_name
     return {name: getattr(request, name) for name in optional if name in names and request.HasField(name)}
 

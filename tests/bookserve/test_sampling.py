@@ -10,7 +10,8 @@ import pytest
 from bookserve import bundle
 from bookserve.backend import OnnxBackend
 from bookserve.errors import InvalidInput
-from bookserve.sampling import TextStream, draw, latent_points
+from bookserve.latent import latent_points
+from bookserve.sampling import TextStream, draw
 from bookserve.verb import Generate
 
 

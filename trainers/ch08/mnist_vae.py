@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bookserve.sampling import latent_points
+from bookserve.latent import latent_points
 from bookserve.steps import Image, Pixels, Scale, apply
 from bookserve.verb import Sample
 from trainers import baseline

@@ -12,6 +12,7 @@ import numpy as np
 from bookserve import explain, pictures
 from bookserve.colours import colours
 from bookserve.errors import InvalidInput
+from bookserve.latent import STRENGTHS
 from bookserve.terminal import hushed, runs_option
 
 run_argument = click.argument("name", metavar="RUN")
@@ -133,9 +134,9 @@ def concept(name: str, have: str, lack: str, count: int, out: Path, runs: Path) 
     encode, decode = concepts.coders(source)
     rows_with, rows_without = (concepts.chosen(source, wanted) for wanted in (have, lack))
     vector = concepts.concept(encode, rows_with, rows_without)
-    moved = concepts.along(encode, decode, rows_without[:count], vector, concepts.AMOUNTS)
+    moved = concepts.along(encode, decode, rows_without[:count], vector, STRENGTHS)
     tiles = moved.reshape(-1, *moved.shape[2:])
-    sheet = pictures.contact_sheet(tiles, columns=len(concepts.AMOUNTS), scale=max(1, 64 // tiles.shape[1]))
+    sheet = pictures.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
     stem = f"concept_{Path(have).name}_without_{Path(lack).name}"
     _write(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bookserve import latent
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import Rows, apply
 from bookserve.verb import Sample, verb_name
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 Encode = Callable[[Rows], np.ndarray]
 Decode = Callable[[np.ndarray], np.ndarray]
 
-#: How far along the concept a picture is moved, from its own place (0) to that of the others (1) and beyond.
-AMOUNTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 BATCH = 256
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
@@ -34,8 +33,7 @@ def concept(encode: Encode, rows_with: Rows, rows_without: Rows) -> np.ndarray:
     """
     if not len(rows_with) or not len(rows_without):
         raise InvalidInput("a concept needs pictures with it and pictures without it.")
-    vector: np.ndarray = encode(rows_with).mean(axis=0) - encode(rows_without).mean(axis=0)
-    return vector
+    return latent.concept(encode(rows_with), encode(rows_without))
 
 
 def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amounts: Sequence[float]) -> np.ndarray:
@@ -43,8 +41,7 @@ def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amount
 
     uint8 [rows, amounts, height, width, channels].
     """
-    points = encode(rows)[:, None] + np.asarray(amounts, np.float32)[:, None] * vector
-    decoded = decode(points.reshape(-1, vector.size).astype(np.float32))
+    decoded = decode(latent.moved(encode(rows), vector, amounts))
     return decoded.reshape(len(rows), len(amounts), *decoded.shape[1:])
 
 

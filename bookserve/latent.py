@@ -1,0 +1,169 @@
+"""Latent: points of a latent space – drawn by a seed, given, on a grid, encoded from pictures – and ways between them.
+
+The points are a function of what is asked alone, so the same seed gives the same pictures on every wire, and a part of
+many can be asked for by itself. Sources: section 8.4.4 of the book (grid, concept vectors); Brock et al. 2018, arXiv
+1809.11096 (truncation); White 2016, arXiv 1609.04468 (spherical interpolation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import NormalDist
+
+import numpy as np
+
+from bookserve.errors import InvalidInput
+from bookserve.graph import Arrays, Graph
+from bookserve.steps import Rows, apply
+from bookserve.verb import Sample
+
+#: Random points come in blocks of this many, each of a generator of its own: a part of millions is drawn at once.
+BLOCK = 4096
+#: Random points where nothing says how many, and those to walk between.
+USUAL, STATIONS = 16, 5
+
+#: How far along a concept a picture is moved: from its own place (0) to that of the others (1) and beyond.
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+def latent_points(
+    dimensions: int,
+    *,
+    n: int | None = None,
+    latent: Sequence[Sequence[float]] | np.ndarray | None = None,
+    grid: int | None = None,
+    seed: int | None = None,
+    truncation: float | None = None,
+    walk: int | None = None,
+    interpolate: str = "linear",
+    start: int = 0,
+    count: int | None = None,
+) -> np.ndarray:
+    """Points float32 [points, dimensions].
+
+    They are ``n`` drawn from the normal distribution (cut off at ``truncation`` on both sides), the ``latent`` ones
+    given, or the book's ``grid`` × ``grid`` over normal quantiles 0.05–0.95 (row by row, like figure 8.14). With
+    ``walk`` there are that many steps from each of them to the next, on the straight line or on the sphere (``slerp``).
+    Of all that, ``count`` from ``start`` are given.
+
+    Raises:
+        InvalidInput: more than one of the three, points of another dimension, a grid over other than two dimensions, or
+            something that goes with none of it.
+    """
+    total = how_many(n=n, latent=latent, grid=grid, walk=walk)
+    if truncation is not None and (latent is not None or grid is not None):
+        raise InvalidInput("truncation is for random points.", "Leave latent and grid out.")
+    if not 0 <= start < total:
+        raise InvalidInput(f"start is {start}; there are {total} points.", "The first one is 0.")
+    end = total if count is None else min(total, start + count)
+    if latent is not None:
+        points = np.asarray(_checked(latent, dimensions), np.float32)
+    elif grid is not None:
+        points = _grid(dimensions, grid)
+    elif walk is None:
+        return _drawn(dimensions, start, end, seed, truncation)
+    else:
+        points = _drawn(dimensions, 0, STATIONS if n is None else n, seed, truncation)
+    return (points if walk is None else _way(points, walk, interpolate))[start:end]
+
+
+def how_many(
+    *,
+    n: int | None = None,
+    latent: Sequence[Sequence[float]] | np.ndarray | None = None,
+    grid: int | None = None,
+    walk: int | None = None,
+) -> int:
+    """The number of points that ``latent_points`` gives without ``start`` and ``count``.
+
+    Raises:
+        InvalidInput: more than one of n, latent and grid; or a walk over a grid, or over less than two points.
+    """
+    if (n is not None) + (latent is not None) + (grid is not None) > 1:
+        raise InvalidInput("only one of n, latent and grid can be given.")
+    if walk is None:
+        return len(latent) if latent is not None else grid**2 if grid is not None else USUAL if n is None else n
+    stations = len(latent) if latent is not None else STATIONS if n is None else n
+    if grid is not None or stations < 2:
+        raise InvalidInput("a walk needs two points or more to walk between.", "Give n, latent points or images.")
+    return (stations - 1) * walk + 1
+
+
+def pictures_fed(verb: Sample, graph: Graph, rows: Rows) -> Arrays:
+    """Pictures as the inputs of the encoder ``graph``."""
+    return dict.fromkeys(graph.inputs, np.asarray(apply(verb.before, rows)))
+
+
+def encoder(verb: Sample, name: str) -> str:
+    """The name of the graph that encodes pictures.
+
+    Raises:
+        InvalidInput: the model called ``name`` has none.
+    """
+    if verb.encode is None:
+        raise InvalidInput(f"model '{name}' cannot encode pictures.", "An autoencoder can: mnist_vae.")
+    return verb.encode
+
+
+def encoded(graph: Graph, outputs: Arrays) -> np.ndarray:
+    """The points among the encoder's outputs: the first of them, float32 [pictures, dimensions]."""
+    return outputs[next(iter(graph.outputs))]
+
+
+def concept(points_with: np.ndarray, points_without: np.ndarray) -> np.ndarray:
+    """The vector [dimensions] from the mean of points without something to that of points with it."""
+    vector: np.ndarray = points_with.mean(axis=0) - points_without.mean(axis=0)
+    return vector
+
+
+def moved(points: np.ndarray, vector: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> np.ndarray:
+    """Each point moved by each of ``strengths`` times ``vector``: float32 [points × strengths, dimensions]."""
+    ways = np.asarray(strengths, np.float32)[:, None] * vector
+    return (points[:, None] + ways).reshape(-1, vector.size).astype(np.float32)
+
+
+def _checked(latent: Sequence[Sequence[float]] | np.ndarray, dimensions: int) -> Sequence[Sequence[float]] | np.ndarray:
+    if not len(latent) or any(len(point) != dimensions or not np.isfinite(point).all() for point in latent):
+        raise InvalidInput(f"each latent point must be {dimensions} finite numbers, like {[0.0] * dimensions}.")
+    return latent
+
+
+def _grid(dimensions: int, grid: int) -> np.ndarray:
+    if dimensions != 2:
+        raise InvalidInput(f"a grid needs a latent space of 2 dimensions; this one has {dimensions}.", "Use n.")
+    quantiles = [NormalDist().inv_cdf(p) for p in np.linspace(0.05, 0.95, grid)]
+    return np.array([[x, y] for y in quantiles for x in quantiles], np.float32)
+
+
+def _drawn(dimensions: int, start: int, end: int, seed: int | None, truncation: float | None) -> np.ndarray:
+    parts = []
+    for block in range(start // BLOCK, (end - 1) // BLOCK + 1):
+        rng = np.random.default_rng([seed, block] if block and seed is not None else seed)
+        last = min(BLOCK, end - block * BLOCK)
+        if truncation is None:
+            points = rng.standard_normal((last, dimensions), np.float32)
+        else:  # by quantiles, so that each number takes one draw
+            normal = NormalDist()
+            low = normal.cdf(-truncation)
+            quantiles = low + rng.random((last, dimensions)) * (1 - 2 * low)
+            points = np.vectorize(normal.inv_cdf, otypes=[np.float32])(np.clip(quantiles, 1e-12, 1 - 1e-12))
+        parts.append(points[max(0, start - block * BLOCK) :])
+    return np.concatenate(parts)
+
+
+def _way(stations: np.ndarray, steps: int, interpolate: str) -> np.ndarray:
+    parts = [_between(a, b, np.arange(steps) / steps, interpolate) for a, b in pairwise(stations.astype(np.float64))]
+    return np.concatenate([*parts, stations[-1:]]).astype(np.float32)
+
+
+def _between(a: np.ndarray, b: np.ndarray, shares: np.ndarray, interpolate: str) -> np.ndarray:
+    """Points from ``a`` (share 0) towards ``b`` (1); along the sphere all keep a length between both lengths."""
+    t = shares[:, None]
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    if interpolate == "slerp" and min(lengths) > 0:
+        angle = np.arccos(np.clip(np.dot(a, b) / (lengths[0] * lengths[1]), -1, 1))
+        if 1e-6 < angle < np.pi - 1e-6:
+            a, b, t = a / np.sin(angle), b / np.sin(angle), np.sin(np.hstack([1 - t, t]) * angle)
+            return np.asarray(t @ np.stack([a, b]))
+    return np.asarray((1 - t) * a + t * b)
