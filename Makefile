@@ -1,6 +1,6 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fix protos constraints clean
+.PHONY: help demo gallery test check bench fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -26,6 +26,9 @@ help:  ## list the targets
 
 demo: .venv/ready  ## train, export, verify, serve and call four models on embedded sample data
 	$(BIN)/bookserve demo
+
+gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
+	$(BIN)/python docs/gallery.py
 
 test: .venv/ready .venv-serve/ready  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
@@ -55,5 +58,5 @@ constraints: .venv/ready  ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
 
 clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
-	rm -rf .venv .venv-serve demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-serve demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -120,7 +120,8 @@ def concept(points_with: np.ndarray, points_without: np.ndarray) -> np.ndarray:
 def moved(points: np.ndarray, vector: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> np.ndarray:
     """Each point moved by each of ``strengths`` times ``vector``: float32 [points × strengths, dimensions]."""
     ways = np.asarray(strengths, np.float32)[:, None] * vector
-    return (points[:, None] + ways).reshape(-1, vector.size).astype(np.float32)
+    found: np.ndarray = (points[:, None] + ways).reshape(-1, vector.size).astype(np.float32)
+    return found
 
 
 def _checked(latent: Sequence[Sequence[float]] | np.ndarray, dimensions: int) -> Sequence[Sequence[float]] | np.ndarray:

@@ -58,12 +58,12 @@ def encode_animation(frames: Iterable[np.ndarray], kind: Literal["gif", "apng"],
     """
     from PIL import Image
 
-    images = (Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame) for frame in frames)
-    first = next(images, None)
-    if first is None:
+    images = [Image.fromarray(frame[:, :, 0] if frame.shape[2] == 1 else frame) for frame in frames]
+    if not images:
         raise InvalidInput("an animation needs at least one picture.")
+    first, *rest = images
     buffer = io.BytesIO()
-    shown = {"save_all": True, "append_images": images, "duration": round(seconds * 1000), "loop": 0}
+    shown = {"save_all": True, "append_images": rest, "duration": round(seconds * 1000), "loop": 0}
     first.save(buffer, "GIF" if kind == "gif" else "PNG", **shown)
     return buffer.getvalue()
 

@@ -61,9 +61,9 @@ class Job:
     async def watch(self) -> AsyncGenerator[None]:
         """Yield now and after every change, for the last time when it has ended; slow watchers miss some in between."""
         while True:
-            changed = self._changed
+            changed, ended = self._changed, self.ended  # it may change while the watcher looks
             yield
-            if self.ended:
+            if ended:
                 return
             await changed.wait()
 

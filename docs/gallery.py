@@ -1,0 +1,168 @@
+"""Gallery: makes the pictures of ``docs/gallery.md`` with the project's own commands, and that page: ``make gallery``.
+
+Models that ``--work`` does not hold yet are trained first, on real data (minutes on 2 cores, but for the last).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from bookserve import bundle, pictures, run
+
+DOCS = Path(__file__).parent
+DATA = "$BOOKSERVE_DATA"
+
+#: What to train where there is no run of it yet.
+TRAIN = {
+    "mnist_vae": "--epochs 4 -p batch_size=64",
+    "mnist_convnet": "--epochs 2",
+    "cats_dogs_convnet": "--epochs 8 -p learning_rate=0.0005",
+    "deepdream": "-p base=squeezenet -p height=350",
+    "style_transfer": "-p base=squeezenet -p height=350",
+}
+
+
+class Picture(NamedTuple):
+    """One picture of the page: what it shows, and the command that makes the file, with its arguments."""
+
+    title: str
+    about: str
+    file: str
+    command: str
+
+
+PICTURES = (
+    Picture(
+        "Digits from a plane",
+        "The two dimensions of a variational autoencoder's latent space, 12 × 12 points over normal quantiles "
+        "(figure 8.14 of the book).",
+        "digits_plane.png",
+        "sample mnist_vae --grid 12",
+    ),
+    Picture(
+        "A walk",
+        "From one random point of that plane to the next along the sphere, and on.",
+        "digits_walk.gif",
+        "sample mnist_vae -n 6 --seed 3 --walk 10 --interpolate slerp --seconds 0.08",
+    ),
+    Picture(
+        "A dream",
+        "The book's elephants, as SqueezeNet 1.1 would like to see them: DeepDream (figure 8.5).",
+        "dream.png",
+        f"dream {DATA}/images/creative_commons_elephant.jpg",
+    ),
+    Picture(
+        "A painting",
+        "Mona Lisa in the style of The Starry Night, with the same network (figure 8.8).",
+        "style.png",
+        f"style {DATA}/images/portrait_mona_lisa.jpg {DATA}/images/starry_night.jpg",
+    ),
+    Picture(
+        "Why a dog?",
+        "What speaks for the class in a photo of the test set: Grad-CAM (figure 5.36).",
+        "gradcam.png",
+        f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/dogs/dog.1502.jpg",
+    ),
+    Picture(
+        "What the first layers see",
+        "Each channel of the first pooling layer for a handwritten digit (figure 5.27).",
+        "layers.png",
+        "activations mnist_convnet digit.png",
+    ),
+)
+
+
+@click.command()
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path("gallery"), show_default=True)
+def gallery(work: Path) -> None:
+    """Train what WORK lacks, make every picture and write the page."""
+    if not os.environ.get("BOOKSERVE_DATA"):
+        raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/data/).")
+    work.mkdir(parents=True, exist_ok=True)
+    work = work.resolve()
+    runs, models = work / "runs", work / "models"
+    for task, options in TRAIN.items():
+        if not any(found.finished for found in run.scan(runs, task)):
+            _bookserve(work, f"train {task} {options} --runs {runs}")
+        if not bundle.versions(models, task):
+            _bookserve(work, f"export {task} --runs {runs} --models {models}")
+    digit = bundle.find(models, "mnist_convnet").examples().rows[0]
+    (work / "digit.png").write_bytes(pictures.encode_png(digit))
+    with _server(models) as url:
+        for picture in PICTURES:
+            _make(work, picture, url)
+    (DOCS / "gallery.md").write_text(_page(), "utf-8")
+    size = sum(path.stat().st_size for path in map(_place, PICTURES))
+    click.echo(f"{DOCS / 'gallery.md'}: {len(PICTURES)} pictures, {size / 1e6:.2f} MB")
+
+
+def _make(work: Path, picture: Picture, url: str) -> None:
+    made = work / picture.file
+    if picture.command.startswith("activations"):
+        _bookserve(work, f"{picture.command} -o {work / 'activations'} --url {url}")
+        made = next((work / "activations").glob("2_*.png"))
+    else:
+        _bookserve(work, f"{picture.command} -o {made} --url {url}")
+    shutil.copy(made, _place(picture))
+
+
+def _place(picture: Picture) -> Path:
+    return DOCS / "pictures" / picture.file
+
+
+def _page() -> str:
+    parts = [
+        "# Gallery\n\nMade by `make gallery` from models trained on real data; each picture is what the command under "
+        "it wrote.\nThe models: "
+        + ", ".join(f"`bookserve train {task} {options}`" for task, options in TRAIN.items())
+        + ".\n"
+    ]
+    for picture in PICTURES:
+        parts.append(f"## {picture.title}\n\n{picture.about}\n\n![{picture.title}](pictures/{picture.file})\n")
+        parts.append(f"```\nbookserve {picture.command}\n```\n")
+    return "\n".join(parts)
+
+
+def _bookserve(work: Path, words: str) -> None:
+    arguments = shlex.split(os.path.expandvars(words))
+    click.echo(f"bookserve {words}")
+    subprocess.run([sys.executable, "-m", "bookserve", *arguments], check=True, cwd=work)
+
+
+@contextmanager
+def _server(models: Path) -> Iterator[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "bookserve",
+        "serve",
+        str(models),
+        "--json",
+        "--http-port",
+        "0",
+        "--grpc-port",
+        "0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ready = process.stdout.readline() if process.stdout else ""
+            if not ready:
+                raise click.ClickException("the server did not start.")
+            yield json.loads(ready)["http"]
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    gallery()
