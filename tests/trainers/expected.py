@@ -32,6 +32,17 @@ REVIEWS = predict({"tokens": "int32[batch, 100]"}, {"probability": "float32[batc
 MULTI_HOT = predict({"words": "float32[batch, 200]"}, {"probability": "float32[batch, 1]"})
 WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[batch, 46]"})
 
+#: The convnets of one picture, whose graphs can also be explained by.
+EXPLAINED = {
+    "mnist_convnet",
+    "imagenet_vgg16",
+    *(f"cats_dogs_{kind}" for kind in ("convnet", "augmented", "features", "finetuned", "frozen")),
+    "inception_block",
+    "residual_block",
+    "separable_convnet",
+    "template_separable_convnet",
+}
+
 #: On sample data. V stands for the number of characters in it.
 GRAPHS: dict[str, dict[str, Sides]] = {
     "mnist_dense": predict({"image": "float32[batch, 784]"}, {"probabilities": "float32[batch, 10]"}),
@@ -97,7 +108,7 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "cifar10_gan": {"decode": ({"latent": "float32[batch, 32]"}, {"image": "float32[batch, 32, 32, 3]"})},
     "deepdream": {
         "gradient": (
-            {"image": "float32[batch, height, width, 3]", "contributions": "float32[batch, 4]"},
+            {"image": "float32[batch, height, width, 3]", "contributions": "float32[batch, 3]"},
             {"loss": "float32[batch]", "gradient": "float32[batch, height, width, 3]"},
         ),
     },

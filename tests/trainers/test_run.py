@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from bookserve.examples import Examples
+from bookserve.explain import ACTIVATIONS, HEAD
 from bookserve.run import Run
 from bookserve.verb import Predict
 from trainers import catalogue
@@ -71,10 +72,11 @@ def test_the_saved_model_gives_what_keras_gave(trained: Run) -> None:
     signatures = tf.saved_model.load(str(trained.path / "saved_model")).signatures
     assert examples.graphs.keys() == recipe.graphs.keys()
     for name, example in examples.graphs.items():
-        assert 8 <= recipe.graphs[name].check(example.inputs) <= 16
+        rows = recipe.graphs[name].check(example.inputs)
+        assert rows == 1 if name in (ACTIVATIONS, HEAD) else 8 <= rows <= 16
         outputs = signatures[name](**{key: tf.constant(array) for key, array in example.inputs.items()})
         for key, expected in example.outputs.items():
-            assert np.ptp(expected) > 0
+            assert np.ptp(expected) > 0 or name == ACTIVATIONS  # a layer of a network trained so shortly may be dead
             np.testing.assert_allclose(outputs[key], expected, rtol=1e-4, atol=1e-5)
     verb = recipe.verb
     if isinstance(verb, Predict) and len(verb.inputs) == 1:
