@@ -27,9 +27,9 @@ DATA = "$BOOKSERVE_DATA"
 TRAIN = {
     "mnist_vae": "--epochs 4 -p batch_size=64",
     "mnist_convnet": "--epochs 2",
-    "cats_dogs_convnet": "--epochs 8 -p learning_rate=0.0005",
+    "cats_dogs_convnet": "--epochs 6 -p learning_rate=0.0003 -p size=100",
     "deepdream": "-p base=squeezenet -p height=350",
-    "style_transfer": "-p base=squeezenet -p height=350",
+    "style_transfer": "-p base=squeezenet -p height=350 -p iterations=12",
 }
 
 
