@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "style": ("clients.pictures:style", "Paint a photo in the style of another picture."),
     "explain": ("clients.pictures:explain", "Show which parts of a picture speak for a class (Grad-CAM)."),
     "activations": ("clients.pictures:activations", "Draw what every layer of a convnet gives for a picture."),
+    "filters": ("clients.pictures:filters", "Fetch the patterns that a convnet's filters answer to."),
     "bench": ("clients.cli:bench", "Measure a served model beside the bare runtime."),
 }
 

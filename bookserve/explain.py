@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bookserve.bundle import Bundle
 from bookserve.colours import colours
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
@@ -23,8 +24,8 @@ from bookserve.pictures import contact_sheet, decode_png
 from bookserve.steps import EachLabel, EitherLabel, TopLabels
 from bookserve.verb import Predict
 
-#: Names of the two graphs.
-ACTIVATIONS, HEAD = "activations", "head"
+#: Names of the two graphs, and of the folder with the patterns that filters answer to: in a run, in a bundle's assets.
+ACTIVATIONS, HEAD, FILTERS = "activations", "head", "filters"
 
 #: Runs one of a model's graphs, named first.
 Run = Callable[[str, Arrays], Arrays]
@@ -109,6 +110,24 @@ def layers(verb: Predict, run: Run, row: Any, order: Sequence[str]) -> list[Laye
     """
     found = run(ACTIVATIONS, _feeds(verb, row))
     return [Layer(name, found[name].shape[1:], sheet(found[name])) for name in order if found[name].ndim in (2, 4)]
+
+
+def filters(bundle: Bundle) -> list[Layer]:
+    """The patterns that each convolution's filters answer to most, drawn when the model was trained (figure 5.32–5.35).
+
+    A ``Layer``'s shape is that of the picture: gradients through the whole network are needed to draw others.
+
+    Raises:
+        NotFound: they were not drawn.
+    """
+    files = sorted((bundle.path / "assets" / FILTERS).glob("*.png"))
+    if not files:
+        raise NotFound(
+            f"model '{bundle.name}' came without pictures of its filters.",
+            "Train it with -p filters=40 and export it again, or draw them from its run: bookserve inside filters",
+        )
+    found = [(path.stem.partition("_")[2], decode_png(path.read_bytes())) for path in files]
+    return [Layer(name, picture.shape, picture) for name, picture in found]
 
 
 def sheet(activation: np.ndarray) -> np.ndarray:

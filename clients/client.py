@@ -53,6 +53,9 @@ class Wire(Protocol):
     def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
 
+    def filters(self, model: str, version: int | None) -> list[Layer]:
+        """See ``Client.filters``."""
+
     def close(self) -> None:
         """Let go of connections and sessions."""
 
@@ -140,6 +143,10 @@ class Client:
     def activations(self, model: str, row: Any, version: int | None = None) -> list[Layer]:
         """What every layer of a convnet gives for a picture, as pictures of their channels."""
         return self._wire.activations(model, check(ExplainRequest, {"row": row, "version": version}))
+
+    def filters(self, model: str, version: int | None = None) -> list[Layer]:
+        """The patterns that each convolution's filters answer to most, as they were drawn after the training."""
+        return self._wire.filters(model, version)
 
     def close(self) -> None:
         """Let go of connections and sessions."""

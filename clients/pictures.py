@@ -1,4 +1,4 @@
-"""Commands that change and explain pictures: ``bookserve dream | style | explain | activations``."""
+"""Commands that change and explain pictures: ``bookserve dream | style | explain | activations | filters``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+from bookserve.explain import Layer
 from bookserve.terminal import json_option, print_json
 from clients.address import connect
 from clients.cli import url_option, version_option
@@ -128,18 +129,24 @@ def explain(
     click.echo(f"{found.label} ({found.score:.4f}): {path}")
 
 
+layers_option = click.option(
+    "--layer", "layers", multiple=True, help="Write this layer's picture; repeatable.  [default: all]"
+)
+
+
+def folder_option(default: str) -> Callable[[Any], Any]:
+    """The option ``-o`` for a directory of pictures."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option(
+        "-o", "output", type=kind, default=Path(default), show_default=True, help="Directory for the pictures."
+    )
+
+
 @click.command()
 @click.argument("model")
 @click.argument("image")
-@click.option("--layer", "layers", multiple=True, help="Draw this layer; repeatable.  [default: all]")
-@click.option(
-    "-o",
-    "output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("activations"),
-    show_default=True,
-    help="Directory for the pictures.",
-)
+@layers_option
+@folder_option("activations")
 @url_option
 @version_option
 def activations(model: str, image: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
@@ -147,10 +154,28 @@ def activations(model: str, image: str, layers: tuple[str, ...], output: Path, u
 
     IMAGE is what `bookserve predict` takes: a file, or - for standard input.
     """
+    with connect(url) as client:
+        _write(client.activations(model, _row(image), version), layers, output)
+
+
+@click.command()
+@click.argument("model")
+@layers_option
+@folder_option("filters")
+@url_option
+@version_option
+def filters(model: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
+    """Fetch the patterns that the filters of a convnet answer to most.
+
+    They are drawn when it is trained with -p filters=40.
+    """
+    with connect(url) as client:
+        _write(client.filters(model, version), layers, output)
+
+
+def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
     from clients.answers import save
 
-    with connect(url) as client:
-        found = client.activations(model, _row(image), version)
     known = [layer.name for layer in found]
     for name in layers:
         if name not in known:

@@ -26,7 +26,7 @@ DATA = "$BOOKSERVE_DATA"
 #: What to train where there is no run of it yet.
 TRAIN = {
     "mnist_vae": "--epochs 4 -p batch_size=64",
-    "mnist_convnet": "--epochs 2",
+    "mnist_convnet": "--epochs 2 -p filters=40",
     "cats_dogs_convnet": "--epochs 6 -p learning_rate=0.0003 -p size=100",
     "deepdream": "-p base=squeezenet -p height=350",
     "style_transfer": "-p base=squeezenet -p height=350 -p iterations=12",
@@ -80,6 +80,12 @@ PICTURES = (
         "layers.png",
         "activations mnist_convnet digit.png",
     ),
+    Picture(
+        "What filters look for",
+        "The pattern that each filter of its second convolution answers to most (figure 5.33).",
+        "filters.png",
+        "filters mnist_convnet",
+    ),
 )
 
 
@@ -109,9 +115,9 @@ def gallery(work: Path) -> None:
 
 def _make(work: Path, picture: Picture, url: str) -> None:
     made = work / picture.file
-    if picture.command.startswith("activations"):
-        _bookserve(work, f"{picture.command} -o {work / 'activations'} --url {url}")
-        made = next((work / "activations").glob("2_*.png"))
+    if picture.file in ("layers.png", "filters.png"):  # commands that write a picture for each layer: the second one
+        _bookserve(work, f"{picture.command} -o {made.with_suffix('')} --url {url}")
+        made = next(made.with_suffix("").glob("2_*.png"))
     else:
         _bookserve(work, f"{picture.command} -o {made} --url {url}")
     shutil.copy(made, _place(picture))

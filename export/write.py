@@ -28,6 +28,7 @@ from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
 from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
+from bookserve.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
 from bookserve.verb import Transform
@@ -114,6 +115,8 @@ def _copy_keras(run: Run, directory: Path) -> None:
     if (run.path / "model.keras").is_file():
         (directory / "assets").mkdir(exist_ok=True)
         shutil.copy(run.path / "model.keras", directory / "assets")
+    if (run.path / FILTERS).is_dir():
+        shutil.copytree(run.path / FILTERS, directory / "assets" / FILTERS)
 
 
 def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:

@@ -176,7 +176,7 @@ BASES = {
         before=(ImageNetMeans(),),
         after=(WithoutMeans(),),
         unit=127.5,
-        dream="fire3=1e-5,fire5=4e-5,fire7=8e-5",
+        dream="fire5=1e-5,fire7=2e-5,fire8=5e-5",
         content="fire6=0.003",
         style="conv1,fire2,fire3,fire4=4,fire5=16",
         build=_squeezenet,

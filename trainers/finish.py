@@ -16,12 +16,16 @@ import numpy as np
 
 from bookserve import vocabulary
 from bookserve.examples import Example, Examples
-from bookserve.explain import ACTIVATIONS
+from bookserve.explain import ACTIVATIONS, FILTERS
 from bookserve.graph import Arrays, Graph, TensorSpec
+from bookserve.pictures import encode_png
 from bookserve.run import Origin, Recipe, Run
 from bookserve.verb import Predict
 from trainers import batches, checkpoint, curves, projector, samples, settings
 from trainers.checkpoint import Progress
+from trainers.inside import filters
+from trainers.inside.layers import names
+from trainers.inside.source import Source
 from trainers.loop import Say
 from trainers.parts import parts
 from trainers.task import Data, Task
@@ -52,13 +56,6 @@ def finish(
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
     tested = {f"test_{name}": value for name, value in measured.items()}
     figures = {**_figures(task, progress), **tested, **validated, **concluded}
-    curves.write_csv(run.path, progress.history)
-    curves.write_picture(run.path, progress.history)
-    model.save(run.path / "model.keras")
-    write_saved_model(run.path / "saved_model", models)
-    if params["histograms"]:
-        projector.write(run.path / "tensorboard", model, data.verb)
-    _examples(models, data).save(run.path / "examples.npz")
     origin = Origin(
         task=task.name,
         section=task.section,
@@ -68,6 +65,15 @@ def finish(
         book=task.book,
         metric=task.metric,
     )
+    curves.write_csv(run.path, progress.history)
+    curves.write_picture(run.path, progress.history)
+    model.save(run.path / "model.keras")
+    write_saved_model(run.path / "saved_model", models)
+    if params.get("filters"):
+        _draw_filters(run, Source(run.name, origin, data.verb, dict(models), data.rows), params)
+    if params["histograms"]:
+        projector.write(run.path / "tensorboard", model, data.verb)
+    _examples(models, data).save(run.path / "examples.npz")
     vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
     run.write("environment.json", _environment(task, params, progress.seconds))
     counts = {
@@ -158,6 +164,16 @@ def _examples(models: Models, data: Data) -> Examples:
         outputs = model(feeds, training=False)
         graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
     return Examples(graphs, data.rows)
+
+
+def _draw_filters(run: Run, source: Source, params: Mapping[str, Any]) -> None:
+    """A picture for each convolution in ``filters/``, which the exporter takes along: a server cannot draw them."""
+    (run.path / FILTERS).mkdir(exist_ok=True)
+    for number, layer in enumerate(names(source.model, maps=True), 1):
+        rng = np.random.default_rng(params["seed"])
+        patterns = filters.filters(source.model, layer, source.affine(), rng=rng, steps=params["filters"])
+        path = run.path / FILTERS / f"{number:02}_{layer.replace('/', '_')}.png"
+        path.write_bytes(encode_png(filters.sheet(patterns.pixels)))
 
 
 def _feeds(name: str, model: keras.Model, data: Data, graphs: Mapping[str, Example]) -> Arrays:

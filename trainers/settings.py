@@ -29,6 +29,7 @@ DESCRIBED: dict[str, tuple[Any, str]] = {
         0,
         "write histograms of the weights for TensorBoard every so many epochs, and words as points; 0: never",
     ),
+    "filters": (0, "of a convnet, draw what each filter answers to, by so many steps of ascent (the book: 40); 0: no"),
     "samples_every": (0, "show samples of a generative model every so many epochs; 0: only at the end"),
 }
 DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.items()}

@@ -49,6 +49,14 @@ class ExplainRequest(_message.Message):
     label: str
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., row: _Optional[_Union[_home_pb2.Row, _Mapping]] = ..., label: _Optional[str] = ...) -> None: ...
 
+class FiltersRequest(_message.Message):
+    __slots__ = ("model", "version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
 class ExplainReply(_message.Message):
     __slots__ = ("model", "version", "label", "score", "heatmap", "overlay")
     MODEL_FIELD_NUMBER: _ClassVar[int]

@@ -166,8 +166,12 @@ class HttpWire:
 
     def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
-        layers = self._call("POST", _path(model, "activations"), ActivationsReply, request).layers
-        return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in layers]
+        return _layers(self._call("POST", _path(model, "activations"), ActivationsReply, request))
+
+    def filters(self, model: str, version: int | None) -> list[Layer]:
+        """See ``Client.filters``."""
+        path = _path(model, "filters") + (f"?version={version}" if version else "")
+        return _layers(self._call("GET", path, ActivationsReply))
 
     def close(self) -> None:
         """Close the connections."""
@@ -218,6 +222,10 @@ class HttpWire:
 
     def _stranger(self) -> NotReady:
         return NotReady(f"what answers at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
+
+
+def _layers(reply: ActivationsReply) -> list[Layer]:
+    return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in reply.layers]
 
 
 def _path(model: str, verb: str) -> str:

@@ -98,6 +98,10 @@ class LocalWire:
         inside.check(model, graphs)
         return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
 
+    def filters(self, model: str, version: int | None) -> list[inside.Layer]:
+        """See ``Client.filters``."""
+        return inside.filters(self._open(model, version))
+
     def close(self) -> None:
         """Let go of the sessions."""
         self._backends.clear()

@@ -160,7 +160,12 @@ class RpcWire:
         """See ``Client.activations``."""
         kind = pictures_pb2.ActivationsReply.FromString
         reply = self._call("Activations", _explain(model, request), kind, _PICTURES)
-        return [Layer(layer.name, tuple(layer.shape), decode_png(layer.picture)) for layer in reply.layers]
+        return _layers(reply)
+
+    def filters(self, model: str, version: int | None) -> list[Layer]:
+        """See ``Client.filters``."""
+        message = pictures_pb2.FiltersRequest(model=model, version=version)
+        return _layers(self._call("Filters", message, pictures_pb2.ActivationsReply.FromString, _PICTURES))
 
     def close(self) -> None:
         """Close the channel."""
@@ -196,6 +201,10 @@ class RpcWire:
                 f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
             )
         return _KINDS.get(code, Failed)(details)
+
+
+def _layers(reply: pictures_pb2.ActivationsReply) -> list[Layer]:
+    return [Layer(layer.name, tuple(layer.shape), decode_png(layer.picture)) for layer in reply.layers]
 
 
 def _explain(model: str, request: ExplainRequest) -> pictures_pb2.ExplainRequest:

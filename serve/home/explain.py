@@ -3,7 +3,7 @@
 
 Both take an ``ExplainRequest`` (``bookserve/requests.py``). The first answers with a class, its score, the heat map and
 the picture under it; the second with every layer's channels as a picture. With ``Accept: image/png`` the first answers
-with that picture alone.
+with that picture alone. ``GET /api/models/NAME/filters`` gives the patterns that the filters answer to.
 """
 
 from __future__ import annotations
@@ -54,7 +54,16 @@ def routes(engine: Engine) -> list[BaseRoute]:
         ]
         return as_json(_named(live) | {"layers": layers})
 
+    @answered
+    async def filters(request: Request) -> Response:
+        number = request.query_params.get("version", "")
+        live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
+        found = await asyncio.to_thread(explain.filters, live.bundle)
+        layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
+        return as_json(_named(live) | {"layers": layers})
+
     return [
+        Route("/api/models/{name}/filters", filters),
         Route("/api/models/{name}/explain", why, methods=["POST"]),
         Route("/api/models/{name}/activations", activations, methods=["POST"]),
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from bookserve import explain as inside
 from bookserve.errors import InvalidInput
 from bookserve.pictures import encode_png
 from bookserve.requests import ExplainRequest, TransformRequest, check
@@ -74,6 +75,14 @@ def handlers(engine: Engine, jobs: Jobs) -> list[grpc.GenericRpcHandler]:
             layers = [pb.Layer(name=f.name, shape=f.shape, picture=encode_png(f.picture)) for f in found]
             return pb.ActivationsReply(model=live.name, version=live.version, layers=layers)
 
+    async def filters(body: bytes, context: grpc.aio.ServicerContext) -> pb.ActivationsReply:
+        async with errors(context):
+            request = message(pb.FiltersRequest, body)
+            live = engine.model(request.model, request.version if request.HasField("version") else None)
+            found = await asyncio.to_thread(inside.filters, live.bundle)
+            layers = [pb.Layer(name=f.name, shape=f.shape, picture=encode_png(f.picture)) for f in found]
+            return pb.ActivationsReply(model=live.name, version=live.version, layers=layers)
+
     unary = grpc.unary_unary_rpc_method_handler
     return [
         grpc.method_handlers_generic_handler(
@@ -84,6 +93,7 @@ def handlers(engine: Engine, jobs: Jobs) -> list[grpc.GenericRpcHandler]:
                 ),
                 "Explain": unary(explain, None, pb.ExplainReply.SerializeToString),
                 "Activations": unary(activations, None, pb.ActivationsReply.SerializeToString),
+                "Filters": unary(filters, None, pb.ActivationsReply.SerializeToString),
             },
         )
     ]
