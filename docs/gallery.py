@@ -69,10 +69,10 @@ PICTURES = (
         f"style {DATA}/images/portrait_mona_lisa.jpg {DATA}/images/starry_night.jpg",
     ),
     Picture(
-        "Why a dog?",
-        "What speaks for the class in a photo of the test set: Grad-CAM (figure 5.36).",
+        "Why a cat?",
+        "What speaks for the class in a photo of the test set: Grad-CAM (figure 5.36). A convnet after six epochs.",
         "gradcam.png",
-        f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/dogs/dog.1502.jpg",
+        f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/cats/cat.1527.jpg",
     ),
     Picture(
         "What the first layers see",
@@ -91,7 +91,8 @@ PICTURES = (
 
 @click.command()
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path("gallery"), show_default=True)
-def gallery(work: Path) -> None:
+@click.option("--only", multiple=True, metavar="FILE", help="Make this picture; repeatable.  [default: all]")
+def gallery(work: Path, only: tuple[str, ...]) -> None:
     """Train what WORK lacks, make every picture and write the page."""
     if not os.environ.get("BOOKSERVE_DATA"):
         raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/data/).")
@@ -106,7 +107,7 @@ def gallery(work: Path) -> None:
     digit = bundle.find(models, "mnist_convnet").examples().rows[0]
     (work / "digit.png").write_bytes(pictures.encode_png(digit))
     with _server(models) as url:
-        for picture in PICTURES:
+        for picture in (picture for picture in PICTURES if not only or picture.file in only):
             _make(work, picture, url)
     (DOCS / "gallery.md").write_text(_page(), "utf-8")
     size = sum(path.stat().st_size for path in map(_place, PICTURES))
