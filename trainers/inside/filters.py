@@ -21,6 +21,9 @@ from trainers.inside.source import Affine
 
 #: Filters in one sheet at most, and in a row of it.
 COUNT, COLUMNS = 64, 8
+#: From and to which grey levels the noise goes that the ascent begins with: the book's, and for those filters that do
+#: not answer to it, and so have no way up, all there are.
+_NOISES = ((128, 148), (0, 255))
 #: Filters that climb together, for the sake of memory.
 TOGETHER = 16
 
@@ -54,15 +57,15 @@ def filters(
     upto = _upto(model, layer)
     _, height, width, channels = upto.inputs[0].shape
     total = min(count, upto.outputs[0].shape[-1])
-    noise = rng.uniform(0, 1, (total, height or size, width or size, channels)) * 20 + 128
-    climbs, answers = [], []
-    for start in range(0, total, TOGETHER):
-        which = np.arange(start, min(start + TOGETHER, total))
-        climbed, reached = _climb(upto, affine, noise[which].astype(np.float32), which, steps, step)
-        climbs.append(climbed)
-        answers.append(reached)
-    heights = np.concatenate(answers, axis=1)
-    shown = _visible(np.concatenate(climbs))
+    pixels = np.empty((total, height or size, width or size, channels), np.float32)
+    heights = np.zeros((steps + 1, total))
+    for low, high in _NOISES:
+        left = np.flatnonzero(heights[-1] == 0)
+        noise = rng.uniform(low, high, (len(left), *pixels.shape[1:])).astype(np.float32)
+        for start in range(0, len(left), TOGETHER):
+            which = left[start : start + TOGETHER]
+            pixels[which], heights[:, which] = _climb(upto, affine, noise[start : start + TOGETHER], which, steps, step)
+    shown = _visible(pixels)
     shown[heights[-1] == 0] = 0
     return Patterns(shown, heights)
 
