@@ -18,11 +18,14 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bookserve.errors import Failed, NotFound
-from serve import http, rpc
+from serve import express, http, rpc
 from serve.engine import Engine
+from serve.express import Quick
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository
+from serve.tfs import express as tfs
+from serve.v2 import infer as v2
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
@@ -69,7 +72,7 @@ async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready:
         grpc_server, grpc_port = rpc.server(engine, host, grpc_port)
         try:
             errors = await _load(repository, models)
-            web = _web(http.application(engine, metrics))
+            web = _web(http.application(engine, metrics), express.either(tfs.quick(engine), v2.quick(engine)))
             serving = asyncio.create_task(web.serve([listener]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -98,10 +101,11 @@ async def _load(repository: Repository, models: Path) -> list[str]:
     return [str(error) for error in errors]
 
 
-def _web(app: Starlette) -> uvicorn.Server:
+def _web(app: Starlette, quick: Quick) -> uvicorn.Server:
     return _Web(
         uvicorn.Config(
             app,
+            http=express.connections(quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,
