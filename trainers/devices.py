@@ -196,6 +196,8 @@ def _open_jax(device: str, distribute: str, workers: int, deterministic: bool) -
         raise InvalidInput("--distribute goes through tf.distribute.", "Train with KERAS_BACKEND=tensorflow.")
     import jax
 
+    with contextlib.suppress(ImportError):
+        import tensorflow as tf  # noqa: F401 - ``fit`` would import it, and let it greet in the midst of the epochs
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # memory grows with what is asked for
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")  # or JAX would take a GPU all the same
