@@ -61,7 +61,7 @@ def train(
     """Train tasks of the book; each leaves a run.
 
     Shows Keras's progress bar on a terminal and a line an epoch otherwise, and ends with our figure beside the book's.
-    The options from --device to --workers are short for -p device=NAME and so on; docs/gpu says more.
+    The options from --device to --workers are short for -p device=NAME and so on; deploy/gpu.md says more.
     """
     if bool(names) == every:
         raise click.UsageError("Name at least one task, or give --all (and no names).")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def start(words: Sequence[str], count: int) -> int:
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(count)]}
     command = [sys.executable, "-m", "bookserve", *words]
     processes: list[subprocess.Popen[bytes]] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or they would go on alone
     with tempfile.TemporaryFile() as said:
         try:
             for index in range(count):
@@ -104,6 +106,7 @@ def start(words: Sequence[str], count: int) -> int:
             for process in processes:
                 process.terminate()
             codes = [process.wait() for process in processes]
+            signal.signal(signal.SIGTERM, before)
         if codes[0] in _SAID:
             return codes[0]
         said.seek(0)

@@ -48,9 +48,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     task = catalogue.find(run.task)
     params = run.read("params.json")
     if not run.finished or params["data"] != "real" or params.get("text"):
-        raise InvalidInput(
-            f"{run.name} is not a finished run on real data.", "Only such runs are recorded."
-        )
+        raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
     metrics, environment = run.metrics, run.read("environment.json")
     fields = {
         "task": task.name,

@@ -25,6 +25,8 @@ from trainers.devices import Devices, chosen_devices
 #: 600 rows in batches of 64: the last batch of an epoch has 24, and of three replicas one has fewer rows than others.
 DENSE = ("mnist_dense", "--data", "sample", "--epochs", "3", "-p", "batch_size=64")
 
+TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+
 
 def bookserve(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -95,18 +97,36 @@ def test_a_device_that_is_not_there_is_told_with_those_that_are(device: str, sai
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "said"),
+    ("given", "config", "said"),
     [
-        (("--workers", "2"), {}, "workers belong to --distribute"),
-        (("--distribute", "multiworker"), {}, "Give --workers 2 to start two on this machine"),
-        (("--distribute", "multiworker"), {"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG cannot be used"),
-        (("--distribute", "mirrored", "--device", "cpu"), {}, "--device cpu --workers 2 divides the CPU"),
-        (("--distribute", "mirrored"), {"KERAS_BACKEND": "jax"}, "KERAS_BACKEND=tensorflow"),
-        (("--device", "gpu:9"), {"KERAS_BACKEND": "jax"}, "Keras's jax backend finds: cpu"),
-        (("--device", "cpu", "--distribute", "mirrored", "--workers", "40", "-p", "batch_size=32"), {}, "40 replicas"),
+        ({"workers": 2}, "", "workers belong to --distribute"),
+        ({"distribute": "multiworker"}, '{"cluster": {}}', "TF_CONFIG cannot be used: KeyError 'task'"),
+        (
+            {"distribute": "multiworker"},
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "TF_",
+        ),
+        ({"distribute": "multiworker", "workers": 3}, json.dumps(TWO), "names 2 workers, but --workers is 3"),
+        ({"distribute": "mirrored", "device": "cpu"}, "", "--device cpu --workers 2 divides the CPU"),
     ],
 )
-def test_what_does_not_go_together_is_told_and_leaves_no_run(
+def test_what_does_not_go_together_is_told(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], config: str, said: str
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(InvalidInput, match=said):
+        devices.open_devices({**TINY.defaults("sample"), **given})
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        (("--distribute", "multiworker"), {}, "Give --workers 2 to start two on this machine"),
+        (("--device", "gpu:9"), {"KERAS_BACKEND": "jax"}, "Keras's jax backend finds: cpu"),
+        (("--distribute", "mirrored", "--workers", "40", "-p", "batch_size=32"), {}, "40 replicas"),
+    ],
+)
+def test_an_error_is_a_sentence_and_leaves_no_run(
     tmp_path: Path, words: tuple[str, ...], environment: dict[str, str], said: str
 ) -> None:
     done = bookserve("train", "mnist_dense", "--data", "sample", *words, "--runs", str(tmp_path), **environment)
@@ -190,7 +210,7 @@ def test_a_worker_that_dies_ends_the_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "index", "count"),
     [
-        ({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}, 1, 2),
+        (TWO, 1, 2),
         ({"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}, "task": {"type": "worker", "index": 1}}, 2, 3),
         ({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}, 0, 2),
     ],
