@@ -18,11 +18,11 @@ from bookserve.errors import BookserveError
 #: Command → where it lives, and its line in the help (so that ``--help`` needs no import).
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.demo:demo", "Run the whole way once, on sample data, in a few minutes."),
-    "tasks": ("trainers.cli:tasks", "List the models of the book and how ours compare."),
+    "tasks": ("trainers.overview:tasks", "List the models of the book and how ours compare."),
     "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
     "search": ("trainers.search:search", "Search for better parameters of a task."),
-    "runs": ("trainers.cli:runs", "List the runs that training left."),
-    "compare": ("trainers.cli:compare", "Compare the parameters and figures of two runs."),
+    "runs": ("trainers.overview:runs", "List the runs that training left."),
+    "compare": ("trainers.overview:compare", "Compare the parameters and figures of two runs."),
     "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),
     "export": ("export.cli:export", "Write runs or any SavedModel as servable bundles."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),

@@ -58,5 +58,7 @@ def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed
 
 def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
     """The model as what runs a graph."""
-    model.jit_compile = False  # every new length of a prompt would be compiled anew
+    import keras
+
+    model.jit_compile = keras.backend.backend() == "jax"  # on TensorFlow, new lengths would be compiled anew
     return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}

@@ -15,7 +15,7 @@ from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue, vgg
 from trainers.data import imdb, mnist, nietzsche
-from trainers.finish import graph_of, inference_models
+from trainers.signatures import graph_of, inference_models
 from trainers.task import Data, Task
 
 
