@@ -18,6 +18,7 @@ import tf2onnx.convert
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.recurrent import fuse
 from export.saved import SavedModel
 
 #: The newest operator set that tf2onnx writes.
@@ -41,6 +42,7 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     except Exception as error:  # the converter raises whatever it stumbles over
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _declare(proto, name, graph)
+    proto = fuse(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # checker and shape inference have unrelated error classes
