@@ -18,6 +18,7 @@ import tf2onnx.convert
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.gradients import handlers
 from export.recurrent import fuse
 from export.saved import SavedModel
 
@@ -63,7 +64,9 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
     level = noise.level
     noise.setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what it then works around
     try:
-        proto: onnx.ModelProto = tf2onnx.convert.from_function(function, wanted, opset=OPSET)[0]
+        proto: onnx.ModelProto = tf2onnx.convert.from_function(
+            function, wanted, opset=OPSET, custom_op_handlers=handlers()
+        )[0]
     finally:
         noise.setLevel(level)
     # Constants that the saved function closed over became inputs: they are put back.
