@@ -116,7 +116,13 @@ def convolved_back(write: Writer, gradient: str, kernel: str, size: str, where: 
         pads = [reach - 1 - pad for pads in (before, after) for reach, pad in zip(where.reach, pads, strict=True)]
         weights = write("Slice", turned, *back)
         return write("Conv", gradient, weights, pads=pads, dilations=where.dilations, group=group)
-    weights = write("Reshape", write("Transpose", kernel, perm=[2, 3, 0, 1]), write.constant(np.array([-1, 1, *where.kernel]))) if group > 1 else write("Transpose", kernel, perm=[3, 2, 0, 1])
+    weights = (
+        write(
+            "Reshape", write("Transpose", kernel, perm=[2, 3, 0, 1]), write.constant(np.array([-1, 1, *where.kernel]))
+        )
+        if group > 1
+        else write("Transpose", kernel, perm=[3, 2, 0, 1])
+    )
     full = write(
         "ConvTranspose",
         gradient,

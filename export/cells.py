@@ -1,8 +1,6 @@
-# ruff: noqa: TID253
 """Cells: formulas of one step that are an RNN, a GRU or an LSTM, as the weights of ONNX's operator of that name.
 
 Source: the equations of RNN, GRU and LSTM in ONNX's operator documentation.
-Import this module only inside functions: it imports ONNX.
 """
 
 from __future__ import annotations
@@ -47,6 +45,11 @@ class Cell:
     h: int = 0
     reset_after: bool = False
 
+    @property
+    def units(self) -> int:
+        """How many elements a state has."""
+        return int(self.gates[0].w.shape[1])
+
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """W [1, gates × units, inputs], R [1, gates × units, units] and B [1, 2 × gates × units], float32."""
         w = np.concatenate([gate.w.T for gate in self.gates])
@@ -78,7 +81,7 @@ def _rnn(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterato
 def _gru(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
     """h' = z h + (1 - z) g, multiplied out."""
     (h,) = symbols.states
-    for z, g in itertools.permutations(_atoms(updates[0]) - {h}, 2):
+    for z, g in itertools.permutations(_factors(updates[0]) - {h}, 2):
         units = updates[0].size
         expected = _product(units, h, z).plus(_product(units, g)).plus(_product(units, g, z).scaled(np.array(-1.0)))
         if not updates[0].same(expected):
@@ -92,7 +95,7 @@ def _gru(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterato
 
 
 def _candidate(g: Atom, x: Atom, h: Atom, inputs: int) -> tuple[Gate, Gate, bool] | None:
-    """The reset gate r, the gate of g = f(x W + (r h) R + b) or f(x W + r (h R + rb) + b), and whether it is the latter."""
+    """The reset gate r, and g = f(x W + (r h) R + b) or f(x W + r (h R + rb) + b); True if it is the latter."""
     if g.of is None or g.activation is None:
         return None
     units = g.of.size
@@ -118,7 +121,7 @@ def _lstm(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterat
     for position in (0, 1):
         h, c = symbols.states[position], symbols.states[1 - position]
         new_h, new_c = updates[position], updates[1 - position]
-        for f, i, g in itertools.permutations(_atoms(new_c) - {c}, 3):
+        for f, i, g in itertools.permutations(_factors(new_c) - {c}, 3):
             expected = _product(new_c.size, c, f).plus(_product(new_c.size, g, i))
             gates = [_gate(atom, symbols.x, h, inputs) for atom in (i, f, g)]
             found = _output(new_h, new_c, c)
@@ -135,16 +138,31 @@ def _lstm(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterat
 
 def _output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, Activation] | None:
     """The atom o and the activation k of h' = o k(c')."""
-    for o in _atoms(new_h) - {c}:
+    for o in _factors(new_h) - {c}:
         rest = {tuple(a for a in product if a != o): factor for product, factor in new_h.terms.items() if o in product}
         if len(rest) != len(new_h.terms) or np.any(new_h.constant):
             continue
         if new_c.same(Formula(rest, new_h.constant)):
             return o, LINEAR
-        (k, *more) = itertools.chain.from_iterable(rest)
-        if not more and np.allclose(rest[(k,)], 1, atol=1e-6) and k.activation and k.of and k.of.same(new_c):
-            return o, k.activation
+        k = _only_atom(Formula(rest, new_h.constant))
+        if k and k.activation and k.of and (scale := _scale(k.of, new_c)):
+            name, alpha, beta = k.activation
+            if np.allclose(scale, (1, 0), atol=1e-6):
+                return o, k.activation
+            if name == "HardSigmoid":  # of a multiple of c'
+                return o, (name, alpha * scale[0], alpha * scale[1] + beta)
     return None
+
+
+def _scale(formula: Formula, of: Formula) -> tuple[float, float] | None:
+    """s and t, if the formula is ``s × of + t``."""
+    product = next(iter(of.terms))
+    if formula.terms.keys() != of.terms.keys():
+        return None
+    s = float(np.mean(formula.terms[product]))
+    t = float(np.mean(formula.constant - s * of.constant))
+    scaled = of.scaled(np.array(s)).plus(Formula({}, np.full(of.size, t)))
+    return (s, t) if formula.same(scaled) else None
 
 
 def _gate(atom: Atom, x: Atom, h: Atom, inputs: int) -> Gate | None:
@@ -163,14 +181,16 @@ def _full(coefficient: np.ndarray) -> np.ndarray:
     return np.diag(coefficient) if coefficient.ndim == 1 else coefficient
 
 
-def _atoms(formula: Formula) -> set[Atom]:
+def _factors(formula: Formula) -> set[Atom]:
     return set(itertools.chain.from_iterable(formula.terms))
 
 
 def _only_atom(formula: Formula) -> Atom | None:
     """The atom that the formula is, if it is nothing else."""
     for product, coefficient in formula.terms.items():
-        alone = len(formula.terms) == len(product) == 1 and coefficient.ndim == 1 and np.allclose(coefficient, 1, atol=1e-6)
+        alone = (
+            len(formula.terms) == len(product) == 1 and coefficient.ndim == 1 and np.allclose(coefficient, 1, atol=1e-6)
+        )
         if alone and product[0].activation and np.allclose(formula.constant, 0, atol=1e-6):
             return product[0]
     return None

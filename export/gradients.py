@@ -57,7 +57,10 @@ def _relu6(write: Writer, node: Any) -> list[str]:
 
 def _leaky_relu(write: Writer, node: Any) -> list[str]:
     gradient, feature = node.input
-    zero, slope = write.constant(np.zeros((), np.float32)), write.constant(np.float32(node.get_attr_value("alpha", 0.2)))
+    zero, slope = (
+        write.constant(np.zeros((), np.float32)),
+        write.constant(np.float32(node.get_attr_value("alpha", 0.2))),
+    )
     return [write("Where", write("Greater", feature, zero), gradient, write("Mul", gradient, slope))]
 
 
@@ -116,7 +119,12 @@ def _max_pool(write: Writer, node: Any) -> list[str]:
     size = write.shape_of(to_first(write, given))
     where = grid(node)
     _, places = write.all(
-        "MaxPool", [to_first(write, given)], 2, kernel_shape=where.kernel, strides=where.strides, auto_pad=where.auto_pad
+        "MaxPool",
+        [to_first(write, given)],
+        2,
+        kernel_shape=where.kernel,
+        strides=where.strides,
+        auto_pad=where.auto_pad,
     )
     found = _scatter(write, write("ReduceProd", size, keepdims=1), places, to_first(write, gradient))
     return [to_last(write, write("Reshape", found, size))]
@@ -153,7 +161,9 @@ def _strided_slice(write: Writer, node: Any) -> list[str]:
     rank = write.shape(shape)[0]
     utils.make_sure(all(write.is_constant(bound) for bound in bounds), "bounds that are not constant")
     begin, end, strides = (write.value(bound) for bound in bounds)
-    masks = {name: node.get_attr_value(f"{name}_mask", 0) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    masks = {
+        name: node.get_attr_value(f"{name}_mask", 0) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
     starts, ends, axis = [0] * rank, [np.iinfo(np.int64).max] * rank, 0
     steps = [1] * rank
     for i in range(len(begin)):
