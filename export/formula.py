@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: ONNX's activations of recurrent operators with the attributes that they take and their defaults.
+#: ONNX's activations of recurrent operators with the attributes that they take and their defaults. ``Softplus`` is not
+#: among them: within a recurrent operator ONNX Runtime computes log(1 + exp(x)), which is infinite from 89 on.
 ACTIVATIONS: dict[str, dict[str, float]] = {
     "Tanh": {},
     "Sigmoid": {},
     "Relu": {},
-    "Softplus": {},
     "Softsign": {},
     "Elu": {"alpha": 1.0},
     "LeakyRelu": {"alpha": 0.01},

