@@ -73,7 +73,7 @@ def write(source: Source, models: Path) -> Written:
         if source.run:
             manifest, examples = _of_run(source, source.run)
             _copy_keras(source.run, directory)
-            onnx_forms = _convert_run(directory, saved, manifest, examples)
+            onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
         else:
             described = foreign.describe(saved)
             manifest = Manifest(name=source.name, verb=described.verb, graphs=described.graphs)
@@ -124,8 +124,14 @@ def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
     return manifest, Examples.load(run.path / "examples.npz")
 
 
-def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples) -> dict[str, _Onnx]:
-    """Every graph of a run must convert but those of gradients, and every form of it must answer as Keras did."""
+def _convert_run(
+    directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples, notes: list[str]
+) -> dict[str, _Onnx]:
+    """Every form of a graph must answer as Keras did, and every graph must convert.
+
+    Graphs of gradients may have operators for which ``export/gradients.py`` has none: those stay with TensorFlow, and
+    ``notes`` says why.
+    """
     if problem := find_skew(manifest, examples):
         raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")
     forms: dict[str, _Onnx] = {}
@@ -138,9 +144,13 @@ def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, example
             found = parity.replay(graph, examples.graphs[name], partial(saved.run, name))
             if found.problem:
                 raise Failed(f"the SavedModel differs from Keras: {found.problem}.", "Train again.")
-            if isinstance(manifest.verb, Transform):
-                continue  # gradients have operators that ONNX does not: TensorFlow runs them
-            form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+            try:
+                form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+            except Failed as error:
+                if not isinstance(manifest.verb, Transform):
+                    raise
+                notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
+                continue
             forms[name] = form._replace(difference=max(form.difference, found.difference))
         except Failed as error:
             raise Failed(f"{manifest.name}, graph '{name}': {error.message}", error.hint) from error
