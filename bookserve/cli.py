@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export.cli:export", "Write runs or any SavedModel as servable bundles."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
     "models": ("clients.cli:models", "List the models in a directory or on a server."),
+    "push": ("bookserve.remote.cli:push", "Send bundles to another place."),
+    "pull": ("bookserve.remote.cli:pull", "Bring bundles from another place."),
     "serve": ("serve.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "predict": ("clients.cli:predict", "Predict files, standard input or literals."),
     "generate": ("clients.cli:generate", "Let a character model write."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve.terminal import hushed, json_option, models_option, print_json, print_table, runs_option
+from bookserve.terminal import MODEL, hushed, json_option, models_option, print_json, print_table, runs_option
 
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
@@ -48,11 +48,11 @@ def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None)
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="MODEL[/VERSION]...")
+@click.argument("names", type=MODEL, nargs=-1, metavar="MODEL[/VERSION]...")
 @click.option("--all", "every", is_flag=True, help="Every model's newest version.")
 @models_option
 @json_option
-def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> None:
+def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path, as_json: bool) -> None:
     """Prove that a bundle's ONNX and SavedModel agree.
 
     Compares every file with its checksum, then runs the bundle's examples through SavedModel and ONNX and compares
@@ -60,14 +60,15 @@ def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> 
     """
     if bool(names) is every:
         raise click.UsageError("Name models, or give --all.")
+    from bookserve import bundle
     from bookserve.errors import Failed
 
-    bundles = _find_all(models) if every else [_find(models, name) for name in names]
-    if any("saved_model.pb" in bundle.manifest.files for bundle in bundles):
+    bundles = _find_all(models) if every else [bundle.find(models, *name) for name in names]
+    if any("saved_model.pb" in found.manifest.files for found in bundles):
         _import_tensorflow()
     from export.check import check
 
-    checks = [line for bundle in bundles for line in check(bundle)]
+    checks = [line for found in bundles for line in check(found)]
     if as_json:
         print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
     else:
@@ -91,17 +92,6 @@ def _find_all(models: Path) -> list[Bundle]:
     if not names:
         raise NotFound(f"there is no model in {models}.", "Write some with: bookserve export")
     return [bundle.find(models, name) for name in names]
-
-
-def _find(models: Path, argument: str) -> Bundle:
-    from bookserve import bundle
-
-    name, _, version = argument.rstrip("/").partition("/")
-    if not version:
-        return bundle.find(models, name)
-    if not version.isdecimal():
-        raise click.BadParameter(f"'{argument}' is no MODEL or MODEL/VERSION.")
-    return bundle.find(models, name, int(version))
 
 
 def _cells(line: Check) -> tuple[Any, ...]:
