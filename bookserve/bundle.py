@@ -108,7 +108,10 @@ class Bundle:
             changed = path.stat().st_size != listed.size
             if changed or (not relative.startswith(unread) and sha256(path) != listed.sha256):
                 raise Failed(f"{path} is not the file that was exported.", "It is damaged: copy or export it again.")
-        for onnx in sorted({graph.onnx for graph in self.manifest.graphs.values() if graph.onnx}):
+        onnx_files = {graph.onnx for graph in self.manifest.graphs.values() if graph.onnx}
+        if everything:
+            onnx_files |= {relative for relative in self.manifest.files if relative.endswith(".onnx")}
+        for onnx in sorted(onnx_files):
             self._check_external(onnx)
 
     def _check_external(self, onnx: str) -> None:

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("trainers.cli:runs", "List the runs that training left."),
     "compare": ("trainers.cli:compare", "Compare the parameters and figures of two runs."),
     "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),
-    "export": ("export.cli:export", "Write runs or any SavedModel as servable bundles."),
+    "export": ("export.cli:export", "Write runs or anyone's models as servable bundles."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
     "models": ("clients.cli:models", "List the models in a directory or on a server."),
     "push": ("bookserve.remote.cli:push", "Send bundles to another place."),

@@ -25,24 +25,15 @@ runs_option = click.option(
     show_default=True,
     help="Directory of the runs.",
 )
-
-
-class _Model(click.ParamType):
-    """``MODEL`` or ``MODEL/VERSION`` → the name, and the number or None."""
-
-    name = "model[/version]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | None]:
-        if isinstance(value, tuple):
-            return value
-        name, slash, version = str(value).rstrip("/").partition("/")
-        if slash and not (version.isascii() and version.isdecimal()):
-            self.fail(f"'{value}' is no MODEL or MODEL/VERSION.", param, ctx)
-        return name, int(version) if slash else None
-
-
-MODEL = _Model()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def model_and_version(text: str) -> tuple[str, int | None]:
+    """``MODEL`` or ``MODEL/VERSION``, as the type of an argument → the name, and the number or None."""
+    name, slash, version = text.rstrip("/").partition("/")
+    if slash and not (version.isascii() and version.isdecimal()):
+        raise click.BadParameter(f"'{text}' is no MODEL or MODEL/VERSION.")
+    return name, int(version) if slash else None
 
 
 def print_json(value: Any) -> None:

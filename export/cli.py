@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve.terminal import MODEL, hushed, json_option, models_option, print_json, print_table, runs_option
+from bookserve.terminal import (
+    hushed,
+    json_option,
+    model_and_version,
+    models_option,
+    print_json,
+    print_table,
+    runs_option,
+)
 
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
@@ -17,22 +25,28 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="TASK|RUN|SAVED_MODEL_DIR...")
+@click.argument("sources", nargs=-1, required=True, metavar="TASK|RUN|MODEL...")
 @models_option
 @runs_option
 @click.option("--name", help="Name of the model, where it is not to be called as the task or the directory.")
-def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None) -> None:
-    """Write runs or any SavedModel as servable bundles.
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TOML file with labels, Steps, a summary and the licence of a model made elsewhere.",
+)
+def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None, config: Path | None) -> None:
+    """Write runs or anyone's models as servable bundles.
 
-    A source is a task (its newest finished run), a run (task/time or its directory), or the directory of a SavedModel
-    that bookserve never trained. Each becomes the next version of its model: SavedModel, ONNX, examples, warm-up
-    requests and a model card, published only after both forms answered as Keras did.
+    A source is a task (its newest finished run), a run (task/time or its directory), or a model that bookserve never
+    trained: the directory of a SavedModel, a .keras file or an .onnx file. Each becomes the next version of its model:
+    SavedModel, ONNX, examples, warm-up requests and a model card, published only after both forms answered as Keras
+    did. A model that comes as ONNX has no other form.
     """
-    if name and len(sources) > 1:
-        raise click.UsageError("--name goes with a single source.")
+    if (name or config) and len(sources) > 1:
+        raise click.UsageError(f"{'--name' if name else '--config'} goes with a single source.")
     from export.source import find
 
-    found = [find(source, runs, name) for source in sources]  # all of them, before the first is written
+    found = [find(source, runs, name, config) for source in sources]  # all of them, before the first is written
     _import_tensorflow()
     from export.write import write
 
@@ -48,7 +62,7 @@ def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None)
 
 
 @click.command()
-@click.argument("names", type=MODEL, nargs=-1, metavar="MODEL[/VERSION]...")
+@click.argument("names", type=model_and_version, nargs=-1, metavar="MODEL[/VERSION]...")
 @click.option("--all", "every", is_flag=True, help="Every model's newest version.")
 @models_option
 @json_option

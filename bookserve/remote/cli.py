@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bookserve.terminal import MODEL, json_option, models_option, print_json
+from bookserve.terminal import json_option, model_and_version, models_option, print_json
 
 if TYPE_CHECKING:
     from bookserve.remote.transfer import Moved, Progress
@@ -18,7 +18,7 @@ _ADDRESS = "ADDRESS is a directory, or whatever fsspec reaches: s3://bucket/mode
 
 
 @click.command(epilog=_ADDRESS)
-@click.argument("names", type=MODEL, nargs=-1, required=True, metavar="MODEL[/VERSION]...")
+@click.argument("names", type=model_and_version, nargs=-1, required=True, metavar="MODEL[/VERSION]...")
 @click.argument("address")
 @models_option
 @json_option
@@ -43,14 +43,14 @@ def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, 
 
 @click.command(epilog=_ADDRESS)
 @click.argument("address")
-@click.argument("names", type=MODEL, nargs=-1, metavar="[MODEL[/VERSION]...]")
+@click.argument("names", type=model_and_version, nargs=-1, metavar="[MODEL[/VERSION]...]")
 @models_option
 @json_option
 def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, as_json: bool) -> None:
     """Bring bundles from another place.
 
-    Without a name every model's newest version is brought, without a number the newest. What an interrupted pull brought
-    is kept, and the next one goes on from there. A version appears once all of it has arrived and was compared.
+    Without a name every model's newest version is brought, without a number the newest. What an interrupted pull
+    brought is kept, and the next one goes on from there. A version appears once all of it has arrived and was compared.
     """
     from bookserve.remote import transfer
     from bookserve.remote.place import Place

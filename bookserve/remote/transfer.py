@@ -1,8 +1,8 @@
 """Transfer: one version of a bundle, from a place to a directory or from a directory to a place.
 
 A version arrives whole or not at all, under the number it had, and is never changed: here it is put together in
-``.arriving-<version>/`` and renamed; elsewhere its manifest is sent last. Every file is compared with its checksum where
-it arrived. What an interrupted transfer brought is kept, and the next one goes on from there.
+``.arriving-<version>/`` and renamed; elsewhere its manifest is sent last. Every file is compared with its checksum
+where it arrived. What an interrupted transfer brought is kept, and the next one goes on from there.
 """
 
 from __future__ import annotations
