@@ -118,14 +118,16 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
     A lock binds those who ask for it, and no one else. It ends with the process, however that ends.
     """
     while True:
-        directory.mkdir(parents=True, exist_ok=True)
         try:
+            directory.mkdir(parents=True, exist_ok=True)
             lock = _lock(directory, wait)
         except BlockingIOError:
             yield False
             return
-        except FileNotFoundError:
-            continue  # removed meanwhile
+        except (FileExistsError, FileNotFoundError):  # mkdir, too, says the first where another removes it meanwhile
+            if directory.exists() and not directory.is_dir():
+                raise
+            continue
         if lock is None or _is(directory, lock):
             break
         _unlock(lock)  # what was locked is not what stands there now

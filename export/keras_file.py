@@ -42,8 +42,11 @@ class KerasFile:
         for layer in self._model._flatten_layers():
             if hasattr(layer, "use_cudnn"):
                 layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
-        self._inputs = _names([tensor.name for tensor in self._model.inputs], "input")
-        self._outputs = _names(list(self._model.output_names), "output")
+        one = isinstance(self._model, keras.Sequential)  # which has no structure of inputs and outputs
+        self._takes: Any = self._model.inputs[0] if one else self._model.input
+        gives, last = (None, [self._model.layers[-1].name]) if one else (self._model.output, self._model.output_names)
+        self._inputs = _names(self._takes, [tensor.name for tensor in self._model.inputs], "input")
+        self._outputs = _names(gives, last, "output")
         if set(self._inputs) & set(self._outputs):  # ONNX needs them apart
             self._outputs = [f"{name}_output" if name in self._inputs else name for name in self._outputs]
 
@@ -77,7 +80,7 @@ class KerasFile:
         return found.difference
 
     def _call(self, *tensors: Any) -> dict[str, Any]:
-        given = keras.tree.pack_sequence_as(self._model.input, list(tensors))
+        given = keras.tree.pack_sequence_as(self._takes, list(tensors))
         answers = keras.tree.flatten(self._model(given, training=False))
         return dict(zip(self._outputs, answers, strict=True))
 
@@ -126,8 +129,10 @@ def _code(item: Any) -> Iterator[str]:
             yield from _code(inner)
 
 
-def _names(given: list[str], otherwise: str) -> list[str]:
-    """Names as Keras has them, but for those that it made up itself, each once."""
+def _names(structure: Any, given: list[str], otherwise: str) -> list[str]:
+    """A name for each tensor of ``structure``: its key, else the one that Keras ``given`` it; each name once."""
+    if isinstance(structure, dict) and len(structure) == len(given):
+        given = keras.tree.flatten({key: key for key in structure})
     names: list[str] = []
     for name in given:
         plain = otherwise if name.startswith("keras_tensor") else name.replace("/", "_")
