@@ -153,7 +153,8 @@ def _fetch(source: Place, path: tuple[str, int, str], target: Path, listed: File
 
 
 def _receive(source: Place, path: tuple[str, int, str], target: Path, start: int, size: int, advance: Advance) -> None:
-    """Write bytes ``start`` to ``size`` of a file; after a cut go on, as long as every try brings something."""
+    """Write bytes ``start`` to ``size`` of a file; after a cut go on, until two tries in a row brought nothing."""
+    idle = 0
     with target.open("r+b" if start else "wb") as file:
         file.seek(start)
         file.truncate()
@@ -165,7 +166,8 @@ def _receive(source: Place, path: tuple[str, int, str], target: Path, start: int
                     start += len(piece)
                     advance(len(piece))
             except NotReady:
-                if start == before:
+                idle = idle + 1 if start == before else 0
+                if idle == 2:
                     raise
                 continue
             if start < size:

@@ -144,7 +144,7 @@ def test_tensors_outside_the_bundle_are_refused_by_everyone(affine: Path, locati
     relist(affine)
     opened = Bundle.open(affine)
     for everything in (True, False):
-        with pytest.raises(Failed, match="keeps tensors in .* no file of the bundle"):
+        with pytest.raises(Failed, match=r"keeps tensors in .* no file of the bundle"):
             opened.check_files(everything=everything)
     with pytest.raises(Failed, match="keeps tensors in"), connect(f"local:{affine.parent.parent}") as client:
         client.predict("affine", [[1, 2, 3]])
