@@ -7,6 +7,7 @@ Import this module only inside functions: it imports Keras.
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from bookserve.graph import Arrays
 from export import parity
 
 _LARGEST = 64 << 20  # bytes of a model's description
+#: What Keras calls tensors that nobody named.
+_MADE_UP = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
 _WAY_OUT = "Where its code is, write a SavedModel: model.export('my_model'); then export that directory."
 
 
@@ -135,7 +138,7 @@ def _names(structure: Any, given: list[str], otherwise: str) -> list[str]:
         given = keras.tree.flatten({key: key for key in structure})
     names: list[str] = []
     for name in given:
-        plain = otherwise if name.startswith("keras_tensor") else name.replace("/", "_")
+        plain = otherwise if _MADE_UP.fullmatch(name) else name.replace("/", "_")
         names.append(plain if plain not in names else f"{plain}_{len(names)}")
     return names
 

@@ -26,8 +26,13 @@ class Place:
         Raises:
             InvalidInput: it is no address that fsspec knows, or one that needs a package which is not installed.
         """
-        import fsspec
-        from fsspec.implementations.local import LocalFileSystem
+        try:
+            import fsspec
+            from fsspec.implementations.local import LocalFileSystem
+        except ModuleNotFoundError as error:
+            raise InvalidInput(
+                "moving bundles needs the package 'fsspec'.", "Install it: pip install 'bookserve[remote]'"
+            ) from error
 
         self.address = address.rstrip("/") or "/"
         try:
