@@ -24,6 +24,8 @@ FORMAT = 1
 LARGEST = 8 << 20
 #: What a model may be called; it names a directory and stands in addresses.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: How a version's directory is called.
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

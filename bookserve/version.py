@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -20,9 +19,8 @@ import msgspec
 
 from bookserve import vocabulary
 from bookserve.errors import Failed, InvalidInput
-from bookserve.manifest import MANIFEST, NAME, File, Manifest, find_problem
+from bookserve.manifest import MANIFEST, NAME, VERSION, File, Manifest, find_problem
 
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _WRITING = ".writing-"
 
 
@@ -31,7 +29,7 @@ def versions(models: Path, name: str) -> list[int]:
     if not NAME.fullmatch(name):
         return []
     found = (models / name).glob("*") if (models / name).is_dir() else ()
-    return sorted(int(path.name) for path in found if _VERSION.fullmatch(path.name) and path.is_dir())
+    return sorted(int(path.name) for path in found if VERSION.fullmatch(path.name) and path.is_dir())
 
 
 @contextmanager

@@ -56,12 +56,15 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     from bookserve.remote.place import Place
 
     source = Place(address)
-    asked = names or [(name, None) for name in source.names() if source.versions(name)]
-    moved = []
-    for name, version in asked:
-        number = transfer.newest(source, name, version)
-        with _bar(f"{name}/{number}") as progress:
-            moved.append(transfer.pull(source, name, number, models, progress))
+    if names:
+        moved = []
+        for name, given in names:
+            version = transfer.newest(source, name) if given is None else given
+            with _bar(f"{name}/{version}") as progress:
+                moved.append(transfer.pull(source, name, version, models, progress))
+    else:
+        with _bar("all models") as progress:
+            moved = transfer.pull_all(source, models, progress)
     _say(moved, as_json)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
-from bookserve.manifest import LARGEST, MANIFEST, NAME
+from bookserve.manifest import LARGEST, MANIFEST, NAME, VERSION
 
 #: Bytes that are asked for at once; what came before a cut is kept in pieces of this size.
 CHUNK = 4 << 20
@@ -64,14 +64,14 @@ class Place:
         """
         return sorted(name for name in self._list() if NAME.fullmatch(name))
 
-    def versions(self, name: str) -> list[int]:
-        """Numbers of the whole versions of a model, newest first: those whose manifest, sent last, is there.
+    def newest(self, name: str) -> int | None:
+        """Number of a model's newest whole version: one whose manifest, sent last, is there. None without one.
 
         Raises:
             NotFound, NotReady: as ``names``.
         """
-        numbers = sorted(int(n) for n in self._list(name) if n.isascii() and n.isdecimal() and n[0] != "0")
-        return [number for number in reversed(numbers) if self.size(name, number, MANIFEST) is not None]
+        numbers = sorted((int(entry) for entry in self._list(name) if VERSION.fullmatch(entry)), reverse=True)
+        return next((number for number in numbers if self.size(name, number, MANIFEST) is not None), None)
 
     def manifest(self, name: str, version: int) -> bytes | None:
         """Content of a version's manifest; None where there is none.

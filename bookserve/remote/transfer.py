@@ -35,20 +35,31 @@ class Moved(NamedTuple):
     where: str
 
 
-def newest(source: Place, name: str, version: int | None = None) -> int:
-    """The version that is meant: the one given, or the newest whole one there.
+def newest(source: Place, name: str) -> int:
+    """The number of the newest whole version there.
 
     Raises:
         NotFound: no such model there.
     """
     if not NAME.fullmatch(name):
         raise NotFound(f"'{name}' is no model name.")
-    if version is not None:
-        return version
-    found = source.versions(name)
-    if not found:
+    found = source.newest(name)
+    if found is None:
         raise NotFound(f"there is no whole version of '{name}' at {source.address}.", "Is a push still under way?")
-    return found[0]
+    return found
+
+
+def pull_all(source: Place, models: Path, progress: Progress) -> list[Moved]:
+    """Bring the newest whole version of every model there; see ``pull``."""
+    moved = []
+    for name in source.names():
+        try:
+            version = source.newest(name)
+        except NotFound:  # a file beside the models
+            continue
+        if version is not None:
+            moved.append(pull(source, name, version, models, progress))
+    return moved
 
 
 def pull(source: Place, name: str, version: int, models: Path, progress: Progress) -> Moved:

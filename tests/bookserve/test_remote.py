@@ -134,7 +134,7 @@ def test_a_bucket_is_pushed_to_and_pulled_from(big: Bundle, tmp_path: Path, buck
     assert push(big, Place(bucket), lambda more, total: told.append(more)).sent == big.size
     assert sum(told) == big.size
     assert push(big, Place(bucket), ignore).sent == 0
-    assert (Place(bucket).names(), Place(bucket).versions("big")) == (["big"], [1])
+    assert (Place(bucket).names(), Place(bucket).newest("big")) == (["big"], 1)
     told.clear()
     pull(Place(bucket), "big", newest(Place(bucket), "big"), tmp_path / "here", lambda more, total: told.append(more))
     assert sum(told) == big.size
@@ -145,11 +145,11 @@ def test_a_version_is_there_once_its_manifest_is(big: Bundle, bucket: str) -> No
     files = fsspec.filesystem("memory")
     push(big, Place(bucket), ignore)
     files.rm("/bucket/models/big/1/bundle.json")
-    assert Place(bucket).versions("big") == []
+    assert Place(bucket).newest("big") is None
     with pytest.raises(NotFound, match="no whole version"):
         newest(Place(bucket), "big")
     assert push(big, Place(bucket), ignore).sent == 0  # the files are still there
-    assert Place(bucket).versions("big") == [1]
+    assert Place(bucket).newest("big") == 1
 
 
 def test_a_half_sent_file_goes_on_and_a_wrong_beginning_does_not(big: Bundle, bucket: str) -> None:
@@ -177,7 +177,7 @@ def test_another_bundle_of_that_number_is_never_replaced(big: Bundle, tmp_path: 
 
 def test_a_web_site_is_pulled_from(big: Bundle, site: str, tmp_path: Path) -> None:
     source = Place(site)
-    assert (source.names(), source.versions("big")) == (["big"], [1])
+    assert (source.names(), source.newest("big")) == (["big"], 1)
     assert pull(source, "big", 1, tmp_path / "here", ignore).sent == big.size
     assert same(big, bundle.find(tmp_path / "here", "big"))
     with pytest.raises(InvalidInput, match="a web site only gives"):

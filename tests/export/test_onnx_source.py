@@ -241,6 +241,15 @@ def test_functions_of_the_model_are_its_own_operators(write) -> None:
     assert write(proto).bundle.graph()[1].batched
 
 
+def test_a_model_that_draws_random_numbers_is_served_unproved(bookserve, write, models: Path) -> None:
+    noise = helper.make_node("RandomNormalLike", ["x"], ["y"])
+    done = write(linear(x=value("x", "N", 6), y=value("y", "N", 6), nodes=[noise]))
+    assert "it gives another answer to the same input each time" in done.notes[0]
+    code, out, _ = bookserve("verify", "net", "--models", models)
+    assert code == 0
+    assert "no example" in out
+
+
 def test_exporting_again_makes_the_next_version(write, models: Path) -> None:
     assert [write(linear()).bundle.version for _ in range(3)] == [1, 2, 3]
     first, last = find(models, "net", 1), find(models, "net")
