@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,15 @@ def test_a_run_needs_no_config(bookserve, runs, tmp_path: Path, models: Path) ->
     code, _, err = bookserve("export", runs["convnet"].path, "--config", tmp_path / "c.toml", "--models", models)
     assert code == 5
     assert "Leave --config out" in err
+
+
+def test_what_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    for name in ("imagenet.txt", "words.txt"):
+        (tmp_path / name).write_text("one\ntwo\n")
+    for block in blocks:
+        (tmp_path / "c.toml").write_text(block)
+        config = Config.load(tmp_path / "c.toml")
+        assert config.inputs or config.outputs
