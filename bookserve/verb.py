@@ -20,7 +20,7 @@ from bookserve.steps import Characters, Label, Rows, Step, apply
 Answer = dict[str, list[Label] | np.ndarray]
 
 
-class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
+class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forbid_unknown_fields=True):
     """Rows in, one answer for each row out. The keys are the names of the graph's inputs and outputs."""
 
     inputs: dict[str, tuple[Step, ...]]
@@ -70,7 +70,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
         return None
 
 
-class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate"):
+class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
     """Text, one character at a time, by a graph that carries its state in and out.
 
     The graph takes ``characters`` int32 [batch, time] and any number of states, and gives ``probabilities`` [batch,
@@ -85,7 +85,7 @@ class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate"):
     graph: str = "step"
 
 
-class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
+class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid_unknown_fields=True):
     """Pictures from points of a latent space, and points from pictures where the model has an encoder."""
 
     #: Number of dimensions of the latent space.
@@ -98,7 +98,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
     encode: str | None = None
 
 
-class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
+class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream", forbid_unknown_fields=True):
     """Gradient ascent at several sizes (section 8.2). The graph takes ``image`` and ``contributions``."""
 
     #: How much each layer's activation counts, in the order that the graph takes them.
@@ -111,7 +111,7 @@ class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
     max_loss: float = 10.0
 
 
-class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
+class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style", forbid_unknown_fields=True):
     """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content``, ``style`` (one size) and ``weights``."""
 
     content_weight: float = 0.025
@@ -124,7 +124,7 @@ class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
     height: int = 400
 
 
-class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform"):
+class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform", forbid_unknown_fields=True):
     """A picture changed along the gradient of a network: ``bookserve/transform.py`` has the loops.
 
     The graph gives ``loss`` float32 [batch] and ``gradient``, of the shape of ``image``.

@@ -59,25 +59,31 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     url = url or f"local:{models}"
     with connect(url) as client:
         found = client.models()
+    on_disk: list[list[str]] = []  # what a server does not tell: every version that lies there, and how old it is
     if url.startswith("local:"):
+        from bookserve.bundle import versions
         from clients.wires.local import readable
 
-        for error in readable(Path(url.removeprefix("local:")))[1]:
+        directory = Path(url.removeprefix("local:"))
+        bundles, errors = readable(directory)
+        on_disk = [[", ".join(map(str, versions(directory, b.name))), b.manifest.created] for b in bundles]
+        for error in errors:
             click.echo(f"skipped: {error}", err=True)
     if as_json:
         print_json(found)
     elif not found:
         click.echo(f"There are no models at {url}. Write some with: bookserve export")
     else:
-        columns = ("name", "version", "verb", "graphs", "parameters", "KB", "figure")
+        columns = ["name", "version", "verb", "graphs", "parameters", "KB", "figure"]
         rows = []
-        for model in found:
+        for index, model in enumerate(found):
             figures, metric = model["metrics"], model["metric"]
             figure = f"{metric} {figures[metric]:.4g}" if metric in figures else None
             sample = " (sample)" if figure and model["data"] == "sample" else ""
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
-            rows.append([*cells, round(model["bytes"] / 1000), figure and figure + sample])
-        print_table(columns, rows)
+            cells += [round(model["bytes"] / 1000), figure and figure + sample]
+            rows.append([*cells, *(on_disk[index] if on_disk else ())])
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
 
 
 @click.command()

@@ -28,7 +28,7 @@ def card(manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping
     parts = [
         f"# {manifest.name}",
         _what(manifest),
-        "## Data\n\n" + (_data(manifest.origin) if manifest.origin else "Unknown: bookserve did not train this model."),
+        "## Data\n\n" + (_data(manifest.origin) if manifest.origin else _foreign_data(manifest)),
         _figures(manifest),
         _graphs(manifest, operators, directory),
         _limits(manifest),
@@ -44,9 +44,13 @@ def _what(manifest: Manifest) -> str:
     origin = manifest.origin
     size = f"{manifest.parameters:,} parameters; verb: {verb_name(manifest.verb)}."
     if origin is None:
-        return f"A SavedModel made elsewhere. {size}"
-    summary = origin.summary[:1].upper() + origin.summary[1:].rstrip(".")
-    return f"{summary}: task `{origin.task}`, section {origin.section} of *Deep Learning with R* (2018). {size}"
+        return f"{_sentence(manifest.summary or 'a model made elsewhere')}. {size}"
+    book = f"task `{origin.task}`, section {origin.section} of *Deep Learning with R* (2018)"
+    return f"{_sentence(origin.summary)}: {book}. {size}"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:].rstrip(".")
 
 
 def _data(origin: Origin) -> str:
@@ -54,6 +58,11 @@ def _data(origin: Origin) -> str:
     licence = next((words for word, words in _LICENCES if word in text), "not known")
     kind = "Sample data, not the book's" if origin.data == "sample" else "The book's data"
     return f"{kind}: {origin.dataset}.\n\nLicence of the data: {licence}."
+
+
+def _foreign_data(manifest: Manifest) -> str:
+    licence = manifest.licence or "not known"
+    return f"Unknown: bookserve did not train this model.\n\nLicence of the model: {licence}."
 
 
 def _figures(manifest: Manifest) -> str:
@@ -78,8 +87,11 @@ def _graphs(manifest: Manifest, operators: Mapping[str, Mapping[str, int]], dire
         lines.append(
             f"| `{name}`{mark} | {_tensors(graph, 'inputs')} | {_tensors(graph, 'outputs')} | {counts} | {file} |"
         )
-    saved = sum(path.stat().st_size for path in [directory / "saved_model.pb", *directory.glob("variables/*")])
-    return "## Graphs\n\n" + "\n".join(lines) + f"\n\nThe SavedModel with its variables has {saved / 1e3:,.0f} kB."
+    saved = sum(path.stat().st_size for path in [*directory.glob("saved_model.pb"), *directory.glob("variables/*")])
+    words = f"The SavedModel with its variables has {saved / 1e3:,.0f} kB."
+    if not saved:
+        words = "It came as ONNX and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
+    return "## Graphs\n\n" + "\n".join(lines) + f"\n\n{words}"
 
 
 def _tensors(graph: Graph, side: str) -> str:
@@ -94,7 +106,7 @@ def _limits(manifest: Manifest) -> str:
     limits = []
     origin, verb = manifest.origin, manifest.verb
     if origin is None:
-        limits.append("Nothing is known of what it learned, of its accuracy, or of its licence.")
+        limits.append("Nothing is known here of what it learned, or of its accuracy.")
         limits.append("Its examples are random numbers: they prove that its forms agree, not that it is any good.")
     else:
         limits.append("It is a model to learn from: small, trained for minutes, and not for decisions about people.")

@@ -55,7 +55,8 @@ def check(bundle: Bundle) -> Iterator[Check]:
 
 def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:
     if example is None:
-        unproved = "the bundle has no example of it" if graph.onnx else ""  # a foreign one that TensorFlow alone runs
+        # Nothing converted without an example: such a graph is foreign, and runs in the one form that it came in.
+        unproved = "the bundle has no example of it" if graph.onnx and saved else ""
         return line._replace(problem=unproved)
     line = line._replace(
         rows=len(next(iter(example.inputs.values()), ())) if graph.batched else 1, tolerance=parity.tolerance(graph)

@@ -31,9 +31,11 @@ from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
 from bookserve.verb import Transform
-from export import card, foreign, parity, warmup
+from export import card, foreign, onnx_file, parity, warmup
 from export.convert import to_onnx
-from export.saved import SavedModel
+from export.keras_file import KerasFile
+from export.onnx_file import OnnxFile
+from export.saved import SavedModel, refuse_reach
 from export.skew import find_skew
 from export.source import Source
 
@@ -67,17 +69,26 @@ def write(source: Source, models: Path) -> Written:
     """
     start = time.perf_counter()
     with new_version(models, source.name) as directory:
-        _copy(source.saved_model, directory)
-        saved = SavedModel(directory)  # the copy: what is proved is what is shipped
         notes: list[str] = []
+        difference = 0.0
+        model: foreign.Model
         if source.run:
+            _copy(source.path, directory)
+            model = saved = SavedModel(directory)  # the copy: what is proved is what is shipped
             manifest, examples = _of_run(source, source.run)
-            _copy_keras(source.run, directory)
+            _copy_keras(source.run.path / "model.keras", directory)
             onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
+        elif source.kind == "onnx":
+            model = file = onnx_file.bring(source.path, directory)
+            manifest, examples, notes = _of_foreign(source, model)
+            onnx_forms = {name: _replay(file, name, manifest, examples, notes) for name in manifest.graphs}
         else:
-            described = foreign.describe(saved)
-            manifest = Manifest(name=source.name, verb=described.verb, graphs=described.graphs)
-            examples, notes = described.examples, described.notes
+            made = _import(source, directory)
+            model = saved = SavedModel(directory)
+            manifest, examples, notes = _of_foreign(source, model)
+            difference = (
+                max((made.prove(example) for example in examples.graphs.values()), default=0.0) if made else 0.0
+            )
             onnx_forms = _convert_foreign(directory, saved, manifest, examples, notes)
         manifest = msgspec.structs.replace(
             manifest,
@@ -85,18 +96,20 @@ def write(source: Source, models: Path) -> Written:
                 name: msgspec.structs.replace(graph, onnx=onnx_forms[name].file if name in onnx_forms else None)
                 for name, graph in manifest.graphs.items()
             },
-            parameters=saved.parameters(),
+            parameters=model.parameters(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=_versions(),
+            versions=_versions(source),
         )
         examples.save(directory / "examples.npz")
-        if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
+        if (
+            source.kind != "onnx" and not (directory / warmup.PATH).exists()
+        ):  # a foreign model may bring requests of its own
             warmup.write(directory / warmup.PATH, source.name, examples.graphs)
         operators = {name: form.operators for name, form in onnx_forms.items()}
         (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
         seal(directory, manifest)
         bundle = publish(directory)
-    difference = max((form.difference for form in onnx_forms.values()), default=0.0)
+    difference = max([difference, *(form.difference for form in onnx_forms.values())])
     return Written(bundle, difference, time.perf_counter() - start, notes)
 
 
@@ -109,11 +122,46 @@ def _copy(saved_model: Path, directory: Path) -> None:
             shutil.copy(path, directory / part)
 
 
-def _copy_keras(run: Run, directory: Path) -> None:
+def _copy_keras(path: Path, directory: Path) -> None:
     """The model as Keras saves it: ``bookserve inside`` needs layers and gradients, which no other form has."""
-    if (run.path / "model.keras").is_file():
+    if path.is_file():
         (directory / "assets").mkdir(exist_ok=True)
-        shutil.copy(run.path / "model.keras", directory / "assets")
+        shutil.copy(path, directory / "assets" / "model.keras")
+
+
+def _import(source: Source, directory: Path) -> KerasFile | None:
+    """Fill ``directory`` with a SavedModel from elsewhere; what Keras read, where it comes from Keras."""
+    if source.kind == "saved_model":
+        refuse_reach(source.path)
+        _copy(source.path, directory)
+        return None
+    model = KerasFile(source.path)
+    model.save(directory)
+    _copy_keras(source.path, directory)
+    return model
+
+
+def _of_foreign(source: Source, model: foreign.Model) -> tuple[Manifest, Examples, list[str]]:
+    described = foreign.describe(model, source.config)
+    manifest = Manifest(
+        name=source.name,
+        verb=described.verb,
+        graphs=described.graphs,
+        summary=source.config.summary,
+        licence=source.config.licence,
+    )
+    return manifest, described.examples, described.notes
+
+
+def _replay(file: OnnxFile, name: str, manifest: Manifest, examples: Examples, notes: list[str]) -> _Onnx:
+    """What there is to say of a graph that came as ONNX: it must give its answers again, in batches of any size."""
+    difference = 0.0
+    if name in examples.graphs:
+        found = parity.replay(manifest.graphs[name], examples.graphs[name], partial(file.run, name))
+        if found.problem:
+            raise Failed(f"the model differs from itself: {found.problem}.")
+        difference = found.difference
+    return _Onnx(onnx_file.FILE, _count(file.proto.graph), difference)
 
 
 def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
@@ -221,13 +269,8 @@ def _count(graph: onnx.GraphProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in graph.node).most_common())
 
 
-def _versions() -> dict[str, str]:
-    packages = {
-        "keras": keras,
-        "numpy": np,
-        "onnx": onnx,
-        "onnxruntime": onnxruntime,
-        "tensorflow": tf,
-        "tf2onnx": tf2onnx,
-    }
+def _versions(source: Source) -> dict[str, str]:
+    packages = {"numpy": np, "onnx": onnx, "onnxruntime": onnxruntime}
+    if source.kind != "onnx":
+        packages |= {"keras": keras, "tensorflow": tf, "tf2onnx": tf2onnx}
     return {"bookserve": __version__, **{name: str(package.__version__) for name, package in packages.items()}}

@@ -20,7 +20,7 @@ class LiveModel:
         Raises:
             Failed: a file is missing or damaged, or a graph cannot be loaded or run.
         """
-        bundle.check_files()
+        bundle.check_files(everything=False)
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version

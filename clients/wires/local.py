@@ -77,7 +77,7 @@ class LocalWire:
         key = model, version
         if key not in self._bundles:
             found = bundle.find(self._models, model, version)
-            found.check_files()
+            found.check_files(everything=False)
             self._bundles[key] = found
         return self._bundles[key]
 

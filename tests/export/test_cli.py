@@ -85,7 +85,9 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2"]
 
 
-def test_an_exporter_that_is_killed_leaves_no_version(runs: dict[str, Run], models: Path) -> None:
+def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up(
+    bookserve: Command, runs: dict[str, Run], models: Path
+) -> None:
     process = start("export", runs["plane"].path, "--models", models)
     while not list(models.glob("plane/.writing-*/saved_model.pb")):
         assert process.poll() is None, "it ended before it could be killed"
@@ -94,6 +96,10 @@ def test_an_exporter_that_is_killed_leaves_no_version(runs: dict[str, Run], mode
     process.communicate(timeout=60)
     assert versions(models, "plane") == []
     assert names(models) == []
+    assert list(models.glob("plane/.writing-*"))
+    assert bookserve("export", runs["plane"].path, "--models", models)[0] == 0
+    assert [path.name for path in (models / "plane").iterdir()] == ["1"]
+    find(models, "plane").check_files()
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "step.onnx", "saved_model.pb", "examples.npz", "README.md"])
