@@ -23,15 +23,16 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from bookserve import __version__
+from bookserve import __version__, tfexample, triton
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
 from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
+from bookserve.tfexample import Classify, Regress
 from bookserve.verb import Transform
-from export import card, foreign, parity, warmup
+from export import card, foreign, parity, signatures, warmup
 from export.convert import to_onnx
 from export.saved import SavedModel
 from export.skew import find_skew
@@ -69,10 +70,14 @@ def write(source: Source, models: Path) -> Written:
     with new_version(models, source.name) as directory:
         _copy(source.saved_model, directory)
         saved = SavedModel(directory)  # the copy: what is proved is what is shipped
+        answer: Classify | Regress | None = None
         notes: list[str] = []
         if source.run:
             manifest, examples = _of_run(source, source.run)
             _copy_keras(source.run, directory)
+            answer = tfexample.find(manifest.verb, manifest.graphs)
+            if answer:
+                saved = signatures.add(directory, saved, answer)
             onnx_forms = _convert_run(directory, saved, manifest, examples)
         else:
             described = foreign.describe(saved)
@@ -91,11 +96,15 @@ def write(source: Source, models: Path) -> Written:
         )
         examples.save(directory / "examples.npz")
         if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
-            warmup.write(directory / warmup.PATH, source.name, examples.graphs)
+            warmup.write(directory / warmup.PATH, source.name, examples.graphs, answer)
         operators = {name: form.operators for name, form in onnx_forms.items()}
         (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
+        if isinstance(answer, Classify):
+            (directory / "assets").mkdir(exist_ok=True)
+            (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
         seal(directory, manifest)
         bundle = publish(directory)
+    triton.write(models, source.name)
     difference = max((form.difference for form in onnx_forms.values()), default=0.0)
     return Written(bundle, difference, time.perf_counter() - start, notes)
 
