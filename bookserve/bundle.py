@@ -23,6 +23,7 @@ from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.examples import Examples
 from bookserve.graph import Graph
 from bookserve.run import Origin
+from bookserve.variant import Variant
 from bookserve.verb import Generate, Predict, Sample, Verb, verb_name
 
 MANIFEST = "bundle.json"
@@ -54,6 +55,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int = 0
     created: str = ""
     versions: dict[str, str] = {}
+    #: By name (``bookserve/variant.py``) and graph: smaller or faster forms of the graphs' ONNX files.
+    variants: dict[str, dict[str, Variant]] = {}
     #: Relative path → ``sha256:<hex>``, ``size`` bytes.
     files: dict[str, File] = {}
 
@@ -97,6 +100,13 @@ class Bundle:
         if name not in graphs:
             raise NotFound(f"model '{self.name}' has no graph '{name}'.", f"It has: {', '.join(graphs)}.")
         return name, graphs[name]
+
+    def with_variant(self, name: str) -> Bundle:
+        """This version with the ONNX files of a variant in place of those that it has them for."""
+        graphs = dict(self.manifest.graphs)
+        for graph, variant in self.manifest.variants.get(name, {}).items():
+            graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
+        return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs))
 
     def verb(self, kind: type[AVerb]) -> AVerb:
         """What is done with this model, as a verb of that kind.

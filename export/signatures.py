@@ -21,7 +21,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from bookserve.errors import Failed
+from bookserve.examples import Example
 from bookserve.tfexample import Classify, Feature, Regress, signature_name
+from export import parity
+from export.parity import Finding
 from export.saved import SavedModel
 
 _METHOD = "tensorflow/serving/"
@@ -32,7 +35,7 @@ _PARSED = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.st
 def add(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
     """Write the SavedModel in ``directory`` anew with one signature more, and open it again.
 
-    The other signatures are the very functions that were loaded. Weights are stored once each.
+    The other signatures are the very functions that were loaded, and every weight is stored once.
 
     Raises:
         Failed: TensorFlow cannot write it.
@@ -51,6 +54,19 @@ def add(directory: Path, saved: SavedModel, answer: Classify | Regress) -> Saved
         _name_method(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
     (directory / "fingerprint.pb").unlink(missing_ok=True)  # of a file that is no longer there
     return SavedModel(directory)
+
+
+def replay(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
+    """Run the example's rows through the signature and compare with what the graph gives for them."""
+    given = saved.run(
+        signature_name(answer), {"inputs": serialized(answer.feature, example.inputs[answer.feature.name])}
+    )
+    output = example.outputs[answer.output]
+    if isinstance(answer, Regress):
+        return parity.compare({"outputs": answer.values(output)}, given)
+    scores = answer.scores(output)
+    labels = np.array([[label.encode() for label in answer.labels]] * len(scores), object)
+    return parity.compare({"classes": labels, "scores": scores}, given)
 
 
 def serialized(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -59,8 +60,11 @@ class _Onnx(NamedTuple):
     difference: float
 
 
-def write(source: Source, models: Path) -> Written:
+def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+
+    ``variants`` names smaller or faster forms that are wanted beside it (``bookserve/variant.py``); the notes say which
+    of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
@@ -79,6 +83,8 @@ def write(source: Source, models: Path) -> Written:
             if answer:
                 saved = signatures.add(directory, saved, answer)
             onnx_forms = _convert_run(directory, saved, manifest, examples)
+            if answer and (found := signatures.replay(saved, answer, examples.graphs[answer.graph])).problem:
+                raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
         else:
             described = foreign.describe(saved)
             manifest = Manifest(name=source.name, verb=described.verb, graphs=described.graphs)
@@ -94,6 +100,12 @@ def write(source: Source, models: Path) -> Written:
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             versions=_versions(),
         )
+        if variants:
+            from export import variants as forms
+
+            made, refused = forms.write(directory, manifest, examples, variants)
+            manifest = msgspec.structs.replace(manifest, variants=made)
+            notes += refused
         examples.save(directory / "examples.npz")
         if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
             warmup.write(directory / warmup.PATH, source.name, examples.graphs, answer)

@@ -23,10 +23,11 @@ from clients.client import Samples
 class LocalWire:
     """Bundles and sessions are opened at first use and kept."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, variant: str = "") -> None:
         if not models.is_dir():
             raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
         self._models = models
+        self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
         self._backends: dict[Path, OnnxBackend] = {}
 
@@ -78,7 +79,7 @@ class LocalWire:
         if key not in self._bundles:
             found = bundle.find(self._models, model, version)
             found.check_files()
-            self._bundles[key] = found
+            self._bundles[key] = found.with_variant(self._variant)
         return self._bundles[key]
 
     def _backend(self, opened: Bundle, name: str) -> tuple[Graph, OnnxBackend]:
