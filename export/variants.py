@@ -51,11 +51,12 @@ def write(
     """
     found: dict[str, dict[str, Variant]] = {}
     notes: list[str] = []
-    for name in dict.fromkeys(names):
-        for graph_name, graph in manifest.graphs.items():
+    for graph_name, graph in manifest.graphs.items():
+        if graph.onnx is None or graph_name not in examples.graphs:
+            notes.append(f"no variants of graph '{graph_name}': only TensorFlow runs it.")
+            continue
+        for name in dict.fromkeys(names):
             try:
-                if graph.onnx is None or graph_name not in examples.graphs:
-                    raise Failed("TensorFlow runs it.")
                 made = _write(directory, name, graph, manifest.verb, examples.graphs[graph_name])
                 found.setdefault(name, {})[graph_name] = made
             except Failed as error:
