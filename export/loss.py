@@ -37,8 +37,8 @@ def compare(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
         file="",
         bytes=0,
         rows=len(next(iter(expected.values()), ())),
-        difference=max(differences),
-        deviation=max(deviations),
+        difference=float(np.max(differences)),  # unlike max, it overlooks no NaN
+        deviation=float(np.max(deviations)),
         agreement=min(kept, default=None),
         shift=max(shifts, default=None),
     )
