@@ -126,7 +126,8 @@ def _servers(manifest: Manifest) -> str:
     """What the two other servers find in the same directory."""
     answer = tfexample.find(manifest.verb, manifest.graphs) if manifest.origin else None
     signatures = ", ".join(f"`{name}`" for name in manifest.graphs)
-    lines = [f"TensorFlow Serving: signatures for Predict: {signatures}, and `serving_default` for the first of them."]
+    also = "" if "serving_default" in manifest.graphs else ", and `serving_default` for the first of them"
+    lines = [f"TensorFlow Serving: signatures for Predict: {signatures}{also}."]
     if answer:
         name, feature = tfexample.signature_name(answer), answer.feature
         size = " × ".join(map(str, feature.spec.shape[1:])) or "1"

@@ -70,7 +70,8 @@ def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
             "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20",
         ),
         ("prices", "Signature `regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5"),
-        ("writer", "signatures for Predict: `serving_default`, `step`, and"),
+        ("writer", "signatures for Predict: `serving_default`, `step`."),
+        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default` for the first of them."),
     ],
 )
 def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, told: str) -> None:
