@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+import msgspec
+
 from bookserve import external
 from bookserve import manifest as manifest_
 from bookserve import version as version_
@@ -66,6 +68,13 @@ class Bundle:
         if name not in graphs:
             raise NotFound(f"model '{self.name}' has no graph '{name}'.", f"It has: {', '.join(graphs)}.")
         return name, graphs[name]
+
+    def with_variant(self, name: str) -> Bundle:
+        """This version with the ONNX files of a variant in place of those that it has them for."""
+        graphs = dict(self.manifest.graphs)
+        for graph, variant in self.manifest.variants.get(name, {}).items():
+            graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
+        return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs))
 
     def verb(self, kind: type[AVerb]) -> AVerb:
         """What is done with this model, as a verb of that kind.

@@ -15,6 +15,7 @@ from bookserve import vocabulary
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import DTYPES, Graph
 from bookserve.run import Origin
+from bookserve.variant import Variant
 from bookserve.verb import Verb
 
 MANIFEST = "bundle.json"
@@ -52,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parameters: int = 0
     created: str = ""
     versions: dict[str, str] = {}
+    #: By name (``bookserve/variant.py``) and graph: smaller or faster forms of the graphs' ONNX files.
+    variants: dict[str, dict[str, Variant]] = {}
     #: By path inside the bundle, with ``/`` between its parts.
     files: dict[str, File] = {}
 
@@ -119,6 +122,10 @@ def find_problem(manifest: Manifest) -> str:
             problems.append(f"graph '{name}' is in the file {graph.onnx!r}, which is not listed")
         if graph.onnx is None and "saved_model.pb" not in manifest.files:
             problems.append(f"graph '{name}' has no ONNX file, and no SavedModel is listed")
+    for name, forms in manifest.variants.items():
+        for of, form in forms.items():
+            if of not in manifest.graphs or form.file not in manifest.files:
+                problems.append(f"variant '{name}' has graph '{of}' in {form.file!r}; one of the two is not listed")
     return next(filter(None, problems), "")
 
 

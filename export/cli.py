@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bookserve import variant
 from bookserve.terminal import (
     hushed,
     json_option,
@@ -22,10 +23,12 @@ from bookserve.terminal import (
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
     from export.check import Check
+    from export.write import Written
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="TASK|RUN|MODEL...")
+@click.argument("sources", nargs=-1, metavar="TASK|RUN|MODEL...")
+@click.option("--all", "every", is_flag=True, help="The newest finished run of every task in --runs.")
 @models_option
 @runs_option
 @click.option("--name", help="Name of the model, where it is not to be called as the task or the directory.")
@@ -34,7 +37,22 @@ if TYPE_CHECKING:
     type=click.Path(dir_okay=False, path_type=Path),
     help="TOML file with labels, Steps, a summary and the licence of a model made elsewhere.",
 )
-def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None, config: Path | None) -> None:
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    type=click.Choice(list(variant.NAMES)),
+    help="A smaller or faster form beside the float32 one, kept if the model still answers alike; may be repeated.",
+)
+def export(
+    sources: tuple[str, ...],
+    every: bool,
+    models: Path,
+    runs: Path,
+    name: str | None,
+    config: Path | None,
+    variants: tuple[str, ...],
+) -> None:
     """Write runs or anyone's models as servable bundles.
 
     A source is a task (its newest finished run), a run (task/time or its directory), or a model that bookserve never
@@ -42,23 +60,44 @@ def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None,
     SavedModel, ONNX, examples, warm-up requests and a model card, published only after both forms answered as Keras
     did. A model that comes as ONNX has no other form.
     """
-    if (name or config) and len(sources) > 1:
+    if bool(sources) is every:
+        raise click.UsageError("Name sources, or give --all.")
+    if (name or config) and (len(sources) > 1 or every):
         raise click.UsageError(f"{'--name' if name else '--config'} goes with a single source.")
-    from export.source import find
+    from bookserve.errors import BookserveError, Failed
+    from export.source import find, find_all
 
-    found = [find(source, runs, name, config) for source in sources]  # all of them, before the first is written
+    # All of them are looked for before the first is written.
+    found = find_all(runs) if every else [find(source, runs, name, config) for source in sources]
     _import_tensorflow()
     from export.write import write
 
+    failed: list[str] = []
     for source in found:
-        written = write(source, models)
-        bundle = written.bundle
-        click.echo(
-            f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
-            f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
-        )
+        try:
+            written = write(source, models, variants)
+        except BookserveError as error:
+            if not every:
+                raise
+            failed.append(source.name)
+            click.echo(f"{source.name}: NOT EXPORTED: {error.message}")
+            continue
+        click.echo(_line(written))
         for note in written.notes:
             click.echo(f"  {note}")
+    if failed:
+        raise Failed(
+            f"{len(failed)} of {len(found)} tasks were not exported: {', '.join(failed)}.",
+            "Export one of them by name to see why; the others are there.",
+        )
+
+
+def _line(written: Written) -> str:
+    bundle = written.bundle
+    return (
+        f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
+        f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
+    )
 
 
 @click.command()

@@ -88,8 +88,11 @@ class SavedModel:
 
     def parameters(self) -> int:
         """How many floating-point numbers the signatures read from variables: the weights, each counted once."""
-        variables = {v.ref(): v for signature in self.signatures.values() for v in signature.variables}
-        return sum(int(np.prod(v.shape)) for v in variables.values() if v.dtype.is_floating)
+        return sum(int(np.prod(v.shape)) for v in self.variables() if v.dtype.is_floating)
+
+    def variables(self) -> list[Any]:
+        """The variables that the signatures read, each once."""
+        return list({v.ref(): v for signature in self.signatures.values() for v in signature.variables}.values())
 
     def is_alias(self, name: str, other: str) -> bool:
         """Whether two signatures call the same function (Keras saves ``serve`` and ``serving_default`` so)."""

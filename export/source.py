@@ -62,6 +62,18 @@ def find(argument: str, runs: Path, name: str | None = None, config: Path | None
     return Source(name or run.recipe.origin.task, run.path / "saved_model", run)
 
 
+def find_all(runs: Path) -> list[Source]:
+    """The newest finished run of every task under ``runs``, by name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    newest = {run.task: run for run in runs_of.scan(runs) if run.finished}
+    if not newest:
+        raise NotFound(f"there is no finished run in {runs}.", "Train a task: bookserve train mnist_convnet")
+    return [Source(task, run.path / "saved_model", run) for task, run in sorted(newest.items())]
+
+
 def _called(path: Path) -> str:
     if path.is_file():
         general = path.stem in ("model", "saved_model")

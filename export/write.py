@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,15 +24,16 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from bookserve import __version__
+from bookserve import __version__, tfexample, triton
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
 from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
+from bookserve.tfexample import Classify, Regress
 from bookserve.verb import Transform
-from export import card, foreign, onnx_file, parity, warmup
+from export import card, foreign, onnx_file, parity, signatures, warmup
 from export.convert import to_onnx
 from export.keras_file import KerasFile
 from export.onnx_file import OnnxFile
@@ -60,8 +62,11 @@ class _Onnx(NamedTuple):
     difference: float
 
 
-def write(source: Source, models: Path) -> Written:
+def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+
+    ``variants`` names smaller or faster forms that are wanted beside it (``bookserve/variant.py``); the notes say which
+    of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
@@ -69,6 +74,7 @@ def write(source: Source, models: Path) -> Written:
     """
     start = time.perf_counter()
     with new_version(models, source.name) as directory:
+        answer: Classify | Regress | None = None
         notes: list[str] = []
         difference = 0.0
         model: foreign.Model
@@ -77,7 +83,12 @@ def write(source: Source, models: Path) -> Written:
             model = saved = SavedModel(directory)  # the copy: what is proved is what is shipped
             manifest, examples = _of_run(source, source.run)
             _copy_keras(source.run.path / "model.keras", directory)
+            answer = tfexample.find(manifest.verb, manifest.graphs)
+            if answer:
+                saved = signatures.add(directory, saved, answer)
             onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
+            if answer and (found := signatures.replay(saved, answer, examples.graphs[answer.graph])).problem:
+                raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
         elif source.kind == "onnx":
             model = file = onnx_file.bring(source.path, directory)
             manifest, examples, notes = _of_foreign(source, model)
@@ -100,15 +111,24 @@ def write(source: Source, models: Path) -> Written:
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             versions=_versions(source),
         )
+        if variants:
+            from export import variants as forms
+
+            written, refused = forms.write(directory, manifest, examples, variants)
+            manifest = msgspec.structs.replace(manifest, variants=written)
+            notes += refused
         examples.save(directory / "examples.npz")
-        if (
-            source.kind != "onnx" and not (directory / warmup.PATH).exists()
-        ):  # a foreign model may bring requests of its own
-            warmup.write(directory / warmup.PATH, source.name, examples.graphs)
+        # A foreign model may bring requests of its own.
+        if source.kind != "onnx" and not (directory / warmup.PATH).exists():
+            warmup.write(directory / warmup.PATH, source.name, examples.graphs, answer)
         operators = {name: form.operators for name, form in onnx_forms.items()}
         (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
+        if isinstance(answer, Classify):
+            (directory / "assets").mkdir(exist_ok=True)
+            (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
         seal(directory, manifest)
         bundle = publish(directory)
+    triton.write(models, source.name)
     difference = max([difference, *(form.difference for form in onnx_forms.values())])
     return Written(bundle, difference, time.perf_counter() - start, notes)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bookserve import bundle
+from bookserve import bundle, variant
 from bookserve.errors import NotFound
 from bookserve.terminal import json_option
 
@@ -20,8 +20,9 @@ port = click.IntRange(0, 65_535)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--http-port", type=port, default=8501, show_default=True, help="Port of REST; 0 picks a free one.")
 @click.option("--grpc-port", type=port, default=8500, show_default=True, help="Port of gRPC; 0 picks a free one.")
+@click.option("--variant", type=click.Choice(list(variant.NAMES)), help="Serve this form of the models that have it.")
 @json_option
-def serve(models: Path, host: str, http_port: int, grpc_port: int, as_json: bool) -> None:
+def serve(models: Path, host: str, http_port: int, grpc_port: int, variant: str | None, as_json: bool) -> None:
     """Serve a directory of models over HTTP and gRPC until stopped.
 
     SIGTERM or Ctrl-C lets accepted requests finish; a second one ends at once.
@@ -37,10 +38,13 @@ def serve(models: Path, host: str, http_port: int, grpc_port: int, as_json: bool
         for error in told.errors:
             logging.warning("not served: %s", error)
         names = [model.name for model in told.models]
+        without = [model.name for model in told.models if variant and variant not in model.bundle.manifest.variants]
+        if without:
+            logging.warning("served in float32, since exported without %s: %s", variant, ", ".join(without))
         if as_json:
             click.echo(json.dumps({"http": told.http, "grpc": told.grpc, "models": names}))
         else:
             click.echo(f"{told.http}\n{told.grpc}\nmodels: {', '.join(names)}")
         logging.info("serving %d models of %s", len(names), models)
 
-    server.run(models, host, http_port, grpc_port, ready)
+    server.run(models, host, http_port, grpc_port, ready, variant or "")

@@ -25,10 +25,11 @@ class VersionStatus(msgspec.Struct, frozen=True):
 
 
 class Repository:
-    """The models of one directory."""
+    """The models of one directory; ``variant`` names the form to serve them in where they have it."""
 
-    def __init__(self, models: Path, metrics: Metrics) -> None:
+    def __init__(self, models: Path, metrics: Metrics, variant: str = "") -> None:
         self._path = models
+        self._variant = variant
         self._metrics = metrics
         self._live: dict[str, dict[int, LiveModel]] = {}
         self._errors: dict[str, dict[int, BookserveError]] = {}
@@ -93,7 +94,7 @@ class Repository:
 
     def _load(self, name: str, version: int) -> bool:
         try:
-            model = LiveModel(bundle.find(self._path, name, version), self._metrics)
+            model = LiveModel(bundle.find(self._path, name, version).with_variant(self._variant), self._metrics)
         except BookserveError as error:
             self._errors.setdefault(name, {})[version] = error
             self._metrics.loaded(name, version, False)

@@ -45,8 +45,12 @@ class Ready(NamedTuple):
     errors: list[str]
 
 
-def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None]) -> None:
+def run(
+    models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], variant: str = ""
+) -> None:
     """Serve ``models`` until SIGINT or SIGTERM, then finish what was accepted. ``ready`` is called once.
+
+    Models that were exported with ``variant`` are served in that form, the others in float32.
 
     Raises:
         NotFound: no such directory, or no models in it.
@@ -55,14 +59,16 @@ def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable
     try:
         import uvloop
     except ModuleNotFoundError:  # Windows
-        asyncio.run(_serve(models, host, http_port, grpc_port, ready))
+        asyncio.run(_serve(models, host, http_port, grpc_port, ready, variant))
     else:
-        uvloop.run(_serve(models, host, http_port, grpc_port, ready))
+        uvloop.run(_serve(models, host, http_port, grpc_port, ready, variant))
 
 
-async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None]) -> None:
+async def _serve(
+    models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], variant: str
+) -> None:
     metrics = Metrics()
-    repository = Repository(models, metrics)
+    repository = Repository(models, metrics, variant)
     engine = Engine(repository, metrics)
     stop = _on_signals()
     with _listen("HTTP", host, http_port) as listener:

@@ -109,8 +109,6 @@ def write_saved_model(path: Path, models: Models) -> None:
     archive = keras.export.ExportArchive()
     endpoints = dict(models)
     endpoints.setdefault("serving_default", next(iter(models.values())))
-    for model in models.values():
-        archive.track(model)
     for name, model in endpoints.items():
         signature = [
             keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=key) for key, tensor in model.input.items()

@@ -23,10 +23,11 @@ from clients.client import Samples
 class LocalWire:
     """Bundles and sessions are opened at first use and kept."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, variant: str = "") -> None:
         if not models.is_dir():
             raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
         self._models = models
+        self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
         self._backends: dict[Path, OnnxBackend] = {}
 
@@ -76,7 +77,7 @@ class LocalWire:
     def _open(self, model: str, version: int | None) -> Bundle:
         key = model, version
         if key not in self._bundles:
-            found = bundle.find(self._models, model, version)
+            found = bundle.find(self._models, model, version).with_variant(self._variant)
             found.check_files(everything=False)
             self._bundles[key] = found
         return self._bundles[key]
