@@ -30,8 +30,8 @@ from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.verb import Transform
-from export import card, foreign, parity, warmup
+from bookserve.verb import Generate, Transform
+from export import ahead, card, foreign, parity, warmup
 from export.convert import to_onnx
 from export.saved import SavedModel
 from export.skew import find_skew
@@ -89,6 +89,7 @@ def write(source: Source, models: Path) -> Written:
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             versions=_versions(),
         )
+        manifest = _with_ahead(directory, manifest, notes)
         examples.save(directory / "examples.npz")
         if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
             warmup.write(directory / warmup.PATH, source.name, examples.graphs)
@@ -145,6 +146,18 @@ def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, example
         except Failed as error:
             raise Failed(f"{manifest.name}, graph '{name}': {error.message}", error.hint) from error
     return forms
+
+
+def _with_ahead(directory: Path, manifest: Manifest, notes: list[str]) -> Manifest:
+    """The manifest with a graph that draws several characters in one run, where the model writes and one can be had."""
+    verb = manifest.verb
+    if not isinstance(verb, Generate) or manifest.graphs[verb.graph].onnx is None:
+        return manifest
+    try:
+        return msgspec.structs.replace(manifest, verb=ahead.write(directory, verb, manifest.graphs[verb.graph]))
+    except Failed as error:
+        notes.append(f"every character costs a run: {error.message.rstrip('.')}.")
+        return manifest
 
 
 def _convert_foreign(
