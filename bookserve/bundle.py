@@ -26,6 +26,8 @@ from bookserve.run import Origin
 from bookserve.verb import Generate, Predict, Sample, Verb, verb_name
 
 MANIFEST = "bundle.json"
+#: Name of the graph that draws several characters in one run; no signature, and not to be asked for by name.
+AHEAD = "ahead"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample)
 
@@ -97,6 +99,15 @@ class Bundle:
         if name not in graphs:
             raise NotFound(f"model '{self.name}' has no graph '{name}'.", f"It has: {', '.join(graphs)}.")
         return name, graphs[name]
+
+    @property
+    def runnable(self) -> dict[str, Graph]:
+        """All that can be run: the graphs of the manifest, and the one that writes ahead, where there is one."""
+        graphs, verb = self.manifest.graphs, self.manifest.verb
+        if isinstance(verb, Generate) and verb.ahead:
+            ahead = verb.ahead.graph(graphs[verb.graph], len(verb.characters.vocabulary))
+            return {**graphs, AHEAD: ahead}
+        return graphs
 
     def verb(self, kind: type[AVerb]) -> AVerb:
         """What is done with this model, as a verb of that kind.

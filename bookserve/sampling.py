@@ -35,7 +35,8 @@ def weigh(noise: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     np.maximum(noise, 1e-300, out=noise)
     np.log(noise, out=noise)
     noise *= -temperature
-    return np.exp(noise, out=noise)
+    np.exp(noise, out=noise)
+    return noise
 
 
 def likeliest(probabilities: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:

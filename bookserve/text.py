@@ -8,9 +8,9 @@ among others: ONNX Runtime's rows do not depend on how many there are (``tests/e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import msgspec
 import numpy as np
 
 from bookserve.graph import Arrays, Graph, numpy_dtype
@@ -18,24 +18,23 @@ from bookserve.requests import GenerateRequest
 from bookserve.sampling import draw, likeliest, weigh
 from bookserve.verb import Generate
 
-
 #: Stands for probabilities of nought, whose logarithm JSON could not carry.
 _LEAST = 1e-45
 
 
-class Drawn(NamedTuple):
+class Drawn(msgspec.Struct, frozen=True):
     """One character, the natural logarithm of the probability that the model gave it, and the likeliest ones'."""
 
     text: str
     logprob: float
-    top: tuple[tuple[str, float], ...]
+    top: tuple[tuple[str, float], ...] = ()
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was added to text ``index`` of a request."""
 
-    index: int
     text: str
+    index: int = 0
     #: Why the text ended: ``length`` or ``stop``; '' while it goes on.
     finish: str = ""
     #: One for each character of ``text``, where log-probabilities were asked for.
@@ -120,7 +119,7 @@ class TextStream:
                 released -= _beginning(text, self._stops)
             self._held, self._held_drawn = text[released:], drawn[released:]
         self.done = bool(finish)
-        return Piece(self.index, text[:released], finish, drawn[:released])
+        return Piece(text[:released], self.index, finish, drawn[:released])
 
     def _tell(self, probabilities: np.ndarray, index: int, count: int) -> Drawn:
         logs = np.log(np.maximum(probabilities, _LEAST, dtype=np.float64))
@@ -157,13 +156,21 @@ def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
     ]
 
 
+def whole(pieces: Iterable[Piece], n: int) -> list[Piece]:
+    """The ``n`` whole texts that pieces make up."""
+    texts: list[list[Piece]] = [[] for _ in range(n)]
+    for piece in pieces:
+        texts[piece.index].append(piece)
+    return [merge(text) for text in texts]
+
+
 def merge(pieces: Sequence[Piece]) -> Piece:
     """Consecutive pieces of one text as one."""
     last = pieces[-1]
     if len(pieces) == 1:
         return last
     drawn = tuple(drawn for piece in pieces for drawn in piece.drawn)
-    return Piece(last.index, "".join([piece.text for piece in pieces]), last.finish, drawn)
+    return Piece("".join([piece.text for piece in pieces]), last.index, last.finish, drawn)
 
 
 def _stop(text: str, stops: list[str]) -> int | None:

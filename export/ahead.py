@@ -78,9 +78,7 @@ def _unrolled(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
     nodes += [helper.make_node("Identity", [known[name]], [f"next_{name}"]) for name in states]
     inputs, outputs = (
         [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape)
-            )
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape))
             for name, spec in specs.items()
         ]
         for specs in (declared.inputs, declared.outputs)
