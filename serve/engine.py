@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,12 +15,12 @@ from bookserve.graph import Arrays
 from bookserve.requests import GenerateRequest, SampleRequest
 from bookserve.sampling import latent_points
 from bookserve.steps import apply
-from bookserve.text import Piece, whole
+from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
-from serve.texts import PAUSE
+from serve.texts import PAUSE, WHOLE, collect
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
@@ -89,8 +88,7 @@ class Engine:
 
     async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
         """The whole texts that ``generate`` yields in pieces."""
-        async with aclosing(self.generate(model, request, math.inf)) as written:
-            return whole([piece async for pieces in written for piece in pieces], request.n)
+        return await collect(self.generate(model, request, WHOLE), request.n)
 
     async def _timed(
         self, model: LiveModel, graph: str, pieces: AsyncGenerator[list[Piece]]

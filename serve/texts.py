@@ -12,18 +12,22 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
 from bookserve.bundle import AHEAD, Bundle
 from bookserve.errors import BookserveError, Overloaded
 from bookserve.graph import Arrays, Graph
 from bookserve.requests import GenerateRequest
-from bookserve.text import Piece, TextStream, ahead_feeds, merge, streams, take_ahead
+from bookserve.text import Piece, TextStream, ahead_feeds, merge, streams, take_ahead, whole
 from bookserve.verb import Ahead, Generate
 
 #: Texts of one model that may be written at the same time.
 MAX_LIVE = 1024
-#: Seconds between two pieces of a text: fifty a second are smooth to an eye, and sending costs far more than drawing.
+#: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs far more than drawing.
 PAUSE = 0.02
+
+#: The pause for a text that is wanted whole: it comes when it is done.
+WHOLE = float("inf")
 
 #: Runs a graph by its proper name on checked feeds of so many rows: ``LiveModel.run``.
 Run = Callable[[str, Arrays, int], Awaitable[Arrays]]
@@ -125,6 +129,12 @@ class Texts:
         now = time.monotonic()
         for outlet in told:
             outlet.tell(now)
+
+
+async def collect(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
+    """The ``n`` whole texts that are written."""
+    async with aclosing(written):
+        return whole([piece async for pieces in written for piece in pieces], n)
 
 
 class _Outlet:
