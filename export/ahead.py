@@ -59,7 +59,7 @@ def _unrolled(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
         for node in step.graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            copy.name = f"{node.name}/{number}"
+            copy.name = node.name and f"{node.name}/{number}"
             copy.input[:] = [
                 name if name in constants or not name else known.get(name, f"{name}/{number}") for name in node.input
             ]

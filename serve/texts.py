@@ -23,7 +23,8 @@ from bookserve.verb import Ahead, Generate
 
 #: Texts of one model that may be written at the same time.
 MAX_LIVE = 1024
-#: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs far more than drawing.
+#: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs
+#: far more than drawing.
 PAUSE = 0.02
 
 #: The pause for a text that is wanted whole: it comes when it is done.

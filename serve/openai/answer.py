@@ -79,15 +79,12 @@ def model(live: LiveModel, name: str) -> dict[str, Any]:
 
 def failure(error: BookserveError) -> dict[str, Any]:
     """An error; ``param`` is the field that is to blame, where one is."""
+    field = "model" if isinstance(error, NoModel) else error.field if isinstance(error, Refused) else ""
     return {
         "error": {
             "message": str(error),
             "type": _TYPES.get(error.code, "invalid_request_error"),
-            "param": (error.field or None)
-            if isinstance(error, Refused)
-            else "model"
-            if isinstance(error, NoModel)
-            else None,
+            "param": field or None,
             "code": "model_not_found" if isinstance(error, NoModel) else None,
         }
     }

@@ -141,13 +141,13 @@ async def _together(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerato
             stack.callback(task.cancel)
         left = len(written)
         while left:
-            place, pieces = await queue.get()
-            if isinstance(pieces, Exception):
-                raise pieces
-            if pieces is None:
+            place, came = await queue.get()
+            if isinstance(came, Exception):
+                raise came
+            if came is None:
                 left -= 1
             else:
-                yield place, pieces
+                yield place, came
 
 
 def _parse(body: bytes) -> Completions:

@@ -36,7 +36,7 @@ logger = logging.getLogger("bookserve")
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """How to write; what is ``null`` or missing is the protocol's default. ``seed``, ``top_k`` and ``mode`` are ours."""
+    """How to write; what is missing or ``null`` is the protocol's default. ``seed``, ``top_k``, ``mode`` are ours."""
 
     temperature: float | None = None
     top_p: float | None = None
