@@ -1,4 +1,4 @@
-"""The commands that call models: ``bookserve models | predict | generate | sample | bench``."""
+"""The commands that call models: ``bookserve models | predict | generate | sample``."""
 
 from __future__ import annotations
 
@@ -241,26 +241,3 @@ def sample(
         save(path, encode_png(sheet))
         size = f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
     click.echo(f"{len(images)} pictures are in {path} ({size})")
-
-
-@click.command()
-@click.argument("model")
-@models_option
-@click.option("--url", help="Measure the server there (http:// or grpc://).  [default: start one]")
-@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Time for each workload.")
-@click.option("--clients", default="1,16", show_default=True, metavar="N,N", help="Numbers of concurrent callers.")
-@json_option
-def bench(model: str, models: Path, url: str | None, seconds: float, clients: str, as_json: bool) -> None:
-    """Measure a served model beside the bare runtime, in turns on the same machine."""
-    from clients.bench import measure
-
-    try:
-        callers = [max(1, int(number)) for number in clients.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"'{clients}' is no list of numbers like 1,16") from error
-    report = measure(model, models, url, seconds, callers)
-    if as_json:
-        print_json(report)
-    else:
-        title = f"{report['model']} version {report['version']}; ratio: samples/s beside raw ONNX Runtime"
-        print_table(list(report["workloads"][0]), [list(row.values()) for row in report["workloads"]], title)

@@ -131,7 +131,12 @@ def test_numbers_that_json_does_not_have_become_null(http: httpx.Client) -> None
 def test_the_served_text_is_the_offline_text(http: httpx.Client, models: Path) -> None:
     options: dict[str, Any] = {"prompt": "abc", "length": 3000, "temperature": 1.0, "seed": 5}
     text = offline(models, **options)
-    assert ask(http, "writer", "generate", options) == {"model": "writer", "version": 1, "text": text, "finish": "length"}
+    assert ask(http, "writer", "generate", options) == {
+        "model": "writer",
+        "version": 1,
+        "text": text,
+        "finish": "length",
+    }
     body = options | {"stream": True}
     with http.stream("POST", "/api/models/writer/generate", json=body) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
