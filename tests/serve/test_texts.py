@@ -98,8 +98,9 @@ def test_texts_join_and_leave_between_runs(runner: Runner) -> None:
 
 
 def test_the_texts_of_one_request_read_its_prompt_once(runner: Runner) -> None:
-    texts = finish(collect(runner.write(asked(3, n=5)), 5))
-    assert [text.text for text in texts] == [runner.alone(asked(3, seed=3 + i)) for i in range(5)]
+    options: dict[str, Any] = {"prompt": "abcd", "length": 43, "temperature": 1.0}
+    texts = finish(collect(runner.write(GenerateRequest(**options, seed=3, n=5)), 5))
+    assert [text.text for text in texts] == [runner.alone(GenerateRequest(**options, seed=3 + i)) for i in range(5)]
     assert runner.rows.count(("step", 1)) == 1
     assert [text.index for text in texts] == list(range(5))
     assert all(text.finish == "length" for text in texts)
