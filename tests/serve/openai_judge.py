@@ -66,10 +66,8 @@ def main(server: str) -> dict[str, Any]:
         "asynchronous": asyncio.run(asynchronous()),
         "several": create(**base, n=3).model_dump(),
         "several streamed": streamed(n=3, stream_options={"include_usage": True}),
-        "prompts": create(
-            **{**base, "prompt": ["a", "b"], "temperature": 0, "max_tokens": 4}, n=2, echo=True
-        ).model_dump(),
-        "prompts streamed": streamed(prompt=["a", "b"], temperature=0, max_tokens=4, n=2, echo=True),
+        "prompts": create(**{**base, **two}).model_dump(),
+        "prompts streamed": streamed(**two),
         "stopped": create(**{**base, "temperature": 0}, stop=["ab", "x"]).model_dump(),
         "stopped streamed": streamed(temperature=0, stop="ab"),
         "logprobs": create(**{**base, "max_tokens": 5}, logprobs=2).model_dump(),
