@@ -67,7 +67,9 @@ def main() -> None:
         print(f"{f'{start + 1}–{end}':>14}", *(f"{losses[mode][start:end].mean():9.4f}" for mode in losses))
     print(f"{'all':>14}", *(f"{losses[mode].mean():9.4f}" for mode in losses))
     difference = (losses["state"] - losses["window"]).mean(axis=0)
-    print(f"state − window: {difference.mean():+.4f} ± {difference.std(ddof=1) / np.sqrt(len(difference)):.4f}")
+    error = difference.std(ddof=1) / np.sqrt(len(difference))
+    print(f"state − window: {difference.mean():+.1e} ± {error:.1e} nats a character")
+    print(f"largest difference at one character: {np.abs(losses['state'] - losses['window']).max():.3f}")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ class Client:
         ``length`` counts characters; temperature 0 takes the likeliest each time. ``options`` are the other fields of
         ``GenerateRequest``: ``top_k``, ``top_p``, ``stop``, ``mode``. Closing the generator stops the work.
         """
+        if options.get("n", 1) != 1:
+            raise InvalidInput("generate yields one text.", "Use pieces or complete for several.")
         asked = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
         return self._texts(self.pieces(model, **asked, **options))
 
@@ -95,8 +97,6 @@ class Client:
     def _texts(pieces: Generator[Piece]) -> Generator[str]:
         with closing(pieces):
             for piece in pieces:
-                if piece.index:
-                    raise InvalidInput("generate yields one text.", "Use pieces or complete for several.")
                 if piece.text:
                     yield piece.text
 

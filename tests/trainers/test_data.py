@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookserve.errors import Failed, NotFound
+from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.steps import Pad, Words
 from trainers.data import boston, imdb, mnist, nietzsche, reuters
 
@@ -177,3 +177,21 @@ def test_the_real_reuters_and_boston_are_keras_s() -> None:
     assert np.asarray(houses.train.rows)[0, :3].tolist() == [1.23247, 0.0, 8.14]
     assert houses.train.labels[:4].tolist() == [15.2, 42.3, 50.0, 21.1]
     assert len(houses.test.labels) == 102
+
+
+def test_any_text_is_a_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "song.txt"
+    path.write_text("Row, row, row your boat – GENTLY! " * 100, "utf-8")
+    corpus = nietzsche.read(path)
+    assert corpus.text.startswith("row, row, row your boat – gently! row")
+    assert "".join(corpus.vocabulary.entries) == "".join(sorted(set(corpus.text)))
+    assert corpus.about == "song.txt: 3,400 characters"
+    for name, content, kind in (
+        ("none", None, NotFound),
+        ("short", b"too short", InvalidInput),
+        ("bytes", b"\xff" * 5000, InvalidInput),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(kind, match=name):
+            nietzsche.read(tmp_path / name)

@@ -1,0 +1,98 @@
+"""One seed, one text: through every door, alone and among 64 others, and where there is no server at all."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from clients import connect
+from tests.servers import Server
+
+PROMPT, LENGTH, TEMPERATURE, SEED = "abc", 300, 1.2, 77
+ASKED = {"prompt": PROMPT, "length": LENGTH, "temperature": TEMPERATURE, "seed": SEED}
+OPENAI = {"model": "writer", "prompt": PROMPT, "max_tokens": LENGTH, "temperature": TEMPERATURE, "seed": SEED}
+V2 = {"text_input": PROMPT, "parameters": {"max_tokens": LENGTH, "temperature": TEMPERATURE, "seed": SEED}}
+
+
+def client(wire: str) -> Callable[[Server], str]:
+    def ask(server: Server) -> str:
+        with connect(getattr(server, wire)) as connected:
+            return "".join(connected.generate("writer", **ASKED))  # type: ignore[arg-type]
+
+    return ask
+
+
+def post(path: str, body: object) -> Callable[[Server], httpx.Response]:
+    return lambda server: httpx.post(server.http + path, json=body, trust_env=False, timeout=60)
+
+
+def events(response: httpx.Response) -> Iterator[dict[str, object]]:
+    for line in response.text.splitlines():
+        if line.startswith("data: {"):
+            yield json.loads(line[6:])
+
+
+DOORS: dict[str, Callable[[Server], str]] = {
+    "client, http": client("http"),
+    "client, grpc": client("grpc"),
+    "/api": lambda server: post("/api/models/writer/generate", ASKED)(server).json()["text"],
+    "openai": lambda server: post("/openai/v1/completions", OPENAI)(server).json()["choices"][0]["text"],
+    "openai, stream": lambda server: "".join(
+        event["choices"][0]["text"]  # type: ignore[index]
+        for event in events(post("/openai/v1/completions", {**OPENAI, "stream": True})(server))
+    ),
+    "v2": lambda server: post("/v2/models/writer/generate", V2)(server).json()["text_output"],
+    "v2, stream": lambda server: "".join(
+        str(event["text_output"]) for event in events(post("/v2/models/writer/generate_stream", V2)(server))
+    ),
+}
+
+
+@contextmanager
+def crowd(server: Server) -> Iterator[None]:
+    """64 other texts, being written for as long as the block lasts."""
+    with connect(server.grpc) as connected:
+        pieces = connected.pieces("writer", n=64, length=15_000, temperature=0.9, seed=1)
+        for _ in range(64):
+            next(pieces)  # all have begun
+        over = threading.Event()
+
+        def read() -> None:
+            texts = pieces
+            while not over.is_set():
+                for _ in texts:
+                    if over.is_set():
+                        break
+                texts = connected.pieces("writer", n=64, length=15_000, temperature=0.9, seed=1)
+            texts.close()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reader.join()
+
+
+@pytest.fixture(scope="module")
+def offline(models: Path) -> str:
+    with connect(f"local:{models}") as local:
+        return "".join(local.generate("writer", **ASKED))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_alone(server: Server, offline: str, door: str) -> None:
+    assert DOORS[door](server) == offline
+
+
+def test_among_64_others(server: Server, offline: str) -> None:
+    with crowd(server):
+        for door, ask in DOORS.items():
+            assert ask(server) == offline, door
