@@ -26,7 +26,7 @@ STEPS = 16
 FILE = "ahead.onnx"
 
 #: Texts that the proof writes both ways, and runs for each.
-_TEXTS, _RUNS = 24, 4
+TEXTS, _RUNS = 24, 4
 
 
 def write(directory: Path, verb: Generate, graph: Graph) -> Generate:
@@ -41,7 +41,7 @@ def write(directory: Path, verb: Generate, graph: Graph) -> Generate:
         proto = _unrolled(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString(deterministic=True))
-        _prove(directory, verb, graph, ahead)
+        prove(directory, verb, graph, ahead)
     except Exception as error:  # the checker has its own error classes
         path.unlink(missing_ok=True)
         raise error if isinstance(error, BookserveError) else Failed(str(error).strip().splitlines()[-1]) from error
@@ -96,13 +96,17 @@ def _unrolled(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
     return made
 
 
-def _prove(directory: Path, verb: Generate, graph: Graph, ahead: Ahead) -> None:
-    """Write some texts character by character, each alone, and ahead, all together: they must be the same."""
+def prove(directory: Path, verb: Generate, graph: Graph, ahead: Ahead) -> None:
+    """Write some texts character by character, each alone, and ahead, all together: they must be the same.
+
+    Raises:
+        Failed: they are not, or a file cannot be run.
+    """
     step, many = (OnnxBackend(directory / str(file)) for file in (graph.onnx, ahead.onnx))
     length = 1 + _RUNS * ahead.steps
     asked = [
         GenerateRequest(length=length, temperature=temperature, seed=seed)
-        for seed, temperature in zip(range(_TEXTS), (0.0, 0.2, 0.5, 1.0, 1.2, 5.0) * _TEXTS, strict=False)
+        for seed, temperature in zip(range(TEXTS), (0.0, 0.2, 0.5, 1.0, 1.2, 5.0) * TEXTS, strict=False)
     ]
     alone = ["".join(piece.text for piece in streams(verb, graph, one)[0].write(step.run)) for one in asked]
     live = [streams(verb, graph, one)[0] for one in asked]
