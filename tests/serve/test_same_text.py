@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from clients import connect
+from tests.serve.metrics import requests
 from tests.servers import Server
 
 PROMPT, LENGTH, TEMPERATURE, SEED = "abc", 300, 1.2, 77
@@ -96,3 +97,29 @@ def test_among_64_others(server: Server, offline: str) -> None:
     with crowd(server):
         for door, ask in DOORS.items():
             assert ask(server) == offline, door
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/models/writer/generate", {"stream": True, "length": 100_000, "n": 10}),
+        ("/api/models/writer/generate", {"length": 100_000, "n": 10}),
+        ("/openai/v1/completions", {"model": "writer", "stream": True, "max_tokens": 100_000, "n": 10}),
+        ("/openai/v1/completions", {"model": "writer", "max_tokens": 100_000, "n": 10}),
+        ("/v2/models/writer/generate_stream", {"text_input": "a", "parameters": {"max_tokens": 100_000}}),
+        ("/v2/models/writer/generate", {"text_input": "a", "parameters": {"max_tokens": 100_000, "mode": "window"}}),
+    ],
+)
+def test_a_reader_who_leaves_ends_the_writing(
+    server: Server, http: httpx.Client, path: str, body: dict[str, object]
+) -> None:
+    before = requests(http, model="writer", code="cancelled")
+    with httpx.Client(base_url=server.http, trust_env=False) as leaving:
+        if "stream" in path or body.get("stream"):
+            with leaving.stream("POST", path, json=body) as response:
+                next(response.iter_raw())
+        else:
+            with pytest.raises(httpx.ReadTimeout):
+                leaving.post(path, json=body, timeout=0.2)
+    while requests(http, model="writer", code="cancelled") == before:
+        pass  # pytest's timeout ends this if the server writes on for nobody
