@@ -27,6 +27,9 @@ from bookserve.version import seal as seal
 from bookserve.version import sha256 as sha256
 from bookserve.version import versions as versions
 
+#: Name of the graph that draws several characters in one run; no signature, and not to be asked for by name.
+AHEAD = "ahead"
+
 AVerb = TypeVar("AVerb", Predict, Generate, Sample)
 
 #: What no graph is run from but the SavedModel, and what no graph at all is run from.
@@ -75,6 +78,15 @@ class Bundle:
         for graph, variant in self.manifest.variants.get(name, {}).items():
             graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
         return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs))
+
+    @property
+    def runnable(self) -> dict[str, Graph]:
+        """All that can be run: the graphs of the manifest, and the one that writes ahead, where there is one."""
+        graphs, verb = self.manifest.graphs, self.manifest.verb
+        if isinstance(verb, Generate) and verb.ahead:
+            ahead = verb.ahead.graph(graphs[verb.graph], len(verb.characters.vocabulary))
+            return {**graphs, AHEAD: ahead}
+        return graphs
 
     def verb(self, kind: type[AVerb]) -> AVerb:
         """What is done with this model, as a verb of that kind.

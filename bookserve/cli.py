@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("clients.cli:predict", "Predict files, standard input or literals."),
     "generate": ("clients.cli:generate", "Let a character model write."),
     "sample": ("clients.cli:sample", "Draw pictures from a model's latent space."),
-    "bench": ("clients.cli:bench", "Measure a served model beside the bare runtime."),
+    "bench": ("clients.bench_cli:bench", "Measure a served model beside the bare runtime."),
 }
 
 

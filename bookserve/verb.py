@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Rows, Step, apply
 
 #: What a person gets for one row: by output name, labels with scores or an array.
@@ -70,6 +70,31 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         return None
 
 
+class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second ONNX form of a step graph, which draws ``steps`` characters in one run.
+
+    It takes ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]: the next
+    character is where ``probabilities * noise`` is greatest. It gives ``drawn`` int32 [batch, steps] and the next
+    states. It is no signature of the SavedModel; the exporter wrote it from the step graph's own nodes.
+    """
+
+    onnx: str
+    steps: int
+
+    def graph(self, step: Graph, vocabulary: int) -> Graph:
+        """Its tensors, given the graph whose steps it takes."""
+        states = {name: spec for name, spec in step.inputs.items() if name != "characters"}
+        noise = TensorSpec("float64", ("batch", self.steps, vocabulary))
+        return Graph(
+            inputs={"characters": TensorSpec("int32", ("batch", 1)), **states, "noise": noise},
+            outputs={
+                "drawn": TensorSpec("int32", ("batch", self.steps)),
+                **{f"next_{name}": spec for name, spec in states.items()},
+            },
+            onnx=self.onnx,
+        )
+
+
 class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
     """Text, one character at a time, by a graph that carries its state in and out.
 
@@ -83,6 +108,8 @@ class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", fo
     #: The text to begin with where the user gives none.
     prompt: str
     graph: str = "step"
+    #: Written by the exporter; without it every character costs a run.
+    ahead: Ahead | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid_unknown_fields=True):

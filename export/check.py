@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve import tfexample
 from bookserve.backend import OnnxBackend
-from bookserve.bundle import Bundle
+from bookserve.bundle import AHEAD, Bundle
 from bookserve.errors import BookserveError
 from bookserve.examples import Example
 from bookserve.graph import Graph
+from bookserve.verb import Ahead, Generate
 from export import loss, parity
 from export.skew import find_skew
 
@@ -52,6 +53,21 @@ def check(bundle: Bundle) -> Iterator[Check]:
         yield line._replace(problem=skew)
     for name, graph in bundle.manifest.graphs.items():
         yield _check(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name))
+    verb = bundle.manifest.verb
+    if isinstance(verb, Generate) and verb.ahead:
+        yield _check_ahead(line._replace(graph=AHEAD), bundle, verb, verb.ahead)
+
+
+def _check_ahead(line: Check, bundle: Bundle, verb: Generate, ahead: Ahead) -> Check:
+    """Whether the graph that writes ahead still writes what the step graph does."""
+    from export.ahead import TEXTS, prove
+
+    line = line._replace(rows=TEXTS, tolerance="the same texts")
+    try:
+        prove(bundle.path, verb, bundle.manifest.graphs[verb.graph], ahead)
+    except BookserveError as error:
+        return line._replace(problem=error.message.rstrip("."))
+    return line._replace(onnx_difference=0.0)
 
 
 def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:

@@ -32,8 +32,8 @@ from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
 from bookserve.tfexample import Classify, Regress
-from bookserve.verb import Transform
-from export import card, foreign, onnx_file, parity, signatures, warmup
+from bookserve.verb import Generate, Transform
+from export import ahead, card, foreign, onnx_file, parity, signatures, warmup
 from export.convert import to_onnx
 from export.keras_file import KerasFile
 from export.onnx_file import OnnxFile
@@ -117,6 +117,7 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             written, refused = forms.write(directory, manifest, examples, variants)
             manifest = msgspec.structs.replace(manifest, variants=written)
             notes += refused
+        manifest = _with_ahead(directory, manifest, notes)
         examples.save(directory / "examples.npz")
         # A foreign model may bring requests of its own.
         if source.kind != "onnx" and not (directory / warmup.PATH).exists():
@@ -223,6 +224,18 @@ def _convert_run(
         except Failed as error:
             raise Failed(f"{manifest.name}, graph '{name}': {error.message}", error.hint) from error
     return forms
+
+
+def _with_ahead(directory: Path, manifest: Manifest, notes: list[str]) -> Manifest:
+    """The manifest with a graph that draws several characters in one run, where the model writes and one can be had."""
+    verb = manifest.verb
+    if not isinstance(verb, Generate) or manifest.graphs[verb.graph].onnx is None:
+        return manifest
+    try:
+        return msgspec.structs.replace(manifest, verb=ahead.write(directory, verb, manifest.graphs[verb.graph]))
+    except Failed as error:
+        notes.append(f"every character costs a run: {error.message.rstrip('.')}.")
+        return manifest
 
 
 def _convert_foreign(

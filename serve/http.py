@@ -13,7 +13,9 @@ from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve.engine import Engine
 from serve.home import rest as home
 from serve.metrics import Metrics
+from serve.openai import rest as openai
 from serve.tfs import rest as tfs
+from serve.v2 import generate
 from serve.v2 import rest as v2
 
 
@@ -34,6 +36,8 @@ def application(engine: Engine, metrics: Metrics) -> Starlette:
         routes=[
             *tfs.routes(engine),
             *v2.routes(engine),
+            *generate.routes(engine),
+            *openai.routes(engine),
             *home.routes(engine),
             Route("/healthz", alive),
             Route("/readyz", ready),

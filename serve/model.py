@@ -9,6 +9,7 @@ from bookserve.bundle import Bundle
 from bookserve.graph import Arrays
 from serve.batcher import Batcher
 from serve.metrics import Metrics
+from serve.texts import Texts
 
 
 class LiveModel:
@@ -24,10 +25,12 @@ class LiveModel:
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version
+        #: Where it writes texts, if it does.
+        self.texts = Texts.of(bundle)
         self._batchers: dict[str, Batcher] = {}
         examples = bundle.examples().graphs
         for name, backend in _open_backends(bundle).items():
-            graph = bundle.manifest.graphs[name]
+            graph = bundle.runnable[name]
             batcher = Batcher(graph, backend, partial(metrics.ran, self.name, self.version, name))
             if name in examples:
                 batcher.warm_up(
@@ -46,7 +49,7 @@ class LiveModel:
 
 
 def _open_backends(bundle: Bundle) -> dict[str, Backend]:
-    graphs = bundle.manifest.graphs
+    graphs = bundle.runnable
     backends: dict[str, Backend] = {
         name: OnnxBackend(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
     }
