@@ -66,14 +66,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 class Bundle:
     """One version of one model on disk, opened by its manifest."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, name: str = "") -> None:
         self.path = path
         self.manifest = manifest
-
-    @property
-    def name(self) -> str:
-        """Name of the model: the directory that holds its versions."""
-        return self.path.parent.name
+        #: Name of the model: where nobody gave another, that of the directory that holds its versions.
+        self.name = name or path.parent.name
 
     @property
     def version(self) -> int:
@@ -132,8 +129,8 @@ class Bundle:
                 raise Failed(f"{path} is not the file that was exported.", "It is damaged: copy or export it again.")
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
-        """Open one version directory.
+    def open(cls, path: Path, name: str = "") -> Bundle:
+        """Open one version directory; ``name`` is the model's where its directory is called otherwise.
 
         Raises:
             NotFound: no bundle there.
@@ -144,7 +141,7 @@ class Bundle:
         manifest = vocabulary.load(path / MANIFEST, Manifest)
         if manifest.format != 1:
             raise Failed(f"{path} is of bundle format {manifest.format}; this bookserve reads 1.", "Upgrade bookserve.")
-        return cls(path, manifest)
+        return cls(path, manifest, name)
 
 
 def names(models: Path) -> list[str]:
