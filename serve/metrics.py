@@ -6,8 +6,12 @@ writes what is there when somebody asks. Several processes of one server add up 
 
 from __future__ import annotations
 
+import asyncio
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -78,7 +82,10 @@ class Family(msgspec.Struct):
 class Metrics:
     """Counters of one server, apart from those of any other in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Path | None = None) -> None:
+        """``counts`` is the directory in which the processes of one server show each other their counts."""
+        self._counts = counts
+
         def family(name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False) -> Family:
             return Family(f"bookserve_{name}", text, labels, bounds, gauge, {})
 
@@ -95,6 +102,10 @@ class Metrics:
         )
         self._available = family("model_available", "1 while a version can be asked.", ("model", "version"), gauge=True)
         self._loads = family("loads", "Versions loaded, by how that ended.", ("model", "version", "code"))
+        self._memory = family(
+            "worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True
+        )
+        self._cpu = family("worker_cpu_seconds", "CPU time of each process of several.", ("worker",), gauge=True)
         self._families = (
             self._requests,
             self._latency,
@@ -104,6 +115,8 @@ class Metrics:
             self._responses,
             self._available,
             self._loads,
+            self._memory,
+            self._cpu,
         )
 
     def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
@@ -158,8 +171,38 @@ class Metrics:
             yield family.metric()
 
     def expose(self) -> tuple[bytes, str]:
-        """All metrics in Prometheus's text format, and its content type."""
+        """All metrics in Prometheus's text format, those of other processes added, and its content type."""
         registry = CollectorRegistry()
-        registry.register(self)  # type: ignore[arg-type]
-        ProcessCollector(registry=registry)  # memory, CPU time and open files of the process
+        if self._counts is None:
+            registry.register(self)  # type: ignore[arg-type]
+            ProcessCollector(registry=registry)  # memory, CPU time and open files of the process
+        else:
+            self.share_now()
+            total = Metrics()
+            for path in self._counts.glob("[0-9g]*"):
+                with suppress(OSError, msgspec.DecodeError):  # it was replaced or removed meanwhile
+                    total.add(path.read_bytes())
+            registry.register(total)  # type: ignore[arg-type]
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    async def share(self) -> None:
+        """Show the other processes what was counted, every second."""
+        while True:
+            self.share_now()
+            await asyncio.sleep(1)
+
+    def share_now(self) -> None:
+        """Write what was counted to where the other processes read it."""
+        if self._counts is None:
+            return
+        import resource  # where there are several processes, there is this
+
+        worker = str(os.getpid())
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        with suppress(OSError):
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self._memory.cells[(worker,)] = [float(pages * resource.getpagesize())]
+        self._cpu.cells[(worker,)] = [used.ru_utime + used.ru_stime]
+        with suppress(OSError):  # the directory is gone: the server is ending
+            (self._counts / f".{worker}").write_bytes(self.state())
+            (self._counts / f".{worker}").rename(self._counts / worker)

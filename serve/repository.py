@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, NotFound
+from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve import foreign
 from serve.batching import Batching
 from serve.metrics import Metrics
@@ -43,6 +43,8 @@ class Options(NamedTuple):
     canary: float = 0.0
     #: Whether a new label may be given to a version that is not live yet.
     unavailable_labels: bool = False
+    #: Whether ``load``, ``unload`` and ``reload`` may be asked for one model: not where several processes serve it.
+    controlled: bool = True
 
 
 class Repository:
@@ -110,6 +112,7 @@ class Repository:
                 for versions in self._models.values():
                     versions.assign(self._options.unavailable_labels)
             return
+        self._check_controlled()
         with self._changing:
             self._unloaded.discard(name)
             self._list()
@@ -125,7 +128,9 @@ class Repository:
 
         Raises:
             NotFound: no such model.
+            InvalidInput: other processes serve it, too.
         """
+        self._check_controlled()
         with self._changing:
             if name not in self._models:
                 self.find(name)
@@ -161,6 +166,15 @@ class Repository:
             if errors:
                 raise errors[0]
 
+    def index(self) -> list[tuple[str, VersionStatus]]:
+        """All versions known or on disk, by name and version; the state of those never loaded is UNKNOWN."""
+        found = []
+        for name, versions in list(self._models.items()):
+            states = {version: VersionStatus(version, "UNKNOWN") for version in scan(versions.served.path)}
+            states |= {status.version: status for status in versions.status()}
+            found += [(name, states[version]) for version in sorted(states)]
+        return found
+
     def close(self) -> None:
         """Let go of every model."""
         for model in self.models():
@@ -168,6 +182,13 @@ class Repository:
         for versions in self._models.values():
             versions.unload()
         self._models = {}
+
+    def _check_controlled(self) -> None:
+        if not self._options.controlled:
+            raise InvalidInput(
+                "several processes serve these models; one of them cannot load or unload alone.",
+                "Change the directory or the models.config, and let --poll find it.",
+            )
 
     def _list(self) -> None:
         """Make the models known that are to be served, and let go of the others."""
