@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -53,19 +52,29 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = ("stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary")
         behaviour = getattr(handler, "_".join(kind))
+        service = _DOORS.get(method[1:].partition("/")[0], "grpc")
         if inspect.isasyncgenfunction(behaviour):
 
             async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-                async with self._called(method, context):
+                start, call, code = time.perf_counter(), await self._call(service, context), "CANCELLED"
+                try:
                     async for reply in behaviour(request, context):
                         yield reply
+                    code = "OK"
+                finally:
+                    self._ended(method, call, code, start, context)
 
             wrapped: Any = streamed
         elif inspect.iscoroutinefunction(behaviour):
 
             async def answered(request: Any, context: Any) -> Any:
-                async with self._called(method, context):
-                    return await behaviour(request, context)
+                start, call, code = time.perf_counter(), await self._call(service, context), "CANCELLED"
+                try:
+                    reply = await behaviour(request, context)
+                    code = "OK"
+                    return reply
+                finally:
+                    self._ended(method, call, code, start, context)
 
             wrapped = answered
         else:
@@ -73,33 +82,28 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    @asynccontextmanager
-    async def _called(self, method: str, context: Any) -> AsyncIterator[None]:
-        start = time.perf_counter()
-        service = method[1:].partition("/")[0]
-        call = Call(_DOORS.get(service, "grpc"), deadline=start + self._timeout if self._timeout else None)
+    async def _call(self, service: str, context: Any) -> Call:
+        """What the metadata says of a call."""
+        call = Call(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
         CURRENT.set(call)
-        code = "CANCELLED"
-        try:
-            for key, value in context.invocation_metadata() or ():
-                if key == "x-request-id" and isinstance(value, str) and len(value) <= 128 and value.isprintable():
-                    call.id = value
-                    await context.send_initial_metadata((("x-request-id", value),))
-                elif key == "x-priority":
-                    try:
-                        call.priority = priority_of(str(value))
-                    except InvalidInput as error:
-                        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            yield
-            code = "OK"
-        except BaseException:
-            if context.code():
-                code = _name(context.code())
-            raise
-        finally:
-            self._metrics.responded(call.protocol, code)
-            if logs.access.isEnabledFor(20):  # INFO
-                logs.answered(call.protocol, method, code, time.perf_counter() - start, context.peer())
+        for key, value in context.invocation_metadata() or ():
+            if key == "x-request-id" and isinstance(value, str) and len(value) <= 128 and value.isprintable():
+                call.id = value
+                await context.send_initial_metadata((("x-request-id", value),))
+            elif key == "x-priority":
+                try:
+                    call.priority = priority_of(str(value))
+                except InvalidInput as error:
+                    self._metrics.responded(service, "INVALID_ARGUMENT")
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return call
+
+    def _ended(self, method: str, call: Call, code: str, start: float, context: Any) -> None:
+        if code != "OK" and context.code():
+            code = _name(context.code())
+        self._metrics.responded(call.protocol, code)
+        if logs.access.isEnabledFor(20):  # INFO
+            logs.answered(call.protocol, method, code, time.perf_counter() - start, context.peer())
 
 
 async def _unauthenticated(_: bytes, context: Any) -> bytes:

@@ -7,6 +7,7 @@ writes what is there when somebody asks. Several processes of one server add up 
 from __future__ import annotations
 
 import asyncio
+import operator
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -54,10 +55,11 @@ class Family(msgspec.Struct):
         cell[-1] += value
 
     def add(self, cells: Iterable[tuple[Labels, Sequence[float]]]) -> None:
-        """Add the numbers of another process's family."""
+        """Add the numbers of another process's family; of a gauge, the larger one counts."""
         for labels, numbers in cells:
             mine = self.cells.get(tuple(labels)) or [0.0] * len(numbers)
-            self.cells[tuple(labels)] = [a + b for a, b in zip(mine, numbers, strict=True)]
+            together = max if self.gauge else operator.add
+            self.cells[tuple(labels)] = list(map(together, mine, numbers))
 
     def metric(self) -> Metric:
         """This family for Prometheus's library."""

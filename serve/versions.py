@@ -63,7 +63,7 @@ class Versions:
         self._labels: dict[str, int] = {}
         self._default: LiveModel | None = None
         self._canary: LiveModel | None = None
-        self._turns = 0.0
+        self._turns = 0
         #: What the directory of a version looked like when it was loaded, failed, or was last seen.
         self._seen: dict[int, Look] = {}
         self._changing = threading.Lock()
@@ -94,9 +94,8 @@ class Versions:
         if version is not None:
             return self._live.get(version) or self._on_request(version)
         if self._canary is not None:
-            self._turns += self._share
-            if self._turns >= 1:
-                self._turns -= 1
+            self._turns += 1
+            if int(self._turns * self._share + 1e-9) > int((self._turns - 1) * self._share + 1e-9):
                 return self._canary
         return self._default or self._on_request(max(self._errors, default=None))
 
