@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,5 +115,5 @@ def _shown(scope: Scope) -> str:
 
 def _gone(receive: Receive) -> Callable[[], bool] | None:
     """Whether the client has closed the connection: the HTTP server knows, and telling so costs no task."""
-    cycle = getattr(receive, "__self__", None)
+    cycle: Any = getattr(receive, "__self__", None)
     return (lambda: bool(cycle.disconnected)) if hasattr(cycle, "disconnected") else None

@@ -39,7 +39,9 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     metavar="[MODELS_DIR]",
     envvar="BOOKSERVE_MODELS",
 )
-@click.option("--config", type=file, is_eager=True, expose_value=False, callback=_configure, help="TOML file of options.")
+@click.option(
+    "--config", type=file, is_eager=True, expose_value=False, callback=_configure, help="TOML file of options."
+)
 # Where
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--http-port", type=port, default=8501, show_default=True, help="Port of REST; 0 picks a free one.")
@@ -53,7 +55,9 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--version-policy", "policy", default="latest", show_default=True, help="latest[:N], all, or 1,4,….")
 @click.option("--poll", type=seconds, default=0, show_default=True, help="Look for new versions every so many seconds.")
 @click.option("--lazy", is_flag=True, help="Load a model when it is first asked.")
-@click.option("--max-loaded", type=click.IntRange(0), default=0, help="Most models that --lazy keeps in memory; 0: all.")
+@click.option(
+    "--max-loaded", type=click.IntRange(0), default=0, help="Most models that --lazy keeps in memory; 0: all."
+)
 @click.option("--canary-share", type=click.FloatRange(0, 1), default=0, help="Share of requests for label 'canary'.")
 # How they run
 @click.option("--batching-parameters-file", type=file, help="TensorFlow Serving's batching parameters.")

@@ -42,7 +42,8 @@ def describe(path: Path, name: str) -> tuple[Bundle, dict[str, Backend]]:
     backends: dict[str, Backend] = {}
     if (path / ONNX).is_file():
         onnx = OnnxBackend(path / ONNX)
-        graphs["serving_default"] = _graph(onnx, *map(_plain, onnx.declared()), onnx=ONNX)
+        inputs, outputs = onnx.declared()
+        graphs["serving_default"] = _graph(onnx, _plain(inputs), _plain(outputs), ONNX)
         backends["serving_default"] = onnx
     elif (path / SAVED_MODEL).is_file():
         from serve.backends import tensorflow

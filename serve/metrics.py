@@ -104,9 +104,7 @@ class Metrics:
         )
         self._available = family("model_available", "1 while a version can be asked.", ("model", "version"), gauge=True)
         self._loads = family("loads", "Versions loaded, by how that ended.", ("model", "version", "code"))
-        self._memory = family(
-            "worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True
-        )
+        self._memory = family("worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True)
         self._cpu = family("worker_cpu_seconds", "CPU time of each process of several.", ("worker",), gauge=True)
         self._families = (
             self._requests,
@@ -176,7 +174,7 @@ class Metrics:
         """All metrics in Prometheus's text format, those of other processes added, and its content type."""
         registry = CollectorRegistry()
         if self._counts is None:
-            registry.register(self)  # type: ignore[arg-type]
+            registry.register(self)
             ProcessCollector(registry=registry)  # memory, CPU time and open files of the process
         else:
             self.share_now()
@@ -184,7 +182,7 @@ class Metrics:
             for path in self._counts.glob("[0-9g]*"):
                 with suppress(OSError, msgspec.DecodeError):  # it was replaced or removed meanwhile
                     total.add(path.read_bytes())
-            registry.register(total)  # type: ignore[arg-type]
+            registry.register(total)
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     async def share(self) -> None:

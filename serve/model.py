@@ -13,6 +13,8 @@ from serve.batcher import Batcher
 from serve.batching import Batching, Padding
 from serve.metrics import Metrics
 
+#: By the graph's name.
+Batchers = dict[str, Batcher]
 #: More requests to run before a bundle is available: a graph's name and what to feed it.
 Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
 
@@ -35,11 +37,12 @@ class LiveModel:
         self._metrics = metrics
         self._batching = batching or Batching()
         self._records = records
-        self._batchers: dict[str, Batcher] | None = None
-        #: Awaited before a run while the graphs are not in memory; set for models that are loaded when first run.
-        self.on_demand: Callable[[LiveModel], Awaitable[None]] | None = None
+        #: None while the graphs are not in memory.
+        self.batchers: Batchers | None = None
+        #: Has the graphs in memory and gives them; set for models that are loaded when first run.
+        self.on_demand: Callable[[LiveModel], Awaitable[Batchers]] | None = None
 
-    def open(self, backends: dict[str, Backend] | None = None) -> None:
+    def open(self, backends: dict[str, Backend] | None = None) -> Batchers:
         """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
 
         Warm-up runs one row of the bundle's own examples, and then its recorded requests.
@@ -73,30 +76,23 @@ class LiveModel:
                 batchers[name].warm_up(feeds)
             except BookserveError as error:
                 raise Failed(f"a warm-up request of graph '{name}' failed: {error.message}", error.hint) from error
-        self._batchers = batchers
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether its graphs are loaded."""
-        return self._batchers is not None
+        self.batchers = batchers
+        return batchers
 
     async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
         """Run checked feeds through the graph of that proper name; see ``Batcher.run``."""
-        batchers = self._batchers
-        if self.on_demand is not None:
-            await self.on_demand(self)
-            batchers = self._batchers
+        batchers = self.batchers if self.on_demand is None else await self.on_demand(self)
         if batchers is None:
             raise Failed(f"model '{self.name}' is not loaded.")
         return await batchers[graph].run(feeds, rows)
 
     def rest(self) -> None:
         """Let go of the graphs; what was submitted is still answered, and the next run may open them again."""
-        self._batchers = None
+        self.batchers = None
 
     def close(self) -> None:
         """Let go of threads and graphs."""
-        for batcher in (self._batchers or {}).values():
+        for batcher in (self.batchers or {}).values():
             batcher.close()
 
 

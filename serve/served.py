@@ -14,7 +14,7 @@ CANARY, STABLE = "canary", "stable"
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Which versions are live: the newest ``latest`` that can be loaded (None: all), or exactly the ``specific`` ones."""
+    """Which versions are live: the newest ``latest`` that can be loaded (None: all), or just the ``specific`` ones."""
 
     latest: int | None = 1
     specific: tuple[int, ...] = ()

@@ -161,7 +161,7 @@ async def _poll(repository: Repository, settings: Settings) -> None:
                 changed = path and path.stat().st_mtime_ns
             if path and changed and changed != seen:
                 seen = changed
-                await asyncio.to_thread(lambda path=path: repository.reload(models_config.read(path)))
+                await asyncio.to_thread(repository.reload, models_config.read(path))
                 logger.info("serving the models of %s as it is now", path)
             else:
                 await asyncio.to_thread(repository.refresh)
@@ -184,8 +184,8 @@ def _web(app: ASGIApp, settings: Settings) -> uvicorn.Server:
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
-            ssl_certfile=tls and str(tls.certificate),
-            ssl_keyfile=tls and str(tls.key),
+            ssl_certfile=str(tls.certificate) if tls else None,
+            ssl_keyfile=str(tls.key) if tls else None,
             ssl_ca_certs=str(tls.clients) if tls and tls.clients else None,
             ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.clients else ssl.CERT_NONE,
         )

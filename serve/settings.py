@@ -38,7 +38,8 @@ class Tls(msgspec.Struct, frozen=True):
                 context.load_verify_locations(self.clients)
         except (ssl.SSLError, OSError) as error:
             raise InvalidInput(
-                f"the certificate or key cannot be used: {error}.", "Give a PEM certificate and its own unencrypted key."
+                f"the certificate or key cannot be used: {error}.",
+                "Give a PEM certificate and its own unencrypted key.",
             ) from error
 
 

@@ -101,7 +101,8 @@ class Versions:
 
     def status(self) -> list[VersionStatus]:
         """The versions known and their states, newest first."""
-        return sorted(list(self._states.values()), key=lambda status: -status.version)
+        known = list(self._states.values())  # copied at once: another thread may add to it
+        return sorted(known, key=lambda status: -status.version)
 
     def refresh(self, again: bool = False) -> None:
         """Look at the directory and bring what is live into line with the policy.

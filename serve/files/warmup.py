@@ -59,7 +59,9 @@ def requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
             else:
                 raise Failed(f"Unsupported log_type for warmup: {kind}")
     except DecodeError as error:
-        raise Failed(f"Failed to parse warmup record: {error} from {path}", "Write the warm-up requests anew.") from error
+        raise Failed(
+            f"Failed to parse warmup record: {error} from {path}", "Write the warm-up requests anew."
+        ) from error
     except Failed:
         raise
     except BookserveError as error:
