@@ -27,7 +27,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     if path:
         from serve import settings
 
-        known = {parameter.name for parameter in ctx.command.params if parameter.name} - {"config"}
+        known = [parameter.name for parameter in ctx.command.params if parameter.name and parameter.name != "config"]
         ctx.default_map = settings.read(path, known)
 
 
@@ -49,10 +49,8 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share them.")
 # Which models
 @click.option("--model-config-file", type=file, help="TensorFlow Serving's models.config, instead of MODELS_DIR.")
-@click.option(
-    "--allow-version-labels-for-unavailable-models", "unavailable_labels", is_flag=True, help="New labels may wait."
-)
-@click.option("--version-policy", "policy", default="latest", show_default=True, help="latest[:N], all, or 1,4,….")
+@click.option("--allow-version-labels-for-unavailable-models", is_flag=True, help="New labels may wait.")
+@click.option("--version-policy", default="latest", show_default=True, help="latest[:N], all, or 1,4,….")
 @click.option("--poll", type=seconds, default=0, show_default=True, help="Look for new versions every so many seconds.")
 @click.option("--lazy", is_flag=True, help="Load a model when it is first asked.")
 @click.option(
@@ -126,4 +124,6 @@ def _settings(given: dict[str, Any]) -> Any:
             raise InvalidInput("TLS needs both --tls-certificate and --tls-key.")
         tls = Tls(certificate, key, clients)
         tls.check()
-    return Settings(**{**given, "policy": Policy.parse(given["policy"])}, batching=batching, tls=tls)
+    policy = Policy.parse(given.pop("version_policy"))
+    labels = given.pop("allow_version_labels_for_unavailable_models")
+    return Settings(**given, policy=policy, unavailable_labels=labels, batching=batching, tls=tls)

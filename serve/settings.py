@@ -83,7 +83,7 @@ def read(path: Path, known: Collection[str]) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"{path} is not TOML: {error}.", "Write lines such as: http-port = 8501") from error
     options = {key.replace("-", "_"): value for key, value in document.items()}
-    if unknown := sorted(options.keys() - set(known)):
+    if unknown := [key for key in document if key.replace("-", "_") not in known]:
         listed = ", ".join(sorted(name.replace("_", "-") for name in known))
         raise InvalidInput(f"{path} sets '{unknown[0]}', which is no option.", f"Options: {listed}.")
     if wrong := [key for key, value in options.items() if isinstance(value, dict | list)]:
