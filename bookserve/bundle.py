@@ -40,14 +40,11 @@ _OF_NO_GRAPH = ("README.md", "assets/model.keras")
 class Bundle:
     """One version of one model on disk, opened by its manifest."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, name: str = "") -> None:
         self.path = path
         self.manifest = manifest
-
-    @property
-    def name(self) -> str:
-        """Name of the model: the directory that holds its versions."""
-        return self.path.parent.name
+        #: Name of the model: where nobody gave another, that of the directory that holds its versions.
+        self.name = name or path.parent.name
 
     @property
     def version(self) -> int:
@@ -77,7 +74,7 @@ class Bundle:
         graphs = dict(self.manifest.graphs)
         for graph, variant in self.manifest.variants.get(name, {}).items():
             graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
-        return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs))
+        return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs), self.name)
 
     @property
     def runnable(self) -> dict[str, Graph]:
@@ -146,14 +143,15 @@ class Bundle:
                 )
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
-        """Open one version directory; see ``bookserve.manifest.load``.
+    def open(cls, path: Path, name: str = "") -> Bundle:
+        """Open one version directory (see ``bookserve.manifest.load``); ``name`` is the model's where its directory is
+        called otherwise.
 
         Raises:
             NotFound: no bundle there.
             Failed: its manifest is damaged, or of a format that this bookserve does not know.
         """
-        return cls(path, manifest_.load(path / MANIFEST))
+        return cls(path, manifest_.load(path / MANIFEST), name)
 
 
 def names(models: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -17,9 +17,11 @@ from bookserve.sampling import latent_points
 from bookserve.steps import apply
 from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
+from serve.call import CURRENT
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
+from serve.served import Served
 from serve.texts import PAUSE, WHOLE, collect
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
@@ -39,13 +41,29 @@ class Engine:
         """All live models, by name and version."""
         return self._repository.models()
 
-    def model(self, name: str, version: int | None = None) -> LiveModel:
-        """One live model; see ``Repository.get``."""
-        return self._repository.get(name, version)
+    def model(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
+        """One live model; see ``Repository.find``."""
+        return self._repository.find(name, version, label)
+
+    def names(self) -> list[str]:
+        """All models, those included that are not live."""
+        return self._repository.names()
 
     def status(self, name: str) -> list[VersionStatus]:
         """States of a model's versions; see ``Repository.status``."""
         return self._repository.status(name)
+
+    async def load(self, name: str) -> None:
+        """Load a model that lies in the repository; see ``Repository.load``."""
+        await asyncio.to_thread(self._repository.load, name)
+
+    async def unload(self, name: str) -> None:
+        """Let go of a model; see ``Repository.unload``."""
+        await asyncio.to_thread(self._repository.unload, name)
+
+    async def reload(self, served: Sequence[Served]) -> None:
+        """Serve this list of models and no other; see ``Repository.reload``."""
+        await asyncio.to_thread(self._repository.reload, served)
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with whatever else waits.
@@ -132,4 +150,5 @@ class _Stopwatch:
             code = error.code
         else:
             code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
-        self._metrics.answered(*self._labels, time.perf_counter() - self._start, code)
+        elapsed = time.perf_counter() - self._start
+        self._metrics.answered(*self._labels, elapsed, code, CURRENT.get().protocol)
