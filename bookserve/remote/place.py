@@ -125,8 +125,7 @@ class Place:
         """
         path = self.path(name, version, file)
         try:
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            target = self._files.open(path, "ab" if start else "wb")
+            target = self._open(path, "ab" if start else "wb")
         except (NotImplementedError, ValueError) as error:
             raise NotImplementedError from error
         except Exception as error:  # as above
@@ -145,6 +144,14 @@ class Place:
         """The full address of something under this place."""
         joined = "/".join(map(str, parts))
         return f"{self._root}/{quote(joined) if self._web else joined}"
+
+    def _open(self, path: str, mode: str) -> Any:
+        """Open a file to write; directories are made only where they must be, so that no misspelt bucket is."""
+        try:
+            return self._files.open(path, mode)
+        except FileNotFoundError:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            return self._files.open(path, mode)
 
     def _list(self, *parts: object) -> list[str]:
         path = self.path(*parts)
