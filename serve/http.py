@@ -16,7 +16,9 @@ from serve.home import rest as home
 from serve.jobs import rest as pictures
 from serve.jobs.queue import Jobs
 from serve.metrics import Metrics
+from serve.openai import rest as openai
 from serve.tfs import rest as tfs
+from serve.v2 import generate
 from serve.v2 import rest as v2
 
 
@@ -37,6 +39,8 @@ def application(engine: Engine, metrics: Metrics, jobs: Jobs | None = None) -> S
         routes=[
             *tfs.routes(engine),
             *v2.routes(engine),
+            *generate.routes(engine),
+            *openai.routes(engine),
             *home.routes(engine),
             *explain.routes(engine),
             *pictures.routes(jobs or Jobs(engine)),

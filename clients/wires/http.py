@@ -18,6 +18,7 @@ from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotR
 from bookserve.explain import Explanation, Layer
 from bookserve.pictures import decode_png
 from bookserve.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.text import Piece
 from bookserve.transform import Progress
 from bookserve.verb import Answer
 from bookserve.wire.plain import dump, from_plain, to_answer
@@ -108,8 +109,8 @@ class HttpWire:
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
         return [to_answer(answer) for answer in reply.answers]
 
-    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
-        """See ``Client.generate``."""
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
         body = _body(msgspec.structs.replace(request, stream=True))
         with self._errors(), self._http.stream("POST", _path(model, "generate"), content=body) as response:
             if response.status_code != 200:
@@ -123,7 +124,7 @@ class HttpWire:
                         raise _from_fields(event["error"])
                     if "done" in event:
                         return
-                    yield event["text"]
+                    yield msgspec.convert(event, Piece)
             except httpx.TransportError as error:
                 raise Failed(f"the text from {self._url} broke off: {error}.") from error
             raise Failed(f"the text from {self._url} broke off.", "The server may be gone.")

@@ -7,6 +7,7 @@ from typing import Any
 from bookserve.errors import InvalidInput, NotFound
 from serve.engine import Engine
 from serve.model import LiveModel
+from serve.versions import UnknownLabel
 
 
 def find(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
@@ -14,13 +15,13 @@ def find(engine: Engine, name: str, version: int | None = None, label: str = "")
 
     Raises:
         NotFound: no such model or version.
-        InvalidInput: a label; this server gives none.
+        InvalidInput: the model has no such label.
         NotReady: it could not be loaded.
     """
-    if label:
-        raise InvalidInput(f"Unrecognized servable version label: {label}")
     try:
-        return engine.model(name, version)
+        return engine.model(name, version, label)
+    except UnknownLabel as error:
+        raise InvalidInput(f"Unrecognized servable version label: {label}") from error
     except NotFound as error:
         wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {wanted}") from error

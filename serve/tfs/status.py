@@ -6,6 +6,8 @@ from __future__ import annotations
 import grpc
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
+from serve.call import Expired
+from serve.versions import LabelUnavailable
 
 
 class Unmet(InvalidInput):
@@ -23,6 +25,8 @@ _CODES: dict[type, grpc.StatusCode] = {
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    LabelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     Failed: grpc.StatusCode.INTERNAL,
 }
 
@@ -34,6 +38,7 @@ _HTTP = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
 

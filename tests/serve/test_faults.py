@@ -15,6 +15,7 @@ import pytest
 
 from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.requests import GenerateRequest
+from bookserve.text import Piece
 from bookserve.verb import Answer
 from bookserve.wire import HINT
 from bookserve.wire import home_pb2 as pb
@@ -47,10 +48,11 @@ class FaultyEngine(Engine):
     async def predict(self, model: LiveModel, rows: list[Any]) -> list[Answer]:
         raise self.fault
 
-    async def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncGenerator[str]:  # type: ignore[override]
-        yield "a"
-        await asyncio.sleep(0.02)  # longer than pieces are joined for
-        yield "b"
+    async def generate(  # type: ignore[override]
+        self, model: LiveModel, request: GenerateRequest, pause: float = 0
+    ) -> AsyncGenerator[list[Piece]]:
+        yield [Piece("a")]
+        yield [Piece("b")]
         raise self.fault
 
 
