@@ -18,6 +18,7 @@ from bookserve.verb import Answer, Generate, Predict, Sample
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
+from serve.statistics import Counted
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
@@ -43,6 +44,10 @@ class Engine:
     def status(self, name: str) -> list[VersionStatus]:
         """States of a model's versions; see ``Repository.status``."""
         return self._repository.status(name)
+
+    def counted(self, model: LiveModel) -> Counted:
+        """What was counted of one version since the server began."""
+        return self._metrics.statistics.of(model.name, model.version)
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with whatever else waits.

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from serve import docs
+from serve.control import Control
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.home import rest as home
 from serve.metrics import Metrics
 from serve.tfs import rest as tfs
 from serve.v2 import rest as v2
+from serve.v2.body import LENGTH
 
 
-def application(engine: Engine, metrics: Metrics) -> Starlette:
+def application(engine: Engine, metrics: Metrics, doors: Doors, control: Control) -> Starlette:
     """The application of one server."""
 
     async def alive(_: Request) -> Response:
@@ -32,17 +38,31 @@ def application(engine: Engine, metrics: Metrics) -> Starlette:
 
     app = Starlette(
         routes=[
-            *tfs.routes(engine),
-            *v2.routes(engine),
+            *tfs.routes(engine, doors),
+            *v2.routes(engine, doors, control),
             *home.routes(engine),
+            *docs.routes(),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", expose),
         ],
+        middleware=[_cross_origin(doors.origins)] if doors.origins else [],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
+    app.state.limits = doors.limits
     app.router.redirect_slashes = False
     return app
+
+
+def _cross_origin(origins: tuple[str, ...]) -> Middleware:
+    """Lets pages of those origins read answers; without it browsers keep them from every page but our own."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-encoding", "content-type", LENGTH],
+        expose_headers=[LENGTH],
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -14,6 +14,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from serve.statistics import Statistics
+
 #: Seconds, from a small graph's tenth of a millisecond to a long text.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -24,6 +26,7 @@ class Metrics:
     """Counters of one server, in a registry of their own."""
 
     def __init__(self) -> None:
+        self.statistics = Statistics()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)  # memory, CPU time and open files of the process
         requests = Counter(
@@ -59,11 +62,13 @@ class Metrics:
 
     def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on a batch of ``rows``."""
+        self.statistics.ran(model, version, graph, rows, seconds)
         self._batch_rows(model, version, graph).observe(rows)
         self._run_time(model, version, graph).observe(seconds)
 
     def answered(self, model: str, version: int, graph: str, seconds: float, code: str) -> None:
         """Count one request and how it ended: ``ok``, an error's code, or ``cancelled``."""
+        self.statistics.answered(model, version, graph, seconds, code == "ok")
         self._requests(model, version, graph, code).inc()
         self._latency(model, version, graph).observe(seconds)
 

@@ -84,6 +84,43 @@ class Repository:
             self.get(name)
         return sorted(found, key=lambda status: -status.version)
 
+    def index(self) -> list[tuple[str, VersionStatus]]:
+        """All versions on disk or loaded, by name and version; the state of those that were never loaded is UNKNOWN."""
+        found = []
+        for name in sorted({*bundle.names(self._path), *self._live, *self._errors}):
+            states = {version: VersionStatus(version, "UNKNOWN") for version in bundle.versions(self._path, name)}
+            if name in self._live or name in self._errors:
+                states |= {status.version: status for status in self.status(name)}
+            found += [(name, states[version]) for version in sorted(states)]
+        return found
+
+    def load_newest(self, name: str) -> None:
+        """Load the newest version on disk, anew where it is live already; what was live stays if that fails.
+
+        Raises:
+            NotFound: no such model on disk.
+            NotReady: it cannot be loaded.
+        """
+        on_disk = bundle.versions(self._path, name)
+        if not on_disk:
+            self.get(name)
+        if not self._load(name, on_disk[-1]):
+            error = self._errors[name][on_disk[-1]]
+            raise NotReady(f"model '{name}' could not be loaded: {error.message}", error.hint)
+
+    def unload(self, name: str) -> None:
+        """Let go of all versions of a model; whoever holds one can still run it.
+
+        Raises:
+            NotFound: none is live.
+        """
+        if not self._live.get(name):
+            self.get(name)
+        self._errors.pop(name, None)
+        for model in self._live.pop(name).values():
+            model.close()
+            self._metrics.loaded(name, model.version, False)
+
     def close(self) -> None:
         """Let go of every model."""
         for model in self.models():

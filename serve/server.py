@@ -19,9 +19,13 @@ from starlette.applications import Starlette
 
 from bookserve.errors import Failed, NotFound
 from serve import http, rpc
+from serve.control import DirectoryControl
+from serve.doors import Doors
 from serve.engine import Engine
+from serve.limits import Limits
 from serve.metrics import Metrics
 from serve.model import LiveModel
+from serve.protocol import Connection
 from serve.repository import Repository
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
@@ -42,7 +46,7 @@ class Ready(NamedTuple):
     errors: list[str]
 
 
-def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None]) -> None:
+def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], doors: Doors) -> None:
     """Serve ``models`` until SIGINT or SIGTERM, then finish what was accepted. ``ready`` is called once.
 
     Raises:
@@ -52,25 +56,28 @@ def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable
     try:
         import uvloop
     except ModuleNotFoundError:  # Windows
-        asyncio.run(_serve(models, host, http_port, grpc_port, ready))
+        asyncio.run(_serve(models, host, http_port, grpc_port, ready, doors))
     else:
-        uvloop.run(_serve(models, host, http_port, grpc_port, ready))
+        uvloop.run(_serve(models, host, http_port, grpc_port, ready, doors))
 
 
-async def _serve(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None]) -> None:
+async def _serve(
+    models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], doors: Doors
+) -> None:
     metrics = Metrics()
     repository = Repository(models, metrics)
     engine = Engine(repository, metrics)
+    control = DirectoryControl(repository)
     stop = _on_signals()
-    with _listen("HTTP", host, http_port) as listener:
+    with _listen("HTTP", host, http_port) as listener, _listen_at(doors.http_socket) as local:
         port = listener.getsockname()[1]
         if grpc_port:
             _listen("gRPC", host, grpc_port).close()  # tells why an address cannot be had, which gRPC does not
-        grpc_server, grpc_port = rpc.server(engine, host, grpc_port)
+        grpc_server, grpc_port = rpc.server(engine, host, grpc_port, doors, control)
         try:
             errors = await _load(repository, models)
-            web = _web(http.application(engine, metrics))
-            serving = asyncio.create_task(web.serve([listener]))
+            web = _web(http.application(engine, metrics, doors, control), doors.limits)
+            serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
             engine.ready = True
@@ -98,10 +105,11 @@ async def _load(repository: Repository, models: Path) -> list[str]:
     return [str(error) for error in errors]
 
 
-def _web(app: Starlette) -> uvicorn.Server:
+def _web(app: Starlette, limits: Limits) -> uvicorn.Server:
     return _Web(
         uvicorn.Config(
             app,
+            http=Connection.limited(limits),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,
@@ -150,3 +158,21 @@ def _listen(protocol: str, host: str, port: int) -> socket.socket:
             if error.errno == errno.EADDRINUSE
             else "Check --host and the port.",
         ) from error
+
+
+@contextmanager
+def _listen_at(path: str) -> Iterator[list[socket.socket]]:
+    """A listening Unix socket, removed in the end; none where the path is empty."""
+    if not path:
+        yield []
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(path)
+        except OSError as error:
+            raise Failed(f"cannot listen on {path}: {error.strerror}.", "Choose another path: --http-socket") from error
+        try:
+            listener.listen(2048)
+            yield [listener]
+        finally:
+            Path(path).unlink(missing_ok=True)

@@ -29,7 +29,7 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
     open_axis: Any = -1 if wire == "http" else "-1"  # protobuf's JSON form quotes 64-bit integers
     tensor = {"a": "FP32", "b": "INT64", "sum": "FP32", "next": "INT64"}
     refused = seen.pop("refused")
-    assert seen.pop("server")["extensions"] == ["binary_tensor_data"]
+    assert "binary_tensor_data" in seen.pop("server")["extensions"]
     assert seen == {
         "live": True,
         "ready": True,
@@ -63,7 +63,7 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
         "missing": ("400", "the inputs given are 'a'; the graph takes 'a', 'b'."),
         "extra": ("400", "unexpected inference input 'z' for model 'affine'."),
         "dtype": ("400", "input 'x' has datatype 'FP64'; expected FP32."),
-        "shape": ("400", "input 'x' has shape [2, 2]; expected float32[batch, 3]."),
+        "shape": ("400", "unexpected shape for input 'x' for model 'affine'. Expected [-1,3], got [2,2]"),
         "output": ("400", "unexpected inference output 'z' for model 'affine'."),
         "signature": ("400", "model 'affine' has no graph 'nothing'."),
     }
