@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """Protocol: uvicorn's HTTP/1.1 connection, which has no bounds of its own on how long and how slow a request may be.
 
 A head that is too long is answered 431. A request that does not arrive in time is answered 408; without this, a client
@@ -10,22 +9,21 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from serve.express import Express, Quick
 from serve.limits import Limits
 
 _REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Express):
     """One connection; ``limited`` makes the class that holds to given limits."""
 
     limits: ClassVar[Limits] = Limits()
 
     @classmethod
-    def limited(cls, limits: Limits) -> type[Connection]:
-        """The class that uvicorn is given."""
-        return type("Connection", (cls,), {"limits": limits})
+    def limited(cls, limits: Limits, quick: Quick) -> type[Connection]:
+        """The class that uvicorn is given: it holds to ``limits`` and has ``quick`` for its short way."""
+        return type("Connection", (cls,), {"limits": limits, "_quick": staticmethod(quick)})
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

@@ -22,11 +22,14 @@ from serve import http, rpc
 from serve.control import DirectoryControl
 from serve.doors import Doors
 from serve.engine import Engine
+from serve.express import Quick, either
 from serve.limits import Limits
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.protocol import Connection
 from serve.repository import Repository
+from serve.tfs import express as tfs
+from serve.v2 import infer as v2
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
@@ -76,7 +79,8 @@ async def _serve(
         grpc_server, grpc_port = rpc.server(engine, host, grpc_port, doors, control)
         try:
             errors = await _load(repository, models)
-            web = _web(http.application(engine, metrics, doors, control), doors.limits)
+            quick = either(tfs.quick(engine), v2.quick(engine, doors.limits))
+            web = _web(http.application(engine, metrics, doors, control), quick, doors.limits)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -105,11 +109,11 @@ async def _load(repository: Repository, models: Path) -> list[str]:
     return [str(error) for error in errors]
 
 
-def _web(app: Starlette, limits: Limits) -> uvicorn.Server:
+def _web(app: Starlette, quick: Quick, limits: Limits) -> uvicorn.Server:
     return _Web(
         uvicorn.Config(
             app,
-            http=Connection.limited(limits),
+            http=Connection.limited(limits, quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

@@ -6,10 +6,9 @@ Source: https://github.com/kserve/open-inference-protocol. Errors are ``{"error"
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 from starlette.requests import Request
@@ -23,13 +22,11 @@ from serve.document import dumps, loads
 from serve.doors import Doors
 from serve.engine import Engine
 from serve.v2 import asked, metadata
-from serve.v2.body import LENGTH, answer, feeds, parse
+from serve.v2.body import LENGTH
+from serve.v2.infer import infer
 from serve.v2.repository import ModelRepository, parameters
 from serve.v2.statistics import statistics
 from serve.v2.status import cut, http
-
-#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
-INLINE_BYTES = 262_144
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -62,18 +59,9 @@ def routes(engine: Engine, doors: Doors, control: Control) -> list[BaseRoute]:
         return _json({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     @_answered
-    async def infer(request: Request) -> Response:
-        body = await read_body(request)
-        in_thread = len(body) > INLINE_BYTES
-        found = asked.find(engine, *_named(request))
-        read = partial(parse, body, request.headers.get(LENGTH), depth)
-        call, binary = await asyncio.to_thread(read) if in_thread else read()
-        signature, graph = asked.graph(found, call.parameters.get("signature_name", ""))
-        wanted = asked.outputs(found, graph, [(output.name, output.parameters) for output in call.outputs])
-        take = partial(feeds, found, graph, call, binary)
-        arrays = await asyncio.to_thread(take) if in_thread else take()
-        outputs = await engine.run(found, signature, arrays)
-        content, header = answer(found, call, asked.chosen(found, signature, outputs, wanted))
+    async def answered(request: Request) -> Response:
+        length = request.headers.get(LENGTH)
+        content, header = await infer(engine, doors.limits, *_named(request), await read_body(request), length)
         packed, headers = await pack(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")
@@ -126,7 +114,7 @@ def routes(engine: Engine, doors: Doors, control: Control) -> list[BaseRoute]:
             Route(path, model),
             Route(f"{path}/ready", model_ready),
             Route(f"{path}/stats", stats),
-            Route(f"{path}/infer", infer, methods=["POST"]),
+            Route(f"{path}/infer", answered, methods=["POST"]),
         ]
     return found
 

@@ -1,0 +1,23 @@
+"""What every peer serves: one ONNX file in a session of one thread, named by the environment variable MODEL."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import onnxruntime  # noqa: TID253 - a server of its own
+
+
+class Model:
+    """The session, its first input and output, and the dtype of the input."""
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(os.environ["MODEL"], options, providers=["CPUExecutionProvider"])
+        self.input, self.output = self.session.get_inputs()[0], self.session.get_outputs()[0]
+        self.dtype = np.float32 if "float" in self.input.type else np.int32
+
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """Run a batch."""
+        return self.session.run([self.output.name], {self.input.name: array})[0]

@@ -1,0 +1,190 @@
+"""The short way of common requests: it answers as the application does, and it keeps HTTP's promises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from serve.express import LONGEST, Answer, Quick
+from serve.limits import Limits
+from serve.protocol import Connection
+from tests.servers import Server, start
+
+X = np.array([[1, 2, 3]], np.float32)
+INFER = json.dumps(
+    {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}}]}
+).encode()
+AFFINE = "/v1/models/affine:predict"
+ROWS = b'{"instances": [[1, 2, 3]]}'
+
+
+def speak(server: Server, *parts: bytes, answers: int = 1) -> list[tuple[int, dict[str, str], bytes]]:
+    """What comes back on one connection for bytes that are sent as they are."""
+    where = urlsplit(server.http)
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        reader = connection.makefile("rb")
+        found = []
+        for _ in range(answers):
+            status = int(reader.readline().split()[1])
+            headers = {}
+            while line := reader.readline().strip():
+                name, _, value = line.decode().partition(": ")
+                headers[name] = value
+            found.append((status, headers, reader.read(int(headers["content-length"]))))
+        if found[-1][1].get("connection") == "close":
+            assert reader.read() == b""
+        return found
+
+
+def post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        (AFFINE, ROWS, ()),
+        (AFFINE, b'{"inputs": [[1, 2, 3], [4, 5, 6.5]]}', ()),
+        ("/v1/models/affine/versions/1:predict", ROWS, ()),
+        ("/v1/models/affine/versions/9:predict", ROWS, ()),
+        ("/v1/models/nobody:predict", ROWS, ()),
+        ("/V1/Models/affine:PREDICT", ROWS, ()),
+        (AFFINE, b'{"instances": [[1, 2]]}', ()),
+        (AFFINE, b'{"instances": [[1, 2, "3"]]}', ()),
+        (AFFINE, b'{"instances": [[1, 2, NaN]]}', ()),
+        (AFFINE, b'{"instances": [[1, [2], 3]]}', ()),
+        (AFFINE, b"", ()),
+        (AFFINE, b'{"instances": [[' + b"1" * LONGEST + b", 2, 3]]}", ()),
+        (AFFINE, b'{"instances": [' + b"[1, 2, 3]," * 9000 + b"[1, 2, 3]]}", ()),
+        ("/v2/models/affine/infer", INFER + X.tobytes(), (f"Inference-Header-Content-Length: {len(INFER)}",)),
+        ("/v2/models/affine/infer", X.tobytes(), ("Inference-Header-Content-Length: 0",)),
+        ("/v2/models/affine/infer", INFER + b"short", (f"Inference-Header-Content-Length: {len(INFER)}",)),
+        ("/v2/models/affine/infer", INFER, ("Inference-Header-Content-Length: 99999",)),
+        ("/v2/models/affine/versions/7/infer", INFER, ()),
+        ("/v2/models/affine/infer", b"{", ()),
+    ],
+)
+def test_it_answers_as_the_application_does(server: Server, path: str, body: bytes, headers: tuple[str, ...]) -> None:
+    ((status, short, content),) = speak(server, post(path, body, *headers))
+    ((expected, usual, same),) = speak(server, post(path, body, *headers, "X-Unusual: 1"))
+    assert (status, content) == (expected, same)
+    for name in ("content-type", "inference-header-content-length", "content-length"):
+        assert short.get(name) == usual.get(name)
+
+
+def test_requests_in_a_row_are_answered_in_their_order(server: Server) -> None:
+    bodies = [b'{"instances": [[%d, 0, 0]]}' % number for number in range(20)]
+    requests = [post(AFFINE, body, *(["X-Unusual: 1"] if n % 3 == 0 else [])) for n, body in enumerate(bodies)]
+    answers = speak(server, b"".join(requests), answers=20)
+    assert [json.loads(content)["predictions"][0][0] for _, _, content in answers] == [1 + 2 * n for n in range(20)]
+
+
+def test_a_request_may_come_in_pieces(server: Server) -> None:
+    request = post(AFFINE, ROWS)
+    ((status, _, content),) = speak(server, *(request[place : place + 7] for place in range(0, len(request), 7)))
+    assert (status, json.loads(content)) == (200, {"predictions": [[3.0, 5.0, 7.0]]})
+
+
+def test_a_connection_ends_when_the_client_wants_it(server: Server) -> None:
+    ((status, headers, _),) = speak(server, post(AFFINE, ROWS, "Connection: close"))
+    assert (status, headers["connection"]) == (200, "close")
+
+
+def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
+    where = urlsplit(server.http)
+    head, _, body = post(AFFINE, ROWS, "Expect: 100-continue").partition(b"\r\n\r\n")
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_short_answers_are_counted(models: Path) -> None:
+    with start(models) as server, httpx.Client(base_url=server.http, trust_env=False) as http:
+        for _ in range(3):
+            assert http.post(AFFINE, content=ROWS).status_code == 200
+        assert 'code="ok",graph="serving_default",model="affine",version="1"} 3.0' in http.get("/metrics").text
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("the application was asked")
+
+
+@asynccontextmanager
+async def served(quick: Quick) -> AsyncIterator[int]:
+    """The port of a server in this loop whose only answers are those of ``quick``."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(application, http=Connection.limited(Limits(), quick), log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def test_nothing_runs_on_for_a_client_that_left() -> None:
+    async def scenario() -> None:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        def quick(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer]:
+            async def wait() -> Answer:
+                begun.set()
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    ended.set()
+                    raise
+                return Answer(200, b"")
+
+            return wait()
+
+        async with served(quick) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post("/", b""))
+            await begun.wait()
+            writer.close()
+            await asyncio.wait_for(ended.wait(), 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_mistake_is_told_without_internals(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> bytes:
+        def quick(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer]:
+            async def fail() -> Answer:
+                raise RuntimeError("secret")
+
+            return fail()
+
+        async with served(quick) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(post("/", b"", "Connection: close"))
+            said = await reader.read()
+            writer.close()
+            return said
+
+    with caplog.at_level(logging.ERROR, "bookserve"):
+        said = asyncio.run(scenario())
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert b"secret" not in said
+    assert "secret" in caplog.text
