@@ -172,11 +172,22 @@ def _listen_at(path: str) -> Iterator[list[socket.socket]]:
         return
     with socket.socket(socket.AF_UNIX) as listener:
         try:
+            if _is_left_over(path):
+                Path(path).unlink()
             listener.bind(path)
         except OSError as error:
-            raise Failed(f"cannot listen on {path}: {error.strerror}.", "Choose another path: --http-socket") from error
+            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise Failed(f"cannot listen on {path}: {reason}.", "Choose another path: --http-socket") from error
         try:
             listener.listen(2048)
             yield [listener]
         finally:
             Path(path).unlink(missing_ok=True)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether a socket lies there on which nobody listens any more: a server was killed."""
+    if not Path(path).is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) == errno.ECONNREFUSED
