@@ -31,6 +31,8 @@ class Connection(Express):
         self._arriving = self._began = False
         #: Bytes of its head so far, without the chunk that began it; None in its body.
         self._head: int | None = 0
+        #: Bytes read at once last.
+        self._chunk = 0
         self._late: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -43,6 +45,7 @@ class Connection(Express):
 
     def data_received(self, data: bytes) -> None:
         self._began = False
+        self._chunk = len(data)
         super().data_received(data)
         if self._arriving and self._head is not None and not self._began:
             self._head += len(data)
@@ -57,7 +60,7 @@ class Connection(Express):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.limits.head:
+        if (self._head or 0) + self._chunk > self.limits.head and self._counted() > self.limits.head:
             self._refuse(431)
             return
         self._head = None
@@ -72,6 +75,9 @@ class Connection(Express):
         self._arrived()
         if taken:
             super().on_message_complete()
+
+    def _counted(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _arrived(self) -> None:
         self._arriving, self._head = False, 0

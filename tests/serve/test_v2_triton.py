@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Server
+from tests.servers import Server, start
 
 ROOT = Path(__file__).parents[2]
 
 
-def ask(wire: str, server: Server) -> dict[str, Any]:
+def ask(wire: str, server: Server, judge: str = "v2_judge") -> dict[str, Any]:
     target = server.http.removeprefix("http://") if wire == "http" else server.grpc_target
-    command = [sys.executable, "-m", "tests.serve.v2_judge", wire, target]
+    command = [sys.executable, "-m", f"tests.serve.{judge}", wire, target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -31,6 +31,13 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
     refused = seen.pop("refused")
     assert "binary_tensor_data" in seen.pop("server")["extensions"]
     assert seen == {
+        "classes": ["0:dark"],
+        "packed": [[1, 3, 5]],
+        "later": [str(index) for index in range(8)],
+        "counted": ["affine", True, True],
+        "all counted": ["affine", "digits", "pair", "plane", "reviews", "writer"],
+        "index": "403" if wire == "http" else "StatusCode.PERMISSION_DENIED",
+        "stream": None if wire == "http" else ["0", "Request for unknown model", "2"],
         "live": True,
         "ready": True,
         "model_ready": [True, True],
@@ -71,3 +78,21 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
     for what, (code, words) in expected.items():
         assert refused[what][0] == (code if wire == "http" else f"StatusCode.{codes[code]}")
         assert refused[what][1].startswith(words)
+
+
+@pytest.mark.parametrize("wire", ["http", "grpc"])
+def test_tritons_asynchronous_client_understands_us(models: Path, wire: str) -> None:
+    with start(models, "--model-control") as server:
+        seen = ask(wire, server, "v2_aio_judge")
+    assert seen == {
+        "live": True,
+        "ready": [True, True, False],
+        "server": "bookserve",
+        "model": "pair",
+        "together": [[float(2 * index + 1), 1.0, 1.0] for index in range(16)],
+        "stream": None if wire == "http" else ["0", "1", "Request for unknown model", "3"],
+        "counted": True,
+        "index": {"affine 1": "READY", "digits 1": "UNAVAILABLE", "digits 2": "READY"},
+        "unloaded": [False, True],
+        "refused": ["404" if wire == "http" else "StatusCode.NOT_FOUND", "Request for unknown model: 'nothing'"],
+    }
