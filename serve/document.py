@@ -21,7 +21,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def loads(body: bytes | memoryview, *, depth: int, trailing: bool = False) -> Any:
+def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
     """Parse UTF-8 JSON; with ``trailing``, whatever stands behind the first document is ignored.
 
     Raises:
@@ -32,8 +32,8 @@ def loads(body: bytes | memoryview, *, depth: int, trailing: bool = False) -> An
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
-        value, body = _tolerant(bytes(body), trailing)
-    if _is_deeper(bytes(body), depth):
+        value, body = _tolerant(body, trailing)
+    if len(body) > 2 * depth and _is_deeper(body, depth):
         raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")
     return value
 

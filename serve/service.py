@@ -122,7 +122,7 @@ async def until(ended: Callable[[], bool], requests: AsyncIterator[T]) -> AsyncI
             yield request
             coming = asyncio.ensure_future(anext(requests, None))
     finally:
-        coming.cancel()
+        coming.add_done_callback(lambda late: late.cancelled() or late.exception())  # a read ends with its call
 
 
 def described(services: Iterable[Service], files: Iterable[FileDescriptor] = ()) -> DescriptorPool:

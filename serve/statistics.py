@@ -17,11 +17,6 @@ class Duration(msgspec.Struct):
     count: int = 0
     ns: int = 0
 
-    def add(self, seconds: float) -> None:
-        """Count one more."""
-        self.count += 1
-        self.ns += int(seconds * 1e9)
-
     def plus(self, other: Duration) -> Duration:
         """Both together."""
         return Duration(self.count + other.count, self.ns + other.ns)
@@ -35,8 +30,8 @@ class Counted(msgspec.Struct):
     fail: Duration = msgspec.field(default_factory=Duration)
     #: Runs by the number of rows that were run together.
     runs: dict[int, Duration] = msgspec.field(default_factory=dict)
-    #: Milliseconds since 1970 of the last answer; 0 where there was none.
-    last: int = 0
+    #: Seconds since 1970 of the last answer; 0 where there was none.
+    last: float = 0
 
     def plus(self, other: Counted) -> Counted:
         """Both together."""
@@ -56,13 +51,19 @@ class Statistics:
     def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on ``rows`` rows."""
         runs = self._graphs[model, version][graph].runs
-        runs.setdefault(rows, Duration()).add(seconds)
+        duration = runs.get(rows)
+        if duration is None:
+            duration = runs[rows] = Duration()
+        duration.count += 1
+        duration.ns += int(seconds * 1e9)
 
     def answered(self, model: str, version: int, graph: str, seconds: float, success: bool) -> None:
         """Count one request and how it ended."""
         counted = self._graphs[model, version][graph]
-        (counted.success if success else counted.fail).add(seconds)
-        counted.last = int(time.time() * 1000)
+        duration = counted.success if success else counted.fail
+        duration.count += 1
+        duration.ns += int(seconds * 1e9)
+        counted.last = time.time()
 
     def of(self, model: str, version: int) -> Counted:
         """All that was counted of one version."""

@@ -80,12 +80,22 @@ def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collect
     return declared
 
 
-def check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[int]) -> None:
-    """Refuse an input of another shape than declared, in Triton's words.
+async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+    """Run a graph; inputs of another shape than declared are refused in Triton's words.
 
     Raises:
-        InvalidInput: a size differs, or the number of axes.
+        InvalidInput, Overloaded, Failed: see ``Engine.run``.
     """
+    try:
+        return await engine.run(live, graph, feeds)
+    except InvalidInput:
+        for name, spec in live.bundle.graph(graph)[1].inputs.items():
+            if name in feeds:
+                _check_shape(live, name, spec, feeds[name].shape)
+        raise
+
+
+def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[int]) -> None:
     declared = spec.sizes()
     if len(shape) != len(declared) or any(size not in (-1, given) for size, given in zip(declared, shape, strict=True)):
         raise InvalidInput(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 from bookserve.errors import BookserveError
@@ -34,13 +33,15 @@ async def infer(
     """
     found = asked.find(engine, name, version)
     in_thread = len(body) > INLINE_BYTES
-    read = partial(parse, body, length, limits.depth)
-    call, binary = await asyncio.to_thread(read) if in_thread else read()
+    depth = limits.depth
+    call, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
     signature, graph = asked.graph(found, call.parameters.get("signature_name", ""))
     wanted = asked.outputs(found, graph, [(output.name, output.parameters) for output in call.outputs])
-    take = partial(feeds, found, graph, call, binary)
-    arrays = await asyncio.to_thread(take) if in_thread else take()
-    outputs = await engine.run(found, signature, arrays)
+    if in_thread:
+        arrays = await asyncio.to_thread(feeds, found, graph, call, binary)
+    else:
+        arrays = feeds(found, graph, call, binary)
+    outputs = await asked.run(engine, found, signature, arrays)
     return answer(found, call, asked.chosen(found, signature, outputs, wanted))
 
 

@@ -26,7 +26,7 @@ def _one(engine: Engine, live: LiveModel) -> dict[str, Any]:
     return {
         "name": live.name,
         "version": str(live.version),
-        "last_inference": counted.last,
+        "last_inference": int(counted.last * 1000),
         "inference_count": sum(rows * duration.count for rows, duration in counted.runs.items()),
         "execution_count": runs.count,
         "inference_stats": {

@@ -113,7 +113,6 @@ def refuse(action: Callable[[], Any]) -> Any:
 @given(damaged(bodies), st.booleans())
 def test_documents(body: bytes, trailing: bool) -> None:
     refuse(lambda: loads(body, depth=LIMITS.depth, trailing=trailing))
-    refuse(lambda: loads(memoryview(body), depth=LIMITS.depth, trailing=trailing))
 
 
 @given(values, DTYPES)
