@@ -1,6 +1,6 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fix protos constraints clean
+.PHONY: help demo test check bench table fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -36,12 +36,19 @@ check: .venv/ready  ## the laws: lint, types, who imports whom, generated files 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m trainers.results table --check
+	$(BIN)/python bench/models.py --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools
 
 bench: .venv/ready  ## measure a served model beside bare ONNX Runtime (after `make demo`)
 	$(BIN)/bookserve bench mnist_convnet --models demo/models
+
+RUNS ?= runs
+VARIANTS := $(addprefix --variant ,optimised float16 int8-dynamic int8-static)
+table: .venv/ready  ## export the newest run of every task in RUNS and write docs/models.md
+	models=$$(mktemp -d) && $(BIN)/bookserve export --all --runs $(RUNS) --models $$models $(VARIANTS) && \
+	  $(BIN)/python bench/models.py $$models && rm -r $$models
 
 fix: .venv/ready  ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .

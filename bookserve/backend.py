@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,6 +54,13 @@ class OnnxBackend:
                 f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again."
             ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def declared(self) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
+        """Inputs and outputs as the file declares them: ONNX's name of the type (``tensor(float)``), and the shape with
+        numbers, names, and None for what is unknown."""
+        sides = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = ({tensor.name: (tensor.type, list(tensor.shape)) for tensor in side} for side in sides)
+        return inputs, outputs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph; see ``Backend.run``."""

@@ -6,74 +6,45 @@ not at all: it is written beside its place and renamed into it, and is never cha
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import msgspec
 
-from bookserve import vocabulary
+from bookserve import external
+from bookserve import manifest as manifest_
+from bookserve import version as version_
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.examples import Examples
 from bookserve.graph import Graph
-from bookserve.run import Origin
-from bookserve.verb import Generate, Predict, Sample, Verb, verb_name
+from bookserve.manifest import MANIFEST as MANIFEST
+from bookserve.manifest import NAME
+from bookserve.manifest import File as File
+from bookserve.manifest import Manifest as Manifest
+from bookserve.verb import Generate, Predict, Sample, verb_name
+from bookserve.version import new_version as new_version
+from bookserve.version import seal as seal
+from bookserve.version import sha256 as sha256
+from bookserve.version import versions as versions
 
-MANIFEST = "bundle.json"
+#: Name of the graph that draws several characters in one run; no signature, and not to be asked for by name.
+AHEAD = "ahead"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
-
-
-class File(msgspec.Struct, frozen=True):
-    """Size in bytes and SHA-256 of one file of a bundle."""
-
-    size: int
-    sha256: str
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of ``bundle.json``."""
-
-    format: int = 1
-    name: str
-    verb: Verb
-    #: By signature name of the SavedModel; the first is the one that ``serving_default`` means.
-    graphs: dict[str, Graph]
-    #: None for a model that bookserve did not train.
-    origin: Origin | None = None
-    metrics: dict[str, float] = {}
-    parameters: int = 0
-    created: str = ""
-    versions: dict[str, str] = {}
-    #: Relative path → ``sha256:<hex>``, ``size`` bytes.
-    files: dict[str, File] = {}
-
-    @property
-    def default(self) -> str:
-        """Name of the graph that runs where a request names none."""
-        return next(iter(self.graphs))
+#: What no graph is run from but the SavedModel, and what no graph at all is run from.
+_OF_SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables/", "assets.extra/")
+_OF_NO_GRAPH = ("README.md", "assets/model.keras")
 
 
 class Bundle:
     """One version of one model on disk, opened by its manifest."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, name: str = "") -> None:
         self.path = path
         self.manifest = manifest
-
-    @property
-    def name(self) -> str:
-        """Name of the model: the directory that holds its versions."""
-        return self.path.parent.name
+        #: Name of the model: where nobody gave another, that of the directory that holds its versions.
+        self.name = name or path.parent.name
 
     @property
     def version(self) -> int:
@@ -98,6 +69,22 @@ class Bundle:
             raise NotFound(f"model '{self.name}' has no graph '{name}'.", f"It has: {', '.join(graphs)}.")
         return name, graphs[name]
 
+    def with_variant(self, name: str) -> Bundle:
+        """This version with the ONNX files of a variant in place of those that it has them for."""
+        graphs = dict(self.manifest.graphs)
+        for graph, variant in self.manifest.variants.get(name, {}).items():
+            graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
+        return Bundle(self.path, msgspec.structs.replace(self.manifest, graphs=graphs), self.name)
+
+    @property
+    def runnable(self) -> dict[str, Graph]:
+        """All that can be run: the graphs of the manifest, and the one that writes ahead, where there is one."""
+        graphs, verb = self.manifest.graphs, self.manifest.verb
+        if isinstance(verb, Generate) and verb.ahead:
+            ahead = verb.ahead.graph(graphs[verb.graph], len(verb.characters.vocabulary))
+            return {**graphs, AHEAD: ahead}
+        return graphs
+
     def verb(self, kind: type[AVerb]) -> AVerb:
         """What is done with this model, as a verb of that kind.
 
@@ -116,48 +103,60 @@ class Bundle:
         """The rows and tensors that ``bookserve verify`` replays."""
         return Examples.load(self.path / "examples.npz")
 
-    def check_files(self) -> None:
-        """Compare every file with the manifest.
+    def check_files(self, *, everything: bool = True) -> None:
+        """Compare every file with the manifest: place, size and content.
+
+        With ``everything=False`` content is compared only where something is about to run it: neither the SavedModel,
+        where every graph has an ONNX file, nor Keras's own file. Reading costs about a second for each gigabyte.
 
         Raises:
-            Failed: a file is missing, of another size, or of other content.
+            Failed: a file is missing, of another size or content, or would lead outside the bundle.
         """
+        unread: tuple[str, ...] = ()
+        if not everything:
+            onnx_alone = all(graph.onnx for graph in self.manifest.graphs.values())
+            unread = _OF_NO_GRAPH + (_OF_SAVED_MODEL if onnx_alone else ())
+        root = self.path.resolve()
         for relative, listed in self.manifest.files.items():
             path = self.path / relative
-            if not path.resolve().is_relative_to(self.path.resolve()):
+            if not path.resolve().is_relative_to(root):
                 raise Failed(f"{self.path} lists '{relative}', which lies outside it.", "Do not use this bundle.")
             if not path.is_file():
                 raise Failed(f"{path} is missing.", "The bundle was not copied whole: copy or export it again.")
-            if path.stat().st_size != listed.size or _sha256(path) != listed.sha256:
+            changed = path.stat().st_size != listed.size
+            if changed or (not relative.startswith(unread) and sha256(path) != listed.sha256):
                 raise Failed(f"{path} is not the file that was exported.", "It is damaged: copy or export it again.")
+        onnx_files = {graph.onnx for graph in self.manifest.graphs.values() if graph.onnx}
+        if everything:
+            onnx_files |= {relative for relative in self.manifest.files if relative.endswith(".onnx")}
+        for onnx in sorted(onnx_files):
+            self._check_external(onnx)
+
+    def _check_external(self, onnx: str) -> None:
+        """An ONNX file may read other files; each must be one of the bundle's own, and so one with a checksum."""
+        for location in external.locations(self.path / onnx):
+            relative = str(PurePosixPath(onnx).parent / location)
+            if manifest_.path_problem(location) or relative not in self.manifest.files:
+                raise Failed(
+                    f"{self.path / onnx} keeps tensors in {location!r}, which is no file of the bundle.",
+                    "Do not use this bundle.",
+                )
 
     @classmethod
-    def open(cls, path: Path) -> Bundle:
-        """Open one version directory.
+    def open(cls, path: Path, name: str = "") -> Bundle:
+        """Open one version directory (see ``bookserve.manifest.load``); ``name`` is the model's where its directory is
+        called otherwise.
 
         Raises:
             NotFound: no bundle there.
             Failed: its manifest is damaged, or of a format that this bookserve does not know.
         """
-        if not (path / MANIFEST).is_file():
-            raise NotFound(f"{path} holds no {MANIFEST}.", "Write a bundle with: bookserve export")
-        manifest = vocabulary.load(path / MANIFEST, Manifest)
-        if manifest.format != 1:
-            raise Failed(f"{path} is of bundle format {manifest.format}; this bookserve reads 1.", "Upgrade bookserve.")
-        return cls(path, manifest)
+        return cls(path, manifest_.load(path / MANIFEST), name)
 
 
 def names(models: Path) -> list[str]:
     """Names of the models under ``models`` that have at least one version, sorted."""
-    return sorted(path.name for path in models.glob("*") if _NAME.fullmatch(path.name) and versions(models, path.name))
-
-
-def versions(models: Path, name: str) -> list[int]:
-    """Version numbers of one model, ascending; empty where there is no such model."""
-    if not _NAME.fullmatch(name):
-        return []
-    found = (models / name).glob("*") if (models / name).is_dir() else ()
-    return sorted(int(path.name) for path in found if _VERSION.fullmatch(path.name) and path.is_dir())
+    return sorted(path.name for path in models.glob("*") if NAME.fullmatch(path.name) and versions(models, path.name))
 
 
 def find(models: Path, name: str, version: int | None = None) -> Bundle:
@@ -175,62 +174,9 @@ def find(models: Path, name: str, version: int | None = None) -> Bundle:
     return Bundle.open(models / name / str(version or have[-1]))
 
 
-@contextmanager
-def new_version(models: Path, name: str) -> Iterator[Path]:
-    """Yield an empty directory to fill; on leaving, it becomes the next version of ``name`` (see ``publish``).
-
-    The file that ``seal`` writes must be among its content. If the body raises, nothing is left behind.
-
-    Raises:
-        InvalidInput: the name has characters that are not letters, digits, ``.``, ``_`` or ``-``.
-    """
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(f"'{name}' is no model name.", "Use letters, digits, '.', '_' and '-'.")
-    home = models / name
-    home.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
-    try:
-        partial.chmod(0o755)
-        yield partial
-        if partial.exists():
-            publish(partial)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not any(home.iterdir()):
-            home.rmdir()
-
-
-def seal(directory: Path, manifest: Manifest) -> None:
-    """Write ``bundle.json`` with the size and checksum of every other file in ``directory``."""
-    vocabulary.save(manifest, directory / MANIFEST)  # also writes the vocabularies, which are listed below
-    files = {
-        path.relative_to(directory).as_posix(): File(path.stat().st_size, _sha256(path))
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
-    vocabulary.save(msgspec.structs.replace(manifest, files=files), directory / MANIFEST)
-
-
 def publish(partial: Path) -> Bundle:
-    """Rename the directory of ``new_version`` to the next free version: atomic, and safe beside another exporter.
-
-    Leaving ``new_version`` does it, too; call this as the last thing in its body to have the bundle.
-    """
-    home = partial.parent
-    while True:
-        version = max(versions(home.parent, home.name), default=0) + 1
-        try:
-            os.rename(partial, home / str(version))  # noqa: PTH104 - Path.rename has the same words for another promise
-        except OSError:
-            if not (home / str(version)).exists():
-                raise
-            continue
-        return Bundle.open(home / str(version))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Open what ``bookserve.version.publish`` makes the next version."""
+    return Bundle.open(partial.parent / str(version_.publish(partial)))
 
 
 def summary(bundle: Bundle) -> dict[str, Any]:
@@ -240,7 +186,7 @@ def summary(bundle: Bundle) -> dict[str, Any]:
         "name": bundle.name,
         "version": bundle.version,
         "verb": verb_name(manifest.verb),
-        "summary": manifest.origin.summary if manifest.origin else "",
+        "summary": manifest.origin.summary if manifest.origin else manifest.summary,
         "data": manifest.origin.data if manifest.origin else "",
         "graphs": list(manifest.graphs),
         "parameters": manifest.parameters,

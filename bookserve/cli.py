@@ -18,20 +18,22 @@ from bookserve.errors import BookserveError
 #: Command → where it lives, and its line in the help (so that ``--help`` needs no import).
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.demo:demo", "Run the whole way once, on sample data, in a few minutes."),
-    "tasks": ("trainers.cli:tasks", "List the models of the book and how ours compare."),
+    "tasks": ("trainers.overview:tasks", "List the models of the book and how ours compare."),
     "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
     "search": ("trainers.search:search", "Search for better parameters of a task."),
-    "runs": ("trainers.cli:runs", "List the runs that training left."),
-    "compare": ("trainers.cli:compare", "Compare the parameters and figures of two runs."),
+    "runs": ("trainers.overview:runs", "List the runs that training left."),
+    "compare": ("trainers.overview:compare", "Compare the parameters and figures of two runs."),
     "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),
-    "export": ("export.cli:export", "Write runs or any SavedModel as servable bundles."),
+    "export": ("export.cli:export", "Write runs or anyone's models as servable bundles."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
     "models": ("clients.cli:models", "List the models in a directory or on a server."),
+    "push": ("bookserve.remote.cli:push", "Send bundles to another place."),
+    "pull": ("bookserve.remote.cli:pull", "Bring bundles from another place."),
     "serve": ("serve.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "predict": ("clients.cli:predict", "Predict files, standard input or literals."),
     "generate": ("clients.cli:generate", "Let a character model write."),
     "sample": ("clients.cli:sample", "Draw pictures from a model's latent space."),
-    "bench": ("clients.cli:bench", "Measure a served model beside the bare runtime."),
+    "bench": ("clients.bench_cli:bench", "Measure a served model beside the bare runtime."),
 }
 
 

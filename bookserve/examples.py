@@ -13,6 +13,9 @@ import numpy as np
 from bookserve.errors import Failed
 from bookserve.graph import Arrays
 
+#: Bytes of all arrays together, unpacked.
+_LARGEST = 1 << 30
+
 
 class Example(NamedTuple):
     """Inputs and expected outputs of one graph; the first axis counts the rows of a batch."""
@@ -45,6 +48,8 @@ class Examples(NamedTuple):
         graphs: dict[str, Example] = {}
         try:
             with np.load(path, allow_pickle=False) as file:
+                if sum(member.file_size for member in file.zip.infolist()) > _LARGEST:
+                    raise ValueError("its arrays have more than a gigabyte")
                 for key in sorted(set(file.files) - {"rows"}):
                     graph, side, name = key.split("/", 2)
                     example = graphs.setdefault(graph, Example({}, {}))

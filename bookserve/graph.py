@@ -37,7 +37,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
     return np.dtype(object) if dtype == "string" else np.dtype(dtype)
 
 
-class TensorSpec(msgspec.Struct, frozen=True):
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Element type and shape of one tensor. An axis is a size, or the name of a size that each call chooses."""
 
     dtype: str
@@ -51,7 +51,7 @@ class TensorSpec(msgspec.Struct, frozen=True):
         return [axis if isinstance(axis, int) else unknown for axis in self.shape]
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True):
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One computation of a model: a signature of its SavedModel and, where it converts, an ONNX file."""
 
     inputs: dict[str, TensorSpec]

@@ -6,13 +6,26 @@ local client: one contract on every wire.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from bookserve.errors import InvalidInput
 
 MAX_ROWS = 65_536
+#: Characters of a prompt, and of one text.
+MAX_PROMPT = 100_000
+MAX_LENGTH = 100_000
+#: Texts that one request may ask for, and the characters of all of them.
+MAX_TEXTS = 128
+MAX_CHARACTERS = 1_000_000
+#: Beyond this every character is as likely as any other.
+MAX_TEMPERATURE = 10.0
+#: Strings that end a text, and the characters of one.
+MAX_STOPS = 16
+MAX_STOP = 256
+#: Likeliest characters that are told beside each one drawn.
+MAX_LOGPROBS = 20
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -25,14 +38,41 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text of ``length`` characters that continues ``prompt`` (the model's own where empty)."""
+    """``n`` texts of up to ``length`` characters that continue ``prompt`` (the model's own where empty).
 
-    prompt: Annotated[str, msgspec.Meta(max_length=100_000)] = ""
-    length: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 400
-    temperature: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    Text ``i`` of a request with a seed is the one that ``seed + i`` gives alone.
+    """
+
+    prompt: Annotated[str, msgspec.Meta(max_length=MAX_PROMPT)] = ""
+    length: Annotated[int, msgspec.Meta(ge=1, le=MAX_LENGTH)] = 400
+    #: 0 takes the likeliest character each time.
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=MAX_TEMPERATURE)] = 0.5
+    #: Draw only from this many of the likeliest characters.
+    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    #: Draw only from the likeliest characters that together have this probability.
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     seed: Seed | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_TEXTS)] = 1
+    #: A text ends before the first of these that it would contain.
+    stop: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_STOP)]], msgspec.Meta(max_length=MAX_STOPS)
+    ] = []
+    #: Tell the log-probability of each character, and of so many of the likeliest.
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    #: ``state``: the model's state is carried on; ``window``: each character re-reads the last ones, as in the book.
+    mode: Literal["state", "window"] = "state"
     stream: bool = False
     version: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n * self.length > MAX_CHARACTERS:
+            raise ValueError(f"{self.n} texts of {self.length} characters; expected {MAX_CHARACTERS:,} in all or fewer")
+
+    @property
+    def plain(self) -> bool:
+        """Whether a character follows from the last one, the state and the noise alone, so that many can be drawn in
+        one run of a graph."""
+        return self.mode == "state" and self.top_k is None and self.top_p == 1 and self.logprobs is None
 
 
 class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

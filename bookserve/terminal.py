@@ -28,6 +28,14 @@ runs_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
+def model_and_version(text: str) -> tuple[str, int | None]:
+    """``MODEL`` or ``MODEL/VERSION``, as the type of an argument → the name, and the number or None."""
+    name, slash, version = text.rstrip("/").partition("/")
+    if slash and not (version.isascii() and version.isdecimal()):
+        raise click.BadParameter(f"'{text}' is no MODEL or MODEL/VERSION.")
+    return name, int(version) if slash else None
+
+
 def print_json(value: Any) -> None:
     """Print ``value`` as indented JSON."""
     click.echo(json.dumps(value, indent=1, ensure_ascii=False))

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Rows, Step, apply
 
 #: What a person gets for one row: by output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
 
 
-class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
+class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forbid_unknown_fields=True):
     """Rows in, one answer for each row out. The keys are the names of the graph's inputs and outputs."""
 
     inputs: dict[str, tuple[Step, ...]]
@@ -70,7 +70,32 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict"):
         return None
 
 
-class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate"):
+class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second ONNX form of a step graph, which draws ``steps`` characters in one run.
+
+    It takes ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]: the next
+    character is where ``probabilities * noise`` is greatest. It gives ``drawn`` int32 [batch, steps] and the next
+    states. It is no signature of the SavedModel; the exporter wrote it from the step graph's own nodes.
+    """
+
+    onnx: str
+    steps: int
+
+    def graph(self, step: Graph, vocabulary: int) -> Graph:
+        """Its tensors, given the graph whose steps it takes."""
+        states = {name: spec for name, spec in step.inputs.items() if name != "characters"}
+        noise = TensorSpec("float64", ("batch", self.steps, vocabulary))
+        return Graph(
+            inputs={"characters": TensorSpec("int32", ("batch", 1)), **states, "noise": noise},
+            outputs={
+                "drawn": TensorSpec("int32", ("batch", self.steps)),
+                **{f"next_{name}": spec for name, spec in states.items()},
+            },
+            onnx=self.onnx,
+        )
+
+
+class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
     """Text, one character at a time, by a graph that carries its state in and out.
 
     The graph takes ``characters`` int32 [batch, time] and any number of states, and gives ``probabilities`` [batch,
@@ -83,9 +108,11 @@ class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate"):
     #: The text to begin with where the user gives none.
     prompt: str
     graph: str = "step"
+    #: Written by the exporter; without it every character costs a run.
+    ahead: Ahead | None = None
 
 
-class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
+class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid_unknown_fields=True):
     """Pictures from points of a latent space, and points from pictures where the model has an encoder."""
 
     #: Number of dimensions of the latent space.
@@ -98,7 +125,7 @@ class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample"):
     encode: str | None = None
 
 
-class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
+class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream", forbid_unknown_fields=True):
     """Gradient ascent at several sizes (section 8.2). The graph takes ``image`` and ``contributions``."""
 
     #: How much each layer's activation counts, in the order that the graph takes them.
@@ -111,7 +138,7 @@ class Dream(msgspec.Struct, frozen=True, tag_field="method", tag="dream"):
     max_loss: float = 10.0
 
 
-class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
+class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style", forbid_unknown_fields=True):
     """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content``, ``style`` (one size) and ``weights``."""
 
     content_weight: float = 0.025
@@ -124,7 +151,7 @@ class Style(msgspec.Struct, frozen=True, tag_field="method", tag="style"):
     height: int = 400
 
 
-class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform"):
+class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform", forbid_unknown_fields=True):
     """A picture changed along the gradient of a network: ``bookserve/transform.py`` has the loops.
 
     The graph gives ``loss`` float32 [batch] and ``gradient``, of the shape of ``image``.

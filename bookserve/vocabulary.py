@@ -18,6 +18,9 @@ from bookserve.errors import Failed
 
 T = TypeVar("T")
 
+#: Bytes; ten thousand words have a tenth of a megabyte.
+_LARGEST = 64 << 20
+
 
 class Vocabulary:
     """``name`` is its file's stem in ``assets/``; ``entries[i]`` is what id ``i`` stands for."""
@@ -66,9 +69,11 @@ def load(path: Path, kind: type[T]) -> T:
         if kind is not Vocabulary:
             raise TypeError(f"{kind} has no JSON form")
         asset = path.parent / "assets" / Path(item).name
+        if not asset.is_file() or asset.is_symlink() or asset.stat().st_size > _LARGEST:
+            raise ValueError(f"{asset} is no vocabulary")
         return Vocabulary(asset.stem, msgspec.json.decode(asset.read_bytes(), type=tuple[str, ...]))
 
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=hook)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"{path} cannot be read: {error}.", "It is damaged or incomplete: write it again.") from error

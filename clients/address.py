@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from bookserve.errors import InvalidInput
+from bookserve.variant import NAMES
 from clients.client import Client
 
 
 def connect(url: str) -> Client:
     """A client for ``http://host:port``, ``https://…``, ``grpc://host:port`` or ``local:DIRECTORY`` of bundles.
 
+    ``local:DIRECTORY?variant=int8-static`` runs the models that have that variant in it, the others in float32.
     Nothing is contacted before the first call.
 
     Raises:
-        InvalidInput: another kind of address.
+        InvalidInput: another kind of address, or an unknown variant.
         NotFound: (local) there is no such directory.
     """
     scheme, _, rest = url.partition(":")
@@ -22,7 +24,10 @@ def connect(url: str) -> Client:
     if scheme == "local" and rest:
         from clients.wires.local import LocalWire
 
-        return Client(LocalWire(Path(rest)))
+        directory, _, variant = rest.partition("?variant=")
+        if variant and variant not in NAMES:
+            raise InvalidInput(f"there is no variant '{variant}'.", f"Variants: {', '.join(NAMES)}.")
+        return Client(LocalWire(Path(directory), variant))
     if scheme in ("http", "https") and rest.startswith("//") and host:
         from clients.wires.http import HttpWire
 

@@ -88,9 +88,9 @@ def measure(model: str, models: Path, url: str | None, seconds: float, callers: 
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
     backend = OnnxBackend(found.path / str(graph.onnx))
     baselines = {rows: Workload(f"raw, {_of(rows)}", rows, _loop(backend, feeds[rows])) for rows in feeds}
-    with _addresses(models, url) as addresses:
+    with addresses(models, url) as served:
         workloads = list(baselines.values())
-        for address in addresses:
+        for address in served:
             workloads += _served(address, model, feeds, callers)
         for workload in workloads:
             workload.turn(seconds / TURNS / 10)  # warm up
@@ -148,7 +148,7 @@ def _of(rows: int) -> str:
 
 
 @contextmanager
-def _addresses(models: Path, url: str | None) -> Iterator[list[str]]:
+def addresses(models: Path, url: str | None) -> Iterator[list[str]]:
     """The address given, or those of a server started for the while."""
     if url:
         if urlsplit(url).scheme not in ("http", "grpc"):

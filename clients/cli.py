@@ -1,14 +1,17 @@
-"""The commands that call models: ``bookserve models | predict | generate | sample | bench``."""
+"""The commands that call models: ``bookserve models | predict | generate | sample``."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
+from bookserve.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.terminal import json_option, models_option, print_json, print_table
 from clients.address import connect
 
@@ -59,25 +62,31 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     url = url or f"local:{models}"
     with connect(url) as client:
         found = client.models()
+    on_disk: list[list[str]] = []  # what a server does not tell: every version that lies there, and how old it is
     if url.startswith("local:"):
+        from bookserve.bundle import versions
         from clients.wires.local import readable
 
-        for error in readable(Path(url.removeprefix("local:")))[1]:
+        directory = Path(url.removeprefix("local:"))
+        bundles, errors = readable(directory)
+        on_disk = [[", ".join(map(str, versions(directory, b.name))), b.manifest.created] for b in bundles]
+        for error in errors:
             click.echo(f"skipped: {error}", err=True)
     if as_json:
         print_json(found)
     elif not found:
         click.echo(f"There are no models at {url}. Write some with: bookserve export")
     else:
-        columns = ("name", "version", "verb", "graphs", "parameters", "KB", "figure")
+        columns = ["name", "version", "verb", "graphs", "parameters", "KB", "figure"]
         rows = []
-        for model in found:
+        for index, model in enumerate(found):
             figures, metric = model["metrics"], model["metric"]
             figure = f"{metric} {figures[metric]:.4g}" if metric in figures else None
             sample = " (sample)" if figure and model["data"] == "sample" else ""
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
-            rows.append([*cells, round(model["bytes"] / 1000), figure and figure + sample])
-        print_table(columns, rows)
+            cells += [round(model["bytes"] / 1000), figure and figure + sample]
+            rows.append([*cells, *(on_disk[index] if on_disk else ())])
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
 
 
 @click.command()
@@ -128,31 +137,63 @@ def predict(
 @click.option("--length", type=click.IntRange(1), default=400, show_default=True, help="Characters to write.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, MAX_TEMPERATURE),
     default=0.5,
     show_default=True,
     help="0 takes the likeliest each time; above 1 grows wild.",
 )
+@click.option("--top-k", type=click.IntRange(1), help="Draw only from so many of the likeliest characters.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Draw only from the likeliest that have this probability together.",
+)
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeat for several.")
+@click.option("-n", "--n", type=click.IntRange(1, MAX_TEXTS), default=1, help="Texts to write; the seeds follow on.")
+@click.option("--logprobs", type=click.IntRange(0, MAX_LOGPROBS), help="Tell log-probabilities, and of so many others.")
+@click.option(
+    "--mode",
+    type=click.Choice(["state", "window"]),
+    default="state",
+    show_default=True,
+    help="Carry the state on, or read the last characters anew for each, as the book does.",
+)
 @seed_option
 @url_option
 @version_option
-def generate(
-    model: str, prompt: str, length: int, temperature: float, seed: int | None, url: str, version: int | None
-) -> None:
+@json_option
+def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs: int | None, **options: Any) -> None:
     """Let a character model write; characters appear as they come.
 
-    A pipe receives the new text alone; a terminal shows the prompt before it.
+    A pipe receives the new text alone; a terminal shows the prompt before it. Several texts, and log-probabilities,
+    are shown when they are done.
     """
     from clients.rows import decode
 
     if prompt == "-":
         prompt = decode(sys.stdin.buffer.read(), "standard input")
+    asked = {**options, "prompt": prompt, "stop": list(options["stop"])}
+    with connect(url) as client:
+        if n == 1 and logprobs is None and not as_json:
+            _show_as_it_comes(prompt, client.generate(model, **asked))
+            return
+        texts = client.complete(model, **asked, n=n, logprobs=logprobs)
+    if as_json:
+        print_json(msgspec.to_builtins(texts))
+        return
+    for text in texts:
+        if logprobs is None:
+            click.echo(f"--- {text.index + 1}\n{text.text}")
+        else:
+            rows = ([repr(d.text), d.logprob, "  ".join(f"{t!r} {log:.3f}" for t, log in d.top)] for d in text.drawn)
+            print_table(("character", "log-probability", "likeliest"), rows, f"text {text.index + 1}: {text.finish}")
+
+
+def _show_as_it_comes(prompt: str, text: Generator[str]) -> None:
     begun = False
     try:
-        with (
-            connect(url) as client,
-            closing(client.generate(model, prompt, length, temperature, seed, version)) as text,
-        ):
+        with closing(text):
             for piece in text:
                 if not begun and sys.stdout.isatty():
                     click.secho(prompt, dim=True, nl=False)
@@ -206,26 +247,3 @@ def sample(
         save(path, encode_png(sheet))
         size = f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
     click.echo(f"{len(images)} pictures are in {path} ({size})")
-
-
-@click.command()
-@click.argument("model")
-@models_option
-@click.option("--url", help="Measure the server there (http:// or grpc://).  [default: start one]")
-@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Time for each workload.")
-@click.option("--clients", default="1,16", show_default=True, metavar="N,N", help="Numbers of concurrent callers.")
-@json_option
-def bench(model: str, models: Path, url: str | None, seconds: float, clients: str, as_json: bool) -> None:
-    """Measure a served model beside the bare runtime, in turns on the same machine."""
-    from clients.bench import measure
-
-    try:
-        callers = [max(1, int(number)) for number in clients.split(",")]
-    except ValueError as error:
-        raise click.BadParameter(f"'{clients}' is no list of numbers like 1,16") from error
-    report = measure(model, models, url, seconds, callers)
-    if as_json:
-        print_json(report)
-    else:
-        title = f"{report['model']} version {report['version']}; ratio: samples/s beside raw ONNX Runtime"
-        print_table(list(report["workloads"][0]), [list(row.values()) for row in report["workloads"]], title)

@@ -7,12 +7,14 @@ and Failed.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
+from bookserve.text import Piece, whole
 from bookserve.verb import Answer
 
 
@@ -32,8 +34,8 @@ class Wire(Protocol):
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
 
-    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
-        """See ``Client.generate``."""
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``; a piece may be empty."""
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
@@ -70,13 +72,33 @@ class Client:
         temperature: float = 0.5,
         seed: int | None = None,
         version: int | None = None,
+        **options: Any,
     ) -> Generator[str]:
         """Yield a text that continues ``prompt`` (the model's own where empty), piece by piece as it comes.
 
-        ``length`` counts characters; temperature 0 takes the likeliest each time. Closing the generator stops the work.
+        ``length`` counts characters; temperature 0 takes the likeliest each time. ``options`` are the other fields of
+        ``GenerateRequest``: ``top_k``, ``top_p``, ``stop``, ``mode``. Closing the generator stops the work.
         """
-        fields = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
-        return self._wire.generate(model, check(GenerateRequest, fields))
+        if options.get("n", 1) != 1:
+            raise InvalidInput("generate yields one text.", "Use pieces or complete for several.")
+        asked = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
+        return self._texts(self.pieces(model, **asked, **options))
+
+    def pieces(self, model: str, **options: Any) -> Generator[Piece]:
+        """Yield pieces of one or several texts as they come; ``options`` are the fields of ``GenerateRequest``."""
+        return self._wire.generate(model, check(GenerateRequest, options))
+
+    def complete(self, model: str, **options: Any) -> list[Piece]:
+        """The ``n`` whole texts, with why each ended and, where ``logprobs`` is given, its characters."""
+        asked = check(GenerateRequest, options)
+        return whole(self._wire.generate(model, asked), asked.n)
+
+    @staticmethod
+    def _texts(pieces: Generator[Piece]) -> Generator[str]:
+        with closing(pieces):
+            for piece in pieces:
+                if piece.text:
+                    yield piece.text
 
     def sample(
         self,

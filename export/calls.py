@@ -1,24 +1,27 @@
-"""Calls: how a model card shows its reader to call the model – command line, curl, Python and R."""
+"""Calls: how a model card shows its reader to call the model – command line, curl, Python and R.
+
+Every snippet runs as it stands, in the bundle's directory and beside a server; the tests do it. ``picture.png`` stands
+for a picture of the reader's.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bookserve.bundle import Manifest
-from bookserve.examples import Example, Examples
+from bookserve.examples import Examples
 from bookserve.steps import Image
-from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
+from bookserve.verb import Generate, Predict, Sample, verb_name
+from export.bodies import bodies, curl, is_short, piped, plain_of
 
 _URL = "http://127.0.0.1:8501"
-#: A row of more numbers than this is not spelt out.
-_FEW = 64
+_PICTURE = '{"b64": "%s"}'
 
 
 class _Call(NamedTuple):
-    """One call: arguments of ``bookserve``, curl's command with ``URL`` in it, a line of Python, the body in R."""
+    """One call: arguments of ``bookserve`` ('' where a shell cannot say them), curl's command, Python, and R's body."""
 
     command: str
     curl: str
@@ -26,25 +29,41 @@ class _Call(NamedTuple):
     r: str
 
 
+class _Part(NamedTuple):
+    """What goes into one input, spelt in four ways; ``json`` is None where only a program can write it."""
+
+    json: Any
+    shell: str
+    python: str
+    r: str
+
+
 def calls(manifest: Manifest, examples: Examples) -> str:
     """The section of the card, as Markdown."""
-    name, verb = manifest.name, verb_name(manifest.verb)
+    parts = [
+        "## Calls",
+        "With a server (`bookserve serve models`) on this machine. What reads `examples.npz` is run in this directory.",
+    ]
     call = _call(manifest, examples)
-    if call is None:
-        return f"""## Calls
+    if call:
+        parts += [_people(manifest, call)]
+    example = examples.graphs.get(manifest.default)
+    if example is not None:
+        parts += [
+            "Tensors, after the Steps, over TensorFlow Serving's REST API and the Open Inference Protocol (Triton):",
+            f"```sh\n{bodies(manifest, example, _URL)}\n```",
+        ]
+    return "\n\n".join(parts)
 
-Its graph has no batch axis, so whole tensors are sent, in the body `{{"inputs": {{…}}}}` with each input by name:
+
+def _people(manifest: Manifest, call: _Call) -> str:
+    name, verb = manifest.name, verb_name(manifest.verb)
+    url = f"{_URL}/api/models/{name}/{verb}"
+    command = f"bookserve {call.command} --url {_URL}\n" if call.command else ""
+    return f"""Rows in, answers out; the same calls take `grpc://127.0.0.1:8500` and, without a server, `local:models`:
 
 ```sh
-curl {_URL}/v1/models/{name}:predict -d @inputs.json
-```"""
-    return f"""## Calls
-
-With a server (`bookserve serve`) on this machine; the same calls take `grpc://127.0.0.1:8500` and `local:models`.
-
-```sh
-bookserve {call.command} --url {_URL}
-{call.curl.replace("URL", f"{_URL}/api/models/{name}/{verb}", 1)}
+{command}{call.curl.replace("URL", url, 1)}
 ```
 
 ```python
@@ -56,7 +75,7 @@ with connect("{_URL}") as models:
 
 ```r
 library(httr2)
-request("{_URL}/api/models/{name}/{verb}") |>
+request("{url}") |>
   req_body_json({call.r}) |>
   req_perform() |>
   resp_body_json()
@@ -68,72 +87,72 @@ def _call(manifest: Manifest, examples: Examples) -> _Call | None:
     name, verb = manifest.name, manifest.verb
     if isinstance(verb, Generate):
         body = {"prompt": verb.prompt[:40], "length": 200, "temperature": 0.5, "seed": 1}
-        options = " ".join(f"--{key} {_shell(str(value))}" for key, value in body.items())
+        options = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in body.items())
         arguments = ", ".join(f"{key}={value!r}" for key, value in body.items())
         python = f'print("".join(models.generate("{name}", {arguments})))'
-        return _Call(f"generate {name} {options}", _curl(body), python, _r(body))
+        return _Call(f"generate {name} {options}", curl("URL", body), python, _r(body))
     if isinstance(verb, Sample):
         body = {"n": 16, "seed": 1}
         python = f'pictures = models.sample("{name}", n=16, seed=1).images'
-        return _Call(f"sample {name} -n 16 --seed 1 -o pictures.png", _curl(body), python, _r(body))
-    if isinstance(verb, Transform):
-        return None
-    steps = next(iter(verb.inputs.values()), ())
-    if len(verb.inputs) == 1 and steps and isinstance(steps[0], Image):
-        return _Call(
-            f"predict {name} picture.png",
-            """printf '{"rows": [{"b64": "%s"}]}' "$(base64 -w0 picture.png)" | curl URL -d @-""",
-            f'print(models.predict("{name}", [open("picture.png", "rb").read()]))',
-            'list(rows = list(list(b64 = openssl::base64_encode(readBin("picture.png", "raw", 1e7)))))',
-        )
-    example = examples.graphs.get(manifest.default)
-    if example is None or not manifest.graphs[manifest.default].batched:
-        return None
-    row = _row(verb, examples, example)
-    if row is None:
-        return _Call(
-            f"predict {name} rows.npy",
-            "curl URL -d @rows.json",
-            f'print(models.predict("{name}", numpy.load("rows.npy")))',
-            "list(rows = rows)",
-        )
-    shown = _shell(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False))
-    body = {"rows": [row]}
-    return _Call(f"predict {name} {shown}", _curl(body), f'print(models.predict("{name}", [{row!r}]))', _r(body))
+        return _Call(f"sample {name} -n 16 --seed 1 -o pictures.png", curl("URL", body), python, _r(body))
+    if isinstance(verb, Predict) and manifest.graphs[manifest.default].batched and manifest.default in examples.graphs:
+        return _predict(manifest, verb, examples)
+    return None
 
 
-def _row(verb: Predict, examples: Examples, example: Example) -> Any:
-    """A row to show: the beginning of a text, or the example's first where it is small; None where it is not."""
-    if len(examples.rows) and examples.rows.dtype.kind == "U":
-        return " ".join(str(examples.rows[0]).split()[:12])
-    row = {name: _plain(example.inputs[name][0, ...]) for name in verb.inputs}
-    if any(example.inputs[name][0, ...].size > _FEW for name in verb.inputs):
-        return None
-    return row if len(row) != 1 else next(iter(row.values()))
+def _predict(manifest: Manifest, verb: Predict, examples: Examples) -> _Call:
+    parts = {name: _part(manifest, verb, examples, name) for name in verb.inputs}
+    single = next(iter(parts.values())) if len(parts) == 1 else None
+    python = single.python if single else f"{{{', '.join(f'{n!r}: {part.python}' for n, part in parts.items())}}}"
+    r = single.r if single else f"list({', '.join(f'{_r_name(n)} = {part.r}' for n, part in parts.items())})"
+    python, r = f'print(models.predict("{manifest.name}", [{python}]))', f"list(rows = list({r}))"
+    if all(part.json is not None for part in parts.values()):
+        row = single.json if single else {name: part.json for name, part in parts.items()}
+        shown = shlex.quote(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False))
+        return _Call(f"predict {manifest.name} {shown}", curl("URL", {"rows": [row]}), python, r)
+    if any(part.shell for part in parts.values()):
+        command = f"predict {manifest.name} picture.png" if single else ""
+        row = _PICTURE if single else f"{{{', '.join(f'{json.dumps(n)}: {_PICTURE}' for n in parts)}}}"
+        files = " ".join('"$(base64 -w0 picture.png)"' for _ in parts)
+        return _Call(command, f"printf '{{\"rows\": [{row}]}}' {files} | curl URL -d @-", python, r)
+    row = (
+        f"{single.python}.tolist()"
+        if single
+        else f"{{{', '.join(f'{json.dumps(n)}: {part.python}.tolist()' for n, part in parts.items())}}}"
+    )
+    return _Call("", piped("URL", "", f'{{"rows": [{row}]}}'), python, r)
 
 
-def _plain(array: np.ndarray) -> Any:
-    if array.dtype == object:
-        return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(array).tolist()
-    return array.astype(np.float64).round(3).tolist() if array.dtype.kind == "f" else array.tolist()
-
-
-def _curl(body: dict[str, Any]) -> str:
-    return f"curl URL -d {_shell(json.dumps(body, ensure_ascii=False))}"
-
-
-def _shell(text: str) -> str:
-    plain = text.replace(".", "").isalnum()
-    return text if plain else "'" + text.replace("'", "'\\''") + "'"
+def _part(manifest: Manifest, verb: Predict, examples: Examples, name: str) -> _Part:
+    steps = verb.inputs[name]
+    if steps and isinstance(steps[0], Image):
+        read = 'openssl::base64_encode(readBin("picture.png", "raw", 1e7))'
+        return _Part(None, "picture", 'open("picture.png", "rb").read()', f"list(b64 = {read})")
+    if len(verb.inputs) == 1 and len(examples.rows):
+        key, row = "rows", examples.rows[0, ...]
+        if row.dtype.kind == "U":
+            text = " ".join(str(row).split()[:12])
+            return _Part(text, "", repr(text), _r(text))
+    else:
+        # Without raw rows: the tensor that goes in, which Numbers takes and Words takes as ids.
+        key, row = f"{manifest.default}/inputs/{name}", examples.graphs[manifest.default].inputs[name][0, ...]
+    if is_short({name: row}):
+        plain = plain_of(row)
+        return _Part(plain, "", repr(plain), _r(plain))
+    shape = ", ".join(map(str, row.shape))
+    return _Part(None, "", f'numpy.load("examples.npz")["{key}"][0]', f"array(0, dim = c({shape}))")
 
 
 def _r(value: Any) -> str:
     """A JSON value as the R expression that httr2 turns back into it."""
     if isinstance(value, dict):
-        named = (f"{key if key.isidentifier() else f'`{key}`'} = {_r(item)}" for key, item in value.items())
-        return f"list({', '.join(named)})"
+        return f"list({', '.join(f'{_r_name(key)} = {_r(item)}' for key, item in value.items())})"
     if isinstance(value, list):
         return f"list({', '.join(map(_r, value))})"
     if isinstance(value, bool):
         return str(value).upper()
     return json.dumps(value, ensure_ascii=False)
+
+
+def _r_name(name: str) -> str:
+    return name if name.isidentifier() else f"`{name}`"

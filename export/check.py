@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from bookserve import tfexample
 from bookserve.backend import OnnxBackend
-from bookserve.bundle import Bundle
+from bookserve.bundle import AHEAD, Bundle
 from bookserve.errors import BookserveError
 from bookserve.examples import Example
 from bookserve.graph import Graph
-from export import parity
+from bookserve.verb import Ahead, Generate
+from export import loss, parity
 from export.skew import find_skew
 
 if TYPE_CHECKING:
@@ -51,11 +53,27 @@ def check(bundle: Bundle) -> Iterator[Check]:
         yield line._replace(problem=skew)
     for name, graph in bundle.manifest.graphs.items():
         yield _check(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name))
+    verb = bundle.manifest.verb
+    if isinstance(verb, Generate) and verb.ahead:
+        yield _check_ahead(line._replace(graph=AHEAD), bundle, verb, verb.ahead)
+
+
+def _check_ahead(line: Check, bundle: Bundle, verb: Generate, ahead: Ahead) -> Check:
+    """Whether the graph that writes ahead still writes what the step graph does."""
+    from export.ahead import TEXTS, prove
+
+    line = line._replace(rows=TEXTS, tolerance="the same texts")
+    try:
+        prove(bundle.path, verb, bundle.manifest.graphs[verb.graph], ahead)
+    except BookserveError as error:
+        return line._replace(problem=error.message.rstrip("."))
+    return line._replace(onnx_difference=0.0)
 
 
 def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:
     if example is None:
-        unproved = "the bundle has no example of it" if graph.onnx else ""  # a foreign one that TensorFlow alone runs
+        # Nothing converted without an example: such a graph is foreign, and runs in the one form that it came in.
+        unproved = "the bundle has no example of it" if graph.onnx and saved else ""
         return line._replace(problem=unproved)
     line = line._replace(
         rows=len(next(iter(example.inputs.values()), ())) if graph.batched else 1, tolerance=parity.tolerance(graph)
@@ -66,13 +84,36 @@ def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, 
             found = parity.replay(graph, example, partial(saved.run, line.graph))
             line = line._replace(saved_model_difference=found.difference)
             problems.append(found.problem and f"SavedModel: {found.problem}")
+            problems.append(_check_signature(saved, bundle, line.graph, example))
         if graph.onnx:
             found = parity.replay(graph, example, OnnxBackend(bundle.path / graph.onnx).run)
             line = line._replace(onnx_difference=found.difference)
             problems.append(found.problem and f"ONNX: {found.problem}")
+        problems += _check_variants(bundle, line.graph, example)
     except BookserveError as error:
         problems.append(error.message.rstrip("."))
     return line._replace(problem="; ".join(filter(None, problems)))
+
+
+def _check_signature(saved: SavedModel, bundle: Bundle, graph: str, example: Example) -> str:
+    """What is wrong with the graph's signature over ``tf.Example``, where it has one; '' if nothing is."""
+    answer = tfexample.find(bundle.manifest.verb, bundle.manifest.graphs)
+    if not answer or answer.graph != graph or tfexample.signature_name(answer) not in saved.signatures:
+        return ""
+    from export import signatures
+
+    found = signatures.replay(saved, answer, example)
+    return found.problem and f"{tfexample.signature_name(answer)}: {found.problem}"
+
+
+def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[str]:
+    """What is wrong with the graph's smaller and faster forms."""
+    for name, variants in bundle.manifest.variants.items():
+        if graph in variants:
+            outputs = OnnxBackend(bundle.path / variants[graph].file).run(example.inputs)
+            found = loss.problem(name, loss.compare(bundle.manifest.verb, example.outputs, outputs))
+            if found:
+                yield f"{name}: {found}"
 
 
 def _open(bundle: Bundle) -> SavedModel | None:

@@ -9,50 +9,103 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve.terminal import hushed, json_option, models_option, print_json, print_table, runs_option
+from bookserve import variant
+from bookserve.terminal import (
+    hushed,
+    json_option,
+    model_and_version,
+    models_option,
+    print_json,
+    print_table,
+    runs_option,
+)
 
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
     from export.check import Check
+    from export.write import Written
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="TASK|RUN|SAVED_MODEL_DIR...")
+@click.argument("sources", nargs=-1, metavar="TASK|RUN|MODEL...")
+@click.option("--all", "every", is_flag=True, help="The newest finished run of every task in --runs.")
 @models_option
 @runs_option
 @click.option("--name", help="Name of the model, where it is not to be called as the task or the directory.")
-def export(sources: tuple[str, ...], models: Path, runs: Path, name: str | None) -> None:
-    """Write runs or any SavedModel as servable bundles.
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TOML file with labels, Steps, a summary and the licence of a model made elsewhere.",
+)
+@click.option(
+    "--variant",
+    "variants",
+    multiple=True,
+    type=click.Choice(list(variant.NAMES)),
+    help="A smaller or faster form beside the float32 one, kept if the model still answers alike; may be repeated.",
+)
+def export(
+    sources: tuple[str, ...],
+    every: bool,
+    models: Path,
+    runs: Path,
+    name: str | None,
+    config: Path | None,
+    variants: tuple[str, ...],
+) -> None:
+    """Write runs or anyone's models as servable bundles.
 
-    A source is a task (its newest finished run), a run (task/time or its directory), or the directory of a SavedModel
-    that bookserve never trained. Each becomes the next version of its model: SavedModel, ONNX, examples, warm-up
-    requests and a model card, published only after both forms answered as Keras did.
+    A source is a task (its newest finished run), a run (task/time or its directory), or a model that bookserve never
+    trained: the directory of a SavedModel, a .keras file or an .onnx file. Each becomes the next version of its model:
+    SavedModel, ONNX, examples, warm-up requests and a model card, published only after both forms answered as Keras
+    did. A model that comes as ONNX has no other form.
     """
-    if name and len(sources) > 1:
-        raise click.UsageError("--name goes with a single source.")
-    from export.source import find
+    if bool(sources) is every:
+        raise click.UsageError("Name sources, or give --all.")
+    if (name or config) and (len(sources) > 1 or every):
+        raise click.UsageError(f"{'--name' if name else '--config'} goes with a single source.")
+    from bookserve.errors import BookserveError, Failed
+    from export.source import find, find_all
 
-    found = [find(source, runs, name) for source in sources]  # all of them, before the first is written
+    # All of them are looked for before the first is written.
+    found = find_all(runs) if every else [find(source, runs, name, config) for source in sources]
     _import_tensorflow()
     from export.write import write
 
+    failed: list[str] = []
     for source in found:
-        written = write(source, models)
-        bundle = written.bundle
-        click.echo(
-            f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
-            f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
-        )
+        try:
+            written = write(source, models, variants)
+        except BookserveError as error:
+            if not every:
+                raise
+            failed.append(source.name)
+            click.echo(f"{source.name}: NOT EXPORTED: {error.message}")
+            continue
+        click.echo(_line(written))
         for note in written.notes:
             click.echo(f"  {note}")
+    if failed:
+        raise Failed(
+            f"{len(failed)} of {len(found)} tasks were not exported: {', '.join(failed)}.",
+            "Export one of them by name to see why; the others are there.",
+        )
+
+
+def _line(written: Written) -> str:
+    bundle = written.bundle
+    return (
+        f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
+        f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
+    )
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="MODEL[/VERSION]...")
+@click.argument("names", type=model_and_version, nargs=-1, metavar="MODEL[/VERSION]...")
 @click.option("--all", "every", is_flag=True, help="Every model's newest version.")
 @models_option
 @json_option
-def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> None:
+def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path, as_json: bool) -> None:
     """Prove that a bundle's ONNX and SavedModel agree.
 
     Compares every file with its checksum, then runs the bundle's examples through SavedModel and ONNX and compares
@@ -60,14 +113,15 @@ def verify(names: tuple[str, ...], every: bool, models: Path, as_json: bool) -> 
     """
     if bool(names) is every:
         raise click.UsageError("Name models, or give --all.")
+    from bookserve import bundle
     from bookserve.errors import Failed
 
-    bundles = _find_all(models) if every else [_find(models, name) for name in names]
-    if any("saved_model.pb" in bundle.manifest.files for bundle in bundles):
+    bundles = _find_all(models) if every else [bundle.find(models, *name) for name in names]
+    if any("saved_model.pb" in found.manifest.files for found in bundles):
         _import_tensorflow()
     from export.check import check
 
-    checks = [line for bundle in bundles for line in check(bundle)]
+    checks = [line for found in bundles for line in check(found)]
     if as_json:
         print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
     else:
@@ -91,17 +145,6 @@ def _find_all(models: Path) -> list[Bundle]:
     if not names:
         raise NotFound(f"there is no model in {models}.", "Write some with: bookserve export")
     return [bundle.find(models, name) for name in names]
-
-
-def _find(models: Path, argument: str) -> Bundle:
-    from bookserve import bundle
-
-    name, _, version = argument.rstrip("/").partition("/")
-    if not version:
-        return bundle.find(models, name)
-    if not version.isdecimal():
-        raise click.BadParameter(f"'{argument}' is no MODEL or MODEL/VERSION.")
-    return bundle.find(models, name, int(version))
 
 
 def _cells(line: Check) -> tuple[Any, ...]:

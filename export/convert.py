@@ -18,6 +18,8 @@ import tf2onnx.convert
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.gradients import handlers
+from export.recurrent import fuse
 from export.saved import SavedModel
 
 #: The newest operator set that tf2onnx writes.
@@ -41,6 +43,7 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     except Exception as error:  # the converter raises whatever it stumbles over
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _declare(proto, name, graph)
+    proto = fuse(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # checker and shape inference have unrelated error classes
@@ -61,7 +64,9 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
     level = noise.level
     noise.setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what it then works around
     try:
-        proto: onnx.ModelProto = tf2onnx.convert.from_function(function, wanted, opset=OPSET)[0]
+        proto: onnx.ModelProto = tf2onnx.convert.from_function(
+            function, wanted, opset=OPSET, custom_op_handlers=handlers()
+        )[0]
     finally:
         noise.setLevel(level)
     # Constants that the saved function closed over became inputs: they are put back.

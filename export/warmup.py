@@ -7,27 +7,46 @@ Import this module only inside functions: it imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2, regression_pb2
 
 from bookserve.examples import Example
+from bookserve.tfexample import Classify, Regress, signature_name
+from export import signatures
 
 #: Where TensorFlow Serving looks, inside a version's directory.
 PATH = Path("assets.extra/tf_serving_warmup_requests")
 
 
-def write(path: Path, model: str, examples: Mapping[str, Example]) -> None:
-    """Write one Predict request for each graph's example to ``path``."""
+def write(path: Path, model: str, examples: Mapping[str, Example], answer: Classify | Regress | None = None) -> None:
+    """Write one Predict request for each graph's example to ``path``, and one Classify or Regress of a single row."""
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as records:
-        for graph, example in examples.items():
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = model
-            request.model_spec.signature_name = graph
-            for name, array in example.inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+        for log in _logs(model, examples, answer):
             records.write(log.SerializeToString())
+
+
+def _logs(model: str, examples: Mapping[str, Example], answer: Classify | Regress | None) -> Iterator[Any]:
+    for graph, example in examples.items():
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = model
+        request.model_spec.signature_name = graph
+        for name, array in example.inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+        yield prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    if answer is None or answer.graph not in examples:
+        return
+    classify = isinstance(answer, Classify)
+    request = classification_pb2.ClassificationRequest() if classify else regression_pb2.RegressionRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name(answer)
+    row = examples[answer.graph].inputs[answer.feature.name][0]
+    request.input.example_list.examples.append(signatures.example(answer.feature, row))
+    if classify:
+        yield prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=request))
+    else:
+        yield prediction_log_pb2.PredictionLog(regress_log=prediction_log_pb2.RegressLog(request=request))

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,17 +24,20 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from bookserve import __version__
+from bookserve import __version__, tfexample, triton
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
 from bookserve.errors import Failed
 from bookserve.examples import Example, Examples
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.verb import Transform
-from export import card, foreign, parity, warmup
+from bookserve.tfexample import Classify, Regress
+from bookserve.verb import Generate, Transform
+from export import ahead, card, foreign, onnx_file, parity, signatures, warmup
 from export.convert import to_onnx
-from export.saved import SavedModel
+from export.keras_file import KerasFile
+from export.onnx_file import OnnxFile
+from export.saved import SavedModel, refuse_reach
 from export.skew import find_skew
 from export.source import Source
 
@@ -58,8 +62,11 @@ class _Onnx(NamedTuple):
     difference: float
 
 
-def write(source: Source, models: Path) -> Written:
+def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+
+    ``variants`` names smaller or faster forms that are wanted beside it (``bookserve/variant.py``); the notes say which
+    of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
@@ -67,17 +74,32 @@ def write(source: Source, models: Path) -> Written:
     """
     start = time.perf_counter()
     with new_version(models, source.name) as directory:
-        _copy(source.saved_model, directory)
-        saved = SavedModel(directory)  # the copy: what is proved is what is shipped
+        answer: Classify | Regress | None = None
         notes: list[str] = []
+        difference = 0.0
+        model: foreign.Model
         if source.run:
+            _copy(source.path, directory)
+            model = saved = SavedModel(directory)  # the copy: what is proved is what is shipped
             manifest, examples = _of_run(source, source.run)
-            _copy_keras(source.run, directory)
-            onnx_forms = _convert_run(directory, saved, manifest, examples)
+            _copy_keras(source.run.path / "model.keras", directory)
+            answer = tfexample.find(manifest.verb, manifest.graphs)
+            if answer:
+                saved = signatures.add(directory, saved, answer)
+            onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
+            if answer and (found := signatures.replay(saved, answer, examples.graphs[answer.graph])).problem:
+                raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
+        elif source.kind == "onnx":
+            model = file = onnx_file.bring(source.path, directory)
+            manifest, examples, notes = _of_foreign(source, model)
+            onnx_forms = {name: _replay(file, name, manifest, examples, notes) for name in manifest.graphs}
         else:
-            described = foreign.describe(saved)
-            manifest = Manifest(name=source.name, verb=described.verb, graphs=described.graphs)
-            examples, notes = described.examples, described.notes
+            made = _import(source, directory)
+            model = saved = SavedModel(directory)
+            manifest, examples, notes = _of_foreign(source, model)
+            difference = (
+                max((made.prove(example) for example in examples.graphs.values()), default=0.0) if made else 0.0
+            )
             onnx_forms = _convert_foreign(directory, saved, manifest, examples, notes)
         manifest = msgspec.structs.replace(
             manifest,
@@ -85,18 +107,30 @@ def write(source: Source, models: Path) -> Written:
                 name: msgspec.structs.replace(graph, onnx=onnx_forms[name].file if name in onnx_forms else None)
                 for name, graph in manifest.graphs.items()
             },
-            parameters=saved.parameters(),
+            parameters=model.parameters(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=_versions(),
+            versions=_versions(source),
         )
+        if variants:
+            from export import variants as forms
+
+            written, refused = forms.write(directory, manifest, examples, variants)
+            manifest = msgspec.structs.replace(manifest, variants=written)
+            notes += refused
+        manifest = _with_ahead(directory, manifest, notes)
         examples.save(directory / "examples.npz")
-        if not (directory / warmup.PATH).exists():  # a foreign model may bring requests of its own
-            warmup.write(directory / warmup.PATH, source.name, examples.graphs)
+        # A foreign model may bring requests of its own.
+        if source.kind != "onnx" and not (directory / warmup.PATH).exists():
+            warmup.write(directory / warmup.PATH, source.name, examples.graphs, answer)
         operators = {name: form.operators for name, form in onnx_forms.items()}
         (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
+        if isinstance(answer, Classify):
+            (directory / "assets").mkdir(exist_ok=True)
+            (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
         seal(directory, manifest)
         bundle = publish(directory)
-    difference = max((form.difference for form in onnx_forms.values()), default=0.0)
+    triton.write(models, source.name)
+    difference = max([difference, *(form.difference for form in onnx_forms.values())])
     return Written(bundle, difference, time.perf_counter() - start, notes)
 
 
@@ -109,11 +143,46 @@ def _copy(saved_model: Path, directory: Path) -> None:
             shutil.copy(path, directory / part)
 
 
-def _copy_keras(run: Run, directory: Path) -> None:
+def _copy_keras(path: Path, directory: Path) -> None:
     """The model as Keras saves it: ``bookserve inside`` needs layers and gradients, which no other form has."""
-    if (run.path / "model.keras").is_file():
+    if path.is_file():
         (directory / "assets").mkdir(exist_ok=True)
-        shutil.copy(run.path / "model.keras", directory / "assets")
+        shutil.copy(path, directory / "assets" / "model.keras")
+
+
+def _import(source: Source, directory: Path) -> KerasFile | None:
+    """Fill ``directory`` with a SavedModel from elsewhere; what Keras read, where it comes from Keras."""
+    if source.kind == "saved_model":
+        refuse_reach(source.path)
+        _copy(source.path, directory)
+        return None
+    model = KerasFile(source.path)
+    model.save(directory)
+    _copy_keras(source.path, directory)
+    return model
+
+
+def _of_foreign(source: Source, model: foreign.Model) -> tuple[Manifest, Examples, list[str]]:
+    described = foreign.describe(model, source.config)
+    manifest = Manifest(
+        name=source.name,
+        verb=described.verb,
+        graphs=described.graphs,
+        summary=source.config.summary,
+        licence=source.config.licence,
+    )
+    return manifest, described.examples, described.notes
+
+
+def _replay(file: OnnxFile, name: str, manifest: Manifest, examples: Examples, notes: list[str]) -> _Onnx:
+    """What there is to say of a graph that came as ONNX: it must give its answers again, in batches of any size."""
+    difference = 0.0
+    if name in examples.graphs:
+        found = parity.replay(manifest.graphs[name], examples.graphs[name], partial(file.run, name))
+        if found.problem:
+            raise Failed(f"the model differs from itself: {found.problem}.")
+        difference = found.difference
+    return _Onnx(onnx_file.FILE, _count(file.proto.graph), difference)
 
 
 def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
@@ -124,8 +193,14 @@ def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
     return manifest, Examples.load(run.path / "examples.npz")
 
 
-def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples) -> dict[str, _Onnx]:
-    """Every graph of a run must convert but those of gradients, and every form of it must answer as Keras did."""
+def _convert_run(
+    directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples, notes: list[str]
+) -> dict[str, _Onnx]:
+    """Every form of a graph must answer as Keras did, and every graph must convert.
+
+    Graphs of gradients may have operators for which ``export/gradients.py`` has none: those stay with TensorFlow, and
+    ``notes`` says why.
+    """
     if problem := find_skew(manifest, examples):
         raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")
     forms: dict[str, _Onnx] = {}
@@ -138,13 +213,29 @@ def _convert_run(directory: Path, saved: SavedModel, manifest: Manifest, example
             found = parity.replay(graph, examples.graphs[name], partial(saved.run, name))
             if found.problem:
                 raise Failed(f"the SavedModel differs from Keras: {found.problem}.", "Train again.")
-            if isinstance(manifest.verb, Transform):
-                continue  # gradients have operators that ONNX does not: TensorFlow runs them
-            form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+            try:
+                form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+            except Failed as error:
+                if not isinstance(manifest.verb, Transform):
+                    raise
+                notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
+                continue
             forms[name] = form._replace(difference=max(form.difference, found.difference))
         except Failed as error:
             raise Failed(f"{manifest.name}, graph '{name}': {error.message}", error.hint) from error
     return forms
+
+
+def _with_ahead(directory: Path, manifest: Manifest, notes: list[str]) -> Manifest:
+    """The manifest with a graph that draws several characters in one run, where the model writes and one can be had."""
+    verb = manifest.verb
+    if not isinstance(verb, Generate) or manifest.graphs[verb.graph].onnx is None:
+        return manifest
+    try:
+        return msgspec.structs.replace(manifest, verb=ahead.write(directory, verb, manifest.graphs[verb.graph]))
+    except Failed as error:
+        notes.append(f"every character costs a run: {error.message.rstrip('.')}.")
+        return manifest
 
 
 def _convert_foreign(
@@ -211,13 +302,8 @@ def _count(graph: onnx.GraphProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in graph.node).most_common())
 
 
-def _versions() -> dict[str, str]:
-    packages = {
-        "keras": keras,
-        "numpy": np,
-        "onnx": onnx,
-        "onnxruntime": onnxruntime,
-        "tensorflow": tf,
-        "tf2onnx": tf2onnx,
-    }
+def _versions(source: Source) -> dict[str, str]:
+    packages = {"numpy": np, "onnx": onnx, "onnxruntime": onnxruntime}
+    if source.kind != "onnx":
+        packages |= {"keras": keras, "tensorflow": tf, "tf2onnx": tf2onnx}
     return {"bookserve": __version__, **{name: str(package.__version__) for name, package in packages.items()}}

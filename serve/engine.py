@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
 
-from bookserve.errors import BookserveError
+from bookserve.errors import BookserveError, InvalidInput
 from bookserve.graph import Arrays
 from bookserve.requests import GenerateRequest, SampleRequest
-from bookserve.sampling import TextStream, latent_points
+from bookserve.sampling import latent_points
 from bookserve.steps import apply
+from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
+from serve.call import CURRENT
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
+from serve.served import Served
 from serve.statistics import Counted
+from serve.texts import PAUSE, WHOLE, collect
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
@@ -37,17 +42,37 @@ class Engine:
         """All live models, by name and version."""
         return self._repository.models()
 
-    def model(self, name: str, version: int | None = None) -> LiveModel:
-        """One live model; see ``Repository.get``."""
-        return self._repository.get(name, version)
+    def model(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
+        """One live model; see ``Repository.find``."""
+        return self._repository.find(name, version, label)
+
+    def names(self) -> list[str]:
+        """All models, those included that are not live."""
+        return self._repository.names()
 
     def status(self, name: str) -> list[VersionStatus]:
         """States of a model's versions; see ``Repository.status``."""
         return self._repository.status(name)
 
+    async def index(self) -> list[tuple[str, VersionStatus]]:
+        """All versions known or on disk; see ``Repository.index``."""
+        return await asyncio.to_thread(self._repository.index)
+
     def counted(self, model: LiveModel) -> Counted:
         """What was counted of one version since the server began."""
         return self._metrics.statistics.of(model.name, model.version)
+
+    async def load(self, name: str) -> None:
+        """Load a model that lies in the repository; see ``Repository.load``."""
+        await asyncio.to_thread(self._repository.load, name)
+
+    async def unload(self, name: str) -> None:
+        """Let go of a model; see ``Repository.unload``."""
+        await asyncio.to_thread(self._repository.unload, name)
+
+    async def reload(self, served: Sequence[Served]) -> None:
+        """Serve this list of models and no other; see ``Repository.reload``."""
+        await asyncio.to_thread(self._repository.reload, served)
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with whatever else waits.
@@ -76,28 +101,29 @@ class Engine:
                 feeds = verb.encode(rows)
             return verb.decode(await model.run(name, feeds, spec.check(feeds)))
 
-    def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncGenerator[str]:
-        """Write a text, one character at a time; streams of one model advance together in batches.
+    def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:
+        """Write texts; all that one model writes advance together. Pieces come at least ``pause`` seconds apart.
 
         Raises:
-            InvalidInput: (at the call) the prompt or temperature does not fit, or the model does not generate.
+            InvalidInput: (at the call) the prompt does not fit, or the model does not generate.
+            Overloaded: (at the call) the model is writing too many texts already.
         """
         verb = model.bundle.verb(Generate)
-        name, spec = model.bundle.graph(verb.graph)
-        stream = TextStream(
-            verb,
-            spec,
-            prompt=request.prompt,
-            length=request.length,
-            temperature=request.temperature,
-            seed=request.seed,
-        )
-        return self._write(model, name, stream)
+        if model.texts is None:
+            raise InvalidInput(f"model '{model.name}' does not generate.")
+        return self._timed(model, verb.graph, model.texts.write(request, model.run, pause))
 
-    async def _write(self, model: LiveModel, graph: str, stream: TextStream) -> AsyncGenerator[str]:
+    async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
+        """The whole texts that ``generate`` yields in pieces."""
+        return await collect(self.generate(model, request, WHOLE), request.n)
+
+    async def _timed(
+        self, model: LiveModel, graph: str, pieces: AsyncGenerator[list[Piece]]
+    ) -> AsyncGenerator[list[Piece]]:
         with _Stopwatch(self._metrics, model, graph):
-            while not stream.done:
-                yield stream.take(await model.run(graph, stream.feeds(), 1))
+            async with aclosing(pieces):
+                async for some in pieces:
+                    yield some
 
     async def sample(self, model: LiveModel, request: SampleRequest) -> tuple[np.ndarray, np.ndarray]:
         """Decode points of the latent space: the points float32 [n, d], the pixels uint8 [n, height, width, channels].
@@ -133,4 +159,5 @@ class _Stopwatch:
             code = error.code
         else:
             code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
-        self._metrics.answered(*self._labels, time.perf_counter() - self._start, code)
+        elapsed = time.perf_counter() - self._start
+        self._metrics.answered(*self._labels, elapsed, code, CURRENT.get().protocol)

@@ -5,26 +5,28 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve import docs
-from serve.control import Control
 from serve.doors import Doors
 from serve.engine import Engine
 from serve.home import rest as home
 from serve.metrics import Metrics
+from serve.openai import rest as openai
 from serve.tfs import rest as tfs
+from serve.v2 import generate
 from serve.v2 import rest as v2
 from serve.v2.body import LENGTH
 
 
-def application(engine: Engine, metrics: Metrics, doors: Doors, control: Control) -> Starlette:
+def application(engine: Engine, metrics: Metrics, doors: Doors | None = None) -> Starlette:
     """The application of one server."""
+    doors = doors or Doors()
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -39,14 +41,15 @@ def application(engine: Engine, metrics: Metrics, doors: Doors, control: Control
     app = Starlette(
         routes=[
             *tfs.routes(engine, doors),
-            *v2.routes(engine, doors, control),
+            *v2.routes(engine, doors),
+            *generate.routes(engine),
+            *openai.routes(engine),
             *home.routes(engine),
             *docs.routes(),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", expose),
         ],
-        middleware=[_cross_origin(doors.origins)] if doors.origins else [],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
     app.state.limits = doors.limits
@@ -54,14 +57,19 @@ def application(engine: Engine, metrics: Metrics, doors: Doors, control: Control
     return app
 
 
-def _cross_origin(origins: tuple[str, ...]) -> Middleware:
-    """Lets pages of those origins read answers; without it browsers keep them from every page but our own."""
-    return Middleware(
-        CORSMiddleware,
+def cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Lets pages of those origins read answers; without it browsers keep them from every page but our own.
+
+    It stands before the keys: a browser asks for leave without showing one.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-encoding", "content-type", LENGTH],
-        expose_headers=[LENGTH],
+        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", LENGTH],
+        expose_headers=["x-request-id", LENGTH],
     )
 
 

@@ -1,52 +1,106 @@
-"""LiveModel: one version of a bundle in memory, ready to run, with a batcher for each of its graphs."""
+"""LiveModel: one version of a bundle, with a batcher for each of its graphs once it is in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from bookserve.backend import Backend, OnnxBackend
 from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays
 from serve.batcher import Batcher
+from serve.batching import Batching, Padding
 from serve.metrics import Metrics
+from serve.texts import Texts
+
+#: By the graph's name.
+Batchers = dict[str, Batcher]
+#: More requests to run before a bundle is available: a graph's name and what to feed it.
+Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
 
 
 class LiveModel:
-    """A loaded bundle; whoever holds it can run it, even after the repository let go of it."""
+    """A version that can be asked. Whoever holds it can run it, even after the repository let go of it: its memory is
+    freed when the last holder lets go."""
 
-    def __init__(self, bundle: Bundle, metrics: Metrics) -> None:
-        """Check the bundle's files, open its graphs and warm each up with one of the bundle's own examples.
+    def __init__(
+        self,
+        bundle: Bundle,
+        metrics: Metrics,
+        batching: Batching | None = None,
+        records: Records = lambda _: (),
+    ) -> None:
+        """Nothing is loaded before ``open``."""
+        self.bundle = bundle
+        self.name = bundle.name
+        self.version = bundle.version
+        #: Where it writes texts, if it does.
+        self.texts = Texts.of(bundle)
+        self._metrics = metrics
+        self._batching = batching or Batching()
+        self._records = records
+        #: None while the graphs are not in memory.
+        self.batchers: Batchers | None = None
+        #: Has the graphs in memory and gives them; set for models that are loaded when first run.
+        self.on_demand: Callable[[LiveModel], Awaitable[Batchers]] | None = None
+
+    def open(self, backends: dict[str, Backend] | None = None) -> Batchers:
+        """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
+
+        Warm-up runs one row of the bundle's own examples, and then its recorded requests.
 
         Raises:
             Failed: a file is missing or damaged, or a graph cannot be loaded or run.
         """
-        bundle.check_files()
-        self.bundle = bundle
-        self.name = bundle.name
-        self.version = bundle.version
-        self._batchers: dict[str, Batcher] = {}
-        examples = bundle.examples().graphs
-        for name, backend in _open_backends(bundle).items():
-            graph = bundle.manifest.graphs[name]
-            batcher = Batcher(graph, backend, partial(metrics.ran, self.name, self.version, name))
+        self.bundle.check_files(everything=False)
+        manifest = self.bundle.manifest
+        batchers = {}
+        examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
+        for name, backend in (backends or _open_backends(self.bundle)).items():
+            graph = self.bundle.runnable[name]
+            told = (self.name, self.version, name)
+            padding = Padding.of(manifest.verb, graph) if self._batching.pad else None
+            batcher = Batcher(
+                graph,
+                backend,
+                partial(self._metrics.ran, *told),
+                partial(self._metrics.waited, *told),
+                self._batching,
+                padding,
+            )
             if name in examples:
                 batcher.warm_up(
                     {key: array[:1] if graph.batched else array for key, array in examples[name].inputs.items()}
                 )
-            self._batchers[name] = batcher
+            batchers[name] = batcher
+        for name, feeds in self._records(self.bundle):
+            try:
+                batchers[name].warm_up(feeds)
+            except BookserveError as error:
+                raise Failed(f"a warm-up request of graph '{name}' failed: {error.message}", error.hint) from error
+        self.batchers = batchers
+        return batchers
 
     async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
         """Run checked feeds through the graph of that proper name; see ``Batcher.run``."""
-        return await self._batchers[graph].run(feeds, rows)
+        batchers = self.batchers if self.on_demand is None else await self.on_demand(self)
+        if batchers is None:
+            raise Failed(f"model '{self.name}' is not loaded.")
+        return await batchers[graph].run(feeds, rows)
+
+    def rest(self) -> None:
+        """Let go of the graphs; what was submitted is still answered, and the next run may open them again."""
+        self.batchers = None
 
     def close(self) -> None:
-        """Let go of threads; sessions go with the object."""
-        for batcher in self._batchers.values():
+        """Let go of threads and graphs."""
+        for batcher in (self.batchers or {}).values():
             batcher.close()
 
 
 def _open_backends(bundle: Bundle) -> dict[str, Backend]:
-    graphs = bundle.manifest.graphs
+    graphs = bundle.runnable
     backends: dict[str, Backend] = {
         name: OnnxBackend(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
     }

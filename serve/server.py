@@ -4,30 +4,31 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import signal
-import socket
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from bookserve.errors import Failed, NotFound
+from bookserve.errors import BookserveError, Failed, NotFound
 from serve import http, rpc
-from serve.control import DirectoryControl
-from serve.doors import Doors
+from serve.access import Access
 from serve.engine import Engine
 from serve.express import Quick, either
-from serve.limits import Limits
+from serve.files import models_config, warmup
+from serve.interceptor import Interceptor
+from serve.keys import Keys
+from serve.listen import listen, listen_at
 from serve.metrics import Metrics
-from serve.model import LiveModel
 from serve.protocol import Connection
-from serve.repository import Repository
+from serve.repository import Options, Repository
+from serve.settings import Settings
 from serve.tfs import express as tfs
 from serve.v2 import infer as v2
 
@@ -44,76 +45,148 @@ class Ready(NamedTuple):
 
     http: str
     grpc: str
-    models: list[LiveModel]
+    #: Names of the models, one for each live version.
+    models: list[str]
     #: Versions that could not be loaded, in sentences.
     errors: list[str]
 
 
-def run(models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], doors: Doors) -> None:
-    """Serve ``models`` until SIGINT or SIGTERM, then finish what was accepted. ``ready`` is called once.
+class Worker(NamedTuple):
+    """The part of one process among several that serve the same addresses."""
+
+    #: Its counts are written there, beside those of the others.
+    counts: Path
+    #: Becomes readable when the process that started it is gone.
+    lifeline: int
+
+
+def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what was accepted. ``ready`` is called once.
 
     Raises:
-        NotFound: no such directory, or no models in it.
+        NotFound: no such directory or file, or no models in it.
+        InvalidInput: a file of the settings is wrong.
         Failed: an address is taken, or none of the models can be loaded.
     """
+    serving = _serve(settings, ready, worker)
     try:
         import uvloop
     except ModuleNotFoundError:  # Windows
-        asyncio.run(_serve(models, host, http_port, grpc_port, ready, doors))
+        asyncio.run(serving)
     else:
-        uvloop.run(_serve(models, host, http_port, grpc_port, ready, doors))
+        uvloop.run(serving)
 
 
-async def _serve(
-    models: Path, host: str, http_port: int, grpc_port: int, ready: Callable[[Ready], None], doors: Doors
-) -> None:
-    metrics = Metrics()
-    repository = Repository(models, metrics)
+async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
+    host, shared, doors = settings.host, worker is not None, settings.doors
+    metrics = Metrics(worker and worker.counts)
+    keys = Keys.read(settings.api_key_file) if settings.api_key_file else None
+    repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
-    control = DirectoryControl(repository)
     stop = _on_signals()
-    with _listen("HTTP", host, http_port) as listener, _listen_at(doors.http_socket) as local:
+    with listen("HTTP", host, settings.http_port, shared) as listener, listen_at(doors.http_socket) as local:
         port = listener.getsockname()[1]
-        if grpc_port:
-            _listen("gRPC", host, grpc_port).close()  # tells why an address cannot be had, which gRPC does not
-        grpc_server, grpc_port = rpc.server(engine, host, grpc_port, doors, control)
+        if settings.grpc_port and not shared:
+            listen("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
+        if shared:  # nobody connects to this process before it can answer
+            errors = await _load(repository, settings)
+        interceptor = Interceptor(metrics, keys, settings.request_timeout)
+        credentials = rpc.credentials(settings.tls) if settings.tls else None
+        grpc_server, grpc_port = rpc.server(engine, host, settings.grpc_port, [interceptor], credentials, shared, doors)
+        chores: list[asyncio.Task[None]] = []
         try:
-            errors = await _load(repository, models)
-            quick = either(tfs.quick(engine), v2.quick(engine, doors.limits))
-            web = _web(http.application(engine, metrics, doors, control), quick, doors.limits)
+            if not shared:
+                errors = await _load(repository, settings)
+            access = Access(http.application(engine, metrics, doors), metrics, keys, settings.request_timeout)
+            quick = access.short(either(tfs.quick(engine), v2.quick(engine, doors.limits)))
+            web = _web(http.cross_origin(access, doors.origins), quick, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
             engine.ready = True
-            shown = f"[{host}]" if ":" in host else host
-            ready(Ready(f"http://{shown}:{port}", f"grpc://{shown}:{grpc_port}", engine.models(), errors))
+            shown, secure = f"[{host}]" if ":" in host else host, "s" if settings.tls else ""
+            names = [model.name for model in engine.models()]
+            ready(Ready(f"http{secure}://{shown}:{port}", f"grpc{secure}://{shown}:{grpc_port}", names, errors))
+            if settings.poll:
+                chores.append(asyncio.create_task(_poll(repository, settings)))
+            if worker:
+                chores.append(asyncio.create_task(metrics.share()))
+                asyncio.get_running_loop().add_reader(worker.lifeline, stop.set)
             await stop.wait()
             logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
             engine.ready = False
             web.should_exit = True
             await asyncio.gather(serving, grpc_server.stop(GRACE))
         finally:
+            for chore in chores:
+                chore.cancel()
+            if worker:
+                asyncio.get_running_loop().remove_reader(worker.lifeline)
+                metrics.share_now()
             await grpc_server.stop(None)
             repository.close()
     logger.info("stopped")
 
 
-async def _load(repository: Repository, models: Path) -> list[str]:
+def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repository:
+    options = Options(
+        policy=settings.policy,
+        batching=settings.batching,
+        variant=settings.variant,
+        records=warmup.requests,
+        lazy=settings.lazy,
+        most=settings.max_loaded,
+        canary=settings.canary_share,
+        unavailable_labels=settings.unavailable_labels,
+        controlled=not shared,
+    )
+    served = models_config.read(settings.model_config_file) if settings.model_config_file else None
+    return Repository(settings.models, metrics, served, options)
+
+
+async def _load(repository: Repository, settings: Settings) -> list[str]:
     """Load what can be loaded; why the rest cannot, in sentences."""
     await asyncio.to_thread(repository.load)  # in a thread, so that signals are heard
     errors = repository.errors()
-    if not repository.models():
+    if not repository.models() and not settings.poll:
+        where = settings.model_config_file or settings.models
         if errors:
-            raise Failed(f"none of the models in {models} can be loaded: {errors[0].message}", errors[0].hint)
-        raise NotFound(f"there are no models in '{models}'.", "Write bundles there with: bookserve export")
+            raise Failed(f"none of the models in {where} can be loaded: {errors[0].message}", errors[0].hint)
+        raise NotFound(f"there are no models in '{where}'.", "Write bundles there with: bookserve export")
+    plain = [model.name for model in repository.models() if settings.variant not in model.bundle.manifest.variants]
+    if settings.variant and plain:
+        logger.warning("served in float32, since exported without %s: %s", settings.variant, ", ".join(plain))
     return [str(error) for error in errors]
 
 
-def _web(app: Starlette, quick: Quick, limits: Limits) -> uvicorn.Server:
+async def _poll(repository: Repository, settings: Settings) -> None:
+    """Look again and again what there is to serve; a ``models.config`` that has become wrong changes nothing."""
+    path = settings.model_config_file
+    seen = path and path.stat().st_mtime_ns
+    while True:
+        await asyncio.sleep(settings.poll)
+        try:
+            changed = None
+            with suppress(OSError):  # it is being replaced
+                changed = path and path.stat().st_mtime_ns
+            if path and changed and changed != seen:
+                seen = changed
+                await asyncio.to_thread(repository.reload, models_config.read(path))
+                logger.info("serving the models of %s as it is now", path)
+            else:
+                await asyncio.to_thread(repository.refresh)
+        except BookserveError as error:
+            logger.error("%s", error)
+        except Exception:  # the next look may succeed
+            logger.exception("looking for new versions failed")
+
+
+def _web(app: ASGIApp, quick: Quick, settings: Settings) -> uvicorn.Server:
+    tls = settings.tls
     return _Web(
         uvicorn.Config(
             app,
-            http=Connection.limited(limits, quick),
+            http=Connection.limited(settings.doors.limits, quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,
@@ -122,6 +195,10 @@ def _web(app: Starlette, quick: Quick, limits: Limits) -> uvicorn.Server:
             ws="none",
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
+            ssl_certfile=str(tls.certificate) if tls else None,
+            ssl_keyfile=str(tls.key) if tls else None,
+            ssl_ca_certs=str(tls.clients) if tls and tls.clients else None,
+            ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.clients else ssl.CERT_NONE,
         )
     )
 
@@ -147,47 +224,3 @@ def _on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, heard, number)
     return stop
-
-
-def _listen(protocol: str, host: str, port: int) -> socket.socket:
-    """A listening socket: whoever connects before the models are loaded waits, and is not turned away."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise Failed(
-            f"cannot listen on {host}:{port} for {protocol}: {reason}.",
-            f"Choose another: --{protocol.lower()}-port 0 finds a free one."
-            if error.errno == errno.EADDRINUSE
-            else "Check --host and the port.",
-        ) from error
-
-
-@contextmanager
-def _listen_at(path: str) -> Iterator[list[socket.socket]]:
-    """A listening Unix socket, removed in the end; none where the path is empty."""
-    if not path:
-        yield []
-        return
-    with socket.socket(socket.AF_UNIX) as listener:
-        try:
-            if _is_left_over(path):
-                Path(path).unlink()
-            listener.bind(path)
-        except OSError as error:
-            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-            raise Failed(f"cannot listen on {path}: {reason}.", "Choose another path: --http-socket") from error
-        try:
-            listener.listen(2048)
-            yield [listener]
-        finally:
-            Path(path).unlink(missing_ok=True)
-
-
-def _is_left_over(path: str) -> bool:
-    """Whether a socket lies there on which nobody listens any more: a server was killed."""
-    if not Path(path).is_socket():
-        return False
-    with socket.socket(socket.AF_UNIX) as caller:
-        return caller.connect_ex(path) == errno.ECONNREFUSED

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 
@@ -28,6 +29,8 @@ class Counted(msgspec.Struct):
     #: Requests answered, and those that ended otherwise: from the checked request to the answer.
     success: Duration = msgspec.field(default_factory=Duration)
     fail: Duration = msgspec.field(default_factory=Duration)
+    #: How long requests waited for their run.
+    queue: Duration = msgspec.field(default_factory=Duration)
     #: Runs by the number of rows that were run together.
     runs: dict[int, Duration] = msgspec.field(default_factory=dict)
     #: Seconds since 1970 of the last answer; 0 where there was none.
@@ -39,7 +42,13 @@ class Counted(msgspec.Struct):
         runs = {
             rows: mine.get(rows, Duration()).plus(others.get(rows, Duration())) for rows in sorted({*mine, *others})
         }
-        return Counted(self.success.plus(other.success), self.fail.plus(other.fail), runs, max(self.last, other.last))
+        return Counted(
+            success=self.success.plus(other.success),
+            fail=self.fail.plus(other.fail),
+            queue=self.queue.plus(other.queue),
+            runs=runs,
+            last=max(self.last, other.last),
+        )
 
 
 class Statistics:
@@ -56,6 +65,16 @@ class Statistics:
             duration = runs[rows] = Duration()
         duration.count += 1
         duration.ns += int(seconds * 1e9)
+
+    def waited(self, model: str, version: int, graph: str, seconds: Sequence[float]) -> None:
+        """Count how long each request of a run had waited for it."""
+        queue = self._graphs[model, version][graph].queue
+        queue.count += len(seconds)
+        queue.ns += int(sum(seconds) * 1e9)
+
+    def unloaded(self, model: str, version: int) -> None:
+        """Forget a version that is gone."""
+        self._graphs.pop((model, version), None)
 
     def answered(self, model: str, version: int, graph: str, seconds: float, success: bool) -> None:
         """Count one request and how it ended."""

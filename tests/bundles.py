@@ -27,6 +27,7 @@ from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, EitherLabel, Image, Numbers, Pad, Pixels, Scale, TopLabels, Words
 from bookserve.verb import Generate, Predict, Sample, Verb
 from bookserve.vocabulary import Vocabulary
+from export import ahead
 
 Spec = TensorSpec
 F32 = "float32"
@@ -75,6 +76,8 @@ def write_bundle(
             examples[graph_name] = Example(feeds[graph_name], OnnxBackend(path).run(feeds[graph_name]))
         Examples(examples, np.array([], np.uint8) if rows is None else rows).save(directory / "examples.npz")
         graphs_only = {graph_name: graph for graph_name, (graph, _, _) in graphs.items()}
+        if isinstance(verb, Generate):
+            verb = ahead.write(directory, verb, graphs_only[verb.graph])
         seal(directory, Manifest(name=name, verb=verb, graphs=graphs_only, parameters=7, metrics={"accuracy": 0.5}))
 
 

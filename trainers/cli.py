@@ -1,4 +1,4 @@
-"""Commands of the trainers' room: ``bookserve tasks``, ``train``, ``runs`` and ``compare``."""
+"""The command ``bookserve train``, and how parameters are written on a command line."""
 
 from __future__ import annotations
 
@@ -13,31 +13,11 @@ from click.core import ParameterSource
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from bookserve.terminal import hushed, json_option, print_json, print_table, runs_option
-from trainers import catalogue, results
+from bookserve.terminal import hushed, print_table, runs_option
+from trainers import catalogue, cluster, settings
 from trainers.data.source import Kind
+from trainers.overview import mark
 from trainers.task import Task
-
-
-@click.command()
-@runs_option
-@json_option
-def tasks(runs: Path, as_json: bool) -> None:
-    """List the models of the book and how ours compare."""
-    listed = [_listed(task, runs) for task in catalogue.tasks()]
-    if as_json:
-        print_json(listed)
-        return
-    rows = [
-        (task["name"], task["section"], task["verb"], task["dataset"], _figures(task["book"]) or task["shown"])
-        + (
-            (f"{task['metric']} {task['best']['figure']:.4g}{_mark(task['best']['data'])}",)
-            if task["best"]
-            else (None,)
-        )
-        for task in listed
-    ]
-    print_table(("task", "section", "verb", "data", "book", "our best"), rows)
 
 
 @click.command()
@@ -52,6 +32,19 @@ def tasks(runs: Path, as_json: bool) -> None:
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Short for -p epochs=N.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True)
+@click.option("--device", metavar="NAME", help="cpu, gpu, gpu:N or auto.  [default: auto]")
+@click.option("--mixed-precision", is_flag=True, help="Compute in float16 on a GPU, in bfloat16 on a CPU.")
+@click.option("--deterministic", is_flag=True, help="Let two runs of one seed give the same bits.")
+@click.option(
+    "--distribute",
+    type=click.Choice(["mirrored", "multiworker"]),
+    help="Train on several devices of this machine, or in several processes.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=2),
+    help="How many.  [default: all GPUs, or what TF_CONFIG says]",
+)
 @runs_option
 @click.option("-p", "given", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the task; repeatable.")
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run, as it was begun.")
@@ -59,100 +52,79 @@ def train(
     names: tuple[str, ...],
     every: bool,
     data: Kind,
-    epochs: int | None,
     seed: int,
     runs: Path,
     given: tuple[str, ...],
     resume: bool,
+    **short: Any,
 ) -> None:
     """Train tasks of the book; each leaves a run.
 
     Shows Keras's progress bar on a terminal and a line an epoch otherwise, and ends with our figure beside the book's.
+    The options from --device to --workers are short for -p device=NAME and so on; deploy/gpu.md says more.
     """
     if bool(names) == every:
         raise click.UsageError("Name at least one task, or give --all (and no names).")
-    if resume and any(_is_given(name) for name in ("data", "epochs", "seed", "given")):
+    if resume and any(map(_is_given, ("data", "seed", "given", *short))):
         raise click.UsageError("--resume continues a run as it was begun: only --runs can be given with it.")
     chosen = list(catalogue.tasks()) if every else [catalogue.find(name) for name in names]
-    settings = [parameters(task, data, given, epochs) for task in chosen]
+    if resume:
+        settled = [settings.of(runs_.latest(runs, task.name, finished=False)) for task in chosen]
+    else:
+        epochs = short.pop("epochs")
+        given += tuple(f"{name}={value}" for name, value in short.items() if value)
+        settled = [parameters(task, data, given, epochs) for task in chosen]
+    for task, params in zip(chosen, settled, strict=True):
+        try:
+            if params["distribute"] == "multiworker" and not cluster.given():
+                _start_workers(task, {"data": data, "seed": seed, **params}, runs, resume)
+            else:
+                _train(task, data, params, seed, runs, resume)
+        except KeyboardInterrupt:
+            if not cluster.given():
+                click.echo(f"\nto continue: bookserve train {task.name} --runs {runs} --resume", err=True)
+            raise
+
+
+def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path, resume: bool) -> None:
+    """Train in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
         from trainers import training
+        from trainers.devices import open_devices
 
-        training.start_backend()
+        devices = open_devices(params)
     bar = sys.stdout.isatty()
-    for task, params in zip(chosen, settings, strict=True):
-        click.echo(f"{task.name}: {task.summary} (section {task.section})")
-        try:
-            if resume:
-                run = training.resume(task, runs, say=click.echo, bar=bar)
-            else:
-                run = training.begin(task, data, params, seed=seed, runs=runs, say=click.echo, bar=bar)
-        except KeyboardInterrupt:
-            click.echo(f"\nto continue: bookserve train {task.name} --runs {runs} --resume", err=True)
-            raise
-        _report(task, run)
+    click.echo(f"{task.name}: {task.summary} (section {task.section})")
+    with devices.place(runs, task.name) as place:
+        if resume:
+            run = training.resume(task, place, say=click.echo, bar=bar, devices=devices)
+        else:
+            run = training.begin(task, data, params, seed=seed, runs=place, say=click.echo, bar=bar, devices=devices)
+        if devices.chief:
+            _report(task, run)
 
 
-@click.command("runs")
-@runs_option
-@json_option
-def runs(runs: Path, as_json: bool) -> None:
-    """List the runs that training left."""
-    listed = [_summary(run) for run in runs_.scan(runs)]
-    if as_json:
-        print_json(listed)
-        return
-    rows = [
-        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _figures(run["figures"]))
-        for run in listed
-    ]
-    print_table(("run", "data", "state", "epochs", "seconds", "figures"), rows)
+def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool) -> None:
+    """Train in several processes of this machine.
 
-
-@click.command()
-@click.argument("first", metavar="RUN")
-@click.argument("second", metavar="RUN")
-@runs_option
-@json_option
-def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
-    """Compare the parameters and figures of two runs.
-
-    A RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
+    Raises:
+        InvalidInput: nobody said how many.
     """
-    found = [runs_.find(runs, name) for name in (first, second)]
-    described = [
-        {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
-        for run in found
-    ]
-    names = list(dict.fromkeys(name for values in described for name in values))
-    rows = [(name, *(values.get(name) for values in described)) for name in names]
-    if as_json:
-        print_json({"runs": [run.name for run in found], "values": {name: pair for name, *pair in rows}})
-        return
-    different = [(name, a, b, "" if a == b else "≠") for name, a, b in rows]
-    print_table(("", *(run.name for run in found), ""), different)
+    if not params["workers"]:
+        raise InvalidInput(
+            "multiworker trains in several processes: TF_CONFIG is not set, and --workers was not given.",
+            "Give --workers 2 to start two on this machine, or set TF_CONFIG on each of several machines.",
+        )
+    words = ["train", task.name, "--resume"] if resume else task.command(params)[1:]
+    code = cluster.start([*words, "--runs", str(runs)], params["workers"])
+    if code:
+        click.get_current_context().exit(code)
 
 
 def _is_given(option: str) -> bool:
     """Whether the running command was given ``option``, even with its default value."""
     return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
-
-
-def _listed(task: Task, runs: Path) -> dict[str, Any]:
-    return {
-        "name": task.name,
-        "section": task.section,
-        "listings": task.listings,
-        "summary": task.summary,
-        "verb": task.verb,
-        "dataset": task.dataset,
-        "book": task.book,
-        "shown": task.shown,
-        "metric": task.metric,
-        "best": results.best(task, runs),
-        "params": task.defaults("real"),
-    }
 
 
 def parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
@@ -196,12 +168,12 @@ def value_of(name: str, text: str, default: Any) -> Any:
 def _report(task: Task, run: Run) -> None:
     """Ours beside the book's."""
     metrics = run.metrics
-    mark = _mark(run.read("params.json")["data"])
+    sample = mark(run.read("params.json")["data"])
     names = list(dict.fromkeys([*task.book, task.metric]))
     rows = [
         (
             name,
-            f"{metrics[name]:.4f}{mark}",
+            f"{metrics[name]:.4f}{sample}",
             f"{metrics['baseline']:.4f}" if name == task.metric and metrics["baseline"] is not None else None,
             task.book.get(name, task.shown or None),
         )
@@ -209,23 +181,3 @@ def _report(task: Task, run: Run) -> None:
     ]
     print_table(("figure", "ours", "no skill", "book"), rows)
     click.echo(f"{metrics['epochs']} epochs in {metrics['seconds']:.1f} s → {run.path}\n")
-
-
-def _summary(run: Run) -> dict[str, Any]:
-    metrics = run.metrics
-    return {
-        "name": run.name,
-        "data": run.read("params.json")["data"],
-        "state": "finished" if run.finished else "unfinished",
-        "epochs": metrics.get("epochs"),
-        "seconds": metrics.get("seconds"),
-        "figures": run.figures,
-    }
-
-
-def _figures(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-
-
-def _mark(data: str) -> str:
-    return " (sample)" if data == "sample" else ""

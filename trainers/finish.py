@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ import numpy as np
 
 from bookserve import vocabulary
 from bookserve.examples import Example, Examples
-from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run
-from bookserve.verb import Predict
-from trainers import batches, checkpoint, curves, projector, samples, settings
+from trainers import batches, checkpoint, curves, projector, samples, settings, signatures
 from trainers.checkpoint import Progress
+from trainers.devices import Devices
 from trainers.loop import Say
+from trainers.signatures import Models, graph_of, inference_models
 from trainers.task import Data, Task
-
-Models = Mapping[str, keras.Model]
 
 
 def finish(
@@ -34,13 +32,14 @@ def finish(
     data: Data,
     progress: Progress,
     validated: Mapping[str, float],
+    devices: Devices,
     say: Say,
 ) -> None:
     """Measure the trained model and write all files of ``run``; ``metrics.json`` is last and makes it finished.
 
-    ``validated`` are the figures of K-fold validation.
+    ``validated`` are the figures of K-fold validation, ``devices`` what the model was trained on.
     """
-    params = run.read("params.json")
+    params = settings.of(run)
     concluded = task.conclude(model, data, params) if task.conclude else {}
     models = inference_models(task, model, data)
     graphs = {name: graph_of(inference) for name, inference in models.items()}
@@ -53,7 +52,7 @@ def finish(
     curves.write_csv(run.path, progress.history)
     curves.write_picture(run.path, progress.history)
     model.save(run.path / "model.keras")
-    write_saved_model(run.path / "saved_model", models)
+    signatures.write(run, models)
     if params["histograms"]:
         projector.write(run.path / "tensorboard", model, data.verb)
     _examples(models, data).save(run.path / "examples.npz")
@@ -67,7 +66,7 @@ def finish(
         metric=task.metric,
     )
     vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
-    run.write("environment.json", _environment(task, params, progress.seconds))
+    run.write("environment.json", _environment(task, params, progress.seconds, devices))
     counts = {
         "epochs": progress.epochs,
         "seconds": round(progress.seconds, 1),
@@ -75,74 +74,6 @@ def finish(
     }
     run.write("metrics.json", {**figures, **counts, "baseline": data.baseline, "book": task.book})
     checkpoint.remove(run)
-
-
-def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
-    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers."""
-    if task.graphs:
-        return task.graphs(model)
-    if not isinstance(data.verb, Predict):
-        raise TypeError(f"the task {task.name} needs a function graphs")
-    if data.front:
-        first, last = data.front.input, model(data.front.output)
-    elif isinstance(model, keras.Sequential):
-        first, last = model.inputs, model.outputs
-    else:
-        first, last = model.input, model.output
-    inputs, outputs = _named(first, data.verb.inputs), _named(last, data.verb.outputs)
-    return {data.verb.graph: keras.Model(inputs, outputs, name=task.name)}
-
-
-def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Tensors by name, where a model does not name them itself."""
-    if isinstance(tensors, dict):
-        return {name: tensors[name] for name in names}
-    return dict(zip(names, keras.tree.flatten(tensors), strict=True))
-
-
-def graph_of(model: keras.Model) -> Graph:
-    """Names, element types and shapes of an inference model.
-
-    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``.
-    """
-
-    def spec(tensor: Any) -> TensorSpec:
-        axes = (
-            ("batch", "height", "width", "channels")
-            if len(tensor.shape) == 4
-            else ("batch", *("time" for _ in tensor.shape[1:]))
-        )
-        shape = tuple(axis if size is None else size for axis, size in zip(axes, tensor.shape, strict=True))
-        return TensorSpec(tensor.dtype, shape)
-
-    return Graph(
-        inputs={name: spec(tensor) for name, tensor in model.input.items()},
-        outputs={name: spec(tensor) for name, tensor in model.output.items()},
-    )
-
-
-def write_saved_model(path: Path, models: Models) -> None:
-    """Write one signature for each model, and ``serving_default`` for the first where none bears that name."""
-    for model in models.values():
-        for layer in model._flatten_layers():
-            if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
-    archive = keras.export.ExportArchive()
-    endpoints = dict(models)
-    endpoints.setdefault("serving_default", next(iter(models.values())))
-    for model in models.values():
-        archive.track(model)
-    for name, model in endpoints.items():
-        signature = [
-            keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=key) for key, tensor in model.input.items()
-        ]
-        archive.add_endpoint(name, _positional(model), signature)
-    archive.write_out(path, verbose=False)
-
-
-def _positional(model: keras.Model) -> Callable[..., Any]:
-    """The model as a function of one argument for each input: a signature takes its names from those of its specs."""
-    return lambda *tensors: model(dict(zip(model.input, tensors, strict=True)), training=False)
 
 
 def _examples(models: Models, data: Data) -> Examples:
@@ -167,13 +98,13 @@ def _figures(task: Task, progress: Progress) -> dict[str, float]:
     return figures
 
 
-def _environment(task: Task, params: dict[str, Any], seconds: float) -> dict[str, Any]:
-    packages = ("bookserve", "keras", "tensorflow", "numpy")
+def _environment(task: Task, params: dict[str, Any], seconds: float, devices: Devices) -> dict[str, Any]:
+    packages = ("bookserve", "keras", "tensorflow", "numpy", *(("jax",) if keras.backend.backend() == "jax" else ()))
     return {
-        "command": command(task, params),
+        "command": shlex.join(task.command(params)),
         "seed": params["seed"],
         "seconds": round(seconds, 1),
-        "backend": keras.backend.backend(),
+        **devices.describe(),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
@@ -182,16 +113,6 @@ def _environment(task: Task, params: dict[str, Any], seconds: float) -> dict[str
             **{package: importlib.metadata.version(package) for package in packages},
         },
     }
-
-
-def command(task: Task, params: Mapping[str, Any]) -> str:
-    """The command line that trains the same again."""
-    usual = task.defaults(params["data"])
-    words = ["bookserve", "train", task.name, "--data", params["data"], "--seed", str(params["seed"])]
-    for name, value in usual.items():
-        if params[name] != value:
-            words += ["-p", f"{name}={params[name]}"]
-    return shlex.join(words)
 
 
 def _cpu() -> str:

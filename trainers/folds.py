@@ -15,6 +15,7 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers.batches import Batches, evaluate
+from trainers.devices import ONE
 from trainers.loop import Say
 from trainers.task import Data, Params, Task
 
@@ -57,8 +58,7 @@ def _measure(task: Task, data: Data, params: Params, train: Any, test: Any, seed
         params["fold_epochs"] or params["epochs"],
         params["fold_batch_size"] or params["batch_size"],
     )
-    model = task.build(dataclasses.replace(data, train=data.train.take(train)), params)
-    model.jit_compile = params["jit_compile"]
+    model = ONE.build(task, dataclasses.replace(data, train=data.train.take(train)), params)
     batches = Batches(data.train.take(train), batch_size, seed, steps=params["steps_per_epoch"])
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     return evaluate(model, data.train.take(test), batch_size)

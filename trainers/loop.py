@@ -13,6 +13,7 @@ from bookserve.run import Run
 from trainers import checkpoint, curves, settings
 from trainers.batches import Batches, InOrder
 from trainers.checkpoint import Progress
+from trainers.devices import ONE, Devices
 from trainers.task import Data, Params
 
 #: Takes a line for the user.
@@ -28,29 +29,37 @@ def fit(
     seed: int,
     say: Say,
     bar: bool = False,
+    devices: Devices = ONE,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
     """Train ``model`` for ``params["epochs"]`` epochs in all, from the run's checkpoint on where it has one.
 
     ``bar`` shows Keras's progress bar instead of one line an epoch through ``say``. ``after_epoch`` is called with the
-    number of epochs done. A KeyboardInterrupt loses no more than the epoch it falls in.
+    number of epochs done. ``devices`` built ``model``. A KeyboardInterrupt loses no more than the epoch it falls in.
     """
-    progress = checkpoint.load(run, model)
-    if progress.epochs < params["epochs"] and not progress.stopped:
-        model.fit(
-            Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"]),
-            epochs=params["epochs"],
-            initial_epoch=progress.epochs,
-            shuffle=False,  # Keras would shuffle the batches once more, by a global generator that no checkpoint holds
-            validation_data=InOrder(data.validation, params["batch_size"]) if data.validation else None,
-            callbacks=[
-                _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
-                *_tensorboard(run, params),
-            ],
-            verbose=1 if bar else 0,
-        )
-    if params["keep_best"]:
-        checkpoint.load_best(run, model)
+    with devices.scope():
+        progress = checkpoint.load(run, model)
+        if progress.epochs < params["epochs"] and not progress.stopped:
+            train, steps = devices.rows(
+                Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
+            )
+            held = devices.rows(InOrder(data.validation, params["batch_size"])) if data.validation else (None, None)
+            model.fit(
+                train,
+                epochs=params["epochs"],
+                initial_epoch=progress.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,  # Keras would shuffle once more, by a global generator that no checkpoint holds
+                validation_data=held[0],
+                validation_steps=held[1],
+                callbacks=[
+                    _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
+                    *_tensorboard(run, params),
+                ],
+                verbose=1 if bar else 0,
+            )
+        if params["keep_best"]:
+            checkpoint.load_best(run, model)
     return progress
 
 

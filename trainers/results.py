@@ -29,7 +29,7 @@ def best(task: Task, runs: Path) -> dict[str, Any] | None:
     known = [
         {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
         for run in runs_.scan(runs, task.name)
-        if task.metric in run.metrics
+        if task.metric in run.metrics and not run.read("params.json").get("text")
     ]
     recorded = RESULTS / f"{task.name}.json"
     if recorded.exists():
@@ -47,7 +47,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     """
     task = catalogue.find(run.task)
     params = run.read("params.json")
-    if not run.finished or params["data"] != "real":
+    if not run.finished or params["data"] != "real" or params.get("text"):
         raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
     metrics, environment = run.metrics, run.read("environment.json")
     fields = {

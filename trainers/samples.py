@@ -9,8 +9,10 @@ import numpy as np
 
 from bookserve import pictures, sampling
 from bookserve.graph import Arrays, Graph
+from bookserve.requests import GenerateRequest
 from bookserve.run import Run
 from bookserve.steps import apply
+from bookserve.text import streams
 from bookserve.transform import transform
 from bookserve.verb import Generate, Sample, Transform
 from trainers.task import Data
@@ -51,12 +53,15 @@ def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mappi
 def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed: int) -> list[str]:
     lines = []
     for temperature in TEMPERATURES:
-        stream = sampling.TextStream(verb, graph, prompt="", length=400, temperature=temperature, seed=seed)
-        lines.append(f"--- temperature {temperature}\n{verb.prompt}{''.join(stream.write(model))}\n")
+        (stream,) = streams(verb, graph, GenerateRequest(temperature=temperature, seed=seed))
+        written = "".join(piece.text for piece in stream.write(model))
+        lines.append(f"--- temperature {temperature}\n{verb.prompt}{written}\n")
     return lines
 
 
 def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
     """The model as what runs a graph."""
-    model.jit_compile = False  # every new length of a prompt would be compiled anew
+    import keras
+
+    model.jit_compile = keras.backend.backend() == "jax"  # on TensorFlow, new lengths would be compiled anew
     return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}

@@ -69,14 +69,15 @@ def search(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
         from trainers import training
+        from trainers.devices import open_devices
 
-        training.start_backend()
+        devices = open_devices(params)
     if task.data(data, params).validation is None and not params["folds"]:
         params["hold_out"] = params["hold_out"] or _HOLD_OUT  # test rows must not choose
     study = open_study(task, runs)
 
     def begin(params: dict[str, Any]) -> Run:
-        return training.begin(task, data, params, seed=seed, runs=runs, say=lambda line: None)
+        return training.begin(task, data, params, seed=seed, runs=runs, say=lambda line: None, devices=devices)
 
     try:
         for line in run_trials(task, study, params, space, trials, seed, begin):

@@ -10,10 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bookserve.errors import InvalidInput
+from bookserve.run import Run
 
 #: Every setting with its default, and what it means.
 DESCRIBED: dict[str, tuple[Any, str]] = {
-    "jit_compile": (False, "compile with XLA: faster for most recurrent and 1-D convolutional models on a CPU"),
+    "jit_compile": (
+        False,
+        "compile with XLA, as JAX always does: on a CPU faster for most recurrent and 1-D convolutional models",
+    ),
+    "device": ("auto", "cpu, gpu, gpu:N, or auto: a GPU where there is one"),
+    "mixed_precision": (False, "compute in float16 on a GPU, in bfloat16 on a CPU; weights and results stay float32"),
+    "deterministic": (False, "let two runs of one seed give the same bits, which takes longer"),
+    "distribute": ("", "train in several replicas: mirrored on one machine's devices, or multiworker"),
+    "workers": (0, "replicas of mirrored, or processes of multiworker; 0: all GPUs, or what TF_CONFIG says"),
     "steps_per_epoch": (0, "batches an epoch; 0: as many as the rows make"),
     "hold_out": (0.0, "share of the training rows to validate on, where the task holds none out itself"),
     "folds": (0, "parts of K-fold validation before the final training; 0: none"),
@@ -34,6 +43,11 @@ DESCRIBED: dict[str, tuple[Any, str]] = {
 DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.items()}
 
 History = Mapping[str, Sequence[float]]
+
+
+def of(run: Run) -> dict[str, Any]:
+    """The parameters in force of a run; settings that are younger than it have their defaults."""
+    return {**DEFAULTS, **run.read("params.json")}
 
 
 def higher_is_better(figure: str) -> bool:

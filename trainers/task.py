@@ -90,3 +90,11 @@ class Task:
         """Every parameter with its default for data of that kind."""
         own = {**self.params, **(self.sample if kind == "sample" else {})}
         return {**self.params, **settings.DEFAULTS, **own}  # the task's own are listed first
+
+    def command(self, params: Params) -> list[str]:
+        """The words of the command line that trains with ``params`` (``data`` and ``seed`` among them) again."""
+        words = ["bookserve", "train", self.name, "--data", params["data"], "--seed", str(params["seed"])]
+        for name, value in self.defaults(params["data"]).items():
+            if params[name] != value:
+                words += ["-p", f"{name}={params[name]}"]
+        return words

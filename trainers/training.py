@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +14,85 @@ import numpy as np
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers import folds, samples
+from trainers import folds, samples, settings
 from trainers.data.source import Kind
-from trainers.finish import finish, graph_of, inference_models
+from trainers.devices import ONE, Devices
+from trainers.finish import finish
 from trainers.loop import Say, fit
+from trainers.signatures import graph_of, inference_models
 from trainers.task import Data, Task
 
 
-def start_backend() -> None:
-    """Let the backend look for its devices now, which TensorFlow does not do silently."""
-    keras.ops.zeros(1)
+def begin(
+    task: Task,
+    kind: Kind,
+    params: dict[str, Any],
+    *,
+    seed: int,
+    runs: Path,
+    say: Say,
+    bar: bool = False,
+    devices: Devices = ONE,
+) -> Run:
+    """Train ``task`` from the start and return its finished run.
 
-
-def begin(task: Task, kind: Kind, params: dict[str, Any], *, seed: int, runs: Path, say: Say, bar: bool = False) -> Run:
-    """Train ``task`` from the start and return its finished run."""
+    Where ``devices`` belong to a worker that is not the chief, the run is left unfinished; let ``runs`` be a directory
+    of its own.
+    """
+    _check(task)
     data = task.data(kind, params)
     run = runs_.create(runs, task.name)
     run.write("params.json", {"data": kind, "seed": seed, **params})
-    _train(task, data, run, say, bar)
+    try:
+        _train(task, data, run, say, bar, devices)
+    except InvalidInput:
+        if not (run.path / "checkpoint").exists():
+            shutil.rmtree(run.path)  # there is nothing to go on with
+        raise
     return run
 
 
-def resume(task: Task, runs: Path, *, say: Say, bar: bool = False) -> Run:
+def resume(task: Task, runs: Path, *, say: Say, bar: bool = False, devices: Devices = ONE) -> Run:
     """Continue the newest unfinished run of ``task`` with the parameters it was begun with.
 
     Raises:
         NotFound: no run of this task is unfinished.
     """
     run = runs_.latest(runs, task.name, finished=False)
-    params = run.read("params.json")
-    _train(task, task.data(params["data"], params), run, say, bar)
+    _check(task)
+    params = settings.of(run)
+    _train(task, task.data(params["data"], params), run, say, bar, devices)
     return run
 
 
-def _train(task: Task, data: Data, run: Run, say: Say, bar: bool) -> None:
-    params = run.read("params.json")
+def _check(task: Task) -> None:
+    backend = keras.backend.backend()
+    if task.verb == "transform" and backend != "tensorflow":
+        raise InvalidInput(
+            f"'{task.name}' holds graphs of gradients, which are TensorFlow's; KERAS_BACKEND is '{backend}'.",
+            "Train it with KERAS_BACKEND=tensorflow.",
+        )
+
+
+def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devices) -> None:
+    params = settings.of(run)
     seed = params["seed"]
     data = _held_out(data, params["hold_out"], seed)
     validated = folds.validate(task, data, params, run=run, seed=seed, say=say)
     keras.utils.set_random_seed(seed)  # Keras's own way to make initial weights and dropout repeat
-    model = task.build(data, params)
-    model.jit_compile = params["jit_compile"]  # Keras would use XLA always, which is slower for most of these models
+    model = devices.build(task, data, params)
     every = params["samples_every"]
 
     def after_epoch(epoch: int) -> None:
         if every and epoch % every == 0 and epoch < params["epochs"]:
-            models = inference_models(task, model, data)
+            models = inference_models(task, devices.finished(model, task, data, params), data)
             graphs = {name: graph_of(inference) for name, inference in models.items()}
             say(samples.write(run, data, models, graphs, seed))
 
-    progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, after_epoch=after_epoch)
-    finish(task, run, model, data, progress, validated, say)
+    progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, devices=devices, after_epoch=after_epoch)
+    if devices.chief:
+        finish(task, run, devices.finished(model, task, data, params), data, progress, validated, devices, say)
+    devices.part()
 
 
 def _held_out(data: Data, share: float, seed: int) -> Data:

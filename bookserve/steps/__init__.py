@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bookserve.steps.base import Rows
-from bookserve.steps.images import Image, ImageNetMeans, Pixels, WithoutMeans
-from bookserve.steps.labels import EachLabel, EitherLabel, Label, TopLabels
+from bookserve.steps.images import ChannelsFirst, Image, ImageNetMeans, Pixels, WithoutMeans
+from bookserve.steps.labels import EachLabel, EitherLabel, Label, Softmax, TopLabels
 from bookserve.steps.numbers import Numbers, Reshape, Scale, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
 
 __all__ = [
+    "ChannelsFirst",
     "Characters",
     "EachLabel",
     "EitherLabel",
@@ -32,6 +33,7 @@ __all__ = [
     "Reverse",
     "Rows",
     "Scale",
+    "Softmax",
     "Standardise",
     "Step",
     "TopLabels",
@@ -47,6 +49,7 @@ Step = (
     | Reshape
     | Image
     | ImageNetMeans
+    | ChannelsFirst
     | Pixels
     | WithoutMeans
     | Words
@@ -56,6 +59,7 @@ Step = (
     | Reverse
     | Pad
     | MultiHot
+    | Softmax
     | TopLabels
     | EitherLabel
     | EachLabel

@@ -14,7 +14,7 @@ from bookserve.errors import InvalidInput
 Rows = Sequence[Any] | np.ndarray
 
 
-class StepBase(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower):
+class StepBase(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower, forbid_unknown_fields=True):
     """Base of all Steps; calling one with a batch returns the transformed batch."""
 
 

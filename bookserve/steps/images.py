@@ -39,6 +39,13 @@ class Image(StepBase, frozen=True):
         return batch
 
 
+class ChannelsFirst(StepBase, frozen=True):
+    """Pictures [rows, height, width, channels] → [rows, channels, height, width], as models from PyTorch take them."""
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        return np.ascontiguousarray(np.moveaxis(np.asarray(rows), -1, 1))
+
+
 class Pixels(StepBase, frozen=True):
     """Picture values from ``low`` to ``high`` → uint8 pixels 0–255, same shape."""
 

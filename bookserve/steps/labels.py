@@ -1,4 +1,4 @@
-"""Steps on probabilities: the names of the likeliest classes."""
+"""Steps on scores and probabilities: the names of the likeliest classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ class Label(msgspec.Struct, frozen=True):
 
     label: str
     score: float
+
+
+class Softmax(StepBase, frozen=True):
+    """Scores [rows, classes] of any size (logits) → probabilities float32 [rows, classes] that add up to 1."""
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        scores = np.asarray(rows, np.float64)
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
 
 class TopLabels(StepBase, frozen=True):

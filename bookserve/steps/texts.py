@@ -58,10 +58,13 @@ class Characters(StepBase, frozen=True):
     def __call__(self, rows: Rows) -> list[np.ndarray]:
         return [self._row(text_of(row)) for row in rows]
 
+    def fold(self, text: str) -> str:
+        """``text`` as the vocabulary has it: in lower case unless there are capitals."""
+        return text if any(entry != entry.lower() for entry in self.vocabulary.entries) else text.lower()
+
     def _row(self, text: str) -> np.ndarray:
         ids = self.vocabulary.ids
-        if not any(entry != entry.lower() for entry in ids):
-            text = text.lower()
+        text = self.fold(text)
         unknown = sorted({character for character in text if character not in ids})
         if unknown:
             raise InvalidInput(

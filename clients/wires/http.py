@@ -16,6 +16,7 @@ import numpy as np
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
 from bookserve.pictures import decode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.text import Piece
 from bookserve.verb import Answer
 from bookserve.wire.plain import dump, from_plain, to_answer
 from clients.client import Samples
@@ -75,8 +76,8 @@ class HttpWire:
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
         return [to_answer(answer) for answer in reply.answers]
 
-    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
-        """See ``Client.generate``."""
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
         body = _body(msgspec.structs.replace(request, stream=True))
         with self._errors(), self._http.stream("POST", _path(model, "generate"), content=body) as response:
             if response.status_code != 200:
@@ -90,7 +91,7 @@ class HttpWire:
                         raise _from_fields(event["error"])
                     if "done" in event:
                         return
-                    yield event["text"]
+                    yield msgspec.convert(event, Piece)
             except httpx.TransportError as error:
                 raise Failed(f"the text from {self._url} broke off: {error}.") from error
             raise Failed(f"the text from {self._url} broke off.", "The server may be gone.")

@@ -14,8 +14,9 @@ from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Graph
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
-from bookserve.sampling import TextStream, latent_points
+from bookserve.sampling import latent_points
 from bookserve.steps import apply
+from bookserve.text import Piece, ahead_feeds, streams, take_ahead
 from bookserve.verb import Answer, Generate, Predict, Sample
 from clients.client import Samples
 
@@ -23,10 +24,11 @@ from clients.client import Samples
 class LocalWire:
     """Bundles and sessions are opened at first use and kept."""
 
-    def __init__(self, models: Path) -> None:
+    def __init__(self, models: Path, variant: str = "") -> None:
         if not models.is_dir():
             raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
         self._models = models
+        self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
         self._backends: dict[Path, OnnxBackend] = {}
 
@@ -43,20 +45,22 @@ class LocalWire:
         graph.check(feeds)
         return verb.decode(backend.run(feeds))
 
-    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
-        """See ``Client.generate``."""
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
         opened = self._open(model, request.version)
         verb = opened.verb(Generate)
         graph, backend = self._backend(opened, verb.graph)
-        stream = TextStream(
-            verb,
-            graph,
-            prompt=request.prompt,
-            length=request.length,
-            temperature=request.temperature,
-            seed=request.seed,
-        )
-        yield from stream.write(backend.run)
+        live = streams(verb, graph, request)
+        outputs = backend.run(live[0].feeds())  # all begin with the same prompt
+        yield from (stream.take(outputs) for stream in live)
+        if not request.plain or verb.ahead is None:
+            for stream in live:
+                yield from stream.write(backend.run)
+            return
+        ahead = self._session(opened.path / verb.ahead.onnx)
+        while live := [stream for stream in live if not stream.done]:
+            feeds = ahead_feeds(live, verb.ahead.steps, len(verb.characters.vocabulary))
+            yield from take_ahead(live, ahead.run(feeds))
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
@@ -76,8 +80,8 @@ class LocalWire:
     def _open(self, model: str, version: int | None) -> Bundle:
         key = model, version
         if key not in self._bundles:
-            found = bundle.find(self._models, model, version)
-            found.check_files()
+            found = bundle.find(self._models, model, version).with_variant(self._variant)
+            found.check_files(everything=False)
             self._bundles[key] = found
         return self._bundles[key]
 
@@ -88,10 +92,12 @@ class LocalWire:
                 f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
                 f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
             )
-        path = opened.path / graph.onnx
+        return graph, self._session(opened.path / graph.onnx)
+
+    def _session(self, path: Path) -> OnnxBackend:
         if path not in self._backends:
             self._backends[path] = OnnxBackend(path)
-        return graph, self._backends[path]
+        return self._backends[path]
 
 
 def readable(models: Path) -> tuple[list[Bundle], list[BookserveError]]:

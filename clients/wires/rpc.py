@@ -12,9 +12,11 @@ import numpy as np
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
 from bookserve.pictures import decode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest
+from bookserve.text import Piece
 from bookserve.verb import Answer
 from bookserve.wire import HINT
 from bookserve.wire import home_pb2 as pb
+from bookserve.wire.pieces import to_piece
 from bookserve.wire.rows import from_answer, to_row
 from clients.client import Samples
 
@@ -69,8 +71,8 @@ class RpcWire:
         reply = self._call("Predict", message, pb.PredictReply.FromString)
         return [from_answer(answer) for answer in reply.answers]
 
-    def generate(self, model: str, request: GenerateRequest) -> Generator[str]:
-        """See ``Client.generate``."""
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
         message = pb.GenerateRequest(
             model=model,
             version=request.version,
@@ -78,6 +80,12 @@ class RpcWire:
             length=request.length,
             temperature=request.temperature,
             seed=request.seed,
+            top_k=request.top_k,
+            top_p=request.top_p,
+            n=request.n,
+            stop=request.stop,
+            logprobs=request.logprobs,
+            mode=request.mode,
         )
         method: Any = self._channel.unary_stream(
             "/bookserve.v1.Bookserve/Generate",
@@ -89,7 +97,7 @@ class RpcWire:
         try:
             for reply in stream:
                 started = True
-                yield reply.text
+                yield to_piece(reply)
         except grpc.RpcError as error:
             if started and error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise Failed(

@@ -36,8 +36,8 @@ class TensorflowBackend:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def open_signatures(path: Path, names: Iterable[str]) -> dict[str, Backend]:
-    """Load the SavedModel at ``path`` once and give a backend for each signature in ``names``.
+def open_signatures(path: Path, names: Iterable[str] | None = None) -> dict[str, Backend]:
+    """Load the SavedModel at ``path`` once and give a backend for each signature in ``names`` (None: every one).
 
     Raises:
         Failed: TensorFlow is not installed, or cannot load the SavedModel or a signature.
@@ -51,9 +51,26 @@ def open_signatures(path: Path, names: Iterable[str]) -> dict[str, Backend]:
         ) from error
     try:
         module = tf.saved_model.load(str(path))
-        return {name: TensorflowBackend(module, name) for name in names}
+        return {name: TensorflowBackend(module, name) for name in (module.signatures if names is None else names)}
     except Exception as error:  # as above
         raise Failed(f"TensorFlow cannot load {path}: {_first_line(error)}.", "Save the model again.") from error
+
+
+def declared(backend: Backend) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
+    """Inputs and outputs of a signature: the name of the element type, and the shape with None for what is unknown.
+
+    Raises:
+        Failed: an output or input has no known number of axes, or is no plain tensor.
+    """
+    signature = backend._signature  # type: ignore[attr-defined]
+    sides = signature.structured_input_signature[1], signature.structured_outputs
+    try:
+        inputs, outputs = (
+            {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in sorted(side.items())} for side in sides
+        )
+    except (AttributeError, ValueError) as error:
+        raise Failed(f"a signature has tensors that cannot be served: {_first_line(error)}.") from error
+    return inputs, outputs
 
 
 def _first_line(error: Exception) -> str:

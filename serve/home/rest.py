@@ -9,38 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from bookserve import bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.pictures import contact_sheet, encode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, parse
+from bookserve.text import Piece
 from bookserve.verb import simple
 from bookserve.vocabulary import Vocabulary
 from bookserve.wire.plain import dump, from_plain
 from serve.body import TooLarge, read_body
 from serve.engine import Engine
-from serve.home.pieces import pieces
+from serve.events import EventStream, unless_gone
 from serve.model import LiveModel
 
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
-_EVENTS = "text/event-stream; charset=utf-8"
 #: What the page may do: its own script and style, its own pictures, calls to this server and nowhere else.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
-T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 logger = logging.getLogger("bookserve")
 
@@ -74,10 +73,12 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def generate(request: Request) -> Response:
         asked = parse(GenerateRequest, await read_body(request))
         live = model(request, asked.version)
-        text = pieces(engine.generate(live, asked))
         if asked.stream:
-            return _EventStream(_events(text), headers={"cache-control": "no-store"}, media_type=_EVENTS)
-        return _json(_named(live) | {"text": await _unless_gone(request.receive, _joined(text))})
+            return EventStream(_events(engine.generate(live, asked)))
+        texts = await unless_gone(request.receive, engine.write(live, asked))
+        if not texts:  # nobody is there to read them
+            return Response(status_code=499)
+        return _json(_named(live) | (msgspec.to_builtins(texts[0]) if asked.n == 1 else {"texts": texts}))
 
     @_answered
     async def sample(request: Request) -> Response:
@@ -137,42 +138,12 @@ def _rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
         raise InvalidInput("the rows are nested too deeply.") from error
 
 
-class _EventStream(StreamingResponse):
-    """Starlette's own response waits for a moment at which nothing is ready before it cancels, and while a small graph
-    runs in the event loop there may be none."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await _unless_gone(receive, self.stream_response(send))
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """Await ``work``, but stop it as soon as the client closes the connection; None then."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
-    gone.add_done_callback(lambda _: task.cancel())
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if not gone.done():
-            raise
-        return None
-    finally:
-        gone.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _joined(text: AsyncIterator[str]) -> str:
-    return "".join([piece async for piece in text])
-
-
-async def _events(text: AsyncIterator[str]) -> AsyncIterator[bytes]:
+async def _events(written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
     """Server-sent events: each piece of text, then ``done``, or the error that ended it."""
     try:
-        async for piece in text:
-            yield _event({"text": piece})
+        async with aclosing(written):
+            async for pieces in written:
+                yield b"".join(map(_event, pieces))
         yield _event({"done": True})
     except BookserveError as error:
         yield _event({"error": _fields(error)})
@@ -181,8 +152,8 @@ async def _events(text: AsyncIterator[str]) -> AsyncIterator[bytes]:
         yield _event({"error": _fields(Failed("the server made a mistake.", "Its log says more."))})
 
 
-def _event(fields: dict[str, Any]) -> bytes:
-    return b"data: %b\n\n" % msgspec.json.encode(fields)
+def _event(value: Any) -> bytes:
+    return b"data: %b\n\n" % msgspec.json.encode(value)
 
 
 def _fields(error: BookserveError) -> dict[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -18,9 +18,9 @@ from bookserve.pictures import encode_png
 from bookserve.requests import GenerateRequest, PredictRequest, SampleRequest, check
 from bookserve.wire import HINT
 from bookserve.wire import home_pb2 as pb
+from bookserve.wire.pieces import from_piece
 from bookserve.wire.rows import from_row, to_answer
 from serve.engine import Engine
-from serve.home.pieces import pieces
 
 STATUS = {
     "not_found": grpc.StatusCode.NOT_FOUND,
@@ -54,9 +54,12 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
     async def generate(body: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[pb.GenerateReply]:
         async with _errors(context):
             request = _message(pb.GenerateRequest, body)
-            asked = check(GenerateRequest, {"prompt": request.prompt, **_given(request)})
-            async for piece in pieces(engine.generate(engine.model(request.model, asked.version), asked)):
-                yield pb.GenerateReply(text=piece)
+            fields = {"prompt": request.prompt, "stop": list(request.stop), **_given(request)}
+            asked = check(GenerateRequest, fields)
+            async with aclosing(engine.generate(engine.model(request.model, asked.version), asked)) as written:
+                async for pieces in written:
+                    for piece in pieces:
+                        yield from_piece(piece)
 
     async def sample(body: bytes, context: grpc.aio.ServicerContext) -> pb.SampleReply:
         async with _errors(context):
@@ -95,7 +98,7 @@ def _message(kind: type[AMessage], body: bytes) -> AMessage:
 
 def _given(request: Any) -> dict[str, Any]:
     """The optional fields that the caller did set."""
-    optional = ("version", "length", "temperature", "seed", "n", "grid")
+    optional = ("version", "length", "temperature", "seed", "n", "grid", "top_k", "top_p", "logprobs", "mode")
     names = request.DESCRIPTOR.fields_by_name
     return {name: getattr(request, name) for name in optional if name in names and request.HasField(name)}
 

@@ -7,9 +7,9 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.model import LiveModel
-from serve.repository import VersionStatus
 from serve.tfs import examples, verdicts
 from serve.tfs import tfs_pb2 as pb
+from serve.versions import UnknownLabel, VersionStatus
 
 
 def find(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
@@ -17,13 +17,13 @@ def find(engine: Engine, name: str, version: int | None = None, label: str = "")
 
     Raises:
         NotFound: no such model or version.
-        InvalidInput: a label; this server gives none.
+        InvalidInput: the model has no such label.
         NotReady: it could not be loaded.
     """
-    if label:
-        raise InvalidInput(f"Unrecognized servable version label: {label}")
     try:
-        return engine.model(name, version)
+        return engine.model(name, version, label)
+    except UnknownLabel as error:
+        raise InvalidInput(f"Unrecognized servable version label: {label}") from error
     except NotFound as error:
         wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {wanted}") from error

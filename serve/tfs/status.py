@@ -7,7 +7,9 @@ import grpc
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
 from serve.body import TooLarge
+from serve.call import Expired
 from serve.doors import Forbidden
+from serve.versions import LabelUnavailable
 
 #: The number of the canonical code of a version that could not be loaded.
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
@@ -31,6 +33,8 @@ _CODES: dict[type, grpc.StatusCode] = {
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    LabelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     Failed: grpc.StatusCode.INTERNAL,
 }
 
@@ -43,6 +47,7 @@ _HTTP = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
 

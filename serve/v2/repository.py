@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound
-from serve.control import Control
 from serve.doors import Doors
+from serve.engine import Engine
 
 _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLOADING": "UNLOADING"}
 
@@ -15,9 +15,9 @@ _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLO
 class ModelRepository:
     """The three calls, each refused where the operator did not allow control."""
 
-    def __init__(self, doors: Doors, control: Control) -> None:
+    def __init__(self, engine: Engine, doors: Doors) -> None:
+        self._engine = engine
         self._doors = doors
-        self._control = control
 
     async def index(self, ready: bool = False) -> list[dict[str, str]]:
         """All versions that lie on disk or are loaded; with ``ready`` only those that can be asked.
@@ -28,12 +28,12 @@ class ModelRepository:
         self._doors.check_control()
         listed = [
             {
-                "name": known.name,
-                "version": str(known.status.version),
-                "state": _STATES.get(known.status.state, "UNAVAILABLE"),
-                "reason": known.status.error or ("" if known.status.state in _STATES else "unloaded"),
+                "name": name,
+                "version": str(status.version),
+                "state": _STATES.get(status.state, "UNAVAILABLE"),
+                "reason": status.error or ("" if status.state in _STATES else "unloaded"),
             }
-            for known in await self._control.index()
+            for name, status in await self._engine.index()
         ]
         return [item for item in listed if item["state"] == "READY" or not ready]
 
@@ -43,13 +43,13 @@ class ModelRepository:
         Raises:
             Forbidden: control is not allowed.
             InvalidInput: parameters that would change the model.
-            NotFound, NotReady: see ``Control.load``.
+            NotFound, NotReady: see ``Engine.load``.
         """
         self._doors.check_control()
         for parameter in parameters:  # a configuration or files of the client's own
             raise InvalidInput(f"the parameter '{parameter[:64]}' is not supported.", "Models are what lies on disk.")
         try:
-            await self._control.load(name)
+            await self._engine.load(name)
         except NotFound as error:
             raise NotFound(f"Request for unknown model: '{name}' is not found.", error.hint) from error
 
@@ -62,7 +62,7 @@ class ModelRepository:
         """
         self._doors.check_control()
         try:
-            await self._control.unload(name)
+            await self._engine.unload(name)
         except NotFound as error:
             raise NotFound(f"Request for unknown model: '{name}' is not found.", error.hint) from error
 

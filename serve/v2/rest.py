@@ -17,7 +17,6 @@ from starlette.routing import BaseRoute, Route
 
 from bookserve.errors import BookserveError, InvalidInput
 from serve.body import pack, read_body
-from serve.control import Control
 from serve.document import dumps, loads
 from serve.doors import Doors
 from serve.engine import Engine
@@ -31,10 +30,10 @@ from serve.v2.status import cut, http
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(engine: Engine, doors: Doors, control: Control) -> list[BaseRoute]:
+def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
     """The routes of this door."""
     depth = doors.limits.depth
-    repository = ModelRepository(doors, control)
+    repository = ModelRepository(engine, doors)
 
     @_answered
     async def server(_: Request) -> Response:

@@ -14,7 +14,6 @@ import numpy as np
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
-from serve.control import Control
 from serve.doors import Doors
 from serve.engine import Engine
 from serve.model import LiveModel
@@ -45,9 +44,9 @@ _FIELDS = {
 }
 
 
-def service(engine: Engine, doors: Doors, control: Control) -> Service:
+def service(engine: Engine, doors: Doors) -> Service:
     """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
-    repository = ModelRepository(doors, control)
+    repository = ModelRepository(engine, doors)
 
     async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)

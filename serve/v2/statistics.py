@@ -1,7 +1,7 @@
 """Statistics: what was counted of models, in the form of Triton's statistics extension.
 
-``inference_count`` counts rows and ``execution_count`` runs. What this server does not measure apart – waiting, and
-the work before and behind a run – is 0.
+``inference_count`` counts rows and ``execution_count`` runs. What this server does not measure apart, the work before
+and behind a run, is 0. Of several processes, each counts its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _one(engine: Engine, live: LiveModel) -> dict[str, Any]:
         "inference_stats": {
             "success": _duration(counted.success),
             "fail": _duration(counted.fail),
-            "queue": _duration(),
+            "queue": _duration(counted.queue),
             "compute_input": _duration(),
             "compute_infer": _duration(runs),
             "compute_output": _duration(),

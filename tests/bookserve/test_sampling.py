@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from bookserve import bundle
-from bookserve.backend import OnnxBackend
 from bookserve.errors import InvalidInput
-from bookserve.sampling import TextStream, draw, latent_points
-from bookserve.verb import Generate
+from bookserve.sampling import draw, latent_points, likeliest, weigh
 
 
 def test_drawing_follows_the_reweighted_distribution() -> None:
@@ -35,52 +30,36 @@ def test_impossible_characters_are_not_drawn() -> None:
     assert {draw(np.array([0.0, 1.0, 0.0], np.float32), 1.0, rng) for _ in range(1000)} == {1}
 
 
-def write(models: Path, **asked: object) -> str:
-    opened = bundle.find(models, "writer")
-    verb = opened.manifest.verb
-    assert isinstance(verb, Generate)
-    graph = opened.graph(verb.graph)[1]
-    arguments = {"prompt": "abc", "length": 30, "temperature": 1.0, "seed": 3} | asked
-    stream = TextStream(verb, graph, **arguments)  # type: ignore[arg-type]
-    return "".join(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))
+def test_what_is_kept_of_a_distribution() -> None:
+    probabilities = np.array([0.1, 0.4, 0.2, 0.2, 0.1], np.float32)
+    kept = {
+        (None, 1.0): [0, 1, 2, 3, 4],
+        (1, 1.0): [1],
+        (2, 1.0): [1, 2],  # of equals the first
+        (99, 1.0): [0, 1, 2, 3, 4],
+        (None, 1e-9): [1],
+        (None, 0.4): [1],
+        (None, 0.5): [1, 2],
+        (None, 0.9): [0, 1, 2, 3],
+        (3, 0.5): [1, 2],
+        (1, 0.9): [1],
+    }
+    for (top_k, top_p), expected in kept.items():
+        left = likeliest(probabilities, top_k, top_p)
+        assert np.flatnonzero(left).tolist() == expected, (top_k, top_p)
+        assert left[expected].tolist() == probabilities[expected].tolist()
 
 
-def test_the_same_seed_writes_the_same_text(models: Path) -> None:
-    assert write(models) == write(models)
-    assert write(models) != write(models, seed=4)
-    assert len(write(models)) == 30
-
-
-def test_the_likeliest_text_continues_the_prompt(models: Path) -> None:
-    assert write(models, temperature=0, prompt="ab", length=7) == "cdeabcd"
-    assert write(models, temperature=0, prompt="", length=3) == "dea"  # the model's own prompt is abc
-
-
-def test_only_the_window_of_a_long_prompt_is_read(models: Path) -> None:
-    opened = bundle.find(models, "writer")
-    verb = opened.manifest.verb
-    assert isinstance(verb, Generate)
-    stream = TextStream(verb, opened.graph("step")[1], prompt="abcde" * 9, length=1, temperature=0, seed=0)
-    assert stream.feeds()["characters"].tolist() == [[2, 3, 4]]
-
-
-def test_the_state_is_carried(models: Path) -> None:
-    opened = bundle.find(models, "writer")
-    verb = opened.manifest.verb
-    assert isinstance(verb, Generate)
-    graph = opened.graph("step")[1]
-    run = OnnxBackend(opened.path / str(graph.onnx)).run
-    stream = TextStream(verb, graph, prompt="abc", length=2, temperature=0, seed=0)
-    stream.take(run(stream.feeds()))
-    assert stream.feeds()["count"].tolist() == [[3]]  # three characters of the prompt were read
-    stream.take(run(stream.feeds()))
-    assert stream.feeds()["count"].tolist() == [[4]]
-
-
-@pytest.mark.parametrize("asked", [{"temperature": -1}, {"temperature": float("nan")}, {"prompt": "xyz"}])
-def test_what_cannot_be_written_is_refused(models: Path, asked: dict[str, object]) -> None:
-    with pytest.raises(InvalidInput):
-        write(models, **asked)
+def test_noise_is_weighed_alike_in_any_number() -> None:
+    """What one draw uses and what sixteen of many texts use must be the same to the last bit."""
+    noise = np.random.default_rng(3).standard_exponential((7, 16, 57))
+    noise[0, 0, 0] = 0  # stays finite
+    temperatures = np.array([0, 0.1, 0.5, 1, 1.2, 5, 10])
+    together = weigh(noise.copy(), temperatures[:, None, None])
+    for row, temperature in enumerate(temperatures):
+        for step in range(16):
+            assert np.array_equal(weigh(noise[row, step].copy(), float(temperature)), together[row, step])
+    assert np.isfinite(together).all()
 
 
 def test_latent_points() -> None:

@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from bookserve.errors import InvalidInput
 from bookserve.steps import (
+    ChannelsFirst,
     Characters,
     EachLabel,
     EitherLabel,
@@ -27,6 +28,7 @@ from bookserve.steps import (
     Reshape,
     Reverse,
     Scale,
+    Softmax,
     Standardise,
     Step,
     TopLabels,
@@ -231,3 +233,17 @@ def test_each_label_names_all_of_them() -> None:
 
 def test_reshape_flattens_a_row() -> None:
     assert Reshape((4,))(np.arange(8).reshape(2, 2, 2)).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_softmax_gives_probabilities_of_scores_of_any_size() -> None:
+    out = Softmax()(np.array([[0.0, np.log(3)], [-2000, 2000], [5, 5]], np.float64))
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, [[0.25, 0.75], [0, 1], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_channels_first_moves_them_and_nothing_else() -> None:
+    pictures = np.arange(2 * 4 * 5 * 3).reshape(2, 4, 5, 3)
+    moved = ChannelsFirst()(pictures)
+    assert moved.shape == (2, 3, 4, 5)
+    assert moved.flags.c_contiguous
+    assert moved[1, 2, 3, 4] == pictures[1, 3, 4, 2]

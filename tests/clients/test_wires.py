@@ -130,7 +130,9 @@ def test_errors_are_the_same(client: Client, kind: type[BookserveError], complai
 def test_a_graph_without_onnx_is_for_a_server(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "affine", tmp_path / "affine")
     manifest = tmp_path / "affine/1/bundle.json"
-    manifest.write_text(manifest.read_text().replace('"onnx": "model.onnx"', '"onnx": null'))
+    text = manifest.read_text().replace('"onnx": "model.onnx"', '"onnx": null')
+    manifest.write_text(text.replace('"model.onnx": {', '"saved_model.pb": {'))
+    (tmp_path / "affine/1/model.onnx").rename(tmp_path / "affine/1/saved_model.pb")
     with connect(f"local:{tmp_path}") as client, pytest.raises(Failed, match="bookserve serve"):
         client.predict("affine", [[1, 2, 3]])
 

@@ -16,7 +16,7 @@ from bookserve import vocabulary
 from bookserve.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run, create
-from bookserve.steps import Characters, EitherLabel, Image, Pad, Pixels, Scale, TopLabels, Words
+from bookserve.steps import Characters, EitherLabel, Image, Numbers, Pad, Pixels, Scale, Standardise, TopLabels, Words
 from bookserve.verb import Generate, Predict, Sample, Verb
 from bookserve.vocabulary import Vocabulary
 
@@ -169,9 +169,41 @@ def write_plane(runs: Path) -> Run:
     return write_run(runs, "plane", verb, {"decode": decoder, "encode": encoder}, feeds, rows)
 
 
+def write_prices(runs: Path) -> Run:
+    """Dense layers from standardised figures to one number, which is scaled back; numbers in."""
+    figures = keras.Input((5,), name="figures")
+    model = keras.Model(
+        {"figures": figures},
+        {"price": layers.Dense(1)(layers.Dense(300, activation="relu")(layers.Dense(200)(figures)))},
+    )
+    randomise(model, 11)
+    verb = Predict(
+        inputs={"figures": (Numbers("float64", (5,)), Standardise((10.0,) * 5, (3.0,) * 5))},
+        outputs={"price": (Scale(4.0, 20.0),)},
+    )
+    rows = np.random.default_rng(12).normal(10, 3, (6, 5))
+    return write_run(runs, "prices", verb, {"serving_default": model}, {"serving_default": verb.encode(rows)}, rows)
+
+
+def write_larger(runs: Path) -> Run:
+    """Convolutions whose weights outweigh the rest of the file, as the smaller forms of a graph need them."""
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    x = layers.Conv2D(64, 3, activation="relu")(layers.Conv2D(32, 3, activation="relu")(image))
+    x = layers.Dense(32, activation="relu")(layers.Flatten()(layers.MaxPooling2D(2)(x)))
+    model = keras.Model({"image": image}, {"probabilities": layers.Dense(4, activation="softmax")(x)})
+    randomise(model, 13)
+    verb = Predict(
+        inputs={"image": (Image(SIDE, SIDE, 1), Scale(1 / 255))},
+        outputs={"probabilities": (TopLabels(tuple("abcd")),)},
+    )
+    rows = pictures(16, 14)
+    return write_run(runs, "larger", verb, {"serving_default": model}, {"serving_default": verb.encode(rows)}, rows)
+
+
 def write_all(runs: Path) -> dict[str, Run]:
-    """Write all four; by task."""
-    return {run.task: run for run in (w(runs) for w in (write_convnet, write_reviews, write_writer, write_plane))}
+    """Write all five; by task."""
+    writers = (write_convnet, write_reviews, write_writer, write_plane, write_prices)
+    return {run.task: run for run in (write(runs) for write in writers)}
 
 
 def _positional(model: keras.Model):

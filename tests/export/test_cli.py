@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,7 +49,10 @@ def test_tasks_and_runs_and_directories_are_exported_and_verified(
         ("plane", "encode"),
         ("writer", "serving_default"),
         ("writer", "step"),
+        ("writer", "ahead"),
     ]
+    ahead = checks.pop()  # the SavedModel has no such signature
+    assert (ahead["ok"], ahead["saved_model_difference"], ahead["onnx_difference"]) == (True, None, 0)
     for check in checks:
         assert check["ok"]
         assert 0 <= check["saved_model_difference"] < 1e-5
@@ -57,7 +61,28 @@ def test_tasks_and_runs_and_directories_are_exported_and_verified(
 
     code, out, err = bookserve("verify", "writer/1", "--models", models)
     assert (code, err) == (0, "")
-    assert out.count(" yes") == 2
+    assert out.count(" yes") == 3
+
+
+def test_all_tasks_are_exported_though_one_is_broken(
+    bookserve: Command, runs: dict[str, Run], tmp_path: Path, models: Path
+) -> None:
+    """The newest finished run of each; an older one and an unfinished one are passed over."""
+    for task in ("convnet", "prices", "writer"):
+        copy_run(runs[task], tmp_path)
+    older = tmp_path / "runs" / "convnet" / "2020-01-01T00-00-00Z"
+    shutil.copytree(runs["plane"].path, older)
+    unfinished = shutil.copytree(runs["plane"].path, tmp_path / "runs" / "plane" / runs["plane"].path.name)
+    (unfinished / "metrics.json").unlink()
+    broken = next((tmp_path / "runs" / "prices").iterdir()) / "saved_model" / "saved_model.pb"
+    broken.write_bytes(b"no protobuf")
+    code, out, err = bookserve("export", "--all", "--runs", tmp_path / "runs", "--models", models)
+    assert code == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == ["convnet/1", "prices", "writer/1"]
+    assert "prices: NOT EXPORTED: TensorFlow cannot load" in out
+    assert "1 of 3 tasks were not exported: prices." in err
+    assert names(models) == ["convnet", "writer"]
+    assert find(models, "convnet").manifest.origin == runs["convnet"].recipe.origin
 
 
 def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
@@ -85,7 +110,9 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2"]
 
 
-def test_an_exporter_that_is_killed_leaves_no_version(runs: dict[str, Run], models: Path) -> None:
+def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up(
+    bookserve: Command, runs: dict[str, Run], models: Path
+) -> None:
     process = start("export", runs["plane"].path, "--models", models)
     while not list(models.glob("plane/.writing-*/saved_model.pb")):
         assert process.poll() is None, "it ended before it could be killed"
@@ -94,6 +121,10 @@ def test_an_exporter_that_is_killed_leaves_no_version(runs: dict[str, Run], mode
     process.communicate(timeout=60)
     assert versions(models, "plane") == []
     assert names(models) == []
+    assert list(models.glob("plane/.writing-*"))
+    assert bookserve("export", runs["plane"].path, "--models", models)[0] == 0
+    assert [path.name for path in (models / "plane").iterdir()] == ["1"]
+    find(models, "plane").check_files()
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "step.onnx", "saved_model.pb", "examples.npz", "README.md"])
@@ -220,7 +251,11 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
     [
         (("export", "nothing"), 3, "no finished run of 'nothing'"),
         (("export", "nothing/2026-01-01T00-00-00Z"), 3, "no run 'nothing/2026-01-01T00-00-00Z'"),
-        (("export",), 2, "Missing argument"),
+        (("export",), 2, "Name sources, or give --all"),
+        (("export", "some", "--all"), 2, "Name sources, or give --all"),
+        (("export", "--all"), 3, "no finished run in runs"),
+        (("export", "--all", "--name", "c"), 2, "--name goes with a single source"),
+        (("export", "some", "--variant", "int4"), 2, "'int4' is not one of"),
         (("export", "a", "b", "--name", "c"), 2, "--name goes with a single source"),
         (("verify", "nothing"), 3, "no model 'nothing'"),
         (("verify", "--all"), 3, "no model in"),

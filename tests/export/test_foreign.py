@@ -182,12 +182,45 @@ def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str
     assert find(str(tmp_path / path), tmp_path, "other").name == "other"
 
 
+@pytest.mark.parametrize(
+    ("path", "name"), [("net.onnx", "net"), ("my_model/3/model.onnx", "my_model"), ("a b/model.keras", "a_b")]
+)
+def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> None:
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+    assert find(str(tmp_path / path), tmp_path).name == name
+
+
+@pytest.mark.parametrize(
+    ("file", "way"), [("m.h5", r"save\('model.keras'\)"), ("m.pt", "torch.onnx.export"), ("m.txt", "an .onnx file")]
+)
+def test_files_of_other_kinds_are_refused_with_the_way_out(tmp_path: Path, file: str, way: str) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(InvalidInput, match=way):
+        find(str(tmp_path / file), tmp_path)
+
+
+def test_a_savedmodel_that_reads_files_is_refused(tensorflow, written, spec, models: Path) -> None:
+    with pytest.raises(InvalidInput, match="operator 'ReadFile', which reaches outside"):
+        written(f=(lambda path: {"content": tensorflow.io.read_file(path[0])}, spec("path", None, dtype="string")))
+    assert not list(models.glob("*"))
+
+
+def test_a_savedmodel_with_an_unknown_operator_is_refused(tensorflow, written, spec, tmp_path: Path) -> None:
+    from export.write import write
+
+    written(f=(lambda x: {"y": tensorflow.math.erf(x)}, spec("x", None, 2)))
+    file = tmp_path / "thing" / "saved_model.pb"
+    file.write_bytes(file.read_bytes().replace(b"\x03Erf", b"\x03Xrf"))
+    with pytest.raises(InvalidInput, match="operator 'Xrf', which TensorFlow does not have"):
+        write(find(str(tmp_path / "thing"), tmp_path), tmp_path / "other")
+
+
 def test_what_is_no_source_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "model.keras").touch()
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
         find("nothing", tmp_path)
     with pytest.raises(NotFound, match=r"holds no saved_model\.pb"):
         find(str(tmp_path / "empty"), tmp_path)
-    with pytest.raises(NotFound, match="is a Keras file"):
+    with pytest.raises(NotFound, match=r"no file .*model\.keras"):
         find(str(tmp_path / "model.keras"), tmp_path)

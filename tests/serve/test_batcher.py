@@ -12,7 +12,8 @@ import pytest
 from bookserve.errors import Failed, Overloaded
 from bookserve.graph import Arrays, Graph, TensorSpec
 from serve import batcher as module
-from serve.batcher import MAX_ROWS, Batcher
+from serve.batcher import Batcher
+from serve.batching import Batching
 
 GRAPH = Graph(
     inputs={"x": TensorSpec("float32", ("batch", "time"))}, outputs={"y": TensorSpec("float32", ("batch", "time"))}
@@ -39,9 +40,10 @@ class Doubling:
         return {"y": x * 2}
 
 
-def make(graph: Graph = GRAPH) -> tuple[Doubling, Batcher, list[tuple[int, float]]]:
+def make(graph: Graph = GRAPH, **batching: object) -> tuple[Doubling, Batcher, list[tuple[int, float]]]:
     backend, ran = Doubling(), []  # type: ignore[var-annotated]
-    return backend, Batcher(graph, backend, lambda rows, seconds: ran.append((rows, seconds))), ran
+    bounds = Batching(**batching)  # type: ignore[arg-type]
+    return backend, Batcher(graph, backend, lambda rows, seconds: ran.append((rows, seconds)), batching=bounds), ran
 
 
 def rows(*values: float, width: int = 1) -> Arrays:
@@ -94,10 +96,10 @@ def test_one_bad_row_does_not_fail_its_neighbours() -> None:
 
 
 def test_large_requests_are_cut_and_put_together_again() -> None:
-    backend, batcher, _ = make()
-    values = range(MAX_ROWS * 2 + 5)
+    backend, batcher, _ = make(max_rows=32)
+    values = range(69)
     assert asyncio.run(ask(batcher, rows(*values))) == [2.0 * value for value in values]
-    assert sorted(backend.batches) == [5, MAX_ROWS, MAX_ROWS]
+    assert sorted(backend.batches) == [5, 32, 32]
 
 
 def test_small_runs_stay_in_the_loop_and_slow_ones_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +132,11 @@ def test_while_one_batch_runs_the_next_one_gathers(monkeypatch: pytest.MonkeyPat
     batcher.close()
 
 
-def test_a_full_queue_turns_requests_away_and_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_turns_requests_away_and_recovers() -> None:
     async def flood() -> list[list[float] | BaseException]:
         return await asyncio.gather(*(ask(batcher, rows(n, n)) for n in range(4)), return_exceptions=True)
 
-    _, batcher, _ = make()
-    monkeypatch.setattr(module, "MAX_WAITING", 4)
+    _, batcher, _ = make(max_waiting=4)
     answers = asyncio.run(flood())
     assert answers[:2] == [[0.0, 0.0], [2.0, 2.0]]
     assert all(isinstance(answer, Overloaded) for answer in answers[2:])

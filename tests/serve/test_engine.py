@@ -14,7 +14,7 @@ from bookserve.backend import OnnxBackend
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.pictures import encode_png
 from bookserve.requests import GenerateRequest, SampleRequest
-from bookserve.sampling import TextStream
+from bookserve.text import merge, streams
 from bookserve.verb import Generate
 from serve.engine import Engine
 from serve.metrics import Metrics
@@ -53,7 +53,7 @@ def test_several_inputs_and_outputs(engine: Engine) -> None:
 
 def write(engine: Engine, request: GenerateRequest) -> str:
     async def collect() -> str:
-        return "".join([piece async for piece in engine.generate(engine.model("writer"), request)])
+        return (await engine.write(engine.model("writer"), request))[0].text
 
     return asyncio.run(collect())
 
@@ -64,8 +64,8 @@ def test_the_served_text_is_the_offline_text(engine: Engine, models: Path) -> No
     verb = opened.manifest.verb
     assert isinstance(verb, Generate)
     graph = opened.graph("step")[1]
-    stream = TextStream(verb, graph, prompt="abc", length=50, temperature=1.0, seed=5)
-    offline = "".join(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))
+    (stream,) = streams(verb, graph, request)
+    offline = merge(list(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))).text
     assert write(engine, request) == offline
     assert len(offline) == 50
 
@@ -74,7 +74,7 @@ def test_streams_that_run_together_write_what_they_write_alone(engine: Engine) -
     requests = [GenerateRequest(prompt="abcde"[: n % 5 + 1], length=30 + n, temperature=1.0, seed=n) for n in range(8)]
 
     async def collect(request: GenerateRequest) -> str:
-        return "".join([piece async for piece in engine.generate(engine.model("writer"), request)])
+        return (await engine.write(engine.model("writer"), request))[0].text
 
     async def together() -> list[str]:
         return await asyncio.gather(*map(collect, requests))

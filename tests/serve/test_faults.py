@@ -15,13 +15,12 @@ import pytest
 
 from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.requests import GenerateRequest
+from bookserve.text import Piece
 from bookserve.verb import Answer
 from bookserve.wire import HINT
 from bookserve.wire import home_pb2 as pb
 from bookserve.wire.rows import to_row
 from serve import rpc
-from serve.control import DirectoryControl
-from serve.doors import Doors
 from serve.engine import Engine
 from serve.http import application
 from serve.metrics import Metrics
@@ -44,16 +43,16 @@ class FaultyEngine(Engine):
         repository = Repository(models, metrics)
         repository.load()
         super().__init__(repository, metrics)
-        self.control = DirectoryControl(repository)
         self.fault = fault
 
     async def predict(self, model: LiveModel, rows: list[Any]) -> list[Answer]:
         raise self.fault
 
-    async def generate(self, model: LiveModel, request: GenerateRequest) -> AsyncGenerator[str]:  # type: ignore[override]
-        yield "a"
-        await asyncio.sleep(0.02)  # longer than pieces are joined for
-        yield "b"
+    async def generate(  # type: ignore[override]
+        self, model: LiveModel, request: GenerateRequest, pause: float = 0
+    ) -> AsyncGenerator[list[Piece]]:
+        yield [Piece("a")]
+        yield [Piece("b")]
         raise self.fault
 
 
@@ -69,7 +68,7 @@ def test_a_fault_has_its_status_and_no_internals(
     engine = FaultyEngine(models, fault)
 
     async def ask() -> None:
-        transport = httpx.ASGITransport(application(engine, Metrics(), Doors(), engine.control))
+        transport = httpx.ASGITransport(application(engine, Metrics()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             response = await http.post("/api/models/affine/predict", json={"rows": [[1, 2, 3]]})
             assert response.status_code == status
@@ -85,7 +84,7 @@ def test_a_fault_has_its_status_and_no_internals(
             events = [json.loads(line[6:]) for line in response.text.splitlines() if line]
             assert events == [{"text": "a"}, {"text": "b"}, {"error": error}]
 
-        server, port = rpc.server(engine, "127.0.0.1", 0, Doors(), engine.control)
+        server, port = rpc.server(engine, "127.0.0.1", 0)
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
             predict = channel.unary_unary("/bookserve.v1.Bookserve/Predict")
@@ -113,7 +112,7 @@ def test_readiness_is_the_engines(models: Path) -> None:
     engine = FaultyEngine(models, Failed("never"))
 
     async def ask() -> list[int]:
-        transport = httpx.ASGITransport(application(engine, Metrics(), Doors(), engine.control))
+        transport = httpx.ASGITransport(application(engine, Metrics()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             before = (await http.get("/readyz")).status_code
             engine.ready = True

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Graph, TensorSpec
 from serve.body import _inflate
-from serve.control import DirectoryControl
 from serve.document import loads
 from serve.doors import Doors
 from serve.engine import Engine
@@ -187,14 +186,9 @@ def test_compressed_bodies(body: bytes, coding: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def repository(models: Path) -> Repository:
-    loaded = Repository(models, Metrics())
-    loaded.load()
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def engine(repository: Repository) -> Engine:
+def engine(models: Path) -> Engine:
+    repository = Repository(models, Metrics())
+    repository.load()
     made = Engine(repository, Metrics())
     made.ready = True
     return made
@@ -242,10 +236,8 @@ inferences = st.fixed_dictionaries(
         st.sampled_from(["gzip", "deflate", "0", "1", "60", "-1", "99999999999999999999", "image/png", "\u00b2", ""]),
     ),
 )
-def test_every_door_over_http(
-    engine: Engine, repository: Repository, path: str, body: bytes, headers: dict[str, str]
-) -> None:
-    app = application(engine, Metrics(), Doors(LIMITS, control=True), DirectoryControl(repository))
+def test_every_door_over_http(engine: Engine, path: str, body: bytes, headers: dict[str, str]) -> None:
+    app = application(engine, Metrics(), Doors(LIMITS, control=True))
     sent = {name: value.encode("latin-1") for name, value in headers.items()}
 
     async def ask() -> httpx.Response:
@@ -296,9 +288,9 @@ messages = damaged(st.sampled_from([call.SerializeToString() for call in CALLS])
 
 
 @given(messages)
-def test_every_method_over_grpc(engine: Engine, repository: Repository, data: bytes) -> None:
-    doors, control = Doors(LIMITS, control=True), DirectoryControl(repository)
-    services = [tfs.service(engine, doors), models.service(engine, doors, control), v2.service(engine, doors, control)]
+def test_every_method_over_grpc(engine: Engine, data: bytes) -> None:
+    doors = Doors(LIMITS, control=True)
+    services = [tfs.service(engine, doors), models.service(engine, doors), v2.service(engine, doors)]
 
     async def ask() -> None:
         for service in services:

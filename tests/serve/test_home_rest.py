@@ -19,7 +19,8 @@ from PIL import Image
 
 from bookserve import bundle
 from bookserve.backend import OnnxBackend
-from bookserve.sampling import TextStream
+from bookserve.requests import GenerateRequest
+from bookserve.text import merge, streams
 from bookserve.verb import Generate
 from tests.serve.metrics import requests
 from tests.servers import Server
@@ -49,7 +50,8 @@ def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
 def offline(models: Path, **options: Any) -> str:
     opened = bundle.find(models, "writer")
     verb, graph = opened.verb(Generate), opened.graph("step")[1]
-    return "".join(TextStream(verb, graph, **options).write(OnnxBackend(opened.path / str(graph.onnx)).run))
+    (stream,) = streams(verb, graph, GenerateRequest(**options))
+    return merge(list(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))).text
 
 
 def test_models_are_listed(http: httpx.Client) -> None:
@@ -129,7 +131,12 @@ def test_numbers_that_json_does_not_have_become_null(http: httpx.Client) -> None
 def test_the_served_text_is_the_offline_text(http: httpx.Client, models: Path) -> None:
     options: dict[str, Any] = {"prompt": "abc", "length": 3000, "temperature": 1.0, "seed": 5}
     text = offline(models, **options)
-    assert ask(http, "writer", "generate", options) == {"model": "writer", "version": 1, "text": text}
+    assert ask(http, "writer", "generate", options) == {
+        "model": "writer",
+        "version": 1,
+        "text": text,
+        "finish": "length",
+    }
     body = options | {"stream": True}
     with http.stream("POST", "/api/models/writer/generate", json=body) as response:
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"

@@ -18,8 +18,6 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
-from serve.control import DirectoryControl
-from serve.doors import Doors
 from serve.engine import Engine
 from serve.http import application
 from serve.metrics import Metrics
@@ -53,7 +51,7 @@ def test_it_tells_of_every_route_and_no_other(models: Path) -> None:
     """TensorFlow Serving's own grammar is behind two routes that take every path; the paths are tried below."""
     metrics = Metrics()
     repository = Repository(models, metrics)
-    app = application(Engine(repository, metrics), metrics, Doors(), DirectoryControl(repository))
+    app = application(Engine(repository, metrics), metrics)
     served = {
         (without_names(route.path), method.lower())
         for route in app.routes

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import Int64Value
 
-from bookserve.errors import InvalidInput
-from serve.tfs import tfs_pb2 as pb
-from serve.tfs.models import source
+from serve.files import files_pb2 as pb
+from serve.tfs import tfs_pb2 as tfs
 from tests.servers import Server, start
 
 SERVICE = "/tensorflow.serving.ModelService/"
 
 
-def status(channel: grpc.Channel, **spec: Any) -> pb.GetModelStatusResponse:
-    request = pb.GetModelStatusRequest(model_spec=pb.ModelSpec(**spec))
+def status(channel: grpc.Channel, **spec: Any) -> tfs.GetModelStatusResponse:
+    request = tfs.GetModelStatusRequest(model_spec=tfs.ModelSpec(**spec))
     answer = channel.unary_unary(f"{SERVICE}GetModelStatus")(request.SerializeToString(), timeout=30)
-    return pb.GetModelStatusResponse.FromString(answer)
+    return tfs.GetModelStatusResponse.FromString(answer)
 
 
 def test_the_states_of_versions(channel: grpc.Channel) -> None:
-    available = pb.ModelVersionStatus(version=2, state="AVAILABLE", status=pb.StatusProto())
+    available = tfs.ModelVersionStatus(version=2, state="AVAILABLE", status=tfs.StatusProto())
     assert available in status(channel, name="digits").model_version_status
     assert list(status(channel, name="digits", version=Int64Value(value=2)).model_version_status) == [available]
 
@@ -52,50 +53,50 @@ def test_versions_that_are_not_there(channel: grpc.Channel, spec: Any, code: str
     assert (caught.value.code().name, caught.value.details()) == (code, error)
 
 
-def reload(server: Server, config: pb.ModelServerConfig | None) -> tuple[str, str]:
+def reload(server: Server, config: pb.ModelServerConfig) -> tuple[str, str]:
+    request = tfs.ReloadConfigRequest(config=config.SerializeToString())
     with grpc.insecure_channel(server.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
         call = channel.unary_unary(f"{SERVICE}HandleReloadConfigRequest")
         try:
-            call(pb.ReloadConfigRequest(config=config).SerializeToString(), timeout=30)
+            call(request.SerializeToString(), timeout=30)
         except grpc.RpcError as error:
             return error.code().name, error.details()
     return "OK", ""
 
 
-def listed(**config: Any) -> pb.ModelServerConfig:
-    return pb.ModelServerConfig(model_config_list=pb.ModelConfigList(config=[pb.ModelConfig(**config)]))
+def listed(*configs: pb.ModelConfig) -> pb.ModelServerConfig:
+    return pb.ModelServerConfig(model_config_list=pb.ModelConfigList(config=configs))
 
 
 def test_a_new_configuration_is_refused_unless_the_operator_allows_it(server: Server) -> None:
-    code, details = reload(server, listed(name="a", base_path="/a"))
+    code, details = reload(server, listed(pb.ModelConfig(name="a", base_path="/a")))
     assert code == "PERMISSION_DENIED"
     assert "--model-control" in details
 
 
-def test_a_configuration_that_cannot_be_read(models: Any) -> None:
+def test_a_new_configuration_is_served_and_only_it(models: Path) -> None:
     with start(models, "--model-control") as server:
-        custom = pb.ModelServerConfig(custom_model_config=AnyMessage())
-        assert reload(server, custom)[0] == "UNIMPLEMENTED"
-        assert reload(server, None)[0] == "INVALID_ARGUMENT"
-        assert reload(server, listed(base_path="/a"))[0] == "INVALID_ARGUMENT"
+        config = pb.ModelConfig(name="numbers", base_path=str(models / "affine"), version_labels={"stable": 1})
+        assert reload(server, listed(config)) == ("OK", "")
+        with httpx.Client(base_url=server.http, trust_env=False) as http:
+            rows = {"instances": [[0, 1, 2]]}
+            for path in ("numbers", "numbers/versions/1", "numbers/labels/stable"):
+                assert http.post(f"/v1/models/{path}:predict", json=rows).json() == {"predictions": [[1, 3, 5]]}
+            assert http.post("/v1/models/affine:predict", json=rows).status_code == 404
+            assert http.post("/v1/models/numbers/labels/x:predict", json=rows).status_code == 400
 
 
-def test_a_configuration_as_the_repository_sees_it() -> None:
-    config = pb.ModelConfig(name="a", base_path="/models/a", version_labels={"stable": 3})
-    found = source(config)
-    assert (found.name, found.path, found.latest, found.specific, found.labels) == (
-        "a",
-        "/models/a",
-        1,
-        (),
-        {"stable": 3},
-    )
-    config.model_version_policy.latest.num_versions = 2
-    assert source(config).latest == 2
-    config.model_version_policy.all.SetInParent()
-    assert source(config).latest == 0
-    config.model_version_policy.specific.versions.extend([3, 5])
-    assert source(config).specific == (3, 5)
-    config.model_version_policy.specific.ClearField("versions")
-    with pytest.raises(InvalidInput, match="names none"):
-        source(config)
+def test_a_configuration_that_cannot_be_served(models: Path) -> None:
+    one = pb.ModelConfig(name="a", base_path=str(models / "affine"))
+    with start(models, "--model-control") as server:
+        for config, words in (
+            (pb.ModelServerConfig(custom_model_config=AnyMessage()), "custom_model_config is not supported"),
+            (pb.ModelServerConfig(), "no model_config_list"),
+            (listed(pb.ModelConfig(base_path="/a")), "has no name"),
+            (listed(pb.ModelConfig(name="a", base_path="a")), "absolute path"),
+            (listed(one, one), "Illegal to list model a multiple times in config list"),
+        ):
+            code, details = reload(server, config)
+            assert code == "INVALID_ARGUMENT"
+            assert words in details
+        assert httpx.get(f"{server.http}/v1/models/affine", trust_env=False).status_code == 200

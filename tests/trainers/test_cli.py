@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trainers import cli
+from trainers import overview
 
 
 def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
@@ -18,7 +18,7 @@ def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def output(command: str, *words: str) -> str:
-    done = CliRunner().invoke(getattr(cli, command), words, catch_exceptions=False)
+    done = CliRunner().invoke(getattr(overview, command), words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 

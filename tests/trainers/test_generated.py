@@ -15,7 +15,7 @@ from bookserve.vocabulary import Vocabulary
 from trainers import catalogue, projector
 from trainers.batches import Batches, evaluate
 from trainers.data import generated
-from trainers.finish import inference_models
+from trainers.signatures import inference_models
 from trainers.task import Data, Task
 
 TASKS = [task.name for task in catalogue.tasks() if task.dataset == "generated"]

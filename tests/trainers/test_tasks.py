@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from bookserve import verb as verbs
-from bookserve.sampling import TextStream
+from bookserve.requests import GenerateRequest
 from bookserve.steps import Rows, apply
+from bookserve.text import merge, streams
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue, vgg
 from trainers.data import imdb, mnist, nietzsche
-from trainers.finish import graph_of, inference_models
+from trainers.signatures import graph_of, inference_models
 from trainers.task import Data, Task
 
 
@@ -114,10 +115,10 @@ def test_steps_carry_the_state_that_the_window_has() -> None:
         state = {"h": np.asarray(out["next_h"]), "c": np.asarray(out["next_c"])}
     np.testing.assert_allclose(out["probabilities"], window, atol=1e-6)
     assert isinstance(data.verb, Generate)
-    stream = TextStream(data.verb, graph_of(models["step"]), prompt="", length=3, temperature=0.5, seed=1)
+    (stream,) = streams(data.verb, graph_of(models["step"]), GenerateRequest(length=3, seed=1))
     run = models["step"]
-    text = "".join(stream.write(lambda feeds: {name: np.asarray(array) for name, array in run(feeds).items()}))
-    assert len(text) == 3
+    pieces = stream.write(lambda feeds: {name: np.asarray(array) for name, array in run(feeds).items()})
+    assert len(merge(list(pieces)).text) == 3
 
 
 def test_the_encoder_s_spread_is_half_of_the_log_variance() -> None:

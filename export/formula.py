@@ -1,0 +1,140 @@
+"""Formula: what the body of a loop computes, worked out symbolically.
+
+A tensor of shape [batch, n] that depends on the loop's ``x``, ``h`` … is held as a polynomial: products of *atoms*,
+each with a coefficient, and a constant. An atom is one of the loop's own tensors, an activation of a formula, or a
+formula that is too mixed to be multiplied out. However a cell was written – one matrix or four, biases added first or
+last, gates split or sliced – equal cells become equal formulas.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+
+#: ONNX's activations of recurrent operators with the attributes that they take and their defaults. ``Softplus`` is not
+#: among them: within a recurrent operator ONNX Runtime computes log(1 + exp(x)), which is infinite from 89 on.
+ACTIVATIONS: dict[str, dict[str, float]] = {
+    "Tanh": {},
+    "Sigmoid": {},
+    "Relu": {},
+    "Softsign": {},
+    "Elu": {"alpha": 1.0},
+    "LeakyRelu": {"alpha": 0.01},
+    "ThresholdedRelu": {"alpha": 1.0},
+    "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+}
+
+#: An activation's name in ONNX, its alpha and its beta.
+Activation = tuple[str, float, float]
+
+LINEAR: Activation = ("Affine", 1.0, 0.0)
+
+
+class Unreadable(Exception):  # noqa: N818 - no error of a user's
+    """A computation that these formulas cannot hold."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A factor of a formula, the same as another if it has that one's ``name`` (a tensor computed once)."""
+
+    name: str
+    activation: Activation | None = field(default=None, compare=False)
+    #: What the activation is of.
+    of: Formula | None = field(default=None, compare=False, repr=False)
+
+
+#: A product of atoms, in the order of their names. Its coefficient is [n] where each element stays at its place, or
+#: [m, n] where a matrix mixes them.
+Product = tuple[Atom, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The sum of ``terms`` and a ``constant`` [n] (float64)."""
+
+    terms: dict[Product, np.ndarray]
+    constant: np.ndarray
+
+    @staticmethod
+    def of(atom: Atom, size: int) -> Formula:
+        """One atom alone."""
+        return Formula({(atom,): np.ones(size)}, np.zeros(size))
+
+    @property
+    def size(self) -> int:
+        """n, the length of the last axis."""
+        return len(self.constant)
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether no matrix mixes the elements."""
+        return all(coefficient.ndim == 1 for coefficient in self.terms.values())
+
+    def plus(self, other: Formula) -> Formula:
+        """The sum; what cancels out is gone."""
+        terms = dict(self.terms)
+        for product, coefficient in other.terms.items():
+            terms[product] = _sum(terms[product], coefficient) if product in terms else coefficient
+        return Formula({p: c for p, c in terms.items() if np.any(c)}, self.constant + other.constant)
+
+    def scaled(self, by: np.ndarray) -> Formula:
+        """Every element times a number."""
+        return Formula({p: c * by for p, c in self.terms.items()}, self.constant * by)
+
+    def through(self, matrix: np.ndarray) -> Formula:
+        """Times a matrix [n, m] from the right."""
+        terms = {p: c[:, None] * matrix if c.ndim == 1 else c @ matrix for p, c in self.terms.items()}
+        return Formula(terms, self.constant @ matrix)
+
+    def times(self, other: Formula) -> Formula:
+        """Element by element, multiplied out; neither may hold a matrix."""
+        result = Formula({}, self.constant * other.constant)
+        for one, factor in (*self.terms.items(), ((), self.constant)):
+            for two, coefficient in (*other.terms.items(), ((), other.constant)):
+                product = tuple(sorted(one + two, key=lambda atom: atom.name))
+                if product and np.any(factor * coefficient):
+                    result = result.plus(Formula({product: factor * coefficient}, np.zeros(self.size)))
+        return result
+
+    def given(self, atom: Atom, value: int) -> Formula:
+        """The formula where ``atom`` is 0 or 1 for all elements."""
+        result = Formula({}, self.constant)
+        for product, coefficient in self.terms.items():
+            rest = tuple(factor for factor in product if factor != atom)
+            if rest and (value or rest == product):
+                result = result.plus(Formula({rest: coefficient}, np.zeros(self.size)))
+            elif not rest and value:
+                result = result.plus(Formula({}, coefficient))
+        return result
+
+    def atoms(self) -> set[Atom]:
+        """Every atom of the formula and of the formulas within its atoms."""
+        found: set[Atom] = set()
+        for atom in itertools.chain.from_iterable(self.terms):
+            found |= {atom} | (atom.of.atoms() if atom.of else set())
+        return found
+
+    def wide(self, size: int) -> Formula:
+        """One element as ``size`` equal ones, as NumPy broadcasts; of ``size`` elements already: itself."""
+        if self.size not in (1, size):
+            raise Unreadable("sizes that differ")
+        if self.size == size:
+            return self
+        terms = {product: np.full(size, coefficient.item()) for product, coefficient in self.terms.items()}
+        return Formula(terms, np.full(size, self.constant.item()))
+
+    def same(self, other: Formula) -> bool:
+        """Whether two formulas are equal, up to rounding in float32."""
+        return self.terms.keys() == other.terms.keys() and all(
+            a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-6)
+            for a, b in ((self.constant, other.constant), *((c, other.terms[p]) for p, c in self.terms.items()))
+        )
+
+
+def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if a.ndim == b.ndim:
+        return np.asarray(a + b)
+    return np.asarray((np.diag(a) if a.ndim == 1 else a) + (np.diag(b) if b.ndim == 1 else b))

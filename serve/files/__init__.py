@@ -1,0 +1,1 @@
+"""Files that users of TensorFlow Serving bring along: ``models.config``, batching parameters, warm-up requests."""

@@ -1,0 +1,71 @@
+"""Listen: the sockets of a protocol, or in a sentence why there can be none."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bookserve.errors import Failed
+
+
+def listen(protocol: str, host: str, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket: whoever connects before the models are loaded waits, and is not turned away.
+
+    One that is ``shared`` with other processes is only bound: the kernel hands connections to those who listen.
+
+    Raises:
+        Failed: the address is taken, or not one of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        if not shared:
+            return socket.create_server((host, port), family=family, backlog=2048)
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            bound.bind((host, port))
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+        raise Failed(
+            f"cannot listen on {host}:{port} for {protocol}: {reason}.",
+            f"Choose another: --{protocol.lower()}-port 0 finds a free one."
+            if error.errno == errno.EADDRINUSE
+            else "Check --host and the port.",
+        ) from error
+    return bound
+
+
+@contextmanager
+def listen_at(path: str) -> Iterator[list[socket.socket]]:
+    """A listening Unix socket, removed in the end; none where the path is empty."""
+    if not path:
+        yield []
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            if _is_left_over(path):
+                Path(path).unlink()
+            listener.bind(path)
+        except OSError as error:
+            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise Failed(f"cannot listen on {path}: {reason}.", "Choose another path: --http-socket") from error
+        try:
+            listener.listen(2048)
+            yield [listener]
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether a socket lies there on which nobody listens any more: a server was killed."""
+    if not Path(path).is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) == errno.ECONNREFUSED

@@ -1,0 +1,58 @@
+"""Served: one model that a repository is to serve – where its versions lie, which of them, and under what labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bookserve.errors import InvalidInput
+
+#: The label of a version on trial, and of the one that the rest of the requests get meanwhile.
+CANARY, STABLE = "canary", "stable"
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Which versions are live: the newest ``latest`` that can be loaded (None: all), or just the ``specific`` ones."""
+
+    latest: int | None = 1
+    specific: tuple[int, ...] = ()
+
+    def candidates(self, on_disk: Sequence[int]) -> tuple[list[int], int]:
+        """The versions to try, in that order, and how many of them are to be live."""
+        if self.specific:
+            return sorted(self.specific, reverse=True), len(self.specific)
+        newest = sorted(on_disk, reverse=True)
+        return newest, len(newest) if self.latest is None else self.latest
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """A policy in words: ``latest``, ``latest:3``, ``all``, or versions such as ``1,4``.
+
+        Raises:
+            InvalidInput: it is none of these.
+        """
+        kind, _, number = text.partition(":")
+        numbers = [part.strip() for part in (number if kind == "latest" else kind).split(",")]
+        if text == "all":
+            return cls(latest=None)
+        if text == "latest":
+            return cls()
+        if all(part.isascii() and part.isdecimal() and 0 < len(part) < 19 and int(part) for part in numbers):
+            if kind != "latest":
+                return cls(specific=tuple(sorted(set(map(int, numbers)))))
+            if len(numbers) == 1:
+                return cls(latest=int(numbers[0]))
+        raise InvalidInput(f"'{text}' is no version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
+
+
+class Served(msgspec.Struct, frozen=True):
+    """One model: ``path`` holds a directory for each version."""
+
+    name: str
+    path: Path
+    policy: Policy = Policy()
+    labels: Mapping[str, int] = {}
+    #: Whether versions beside those of the policy are loaded when somebody asks for them by number.
+    older: bool = True

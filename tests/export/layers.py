@@ -1,0 +1,63 @@
+"""Recurrent layers and graphs of gradients as SavedModels with random weights, and their ONNX forms beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+
+from bookserve.backend import OnnxBackend
+from bookserve.graph import Arrays, Graph
+from export import parity
+from tests.export.runs import randomise
+
+
+def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
+    """Write ``model`` with random weights as the trainers do; what its graph is.
+
+    Recurrent weights are small, so that sixty steps of ``relu`` do not grow past what float32 can hold; ``gain`` makes
+    all matrices smaller, for deep networks.
+    """
+    from trainers import finish
+
+    randomise(model, 1)
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign((0.3 if "recurrent_kernel" in weight.path else gain) * weight)
+    finish.write_saved_model(directory, {"serving_default": model})
+    return finish.graph_of(model)
+
+
+def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxBackend]:
+    """The ONNX form of a SavedModel's graph, and what runs it."""
+    from export.convert import to_onnx
+    from export.saved import SavedModel
+
+    proto = to_onnx(SavedModel(directory), "serving_default", graph)
+    path = directory / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return proto, OnnxBackend(path)
+
+
+def operators(proto: onnx.ModelProto) -> Counter[str]:
+    """How often each operator stands in a model, those of bodies too."""
+
+    def count(graph: onnx.GraphProto) -> Counter[str]:
+        bodies = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+        return sum(map(count, bodies), Counter(node.op_type for node in graph.node))
+
+    return count(proto.graph)
+
+
+def answers(model: keras.Model, feeds: Mapping[str, np.ndarray]) -> Arrays:
+    """What Keras gives."""
+    return {name: np.asarray(value) for name, value in model(dict(feeds), training=False).items()}
+
+
+def differences(model: keras.Model, backend: OnnxBackend, feeds: Mapping[str, np.ndarray]) -> str:
+    """How ONNX Runtime's outputs differ from Keras's past tolerance; '' if they do not."""
+    return parity.compare(answers(model, feeds), backend.run(feeds)).problem

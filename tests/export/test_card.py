@@ -1,0 +1,80 @@
+"""What model cards show is run, block by block, against a real server that serves the bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bookserve.bundle import Bundle
+from tests.export.snippets import objects_in, run_card
+from tests.servers import Server, start
+
+
+@pytest.fixture(scope="module")
+def server(bundles: dict[str, Bundle]) -> Iterator[Server]:
+    with start(bundles["convnet"].path.parent.parent) as server:
+        yield server
+
+
+def outputs_of(v2: dict[str, object]) -> dict[str, np.ndarray]:
+    return {item["name"]: np.reshape(item["data"], item["shape"]) for item in v2["outputs"]}
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+@pytest.mark.parametrize("task", ["convnet", "reviews", "writer", "plane", "prices"])
+def test_every_block_of_a_card_runs_as_it_stands(
+    server: Server, bundles: dict[str, Bundle], tmp_path: Path, task: str
+) -> None:
+    people, python, tensors = run_card(bundles[task], server.http, tmp_path)
+    verb = {"writer": "generate", "plane": "sample"}.get(task, "predict")
+    answer = objects_in(people)[-1]
+    assert answer["model"] == task
+    assert {"generate": "text", "sample": "images", "predict": "answers"}[verb] in answer
+    if task == "plane":
+        assert (tmp_path / "pictures.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        assert python.strip()
+    row, v2 = objects_in(tensors)
+    example = bundles[task].examples().graphs[bundles[task].manifest.default]
+    for name, array in outputs_of(v2).items():
+        # The first row of the example; where its numbers are spelt out they were rounded.
+        np.testing.assert_allclose(array, example.outputs[name][:1], rtol=0.02, atol=0.02)
+    first = row["predictions"][0]
+    (given,) = example.outputs.values()
+    np.testing.assert_allclose(first, given[0], rtol=0.02, atol=0.02)
+
+
+def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
+    """The Steps run in the server: the row is as a person has it, not the tensor that it becomes."""
+    bundle = bundles["prices"]
+    card = (bundle.path / "README.md").read_text("utf-8")
+    line = next(line for line in card.splitlines() if line.startswith("curl") and "/api/models/prices/predict" in line)
+    (row,) = json.loads(line.partition(" -d ")[2].strip("'"))["rows"]
+    np.testing.assert_allclose(row, bundle.examples().rows[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        (
+            "convnet",
+            "Signature `classify` for Classify: each `tf.Example` has the feature `image`, a `float_list` of 12",
+        ),
+        (
+            "reviews",
+            "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20",
+        ),
+        ("prices", "Signature `regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5"),
+        ("writer", "signatures for Predict: `serving_default`, `step`."),
+        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default` for the first of them."),
+    ],
+)
+def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, told: str) -> None:
+    card = (bundles[task].path / "README.md").read_text("utf-8")
+    assert told in card
+    assert "Triton: `config.pbtxt` beside the versions" in card

@@ -1,0 +1,191 @@
+"""Texts that advance together: they join and leave between runs, write what they write alone, and give way at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bookserve import bundle
+from bookserve.backend import OnnxBackend
+from bookserve.bundle import AHEAD
+from bookserve.errors import Failed, InvalidInput, Overloaded
+from bookserve.graph import Arrays
+from bookserve.requests import GenerateRequest
+from bookserve.text import Piece, merge, streams
+from bookserve.verb import Generate
+from serve.texts import MAX_LIVE, WHOLE, Texts, collect
+
+
+class Runner:
+    """Runs the graphs of ``writer`` and notes how many rows each run had."""
+
+    def __init__(self, models: Path) -> None:
+        self.bundle = bundle.find(models, "writer")
+        self.verb = self.bundle.verb(Generate)
+        self.backends = {
+            name: OnnxBackend(self.bundle.path / str(graph.onnx)) for name, graph in self.bundle.runnable.items()
+        }
+        self.rows: list[tuple[str, int]] = []
+        self.broken = ""
+        texts = Texts.of(self.bundle)
+        assert texts
+        self.texts = texts
+
+    async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
+        await asyncio.sleep(0)
+        if graph == self.broken:
+            raise Failed("it broke.")
+        assert self.bundle.runnable[graph].check(feeds) == rows
+        self.rows.append((graph, rows))
+        return self.backends[graph].run(feeds)
+
+    def write(self, request: GenerateRequest, pause: float = WHOLE) -> AsyncGenerator[list[Piece]]:
+        return self.texts.write(request, self.run, pause)
+
+    async def text(self, request: GenerateRequest) -> str:
+        return (await collect(self.write(request), 1))[0].text
+
+    def alone(self, request: GenerateRequest) -> str:
+        (stream,) = streams(self.verb, self.bundle.manifest.graphs["step"], request)
+        return merge(list(stream.write(self.backends["step"].run))).text
+
+
+@pytest.fixture
+def runner(models: Path) -> Runner:
+    return Runner(models)
+
+
+def asked(seed: int, **more: Any) -> GenerateRequest:
+    fields = {"prompt": "abcde"[: seed % 5 + 1], "length": 40 + seed, "temperature": 1.0, "seed": seed}
+    return GenerateRequest(**fields | more)
+
+
+def finish(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(asyncio.wait_for(work, 60))
+
+
+def test_one_among_64_others_writes_what_it_writes_alone(runner: Runner) -> None:
+    requests = [asked(seed, temperature=(0.0, 0.5, 1.0, 3.0)[seed % 4]) for seed in range(60)]
+    requests += [asked(60, top_k=2), asked(61, top_p=0.5), asked(62, mode="window"), asked(63, logprobs=2)]
+    requests += [asked(64, stop=["ab"])]
+
+    async def together() -> list[str]:
+        return await asyncio.gather(*map(runner.text, requests))
+
+    assert finish(together()) == [runner.alone(request) for request in requests]
+    assert max(rows for graph, rows in runner.rows if graph == AHEAD) > 50  # they did share runs
+    assert runner.texts.live == 0
+
+
+def test_texts_join_and_leave_between_runs(runner: Runner) -> None:
+    async def staggered() -> list[str]:
+        first = asyncio.create_task(runner.text(asked(1, length=400)))
+        while (AHEAD, 1) not in runner.rows:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(runner.text(asked(2, length=40)))
+        return [await first, await second]
+
+    assert finish(staggered()) == [runner.alone(asked(1, length=400)), runner.alone(asked(2, length=40))]
+    ahead = [rows for graph, rows in runner.rows if graph == AHEAD]
+    assert 2 in ahead
+    assert ahead[0] == ahead[-1] == 1  # the first was there before and after
+
+
+def test_the_texts_of_one_request_read_its_prompt_once(runner: Runner) -> None:
+    options: dict[str, Any] = {"prompt": "abcd", "length": 43, "temperature": 1.0}
+    texts = finish(collect(runner.write(GenerateRequest(**options, seed=3, n=5)), 5))
+    assert [text.text for text in texts] == [runner.alone(GenerateRequest(**options, seed=3 + i)) for i in range(5)]
+    assert runner.rows.count(("step", 1)) == 1
+    assert [text.index for text in texts] == list(range(5))
+    assert all(text.finish == "length" for text in texts)
+
+
+def test_the_first_character_does_not_wait(runner: Runner) -> None:
+    async def first() -> list[Piece]:
+        async with aclosing(runner.write(asked(1, length=100), 3600)) as written:
+            return await anext(written)
+
+    (piece,) = finish(first())
+    assert len(piece.text) == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"mode": "window"}])
+def test_a_text_that_is_given_up_frees_its_place_at_once(runner: Runner, more: dict[str, Any]) -> None:
+    async def give_up() -> None:
+        async with aclosing(runner.write(asked(1, length=100_000, n=3, **more), 0)) as written:
+            for _ in range(5):
+                await anext(written)
+            assert runner.texts.live == 3
+        assert runner.texts.live == 0
+        for _ in range(5):
+            await asyncio.sleep(0)
+        runs = len(runner.rows)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(runner.rows) == runs  # nothing goes on in the background
+
+    finish(give_up())
+
+
+def test_cancelling_one_leaves_the_others_alone(runner: Runner) -> None:
+    async def cancel() -> str:
+        others = asyncio.create_task(runner.text(asked(2, length=900)))
+        doomed = asyncio.create_task(runner.text(asked(1, length=100_000)))
+        while (AHEAD, 2) not in runner.rows:
+            await asyncio.sleep(0)
+        doomed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await doomed
+        assert runner.texts.live == 1
+        return await others
+
+    assert finish(cancel()) == runner.alone(asked(2, length=900))
+
+
+def test_a_graph_that_breaks_ends_all_its_texts_and_the_next_ones_are_written(runner: Runner) -> None:
+    async def broken() -> list[Any]:
+        runner.broken = AHEAD
+        return await asyncio.gather(*(runner.text(asked(seed)) for seed in range(3)), return_exceptions=True)
+
+    assert [str(error) for error in finish(broken())] == ["it broke."] * 3
+    assert runner.texts.live == 0
+    runner.broken = ""
+    assert finish(runner.text(asked(1))) == runner.alone(asked(1))
+
+
+def test_too_many_texts_are_turned_away(runner: Runner) -> None:
+    async def crowd() -> None:
+        written = [runner.write(asked(i, n=128, length=500), 0) for i in range(MAX_LIVE // 128)]
+        for texts in written:
+            await anext(texts)
+        with pytest.raises(Overloaded, match="1,024"):
+            runner.write(asked(0))
+        for texts in written:
+            await texts.aclose()
+        assert runner.texts.live == 0
+        await runner.text(asked(0))
+
+    finish(crowd())
+
+
+def test_a_prompt_that_does_not_fit_is_refused_at_the_call(runner: Runner) -> None:
+    with pytest.raises(InvalidInput, match="never saw"):
+        runner.write(asked(0, prompt="xyz"))
+    assert runner.texts.live == 0
+
+
+def test_many_rows_are_told_apart(runner: Runner) -> None:
+    """Every text gets the row of the batch that is its own."""
+    requests = [asked(i, temperature=0.0, prompt="abcde"[i % 5], length=20) for i in range(25)]
+
+    async def together() -> list[str]:
+        return await asyncio.gather(*map(runner.text, requests))
+
+    for index, text in enumerate(finish(together())):
+        assert text == "".join(np.roll(list("abcde"), -(index % 5) - 1)) * 4

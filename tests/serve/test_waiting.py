@@ -1,0 +1,171 @@
+"""Requests that wait at a real server: those whose time is over, and those whose client left, are never run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import pytest
+
+from bookserve.backend import Backend
+from bookserve.graph import Arrays
+from serve import batcher, rpc, server
+from serve.access import Access
+from serve.engine import Engine
+from serve.http import application
+from serve.interceptor import Interceptor
+from serve.listen import listen
+from serve.metrics import Metrics
+from serve.repository import Repository
+from serve.settings import Settings
+from serve.tfs import tfs_pb2 as pb
+from serve.tfs.tensors import to_tensor
+
+
+class Gated:
+    """Runs the graph when the gate is open, and keeps what was fed."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.gate = threading.Event()
+        self.fed: list[float] = []
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        self.gate.wait(60)
+        self.fed += feeds["x"][:, 0].tolist()
+        return self._backend.run(feeds)
+
+
+class Serving(NamedTuple):
+    http: int
+    grpc: str
+    backend: Gated
+
+
+class Sent(NamedTuple):
+    """A request whose answer has not been read yet."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def close(self) -> None:
+        self.writer.close()
+        await self.writer.wait_closed()
+
+
+@asynccontextmanager
+async def serving(models: Path, timeout: float = 0.0) -> AsyncIterator[Serving]:
+    """The real faces in this event loop, around a graph that can be held back; its thread is busy with ``0`` first."""
+    metrics = Metrics()
+    repository = Repository(models, metrics)
+    repository.load()
+    engine = Engine(repository, metrics)
+    engine.ready = True
+    held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
+    backend = held._backend = Gated(held._backend)
+    with listen("HTTP", "127.0.0.1", 0) as listener:
+        web = server._web(Access(application(engine, metrics), metrics, None, timeout), Settings(models=models))
+        task = asyncio.create_task(web.serve([listener]))
+        made, port = rpc.server(engine, "127.0.0.1", 0, [Interceptor(metrics, None, timeout)])
+        await made.start()
+        first = asyncio.create_task(engine.run(engine.model("affine"), "", {"x": np.zeros((1, 3), np.float32)}))
+        while held._thread is None:
+            await asyncio.sleep(0.01)
+        try:
+            yield Serving(listener.getsockname()[1], f"127.0.0.1:{port}", backend)
+        finally:
+            backend.gate.set()
+            await first
+            web.should_exit = True
+            await asyncio.gather(task, made.stop(5))
+            repository.close()
+
+
+@pytest.fixture(autouse=True)
+def in_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "INLINE_SECONDS", -1.0)
+
+
+async def sent(port: int, value: float, headers: str = "") -> Sent:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = json.dumps({"instances": [[value, 0, 0]]})
+    head = f"POST /v1/models/affine:predict HTTP/1.1\r\nhost: x\r\n{headers}content-length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body.encode())
+    await writer.drain()
+    return Sent(reader, writer)
+
+
+async def answered(sent: Sent) -> tuple[int, Any]:
+    reader = sent.reader
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+    content = json.loads(await reader.readexactly(length))
+    await sent.close()
+    return int(head.split(" ")[1]), content
+
+
+def test_over_http_a_client_that_left_and_a_time_that_is_over_run_nothing(models: Path) -> None:
+    async def scenario() -> list[float]:
+        async with serving(models) as live:
+            leaving = await sent(live.http, 1)
+            late = await sent(live.http, 2, "X-Request-Timeout: 0.05\r\n")
+            patient = await sent(live.http, 3, "X-Request-Timeout: 60\r\n")
+            await asyncio.sleep(0.2)
+            await leaving.close()
+            await asyncio.sleep(0.1)
+            live.backend.gate.set()
+            assert await answered(patient) == (200, {"predictions": [[7, 1, 1]]})
+            status, said = await answered(late)
+            assert status == 504
+            assert "timeout expired" in said["error"]
+            return live.backend.fed
+
+    assert asyncio.run(scenario()) == [0, 3]
+
+
+def test_over_grpc_a_deadline_that_is_over_and_a_cancelled_call_run_nothing(models: Path) -> None:
+    async def scenario() -> list[float]:
+        async with (
+            serving(models) as live,
+            grpc.aio.insecure_channel(live.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
+        ):
+            predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+            def call(value: float, timeout: float) -> Any:
+                tensor = to_tensor(np.array([[value, 0, 0]], np.float32))
+                request = pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor})
+                return predict(request.SerializeToString(), timeout=timeout)
+
+            late, left, patient = call(1, 0.1), call(2, 60), call(3, 60)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await late
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            left.cancel()
+            await asyncio.sleep(0.2)
+            live.backend.gate.set()
+            reply = pb.PredictResponse.FromString(await patient)
+            assert list(reply.outputs["y"].float_val) == [7, 1, 1]
+            return live.backend.fed
+
+    assert asyncio.run(scenario()) == [0, 3]
+
+
+def test_the_servers_own_time_limit_holds_where_a_request_names_none(models: Path) -> None:
+    async def scenario() -> list[float]:
+        async with serving(models, timeout=0.1) as live:
+            late = await sent(live.http, 1)
+            patient = await sent(live.http, 2, "X-Request-Timeout: 60\r\n")
+            await asyncio.sleep(0.3)
+            live.backend.gate.set()
+            assert (await answered(late))[0] == 504
+            assert (await answered(patient))[0] == 200
+            return live.backend.fed
+
+    assert asyncio.run(scenario()) == [0, 2]
