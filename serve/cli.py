@@ -63,9 +63,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     "--max-loaded", type=click.IntRange(0), default=0, help="Most models that --lazy keeps in memory; 0: all."
 )
 @click.option("--canary-share", type=click.FloatRange(0, 1), default=0, help="Share of requests for label 'canary'.")
-@click.option(
-    "--variant", type=click.Choice(list(variant.NAMES)), default="", help="Serve this form of the models that have it."
-)
+@click.option("--variant", type=click.Choice(list(variant.NAMES)), help="Serve this form of the models that have it.")
 # How they run
 @click.option("--batching-parameters-file", type=file, help="TensorFlow Serving's batching parameters.")
 @click.option("--max-batch", type=click.IntRange(1), help="Rows of one run.  [default: 256]")
@@ -146,9 +144,17 @@ def _settings(given: dict[str, Any]) -> Any:
     doors = _doors(given)
     if given["workers"] > 1 and (doors.http_socket or doors.grpc_socket):
         raise InvalidInput("several processes cannot share a Unix socket.", "Use --workers 1, or the ports.")
-    policy = Policy.parse(given.pop("version_policy"))
+    policy, variant = Policy.parse(given.pop("version_policy")), given.pop("variant") or ""
     labels = given.pop("allow_version_labels_for_unavailable_models")
-    return Settings(**given, policy=policy, unavailable_labels=labels, batching=batching, tls=tls, doors=doors)
+    return Settings(
+        **given,
+        policy=policy,
+        variant=variant,
+        unavailable_labels=labels,
+        batching=batching,
+        tls=tls,
+        doors=doors,
+    )
 
 
 def _doors(given: dict[str, Any]) -> Any:

@@ -117,9 +117,14 @@ def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
 
 def test_short_answers_are_counted(models: Path) -> None:
     with start(models) as server, httpx.Client(base_url=server.http, trust_env=False) as http:
-        for _ in range(3):
-            assert http.post(AFFINE, content=ROWS).status_code == 200
-        assert 'code="ok",graph="serving_default",model="affine",version="1"} 3.0' in http.get("/metrics").text
+        names = {http.post(AFFINE, content=ROWS).headers["x-request-id"] for _ in range(3)}
+        assert len(names) == 3
+        lines = http.get("/metrics").text.splitlines()
+    (counted,) = [line for line in lines if line.startswith("bookserve_requests_total{")]
+    for label in ('code="ok"', 'model="affine"', 'protocol="tfs/http"'):
+        assert label in counted
+    assert counted.endswith(" 3.0")
+    assert 'bookserve_responses_total{code="200",protocol="tfs/http"} 3.0' in sorted(lines)
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
