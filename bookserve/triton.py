@@ -52,8 +52,8 @@ def write(models: Path, name: str) -> None:
 
 def config(opened: Bundle) -> str:
     """A bundle's configuration as protobuf text; '' where its default graph has no ONNX file."""
-    graph = opened.manifest.graphs[opened.manifest.default]
-    if graph.onnx is None:
+    graph = opened.manifest.graphs.get(opened.manifest.default)
+    if graph is None or graph.onnx is None:
         return ""
     specs = [*graph.inputs.values(), *graph.outputs.values()]
     # Triton leaves the batch axis out of the dims; a tensor that has no other would have none left.

@@ -122,8 +122,10 @@ def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        except (FileExistsError, FileNotFoundError):  # mkdir, too, says the first where another removes it meanwhile
-            if directory.exists() and not directory.is_dir():
+        except FileNotFoundError:  # another removed it meanwhile
+            continue
+        except FileExistsError:  # something else stands there, or mkdir saw what another has removed meanwhile
+            if directory.is_file():
                 raise
             continue
         if lock is None or _is(directory, lock):

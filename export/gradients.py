@@ -145,16 +145,6 @@ def _average_pool(write: Writer, node: Any) -> list[str]:
     return [to_last(write, convolved_back(write, share, kernel, size, where, channels))]
 
 
-def _batch_norm(write: Writer, node: Any) -> list[str]:
-    """(gradient, input, scale, mean, variance, …) at inference: only the gradient of the input is known."""
-    utils.make_sure(not node.get_attr_value("is_training", True), "the gradient of batch statistics")
-    utils.make_sure(node.get_attr_value("data_format", b"NHWC") == b"NHWC", "channels must come last")
-    gradient, _, scale, _, variance = node.input[:5]
-    epsilon = write.constant(np.float32(node.get_attr_value("epsilon", 1e-4)))
-    deviation = write("Sqrt", write("Add", variance, epsilon))
-    return [write("Mul", gradient, write("Div", scale, deviation))]
-
-
 def _strided_slice(write: Writer, node: Any) -> list[str]:
     """(shape, begin, end, strides, gradient): the gradient where the slice was, nought elsewhere."""
     shape, *bounds, gradient = node.input
@@ -265,7 +255,6 @@ _HANDLERS: dict[str, Handler] = {
     "DepthwiseConv2dNativeBackpropInput": _convolution,
     "MaxPoolGrad": _max_pool,
     "AvgPoolGrad": _average_pool,
-    "FusedBatchNormGradV3": _batch_norm,
     "StridedSliceGrad": _strided_slice,
     "ShapeN": _shapes,
     "ConcatOffset": _concat_offset,

@@ -1,16 +1,20 @@
 # ruff: noqa: TID253
-"""Body: reading a request's body within a limit, inflated if it was sent compressed."""
+"""Body: reading a request's body within limits, inflated if it was sent compressed, and packing answers.
+
+Answers are compressed where ``Accept-Encoding`` names gzip or deflate and nothing else. HTTP libraries send lists of
+codings that nobody asked for, and packing a tensor costs more than sending it over any near network.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import zlib
 
 from starlette.requests import ClientDisconnect, Request
 
 from bookserve.errors import InvalidInput
-
-#: Bytes of a request's body, as sent and after inflating.
-MAX_BODY = 64 * 2**20
+from serve.limits import Limits
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -22,15 +26,21 @@ class TooLarge(InvalidInput):
         super().__init__(f"the request's body is larger than {limit:,} bytes.", "Send fewer rows at a time.")
 
 
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
-    """The whole body, inflated where ``Content-Encoding`` is gzip or deflate.
+#: Answers with more bytes than this are compressed in a thread, so that the event loop goes on.
+INLINE_BYTES = 65_536
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, inflated where ``Content-Encoding`` is gzip or deflate, within the application's limits.
 
     Raises:
-        TooLarge: more than ``limit`` bytes, declared, sent or inflated.
+        TooLarge: more bytes than the limits allow, declared, sent or inflated.
         InvalidInput: an unknown encoding, compressed data that is damaged, or a client that left.
     """
+    limits: Limits = request.app.state.limits
+    limit = limits.body
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and (len(declared) > 19 or int(declared) > limit):
         raise TooLarge(limit)
     chunks, size = [], 0
     try:
@@ -43,7 +53,7 @@ async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
         raise InvalidInput("the client left before the body was whole.") from error
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    return body if encoding in ("", "identity") else _inflate(body, encoding, limit)
+    return body if encoding in ("", "identity") else _inflate(body, encoding, limits.inflated)
 
 
 def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
@@ -59,3 +69,18 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
     if not inflater.eof:
         raise InvalidInput(f"the {encoding} body ends too early.")
     return inflated
+
+
+async def pack(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
+    """A body as the client asked to have it, and the headers that say so."""
+    encoding = request.headers.get("accept-encoding", "").strip().lower()
+    if encoding not in _WINDOWS:
+        return body, {}
+    headers = {"content-encoding": encoding, "vary": "accept-encoding"}
+    if len(body) > INLINE_BYTES:
+        return await asyncio.to_thread(_deflate, body, encoding), headers
+    return _deflate(body, encoding), headers
+
+
+def _deflate(body: bytes, encoding: str) -> bytes:
+    return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)

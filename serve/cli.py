@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from bookserve.terminal import json_option
 port = click.IntRange(0, 65_535)
 file = click.Path(path_type=Path, dir_okay=False)
 seconds = click.FloatRange(0, 86_400)
+wait = click.FloatRange(0.1, 86_400)
+size = click.IntRange(1, 2**31 - 1)
 
 
 def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -47,6 +50,8 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--http-port", type=port, default=8501, show_default=True, help="Port of REST; 0 picks a free one.")
 @click.option("--grpc-port", type=port, default=8500, show_default=True, help="Port of gRPC; 0 picks a free one.")
+@click.option("--http-socket", default="", metavar="PATH", help="Unix socket of REST, beside the port.")
+@click.option("--grpc-socket", default="", metavar="PATH", help="Unix socket of gRPC, beside the port.")
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share them.")
 # Which models
 @click.option("--model-config-file", type=file, help="TensorFlow Serving's models.config, instead of MODELS_DIR.")
@@ -70,6 +75,16 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--tls-certificate", type=file, help="PEM certificate chain of the server.")
 @click.option("--tls-key", type=file, help="PEM key of that certificate.")
 @click.option("--tls-client-ca", type=file, help="PEM certificates that clients' own must be signed by.")
+@click.option("--cors", multiple=True, metavar="ORIGIN", help="Origin whose pages may read answers; '*': all.")
+@click.option("--model-control", is_flag=True, help="Let clients list, load and unload models.")
+# How much
+@click.option("--max-body", type=size, default=64, show_default=True, metavar="MIB", help="Size of a request.")
+@click.option("--max-inflated", type=size, default=64, show_default=True, metavar="MIB", help="Size after inflating.")
+@click.option("--max-head", type=size, default=64, show_default=True, metavar="KIB", help="Size of its headers.")
+@click.option("--max-depth", type=size, default=64, show_default=True, help="Nesting of a JSON body.")
+@click.option("--max-elements", type=size, default=2**26, show_default=True, help="Elements of one tensor.")
+@click.option("--max-streams", type=size, default=1024, show_default=True, help="Open calls of one gRPC connection.")
+@click.option("--read-timeout", type=wait, default=60, show_default=True, help="Seconds for a request to arrive.")
 # What is told
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Log lines.")
 @click.option("--access-log", is_flag=True, help="Log each request.")
@@ -126,6 +141,37 @@ def _settings(given: dict[str, Any]) -> Any:
             raise InvalidInput("TLS needs both --tls-certificate and --tls-key.")
         tls = Tls(certificate, key, clients)
         tls.check()
+    doors = _doors(given)
+    if given["workers"] > 1 and (doors.http_socket or doors.grpc_socket):
+        raise InvalidInput("several processes cannot share a Unix socket.", "Use --workers 1, or the ports.")
     policy, variant = Policy.parse(given.pop("version_policy")), given.pop("variant") or ""
     labels = given.pop("allow_version_labels_for_unavailable_models")
-    return Settings(**given, policy=policy, variant=variant, unavailable_labels=labels, batching=batching, tls=tls)
+    return Settings(
+        **given,
+        policy=policy,
+        variant=variant,
+        unavailable_labels=labels,
+        batching=batching,
+        tls=tls,
+        doors=doors,
+    )
+
+
+def _doors(given: dict[str, Any]) -> Any:
+    from serve.doors import Doors
+    from serve.limits import MIB, Limits
+
+    limits = Limits(
+        body=given.pop("max_body") * MIB,
+        inflated=given.pop("max_inflated") * MIB,
+        head=given.pop("max_head") * 1024,
+        depth=given.pop("max_depth"),
+        elements=given.pop("max_elements"),
+        streams=given.pop("max_streams"),
+        seconds=given.pop("read_timeout"),
+    )
+    origins = tuple(given.pop("cors"))
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+            raise InvalidInput(f"'{origin}' is no origin.", "Write --cors https://example.org, without a path.")
+    return Doors(limits, origins, given.pop("model_control"), given.pop("http_socket"), given.pop("grpc_socket"))

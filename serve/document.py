@@ -7,6 +7,7 @@ goes through orjson alone.
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain
 from typing import Any
 
@@ -15,19 +16,38 @@ import orjson
 
 from bookserve.errors import InvalidInput
 
+#: A string, and every byte that is no bracket.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
-def loads(body: bytes | memoryview, *, trailing: bool = False) -> Any:
+
+def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
     """Parse UTF-8 JSON; with ``trailing``, whatever stands behind the first document is ignored.
 
     Raises:
-        InvalidInput: not JSON; the message tells where.
+        InvalidInput: not JSON, or lists and objects nested more than ``depth`` deep; the message tells where.
     """
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
-        return _tolerant(bytes(body), trailing)
+        value, body = _tolerant(body, trailing)
+    if len(body) > 2 * depth and _is_deeper(body, depth):
+        raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")
+    return value
+
+
+def _is_deeper(body: bytes, depth: int) -> bool:
+    """Whether well-formed JSON has more than ``depth`` brackets within each other."""
+    if body.count(b"[") + body.count(b"{") <= depth:
+        return False
+    brackets = _STRING.sub(b"", body).translate(bytes.maketrans(b"{}", b"[]"), _NO_BRACKET)
+    for _ in range(depth):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")  # the innermost
+    return bool(brackets)
 
 
 def dumps(value: Any) -> bytes:
@@ -53,7 +73,8 @@ def _odd(array: np.ndarray) -> list[float]:
     return list(array[~np.isfinite(array)].tolist())
 
 
-def _tolerant(body: bytes, trailing: bool) -> Any:
+def _tolerant(body: bytes, trailing: bool) -> tuple[Any, bytes]:
+    """What Python's own parser makes of a body that orjson refuses, and the bytes of the document itself."""
     try:
         text = body.decode("utf-8-sig").lstrip(" \t\r\n")
         value, end = json.JSONDecoder().raw_decode(text)
@@ -69,4 +90,4 @@ def _tolerant(body: bytes, trailing: bool) -> Any:
         raise InvalidInput("JSON Parse error: The document is nested too deeply.") from error
     except ValueError as error:
         raise InvalidInput("JSON Parse error: A number is too long.") from error
-    return value
+    return value, text[:end].encode()

@@ -22,6 +22,7 @@ from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
 from serve.served import Served
+from serve.statistics import Counted
 from serve.texts import PAUSE, WHOLE, collect
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
@@ -52,6 +53,14 @@ class Engine:
     def status(self, name: str) -> list[VersionStatus]:
         """States of a model's versions; see ``Repository.status``."""
         return self._repository.status(name)
+
+    async def index(self) -> list[tuple[str, VersionStatus]]:
+        """All versions known or on disk; see ``Repository.index``."""
+        return await asyncio.to_thread(self._repository.index)
+
+    def counted(self, model: LiveModel) -> Counted:
+        """What was counted of one version since the server began."""
+        return self._metrics.statistics.of(model.name, model.version)
 
     async def load(self, name: str) -> None:
         """Load a model that lies in the repository; see ``Repository.load``."""

@@ -25,6 +25,9 @@ _HEADERS = frozenset(
 )
 
 
+_CODINGS = (b"gzip", b"deflate")
+
+
 class Answer(NamedTuple):
     """What goes back: a status, the body, and headers beside its length."""
 
@@ -60,6 +63,7 @@ class _Cycle:
 
     __slots__ = ("body", "disconnected", "keep_alive", "more_body", "response_complete", "task")
     message_event = _NoEvent()
+    response_started = False  # an answer is written as a whole
 
     def __init__(self, keep_alive: bool) -> None:
         self.body = bytearray()
@@ -70,7 +74,7 @@ class _Cycle:
 
 
 class Express(HttpToolsProtocol):
-    """uvicorn's connection, with the short way in front of the application."""
+    """uvicorn's connection, with the short way in front of the application. ``protocol.py`` makes the class to use."""
 
     _quick: Quick
 
@@ -109,7 +113,10 @@ class Express(HttpToolsProtocol):
         names = [name for name, _ in self.headers]
         if not _HEADERS.issuperset(names) or len(set(names)) < len(names):
             return False
-        length = dict(self.headers).get(b"content-length", b"")
+        headers = dict(self.headers)
+        if headers.get(b"accept-encoding", b"").lower() in _CODINGS:  # the application packs the answer
+            return False
+        length = headers.get(b"content-length", b"")
         return length.isdigit() and int(length) <= LONGEST
 
     async def _answer(self, cycle: _Cycle, coroutine: Coroutine[Any, Any, Answer]) -> None:
@@ -133,8 +140,3 @@ class Express(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
-
-
-def connections(quick: Quick) -> type[Express]:
-    """The class of connections, as uvicorn wants it, that have ``quick`` for their short way."""
-    return type("Connection", (Express,), {"_quick": staticmethod(quick)})

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from serve import docs
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.home import explain
 from serve.home import rest as home
@@ -20,10 +24,12 @@ from serve.openai import rest as openai
 from serve.tfs import rest as tfs
 from serve.v2 import generate
 from serve.v2 import rest as v2
+from serve.v2.body import LENGTH
 
 
-def application(engine: Engine, metrics: Metrics, jobs: Jobs | None = None) -> Starlette:
+def application(engine: Engine, metrics: Metrics, doors: Doors | None = None, jobs: Jobs | None = None) -> Starlette:
     """The application of one server."""
+    doors = doors or Doors()
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -37,21 +43,39 @@ def application(engine: Engine, metrics: Metrics, jobs: Jobs | None = None) -> S
 
     app = Starlette(
         routes=[
-            *tfs.routes(engine),
-            *v2.routes(engine),
+            *tfs.routes(engine, doors),
+            *v2.routes(engine, doors),
             *generate.routes(engine),
             *openai.routes(engine),
             *home.routes(engine),
             *explain.routes(engine),
             *pictures.routes(jobs or Jobs(engine)),
+            *docs.routes(),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/metrics", expose),
         ],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
+    app.state.limits = doors.limits
     app.router.redirect_slashes = False
     return app
+
+
+def cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Lets pages of those origins read answers; without it browsers keep them from every page but our own.
+
+    It stands before the keys: a browser asks for leave without showing one.
+    """
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", LENGTH],
+        expose_headers=["x-request-id", LENGTH],
+    )
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -1,9 +1,12 @@
-"""Listen: the socket of a protocol, or in a sentence why there can be none."""
+"""Listen: the sockets of a protocol, or in a sentence why there can be none."""
 
 from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from bookserve.errors import Failed
 
@@ -37,3 +40,32 @@ def listen(protocol: str, host: str, port: int, shared: bool = False) -> socket.
             else "Check --host and the port.",
         ) from error
     return bound
+
+
+@contextmanager
+def listen_at(path: str) -> Iterator[list[socket.socket]]:
+    """A listening Unix socket, removed in the end; none where the path is empty."""
+    if not path:
+        yield []
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            if _is_left_over(path):
+                Path(path).unlink()
+            listener.bind(path)
+        except OSError as error:
+            reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+            raise Failed(f"cannot listen on {path}: {reason}.", "Choose another path: --http-socket") from error
+        try:
+            listener.listen(2048)
+            yield [listener]
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+
+def _is_left_over(path: str) -> bool:
+    """Whether a socket lies there on which nobody listens any more: a server was killed."""
+    if not Path(path).is_socket():
+        return False
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(path) == errno.ECONNREFUSED

@@ -19,6 +19,8 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from serve.statistics import Statistics
+
 #: Seconds, from a small graph's tenth of a millisecond to a long text.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -87,6 +89,7 @@ class Metrics:
     def __init__(self, counts: Path | None = None) -> None:
         """``counts`` is the directory in which the processes of one server show each other their counts."""
         self._counts = counts
+        self.statistics = Statistics()
 
         def family(name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False) -> Family:
             return Family(f"bookserve_{name}", text, labels, bounds, gauge, {})
@@ -123,6 +126,7 @@ class Metrics:
         """Count one run of a graph on a batch of ``rows``."""
         labels = (model, str(version), graph)
         self._batch_rows.observe(labels, rows)
+        self.statistics.ran(model, version, graph, rows, seconds)
         self._run_time.observe(labels, seconds)
 
     def waited(self, model: str, version: int, graph: str, seconds: list[float]) -> None:
@@ -130,11 +134,13 @@ class Metrics:
         labels = (model, str(version), graph)
         for waited in seconds:
             self._queue.observe(labels, waited)
+        self.statistics.waited(model, version, graph, seconds)
 
     def answered(self, model: str, version: int, graph: str, seconds: float, code: str, protocol: str = "") -> None:
         """Count one request and how it ended: ``ok``, an error's code, or ``cancelled``."""
         labels = (model, str(version), graph, protocol)
         self._requests.count((*labels, code))
+        self.statistics.answered(model, version, graph, seconds, code == "ok")
         self._latency.observe(labels, seconds)
 
     def responded(self, protocol: str, code: str) -> None:
@@ -153,6 +159,7 @@ class Metrics:
             if family.labels[:2] == ("model", "version"):
                 for labels in [labels for labels in family.cells if labels[:2] == gone]:
                     family.cells.pop(labels, None)
+        self.statistics.unloaded(model, version)
 
     def state(self) -> bytes:
         """All numbers, for another process to add."""

@@ -42,6 +42,15 @@ def is_b64(value: Any) -> bool:
     return type(value) is dict and value.keys() == {"b64"} and type(value["b64"]) is str
 
 
+def unpacked(leaves: list[Any], word: str = "string") -> list[bytes]:
+    """Strings of JSON, each a text or bytes as ``{"b64": …}``.
+
+    Raises:
+        InvalidInput: another kind of value, or text that is not base64.
+    """
+    return [leaf.encode() if type(leaf) is str else _from_b64(leaf, word) for leaf in leaves]
+
+
 def shown(value: Any) -> str:
     """A JSON value as errors quote it: long ones are cut."""
     if isinstance(value, list | dict):
@@ -97,7 +106,7 @@ def _outlier(leaves: list[Any], dtype: np.dtype) -> Any:
 
 def _strings(leaves: list[Any], word: str) -> np.ndarray:
     array = np.empty(len(leaves), object)
-    array[:] = [leaf.encode() if type(leaf) is str else _from_b64(leaf, word) for leaf in leaves]
+    array[:] = unpacked(leaves, word)
     return array
 
 

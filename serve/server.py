@@ -17,16 +17,17 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
-from serve import express, http, rpc
+from serve import http, rpc
 from serve.access import Access
 from serve.engine import Engine
-from serve.express import Quick
+from serve.express import Quick, either
 from serve.files import models_config, warmup
 from serve.interceptor import Interceptor
 from serve.jobs.queue import Jobs
 from serve.keys import Keys
-from serve.listen import listen
+from serve.listen import listen, listen_at
 from serve.metrics import Metrics
+from serve.protocol import Connection
 from serve.repository import Options, Repository
 from serve.settings import Settings
 from serve.tfs import express as tfs
@@ -78,14 +79,14 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
 
 
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
-    host, shared = settings.host, worker is not None
+    host, shared, doors = settings.host, worker is not None, settings.doors
     metrics = Metrics(worker and worker.counts)
     keys = Keys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
     jobs = Jobs(engine)
     stop = _on_signals()
-    with listen("HTTP", host, settings.http_port, shared) as listener:
+    with listen("HTTP", host, settings.http_port, shared) as listener, listen_at(doors.http_socket) as local:
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared:
             listen("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
@@ -93,14 +94,17 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             errors = await _load(repository, settings)
         interceptor = Interceptor(metrics, keys, settings.request_timeout)
         credentials = rpc.credentials(settings.tls) if settings.tls else None
-        grpc_server, grpc_port = rpc.server(engine, host, settings.grpc_port, [interceptor], credentials, shared, jobs)
+        grpc_server, grpc_port = rpc.server(
+            engine, host, settings.grpc_port, [interceptor], credentials, shared, doors, jobs
+        )
         chores: list[asyncio.Task[None]] = []
         try:
             if not shared:
                 errors = await _load(repository, settings)
-            access = Access(http.application(engine, metrics, jobs), metrics, keys, settings.request_timeout)
-            web = _web(access, access.short(express.either(tfs.quick(engine), v2.quick(engine))), settings)
-            serving = asyncio.create_task(web.serve([listener]))
+            access = Access(http.application(engine, metrics, doors, jobs), metrics, keys, settings.request_timeout)
+            quick = access.short(either(tfs.quick(engine), v2.quick(engine, doors.limits)))
+            web = _web(http.cross_origin(access, doors.origins), quick, settings)
+            serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
             engine.ready = True
@@ -188,7 +192,7 @@ def _web(app: ASGIApp, quick: Quick, settings: Settings) -> uvicorn.Server:
     return _Web(
         uvicorn.Config(
             app,
-            http=express.connections(quick),
+            http=Connection.limited(settings.doors.limits, quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

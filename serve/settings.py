@@ -12,6 +12,7 @@ import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.batching import Batching
+from serve.doors import Doors
 from serve.served import Policy
 
 
@@ -68,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     access_log: bool = False
     log_format: str = "text"
+    doors: Doors = Doors()
     workers: int = 1
 
 

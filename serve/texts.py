@@ -26,6 +26,8 @@ MAX_LIVE = 1024
 #: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs
 #: far more than drawing.
 PAUSE = 0.02
+#: Pieces a second that one model sends in all: where many texts are written, each comes in larger pieces.
+SENDS = 2000
 
 #: The pause for a text that is wanted whole: it comes when it is done.
 WHOLE = float("inf")
@@ -53,7 +55,7 @@ class Texts:
         return cls(verb, bundle.manifest.graphs[verb.graph]) if isinstance(verb, Generate) else None
 
     def write(self, request: GenerateRequest, run: Run, pause: float) -> AsyncGenerator[list[Piece]]:
-        """Yield what was added to the request's texts: at once when they begin and end, and every ``pause`` seconds.
+        """Yield what was added to the request's texts: at once when they begin and end, else ``pause`` seconds apart.
 
         Closing the generator ends its texts at once.
 
@@ -70,13 +72,13 @@ class Texts:
     async def _write(
         self, live: list[TextStream], ahead: Ahead | None, run: Run, pause: float
     ) -> AsyncGenerator[list[Piece]]:
-        outlet = _Outlet(pause)
+        outlet = _Outlet()
         texts = len(live)
         self.live += texts
         try:
             outputs = await run(self._verb.graph, live[0].feeds(), 1)
             outlet.put([stream.take(outputs) for stream in live])
-            yield outlet.collect()
+            yield outlet.collect(pause)
             live = [stream for stream in live if not stream.done]
             if ahead:
                 self._join(live, outlet, ahead, run)
@@ -87,7 +89,7 @@ class Texts:
                     runs = await asyncio.gather(*(run(self._verb.graph, stream.feeds(), 1) for stream in live))
                     outlet.put([stream.take(outputs) for stream, outputs in zip(live, runs, strict=True)])
                 live = [stream for stream in live if not stream.done]
-                if (outlet.is_due or not live) and (pieces := outlet.collect()):
+                if (outlet.is_due or not live) and (pieces := outlet.collect(max(pause, self.live / SENDS))):
                     yield pieces
         finally:
             self.live -= texts
@@ -141,10 +143,9 @@ async def collect(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
 class _Outlet:
     """What was written for one request and not yet taken."""
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self) -> None:
         #: Texts that are still being written ahead.
         self.live = 0
-        self._pause = pause
         self._next = float("-inf")
         self._pieces: dict[int, list[Piece]] = {}
         self._waiting: asyncio.Future[None] | None = None
@@ -160,11 +161,11 @@ class _Outlet:
         for piece in pieces:
             self._pieces.setdefault(piece.index, []).append(piece)
 
-    def collect(self) -> list[Piece]:
-        """Take everything, one piece for each text."""
+    def collect(self, pause: float) -> list[Piece]:
+        """Take everything, one piece for each text; the next is due after ``pause`` seconds."""
         merged = [merge(pieces) for pieces in self._pieces.values()]
         self._pieces = {}
-        self._next = time.monotonic() + self._pause
+        self._next = time.monotonic() + pause
         return [piece for piece in merged if piece.text or piece.finish]
 
     def tell(self, now: float) -> None:

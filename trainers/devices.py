@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
@@ -61,6 +62,8 @@ class Devices:
         Raises:
             InvalidInput: its own training step cannot be distributed, or not be scaled for float16.
         """
+        if self.strategy and not params["epochs"]:
+            raise InvalidInput(f"'{task.name}' is not trained: there is nothing to distribute.")
         with _precision(self.precision), self.scope():
             model = task.build(data, params)
         own_step = type(model).train_step is not keras.Model.train_step
@@ -92,6 +95,11 @@ class Devices:
         rebuilt = task.build(data, params)
         rebuilt.jit_compile = False
         rebuilt.set_weights(model.get_weights())
+        if model.optimizer:  # what it remembers is saved too
+            rebuilt.optimizer.build(rebuilt.trainable_variables)
+            trained = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            for variable, value in zip(rebuilt.optimizer.variables, trained.variables, strict=False):
+                variable.assign(np.asarray(value))
         return rebuilt
 
     @contextlib.contextmanager

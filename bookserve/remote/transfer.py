@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bookserve import bundle as bundle_
+from bookserve import triton
 from bookserve.bundle import Bundle
 from bookserve.errors import Failed, InvalidInput, NotFound, NotReady
 from bookserve.manifest import MANIFEST, NAME, File, listing
@@ -99,6 +100,7 @@ def pull(source: Place, name: str, version: int, models: Path, progress: Progres
         Bundle.open(staging).check_files()
         if not place(staging, target):
             _refuse_other(target, content, str(models))
+        triton.write(models, name)
     return moved._replace(sent=sent)
 
 

@@ -18,6 +18,7 @@ from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays, Graph
 from serve.files import files_pb2 as pb
+from serve.limits import Limits
 from serve.tfs.tensors import to_array
 
 #: Where the records are, inside a version's directory.
@@ -48,7 +49,7 @@ def requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
             if kind in ("predict_log", "predict_streamed_log"):
                 request = getattr(log, kind).request
                 name = _graph(graphs, request.model_spec.signature_name)
-                yield name, {key: to_array(key, tensor) for key, tensor in request.inputs.items()}
+                yield name, {key: to_array(key, tensor, Limits()) for key, tensor in request.inputs.items()}
             elif kind in ("classify_log", "regress_log"):
                 request = getattr(log, kind).request
                 yield _of_examples(graphs, request.model_spec.signature_name, request.input)

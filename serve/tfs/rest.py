@@ -13,6 +13,7 @@ import logging
 import re
 from contextlib import suppress
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf.json_format import MessageToDict
@@ -23,13 +24,16 @@ from starlette.types import Receive, Scope, Send
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
-from serve.body import TooLarge, read_body
+from serve.body import pack, read_body
 from serve.document import dumps
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.model import LiveModel
-from serve.tfs import regular, rows, status
+from serve.repository import VersionStatus
+from serve.tfs import examples, regular, rows, servable, status, verdicts
+from serve.tfs import tfs_pb2 as pb
 from serve.tfs.metadata import DEFAULT, signatures
-from serve.tfs.servable import find, states
+from serve.tfs.verdicts import CLASSIFY, REGRESS
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
@@ -39,30 +43,32 @@ LONGEST = 2048
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
 _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?")
-_METHODS = {"classify": "classification", "regress": "regression"}
+_TASKS = {"classify": CLASSIFY, "regress": REGRESS}
 
 
-def routes(engine: Engine) -> list[BaseRoute]:
+def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
     """The routes of this door."""
-    return [Route(f"/{letter}1/{{rest:path}}", _Door(engine)) for letter in "vV"]
+    return [Route(f"/{letter}1/{{rest:path}}", _Door(engine, doors)) for letter in "vV"]
 
 
 class _Door:
     """All paths, with any HTTP method: which of them are right is for the protocol to say."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, doors: Doors) -> None:
         self._engine = engine
+        self._limits = doors.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
             body, code = await self._answer(request), 200
         except BookserveError as error:
-            body, code = _failure(error), 413 if isinstance(error, TooLarge) else status.http(error)
+            body, code = _failure(error), status.http(error)
         except Exception:
             logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
             body, code = _failure(Failed("the server made a mistake.", "Its log says more.")), 500
-        await Response(body, code, media_type="application/json")(scope, receive, send)
+        packed, headers = await pack(request, body)
+        await Response(packed, code, headers, "application/json")(scope, receive, send)
 
     async def _answer(self, request: Request) -> bytes:
         # The path as it was sent: an escaped slash or colon is part of a name.
@@ -75,6 +81,12 @@ class _Door:
 
     async def _call(self, asked: re.Match[str], body: bytes) -> bytes:
         in_thread = len(body) > INLINE_BYTES
+        verb = asked["verb"].lower()
+        if verb != "predict":
+            judge = partial(self._records, asked, verb, body)
+            live, signature, given = await asyncio.to_thread(judge) if in_thread else judge()
+            (result,) = await servable.judge(self._engine, live, [(_TASKS[verb], signature)], given)
+            return verdicts.dump(result)
         read = partial(self._read, asked, body)
         live, signature, (feeds, by_row) = await asyncio.to_thread(read) if in_thread else read()
         return rows.answer(await self._engine.run(live, signature, feeds), by_row)
@@ -84,24 +96,25 @@ class _Door:
         with suppress(BookserveError):  # said below, in TensorFlow Serving's order
             live = self._find(asked)
             signature, graph = _signature(live, "")
-            if asked["verb"].lower() == "predict" and (quick := regular.feeds(body, graph.inputs)):
+            if quick := regular.feeds(body, graph.inputs):
                 return live, signature, quick
-        document = rows.parse(body)
+        document = rows.parse(body, self._limits.depth)
         live = self._find(asked)
         signature, graph = _signature(live, document.get("signature_name", ""))
-        verb = asked["verb"].lower()
-        if verb in _METHODS:
-            raise InvalidInput(
-                f"Expected {_METHODS[verb]} signature method_name to be tensorflow/serving/{verb}. "
-                "Was: tensorflow/serving/predict"
-            )
         return live, signature, rows.feeds(document, graph.inputs)
+
+    def _records(self, asked: re.Match[str], verb: str, body: bytes) -> tuple[LiveModel, str, pb.Input]:
+        document = rows.parse(body, self._limits.depth)
+        live = self._find(asked)
+        signature, _ = _signature(live, document.get("signature_name", ""))
+        return live, signature, examples.from_json(document, verb)
 
     def _look(self, asked: re.Match[str]) -> bytes:
         if not asked["name"]:
             raise InvalidInput("Missing model name in request.")
         if not asked["metadata"]:
-            return dumps({"model_version_status": states(self._engine, unquote(asked["name"]), _version(asked))})
+            known = servable.states(self._engine, unquote(asked["name"]), _version(asked))
+            return dumps({"model_version_status": [_state(status) for status in known]})
         live = self._find(asked)
         found = MessageToDict(
             signatures(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -110,7 +123,7 @@ class _Door:
         return dumps({"model_spec": spec, "metadata": {"signature_def": found}})
 
     def _find(self, asked: re.Match[str]) -> LiveModel:
-        return find(self._engine, unquote(asked["name"]), _version(asked), unquote(asked["label"] or ""))
+        return servable.find(self._engine, unquote(asked["name"]), _version(asked), unquote(asked["label"] or ""))
 
 
 def _version(asked: re.Match[str]) -> int | None:
@@ -127,6 +140,14 @@ def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
         return live.bundle.graph(name)
     except NotFound as error:
         raise InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def') from error
+
+
+def _state(known: VersionStatus) -> dict[str, Any]:
+    return {
+        "version": str(known.version),
+        "state": known.state,
+        "status": {"error_code": "UNKNOWN" if known.error else "OK", "error_message": known.error},
+    }
 
 
 def _failure(error: BookserveError) -> bytes:

@@ -24,13 +24,13 @@ Specs = Mapping[str, TensorSpec]
 _WORDS = {"float32": "float", "float64": "double", "float16": "half"}
 
 
-def parse(body: bytes) -> dict[str, Any]:
+def parse(body: bytes, depth: int) -> dict[str, Any]:
     """The JSON object of a request. Bytes behind it are ignored.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is none, or nested more than ``depth`` deep.
     """
-    document = loads(body, trailing=True)
+    document = loads(body, depth=depth, trailing=True)
     if type(document) is not dict:
         raise InvalidInput(f"JSON Value: {shown(document)} Is not object")
     if type(document.get("signature_name", "")) is not str:

@@ -1,39 +1,33 @@
-# ruff: noqa: TID253
-"""TensorFlow Serving's gRPC API: ``Predict`` and ``GetModelMetadata`` of ``tensorflow.serving.PredictionService``."""
+"""TensorFlow Serving's gRPC API: the service ``tensorflow.serving.PredictionService``."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
-import grpc
 from google.protobuf.any_pb2 import Any
-from google.protobuf.message import DecodeError, Message
 from google.protobuf.wrappers_pb2 import Int64Value
 
-from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
+from serve.doors import Doors
 from serve.engine import Engine
+from serve.limits import Limits
 from serve.model import LiveModel
+from serve.service import Method, Service
 from serve.tfs import status
 from serve.tfs import tfs_pb2 as pb
 from serve.tfs.metadata import DEFAULT, TYPE_URL, signatures
-from serve.tfs.servable import find
+from serve.tfs.servable import find, judge
 from serve.tfs.tensors import to_array, to_tensor
+from serve.tfs.verdicts import CLASSIFY, REGRESS
 
-#: Bytes of a message that are sent as status details; clients refuse long headers.
-LONGEST = 1024
 #: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
 INLINE_BYTES = 1_048_576
 
-Request = TypeVar("Request", bound=Message)
-Reply = TypeVar("Reply", bound=Message)
 
-
-def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
-    """The methods of this door."""
+def service(engine: Engine, doors: Doors) -> Service:
+    """Predictions, classes, numbers, and what a model takes."""
 
     async def predict(request: pb.PredictRequest) -> pb.PredictResponse:
         live = _find(engine, request)
@@ -41,13 +35,37 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         wanted = _wanted(graph, list(request.output_filter))
         _check_names(graph, request)
         if request.ByteSize() > INLINE_BYTES:
-            feeds = await asyncio.to_thread(_feeds, request)
+            feeds = await asyncio.to_thread(_feeds, request, doors.limits)
         else:
-            feeds = _feeds(request)
+            feeds = _feeds(request, doors.limits)
         outputs = await engine.run(live, signature, feeds)
         return pb.PredictResponse(
             outputs={name: to_tensor(outputs[name]) for name in wanted}, model_spec=_spec(live, signature)
         )
+
+    async def classify(request: pb.ClassificationRequest) -> pb.ClassificationResponse:
+        live, signature, result = await one(CLASSIFY, request)
+        return pb.ClassificationResponse(result=result.classification_result, model_spec=_spec(live, signature))
+
+    async def regress(request: pb.RegressionRequest) -> pb.RegressionResponse:
+        live, signature, result = await one(REGRESS, request)
+        return pb.RegressionResponse(result=result.regression_result, model_spec=_spec(live, signature))
+
+    async def one(
+        task: str, request: pb.ClassificationRequest | pb.RegressionRequest
+    ) -> tuple[LiveModel, str, pb.InferenceResult]:
+        live = _find(engine, request)
+        signature = request.model_spec.signature_name or DEFAULT
+        _named_signature(live, signature, "No signature was found with the name: ")
+        (result,) = await judge(engine, live, [(task, signature)], request.input)
+        return live, signature, result
+
+    async def several(request: pb.MultiInferenceRequest) -> pb.MultiInferenceResponse:
+        live, tasks = _tasks(engine, request)
+        results = await judge(engine, live, tasks, request.input)
+        for result, (_, signature) in zip(results, tasks, strict=True):
+            result.model_spec.CopyFrom(_spec(live, signature))
+        return pb.MultiInferenceResponse(results=results)
 
     async def metadata(request: pb.GetModelMetadataRequest) -> pb.GetModelMetadataResponse:
         live = _find(engine, request)
@@ -59,49 +77,61 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         packed = Any(type_url=TYPE_URL, value=signatures(live).SerializeToString())
         return pb.GetModelMetadataResponse(model_spec=_spec(live), metadata={"signature_def": packed})
 
-    return [
-        grpc.method_handlers_generic_handler(
-            "tensorflow.serving.PredictionService",
-            {
-                "Predict": _unary(predict, pb.PredictRequest),
-                "GetModelMetadata": _unary(metadata, pb.GetModelMetadataRequest),
-            },
-        )
-    ]
+    return Service(
+        "tensorflow.serving.PredictionService",
+        {
+            "Predict": Method(predict, pb.PredictRequest, pb.PredictResponse),
+            "Classify": Method(classify, pb.ClassificationRequest, pb.ClassificationResponse),
+            "Regress": Method(regress, pb.RegressionRequest, pb.RegressionResponse),
+            "MultiInference": Method(several, pb.MultiInferenceRequest, pb.MultiInferenceResponse),
+            "GetModelMetadata": Method(metadata, pb.GetModelMetadataRequest, pb.GetModelMetadataResponse),
+        },
+        status.told,
+    )
 
 
-def _unary(answer: Callable[[Request], Awaitable[Reply]], kind: type[Request]) -> grpc.RpcMethodHandler:
-    """A method that ends with the status of whatever went wrong, a request that cannot be read included."""
-
-    async def answered(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        try:
-            return (await answer(kind.FromString(data))).SerializeToString()
-        except DecodeError:
-            code, message = grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a {kind.DESCRIPTOR.name} message"
-        except BookserveError as error:
-            code, message = status.code(error), str(error)
-        except Exception:
-            logging.getLogger("bookserve").exception("a call failed")
-            code, message = grpc.StatusCode.INTERNAL, "the server made a mistake. Its log says more."
-        await context.abort(code, _cut(message))
-        return b""  # not reached: abort raises
-
-    return grpc.unary_unary_rpc_method_handler(answered)
+_Asked = pb.PredictRequest | pb.ClassificationRequest | pb.RegressionRequest | pb.GetModelMetadataRequest
 
 
-def _cut(message: str) -> str:
-    encoded = message.encode()
-    return message if len(encoded) <= LONGEST else encoded[:LONGEST].decode(errors="ignore") + "...TRUNCATED"
-
-
-def _find(engine: Engine, request: pb.PredictRequest | pb.GetModelMetadataRequest) -> LiveModel:
+def _find(engine: Engine, request: _Asked) -> LiveModel:
     if not request.HasField("model_spec"):
         raise InvalidInput("Missing ModelSpec")
-    spec = request.model_spec
+    return _meant(engine, request.model_spec)
+
+
+def _meant(engine: Engine, spec: pb.ModelSpec) -> LiveModel:
     if not spec.name:
         raise InvalidInput("ModelSpec has no name specified.")
     version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
     return find(engine, spec.name, version, spec.version_label)
+
+
+def _tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[LiveModel, list[tuple[str, str]]]:
+    """The model that all tasks of a request mean, and each task's kind and signature."""
+    if not request.tasks:
+        raise InvalidInput("Inference request must have at least one task.")
+    live = _meant(engine, request.tasks[0].model_spec)
+    tasks: list[tuple[str, str]] = []
+    for task in request.tasks:
+        if not task.model_spec.name:
+            raise InvalidInput("Found ModelSpec with an empty model name.")
+        if _meant(engine, task.model_spec) is not live:
+            raise InvalidInput("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        signature = task.model_spec.signature_name or DEFAULT
+        if (task.method_name, signature) in tasks:
+            raise InvalidInput(f"Duplicate evaluation of signature: {signature}")
+        _named_signature(live, signature, "Requested signature not found in model graph: ")
+        if task.method_name not in (CLASSIFY, REGRESS):
+            raise status.Unsupported(f"Unsupported signature method_name: {task.method_name}")
+        tasks.append((task.method_name, signature))
+    return live, tasks
+
+
+def _named_signature(live: LiveModel, name: str, complaint: str) -> None:
+    try:
+        live.bundle.graph(name)
+    except NotFound as error:
+        raise InvalidInput(f"{complaint}{name}") from error
 
 
 def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
@@ -116,13 +146,13 @@ def _spec(live: LiveModel, signature: str = "") -> pb.ModelSpec:
 
 
 def _wanted(graph: Graph, output_filter: list[str]) -> list[str]:
-    for name in output_filter:
+    for place, name in enumerate(output_filter):
         if name not in graph.outputs:
             raise InvalidInput(
                 f"output tensor alias not found in signature: {name} "
                 f"Outputs expected to be in the set {_named(graph.outputs)}."
             )
-        if output_filter.count(name) > 1:
+        if name in output_filter[:place]:
             raise InvalidInput(f"duplicate output tensor alias: {name}")
     return output_filter or list(graph.outputs)
 
@@ -136,8 +166,8 @@ def _check_names(graph: Graph, request: pb.PredictRequest) -> None:
         )
 
 
-def _feeds(request: pb.PredictRequest) -> Arrays:
-    return {name: to_array(name, tensor) for name, tensor in request.inputs.items()}
+def _feeds(request: pb.PredictRequest, limits: Limits) -> Arrays:
+    return {name: to_array(name, tensor, limits) for name, tensor in request.inputs.items()}
 
 
 def _named(names: Iterable[str]) -> str:

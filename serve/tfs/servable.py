@@ -1,13 +1,15 @@
-"""Servable: the model that a request of TensorFlow Serving's protocol means, found or refused in its words."""
+"""Servable: the model and the graph that a request of TensorFlow Serving's protocol means, found or refused in its
+words."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.model import LiveModel
-from serve.versions import UnknownLabel
+from serve.tfs import examples, verdicts
+from serve.tfs import tfs_pb2 as pb
+from serve.versions import UnknownLabel, VersionStatus
 
 
 def find(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
@@ -27,8 +29,8 @@ def find(engine: Engine, name: str, version: int | None = None, label: str = "")
         raise NotFound(f"Servable not found for request: {wanted}") from error
 
 
-def states(engine: Engine, name: str, version: int | None = None) -> list[dict[str, Any]]:
-    """The versions of a model and their states, as JSON.
+def states(engine: Engine, name: str, version: int | None = None) -> list[VersionStatus]:
+    """The versions of a model and their states, or that of the one asked for.
 
     Raises:
         NotFound: no such model or version.
@@ -42,11 +44,43 @@ def states(engine: Engine, name: str, version: int | None = None) -> list[dict[s
     found = [status for status in found if version in (None, status.version)]
     if not found:
         raise NotFound(f"Could not find version {version} of model {name}")
-    return [
-        {
-            "version": str(status.version),
-            "state": status.state,
-            "status": {"error_code": "UNKNOWN" if status.error else "OK", "error_message": status.error},
-        }
-        for status in found
-    ]
+    return found
+
+
+def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
+    """The graph of a task (``verdicts.CLASSIFY`` or ``REGRESS``) with its proper name.
+
+    Raises:
+        NotFound: no such graph.
+        InvalidInput: it does not give what the task takes.
+    """
+    name, graph = live.bundle.graph(signature)
+    if task == verdicts.CLASSIFY:
+        verdicts.check_classifies(live, name, graph)
+    else:
+        verdicts.check_regresses(graph)
+    return name, graph
+
+
+async def judge(
+    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], given: pb.Input
+) -> list[pb.InferenceResult]:
+    """Run the records in ``given`` through the graph of each task and signature; a graph is run once for all.
+
+    Raises:
+        NotFound, InvalidInput: see ``tell`` and ``examples.feeds``.
+        Overloaded, Failed: see ``Engine.run``.
+    """
+    graphs = [tell(task, live, signature) for task, signature in tasks]
+    ran: dict[str, Arrays] = {}
+    results = []
+    for (task, _), (name, graph) in zip(tasks, graphs, strict=True):
+        if name not in ran:
+            ran[name] = await engine.run(live, name, examples.feeds(given, graph))
+        result = pb.InferenceResult()
+        if task == verdicts.CLASSIFY:
+            result.classification_result.CopyFrom(verdicts.classify(live, name, graph, ran[name]))
+        else:
+            result.regression_result.CopyFrom(verdicts.regress(ran[name]))
+        results.append(result)
+    return results

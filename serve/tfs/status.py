@@ -6,8 +6,15 @@ from __future__ import annotations
 import grpc
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
+from serve.body import TooLarge
 from serve.call import Expired
+from serve.doors import Forbidden
 from serve.versions import LabelUnavailable
+
+#: The number of the canonical code of a version that could not be loaded.
+UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
+#: Bytes of a message that are sent as status details; clients refuse long headers.
+LONGEST = 1024
 
 
 class Unmet(InvalidInput):
@@ -23,6 +30,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     Unmet: grpc.StatusCode.FAILED_PRECONDITION,
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -35,6 +43,7 @@ _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.INTERNAL: 500,
@@ -49,4 +58,13 @@ def code(error: BookserveError) -> grpc.StatusCode:
 
 def http(error: BookserveError) -> int:
     """The HTTP status of an error."""
+    if isinstance(error, TooLarge):
+        return 413
     return _HTTP[code(error)]
+
+
+def told(error: BookserveError) -> tuple[grpc.StatusCode, str]:
+    """The status and the details with which a call ends."""
+    encoded = str(error).encode()
+    cut = encoded[:LONGEST].decode(errors="ignore") + "...TRUNCATED"
+    return code(error), str(error) if len(encoded) <= LONGEST else cut

@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
-from serve.body import MAX_BODY
+from serve.limits import Limits
 from serve.nested import MAX_AXES
 from serve.tfs import tfs_pb2 as pb
 
@@ -52,11 +52,12 @@ _FIELDS = {
 }
 
 
-def to_array(name: str, tensor: pb.TensorProto) -> np.ndarray:
+def to_array(name: str, tensor: pb.TensorProto, limits: Limits) -> np.ndarray:
     """The array that a TensorProto holds. One element in the typed list stands for all of them.
 
     Raises:
-        InvalidInput: an unknown type or shape, or not as many elements as the shape says; the message names the input.
+        InvalidInput: an unknown type or shape, too large a one, or not as many elements as the shape says; the message
+            names the input.
     """
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:
@@ -67,11 +68,13 @@ def to_array(name: str, tensor: pb.TensorProto) -> np.ndarray:
     if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0 or len(shape) > MAX_AXES:
         raise InvalidInput(f"input '{name}' has no usable shape.", "Send the size of every axis.")
     count = math.prod(shape)
+    if count > limits.elements:
+        raise InvalidInput(f"input '{name}' has {count} elements; at most {limits.elements} are taken.")
     content = tensor.tensor_content
     flat = _from_content(name, content, dtype, count) if content else _from_list(name, tensor, dtype)
     if flat.size == count:
         return flat.reshape(shape)
-    if content or flat.size != 1 or count * flat.itemsize > MAX_BODY:
+    if content or flat.size != 1:
         raise InvalidInput(f"input '{name}' holds {flat.size} elements; its shape {shape} takes {count}.")
     return np.full(shape, flat[0], flat.dtype)
 

@@ -26,7 +26,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13serve/tfs/tfs.proto\x12\rbookserve.tfs\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"}\n\x10TensorShapeProto\x12\x30\n\x03\x64im\x18\x02 \x03(\x0b\x32#.bookserve.tfs.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x87\x03\n\x0bTensorProto\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.bookserve.tfs.DataType\x12\x35\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1f.bookserve.tfs.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x02\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x01\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\x12\x12\n\nfloat8_val\x18\x12 \x01(\x0c\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xdb\x01\n\x0ePredictRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x39\n\x06inputs\x18\x02 \x03(\x0b\x32).bookserve.tfs.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.bookserve.tfs.TensorProto:\x02\x38\x01\"\xc9\x01\n\x0fPredictResponse\x12<\n\x07outputs\x18\x01 \x03(\x0b\x32+.bookserve.tfs.PredictResponse.OutputsEntry\x12,\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.bookserve.tfs.TensorProto:\x02\x38\x01\"y\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.bookserve.tfs.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.bookserve.tfs.TensorShapeProto\"\xac\x02\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.bookserve.tfs.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.bookserve.tfs.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.bookserve.tfs.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.bookserve.tfs.TensorInfo:\x02\x38\x01\"\xac\x01\n\x0fSignatureDefMap\x12G\n\rsignature_def\x18\x01 \x03(\x0b\x32\x30.bookserve.tfs.SignatureDefMap.SignatureDefEntry\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bookserve.tfs.SignatureDef:\x02\x38\x01\"_\n\x17GetModelMetadataRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xd8\x01\n\x18GetModelMetadataResponse\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12G\n\x08metadata\x18\x02 \x03(\x0b\x32\x35.bookserve.tfs.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01*\x88\x02\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\x0f\n\x0b\x44T_BFLOAT16\x10\x0e\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13serve/tfs/tfs.proto\x12\rbookserve.tfs\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"}\n\x10TensorShapeProto\x12\x30\n\x03\x64im\x18\x02 \x03(\x0b\x32#.bookserve.tfs.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x87\x03\n\x0bTensorProto\x12&\n\x05\x64type\x18\x01 \x01(\x0e\x32\x17.bookserve.tfs.DataType\x12\x35\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1f.bookserve.tfs.TensorShapeProto\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x14\n\x0cscomplex_val\x18\t \x03(\x02\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x14\n\x0c\x64\x63omplex_val\x18\x0c \x03(\x01\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\x12\x12\n\nfloat8_val\x18\x12 \x01(\x0c\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xdb\x01\n\x0ePredictRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x39\n\x06inputs\x18\x02 \x03(\x0b\x32).bookserve.tfs.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.bookserve.tfs.TensorProto:\x02\x38\x01\"\xc9\x01\n\x0fPredictResponse\x12<\n\x07outputs\x18\x01 \x03(\x0b\x32+.bookserve.tfs.PredictResponse.OutputsEntry\x12,\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.bookserve.tfs.TensorProto:\x02\x38\x01\"y\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05\x64type\x18\x02 \x01(\x0e\x32\x17.bookserve.tfs.DataType\x12\x35\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1f.bookserve.tfs.TensorShapeProto\"\xac\x02\n\x0cSignatureDef\x12\x37\n\x06inputs\x18\x01 \x03(\x0b\x32\'.bookserve.tfs.SignatureDef.InputsEntry\x12\x39\n\x07outputs\x18\x02 \x03(\x0b\x32(.bookserve.tfs.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aH\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.bookserve.tfs.TensorInfo:\x02\x38\x01\x1aI\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.bookserve.tfs.TensorInfo:\x02\x38\x01\"\xac\x01\n\x0fSignatureDefMap\x12G\n\rsignature_def\x18\x01 \x03(\x0b\x32\x30.bookserve.tfs.SignatureDefMap.SignatureDefEntry\x1aP\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.bookserve.tfs.SignatureDef:\x02\x38\x01\"_\n\x17GetModelMetadataRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xd8\x01\n\x18GetModelMetadataResponse\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12G\n\x08metadata\x18\x02 \x03(\x0b\x32\x35.bookserve.tfs.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"\x1a\n\tBytesList\x12\r\n\x05value\x18\x01 \x03(\x0c\"\x1a\n\tFloatList\x12\r\n\x05value\x18\x01 \x03(\x02\"\x1a\n\tInt64List\x12\r\n\x05value\x18\x01 \x03(\x03\"\xa1\x01\n\x07\x46\x65\x61ture\x12.\n\nbytes_list\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.BytesListH\x00\x12.\n\nfloat_list\x18\x02 \x01(\x0b\x32\x18.bookserve.tfs.FloatListH\x00\x12.\n\nint64_list\x18\x03 \x01(\x0b\x32\x18.bookserve.tfs.Int64ListH\x00\x42\x06\n\x04kind\"\x89\x01\n\x08\x46\x65\x61tures\x12\x35\n\x07\x66\x65\x61ture\x18\x01 \x03(\x0b\x32$.bookserve.tfs.Features.FeatureEntry\x1a\x46\n\x0c\x46\x65\x61tureEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.bookserve.tfs.Feature:\x02\x38\x01\"4\n\x07\x45xample\x12)\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x17.bookserve.tfs.Features\"7\n\x0b\x45xampleList\x12(\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x16.bookserve.tfs.Example\"k\n\x16\x45xampleListWithContext\x12(\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x16.bookserve.tfs.Example\x12\'\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x16.bookserve.tfs.Example\"\x8f\x01\n\x05Input\x12\x32\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32\x1a.bookserve.tfs.ExampleListH\x00\x12J\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32%.bookserve.tfs.ExampleListWithContextH\x00\x42\x06\n\x04kind\"%\n\x05\x43lass\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"8\n\x0f\x43lassifications\x12%\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x14.bookserve.tfs.Class\"O\n\x14\x43lassificationResult\x12\x37\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32\x1e.bookserve.tfs.Classifications\"j\n\x15\x43lassificationRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12#\n\x05input\x18\x02 \x01(\x0b\x32\x14.bookserve.tfs.Input\"{\n\x16\x43lassificationResponse\x12\x33\n\x06result\x18\x01 \x01(\x0b\x32#.bookserve.tfs.ClassificationResult\x12,\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\"\x1b\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x02\"B\n\x10RegressionResult\x12.\n\x0bregressions\x18\x01 \x03(\x0b\x32\x19.bookserve.tfs.Regression\"f\n\x11RegressionRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12#\n\x05input\x18\x02 \x01(\x0b\x32\x14.bookserve.tfs.Input\"s\n\x12RegressionResponse\x12/\n\x06result\x18\x01 \x01(\x0b\x32\x1f.bookserve.tfs.RegressionResult\x12,\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\"R\n\rInferenceTask\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x13\n\x0bmethod_name\x18\x02 \x01(\t\"\xcd\x01\n\x0fInferenceResult\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\x12\x44\n\x15\x63lassification_result\x18\x02 \x01(\x0b\x32#.bookserve.tfs.ClassificationResultH\x00\x12<\n\x11regression_result\x18\x03 \x01(\x0b\x32\x1f.bookserve.tfs.RegressionResultH\x00\x42\x08\n\x06result\"i\n\x15MultiInferenceRequest\x12+\n\x05tasks\x18\x01 \x03(\x0b\x32\x1c.bookserve.tfs.InferenceTask\x12#\n\x05input\x18\x02 \x01(\x0b\x32\x14.bookserve.tfs.Input\"I\n\x16MultiInferenceResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.bookserve.tfs.InferenceResult\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xde\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x36\n\x05state\x18\x02 \x01(\x0e\x32\'.bookserve.tfs.ModelVersionStatus.State\x12*\n\x06status\x18\x03 \x01(\x0b\x32\x1a.bookserve.tfs.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"E\n\x15GetModelStatusRequest\x12,\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x18.bookserve.tfs.ModelSpec\"Y\n\x16GetModelStatusResponse\x12?\n\x14model_version_status\x18\x01 \x03(\x0b\x32!.bookserve.tfs.ModelVersionStatus\";\n\x13ReloadConfigRequest\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\x0c\x12\x14\n\x0cmetric_names\x18\x02 \x03(\t\"B\n\x14ReloadConfigResponse\x12*\n\x06status\x18\x01 \x01(\x0b\x32\x1a.bookserve.tfs.StatusProto*\x88\x02\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_DOUBLE\x10\x02\x12\x0c\n\x08\x44T_INT32\x10\x03\x12\x0c\n\x08\x44T_UINT8\x10\x04\x12\x0c\n\x08\x44T_INT16\x10\x05\x12\x0b\n\x07\x44T_INT8\x10\x06\x12\r\n\tDT_STRING\x10\x07\x12\x10\n\x0c\x44T_COMPLEX64\x10\x08\x12\x0c\n\x08\x44T_INT64\x10\t\x12\x0b\n\x07\x44T_BOOL\x10\n\x12\x0f\n\x0b\x44T_BFLOAT16\x10\x0e\x12\r\n\tDT_UINT16\x10\x11\x12\x11\n\rDT_COMPLEX128\x10\x12\x12\x0b\n\x07\x44T_HALF\x10\x13\x12\r\n\tDT_UINT32\x10\x16\x12\r\n\tDT_UINT64\x10\x17\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,8 +45,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
   _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._loaded_options = None
   _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=2105
-  _globals['_DATATYPE']._serialized_end=2369
+  _globals['_FEATURES_FEATUREENTRY']._loaded_options = None
+  _globals['_FEATURES_FEATUREENTRY']._serialized_options = b'8\001'
+  _globals['_DATATYPE']._serialized_start=4636
+  _globals['_DATATYPE']._serialized_end=4900
   _globals['_TENSORSHAPEPROTO']._serialized_start=97
   _globals['_TENSORSHAPEPROTO']._serialized_end=222
   _globals['_TENSORSHAPEPROTO_DIM']._serialized_start=189
@@ -81,4 +83,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELMETADATARESPONSE']._serialized_end=2102
   _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=2033
   _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=2102
+  _globals['_BYTESLIST']._serialized_start=2104
+  _globals['_BYTESLIST']._serialized_end=2130
+  _globals['_FLOATLIST']._serialized_start=2132
+  _globals['_FLOATLIST']._serialized_end=2158
+  _globals['_INT64LIST']._serialized_start=2160
+  _globals['_INT64LIST']._serialized_end=2186
+  _globals['_FEATURE']._serialized_start=2189
+  _globals['_FEATURE']._serialized_end=2350
+  _globals['_FEATURES']._serialized_start=2353
+  _globals['_FEATURES']._serialized_end=2490
+  _globals['_FEATURES_FEATUREENTRY']._serialized_start=2420
+  _globals['_FEATURES_FEATUREENTRY']._serialized_end=2490
+  _globals['_EXAMPLE']._serialized_start=2492
+  _globals['_EXAMPLE']._serialized_end=2544
+  _globals['_EXAMPLELIST']._serialized_start=2546
+  _globals['_EXAMPLELIST']._serialized_end=2601
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_start=2603
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_end=2710
+  _globals['_INPUT']._serialized_start=2713
+  _globals['_INPUT']._serialized_end=2856
+  _globals['_CLASS']._serialized_start=2858
+  _globals['_CLASS']._serialized_end=2895
+  _globals['_CLASSIFICATIONS']._serialized_start=2897
+  _globals['_CLASSIFICATIONS']._serialized_end=2953
+  _globals['_CLASSIFICATIONRESULT']._serialized_start=2955
+  _globals['_CLASSIFICATIONRESULT']._serialized_end=3034
+  _globals['_CLASSIFICATIONREQUEST']._serialized_start=3036
+  _globals['_CLASSIFICATIONREQUEST']._serialized_end=3142
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_start=3144
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_end=3267
+  _globals['_REGRESSION']._serialized_start=3269
+  _globals['_REGRESSION']._serialized_end=3296
+  _globals['_REGRESSIONRESULT']._serialized_start=3298
+  _globals['_REGRESSIONRESULT']._serialized_end=3364
+  _globals['_REGRESSIONREQUEST']._serialized_start=3366
+  _globals['_REGRESSIONREQUEST']._serialized_end=3468
+  _globals['_REGRESSIONRESPONSE']._serialized_start=3470
+  _globals['_REGRESSIONRESPONSE']._serialized_end=3585
+  _globals['_INFERENCETASK']._serialized_start=3587
+  _globals['_INFERENCETASK']._serialized_end=3669
+  _globals['_INFERENCERESULT']._serialized_start=3672
+  _globals['_INFERENCERESULT']._serialized_end=3877
+  _globals['_MULTIINFERENCEREQUEST']._serialized_start=3879
+  _globals['_MULTIINFERENCEREQUEST']._serialized_end=3984
+  _globals['_MULTIINFERENCERESPONSE']._serialized_start=3986
+  _globals['_MULTIINFERENCERESPONSE']._serialized_end=4059
+  _globals['_STATUSPROTO']._serialized_start=4061
+  _globals['_STATUSPROTO']._serialized_end=4117
+  _globals['_MODELVERSIONSTATUS']._serialized_start=4120
+  _globals['_MODELVERSIONSTATUS']._serialized_end=4342
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=4259
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=4342
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=4344
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=4413
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=4415
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=4504
+  _globals['_RELOADCONFIGREQUEST']._serialized_start=4506
+  _globals['_RELOADCONFIGREQUEST']._serialized_end=4565
+  _globals['_RELOADCONFIGRESPONSE']._serialized_start=4567
+  _globals['_RELOADCONFIGRESPONSE']._serialized_end=4633
 # @@protoc_insertion_point(module_scope)

@@ -5,17 +5,18 @@ A model's default graph answers; another one does where the request's parameter 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound, NotReady
-from bookserve.graph import Graph, TensorSpec
+from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.engine import Engine
 from serve.model import LiveModel
+from serve.v2 import classification
 from serve.v2.tensors import DATATYPES
 
 #: Parameters of Triton's extensions that would change the form of an answer; ignoring them would mislead.
-_FOREIGN = ("classification", "shared_memory_region")
+_FOREIGN = ("shared_memory_region",)
 
 
 def find(engine: Engine, name: str, version: str) -> LiveModel:
@@ -79,21 +80,73 @@ def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collect
     return declared
 
 
-def outputs(live: LiveModel, graph: Graph, names: list[str]) -> list[str]:
-    """The outputs to answer with, in order: those named, or all.
+async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+    """Run a graph; inputs of another shape than declared are refused in Triton's words.
 
     Raises:
-        InvalidInput: one is unknown or named twice.
+        InvalidInput, Overloaded, Failed: see ``Engine.run``.
     """
-    for place, name in enumerate(names):
+    try:
+        return await engine.run(live, graph, feeds)
+    except InvalidInput:
+        for name, spec in live.bundle.graph(graph)[1].inputs.items():
+            if name in feeds:
+                _check_shape(live, name, spec, feeds[name].shape)
+        raise
+
+
+def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[int]) -> None:
+    declared = spec.sizes()
+    if len(shape) != len(declared) or any(size not in (-1, given) for size, given in zip(declared, shape, strict=True)):
+        raise InvalidInput(
+            f"unexpected shape for input '{name}' for model '{live.name}'. "
+            f"Expected {_listed(declared)}, got {_listed(shape)}"
+        )
+
+
+def _listed(shape: Sequence[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def outputs(live: LiveModel, graph: Graph, wishes: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, int]:
+    """The outputs to answer with, in order – those named, or all – and how many classes of each; 0 means the tensor.
+
+    Raises:
+        InvalidInput: one is unknown or named twice, or a parameter of it cannot be honoured.
+    """
+    found: dict[str, int] = {}
+    for name, parameters in wishes:
         if name not in graph.outputs:
             raise InvalidInput(
                 f"unexpected inference output '{name}' for model '{live.name}'.",
                 f"It gives {', '.join(graph.outputs)}.",
             )
-        if place >= len(graph.outputs) or name in names[:place]:
+        if name in found:
             raise InvalidInput(f"output '{name}' is asked for twice.")
-    return names or list(graph.outputs)
+        check_parameters(name, parameters)
+        count = parameters.get(classification.PARAMETER)
+        found[name] = 0 if count is None else classification.wanted(name, graph.outputs[name], count)
+    return found or dict.fromkeys(graph.outputs, 0)
+
+
+def chosen(live: LiveModel, graph: str, outputs: Arrays, wanted: Mapping[str, int]) -> Arrays:
+    """The outputs that ``outputs`` told, as tensors or as their likeliest classes."""
+    return {
+        name: classification.likeliest(live, graph, name, outputs[name], count) if count else outputs[name]
+        for name, count in wanted.items()
+    }
+
+
+def some(engine: Engine, name: str, version: str) -> list[LiveModel]:
+    """The live models that a request for statistics means: all, all versions of one, or one version.
+
+    Raises:
+        InvalidInput, NotFound, NotReady: see ``find``.
+    """
+    if not name:
+        return engine.models()
+    found = find(engine, name, version)
+    return [found] if version else [live for live in engine.models() if live.name == name]
 
 
 def check_parameters(name: str, parameters: Collection[str]) -> None:

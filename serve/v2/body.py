@@ -57,8 +57,8 @@ class Request(msgspec.Struct, frozen=True):
 RAW = Request([], parameters={"binary_data_output": True})
 
 
-def parse(body: bytes, length: str | None) -> tuple[Request, memoryview]:
-    """The JSON part of a body and the bytes behind it.
+def parse(body: bytes, length: str | None, depth: int) -> tuple[Request, memoryview]:
+    """The JSON part of a body, nested at most ``depth`` deep, and the bytes behind it.
 
     Raises:
         InvalidInput: it is not such a request.
@@ -70,7 +70,7 @@ def parse(body: bytes, length: str | None) -> tuple[Request, memoryview]:
         end = int(length)
     if length is not None and end == 0:
         return RAW, memoryview(body)
-    document = loads(memoryview(body)[:end])
+    document = loads(body if length is None else body[:end], depth=depth)
     try:
         return msgspec.convert(document, Request), memoryview(body)[end:]
     except msgspec.ValidationError as error:

@@ -109,7 +109,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
 
 async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, Call]:
-    document = loads(await read_body(request))
+    document = loads(await read_body(request), depth=request.app.state.limits.depth)
     try:
         call = msgspec.convert(document, Call)
     except msgspec.ValidationError as error:

@@ -11,9 +11,10 @@ from bookserve.errors import BookserveError
 from serve.document import dumps
 from serve.engine import Engine
 from serve.express import Answer, Quick
+from serve.limits import Limits
 from serve.v2 import asked
 from serve.v2.body import LENGTH, answer, feeds, parse
-from serve.v2.status import HTTP, cut
+from serve.v2.status import cut, http
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
@@ -22,7 +23,9 @@ _LENGTH = LENGTH.encode()
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?/infer")
 
 
-async def infer(engine: Engine, name: str, version: str, body: bytes, length: str | None) -> tuple[bytes, int | None]:
+async def infer(
+    engine: Engine, limits: Limits, name: str, version: str, body: bytes, length: str | None
+) -> tuple[bytes, int | None]:
     """The body that answers, and the length of its JSON part where bytes follow; ``length`` is that of the request.
 
     Raises:
@@ -30,20 +33,19 @@ async def infer(engine: Engine, name: str, version: str, body: bytes, length: st
     """
     found = asked.find(engine, name, version)
     in_thread = len(body) > INLINE_BYTES
-    call, binary = await asyncio.to_thread(parse, body, length) if in_thread else parse(body, length)
+    depth = limits.depth
+    call, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
     signature, graph = asked.graph(found, call.parameters.get("signature_name", ""))
-    for output in call.outputs:
-        asked.check_parameters(output.name, output.parameters)
-    wanted = asked.outputs(found, graph, [output.name for output in call.outputs])
+    wanted = asked.outputs(found, graph, [(output.name, output.parameters) for output in call.outputs])
     if in_thread:
         arrays = await asyncio.to_thread(feeds, found, graph, call, binary)
     else:
         arrays = feeds(found, graph, call, binary)
-    outputs = await engine.run(found, signature, arrays)
-    return answer(found, call, {name: outputs[name] for name in wanted})
+    outputs = await asked.run(engine, found, signature, arrays)
+    return answer(found, call, asked.chosen(found, signature, outputs, wanted))
 
 
-def quick(engine: Engine) -> Quick:
+def quick(engine: Engine, limits: Limits) -> Quick:
     """The short way of this door."""
 
     def begin(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
@@ -55,9 +57,9 @@ def quick(engine: Engine) -> Quick:
 
     async def answered(name: str, version: str, body: bytes, length: str | None) -> Answer:
         try:
-            content, header = await infer(engine, name, version, body, length)
+            content, header = await infer(engine, limits, name, version, body, length)
         except BookserveError as error:
-            return Answer(HTTP[error.code], dumps({"error": cut(str(error))}))
+            return Answer(http(error), dumps({"error": cut(str(error))}))
         if header is None:
             return Answer(200, content)
         return Answer(200, content, ((b"content-type", b"application/octet-stream"), (_LENGTH, b"%d" % header)))

@@ -7,14 +7,18 @@ from typing import Any
 
 import bookserve
 from bookserve.graph import TensorSpec
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.model import LiveModel
 from serve.v2.tensors import DATATYPES
 
 
-def server() -> dict[str, Any]:
+def server(doors: Doors) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that this server has."""
-    return {"name": "bookserve", "version": bookserve.__version__, "extensions": ["binary_tensor_data"]}
+    extensions = ["binary_tensor_data", "classification", "parameters", "statistics"]
+    if doors.control:
+        extensions.append("model_repository")
+    return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
 
 
 def model(engine: Engine, live: LiveModel) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Source: https://github.com/kserve/open-inference-protocol. Errors are ``{"error"
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -16,26 +15,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.errors import BookserveError
-from serve.body import TooLarge, read_body
-from serve.document import dumps
+from bookserve.errors import BookserveError, InvalidInput
+from serve.body import pack, read_body
+from serve.document import dumps, loads
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.v2 import asked, metadata
-from serve.v2.body import LENGTH, answer, feeds, parse
-from serve.v2.status import HTTP, cut
-
-#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
-INLINE_BYTES = 262_144
+from serve.v2.body import LENGTH
+from serve.v2.infer import infer
+from serve.v2.repository import ModelRepository, parameters
+from serve.v2.statistics import statistics
+from serve.v2.status import cut, http
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(engine: Engine) -> list[BaseRoute]:
+def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
     """The routes of this door."""
+    depth = doors.limits.depth
+    repository = ModelRepository(engine, doors)
 
     @_answered
     async def server(_: Request) -> Response:
-        return _json(metadata.server())
+        return _json(metadata.server(doors))
 
     @_answered
     async def live(_: Request) -> Response:
@@ -56,42 +58,68 @@ def routes(engine: Engine) -> list[BaseRoute]:
         return _json({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     @_answered
-    async def infer(request: Request) -> Response:
-        body = await read_body(request)
-        in_thread = len(body) > INLINE_BYTES
+    async def answered(request: Request) -> Response:
         length = request.headers.get(LENGTH)
-        found = asked.find(engine, *_named(request))
-        call, binary = await asyncio.to_thread(parse, body, length) if in_thread else parse(body, length)
-        signature, graph = asked.graph(found, call.parameters.get("signature_name", ""))
-        for output in call.outputs:
-            asked.check_parameters(output.name, output.parameters)
-        wanted = asked.outputs(found, graph, [output.name for output in call.outputs])
-        if in_thread:
-            arrays = await asyncio.to_thread(feeds, found, graph, call, binary)
-        else:
-            arrays = feeds(found, graph, call, binary)
-        outputs = await engine.run(found, signature, arrays)
-        content, header = answer(found, call, {name: outputs[name] for name in wanted})
+        content, header = await infer(engine, doors.limits, *_named(request), await read_body(request), length)
+        packed, headers = await pack(request, content)
         if header is None:
-            return Response(content, media_type="application/json")
-        return Response(content, headers={LENGTH: str(header)}, media_type="application/octet-stream")
+            return Response(packed, 200, headers, "application/json")
+        return Response(packed, 200, headers | {LENGTH: str(header)}, "application/octet-stream")
+
+    @_answered
+    async def stats(request: Request) -> Response:
+        name, version = _named(request)
+        return _json(statistics(engine, asked.some(engine, name, version)))
+
+    @_answered
+    async def index(request: Request) -> Response:
+        document = await _document(request)
+        only_ready = document.get("ready", False)
+        if type(only_ready) is not bool:
+            raise InvalidInput("'ready' is not true or false.")
+        return _json(await repository.index(only_ready))
+
+    @_answered
+    async def load(request: Request) -> Response:
+        name, _ = _named(request)
+        await repository.load(name, parameters(await _document(request)))
+        return _json({"name": name, "load": True})
+
+    @_answered
+    async def unload(request: Request) -> Response:
+        name, _ = _named(request)
+        parameters(await _document(request))
+        await repository.unload(name)
+        return _json({"name": name, "unload": True})
+
+    async def _document(request: Request) -> dict[str, Any]:
+        doors.check_control()
+        document = loads(await read_body(request) or b"{}", depth=depth)
+        if type(document) is not dict:
+            raise InvalidInput("the body is not a JSON object.", "Send {} or nothing.")
+        return document
 
     found: list[BaseRoute] = [
         Route("/v2", server),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
+        Route("/v2/models/stats", stats),
+        Route("/v2/repository/index", index, methods=["POST"]),
+        Route("/v2/repository/models/{name}/load", load, methods=["POST"]),
+        Route("/v2/repository/models/{name}/unload", unload, methods=["POST"]),
     ]
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         found += [
             Route(path, model),
             Route(f"{path}/ready", model_ready),
-            Route(f"{path}/infer", infer, methods=["POST"]),
+            Route(f"{path}/stats", stats),
+            Route(f"{path}/infer", answered, methods=["POST"]),
         ]
     return found
 
 
 def _named(request: Request) -> tuple[str, str]:
-    return request.path_params["name"], request.path_params.get("version", "")
+    return request.path_params.get("name", ""), request.path_params.get("version", "")
 
 
 def _answered(handler: Handler) -> Handler:
@@ -101,10 +129,8 @@ def _answered(handler: Handler) -> Handler:
     async def answered(request: Request) -> Response:
         try:
             return await handler(request)
-        except TooLarge as error:
-            return _failure(str(error), 413)
         except BookserveError as error:
-            return _failure(str(error), HTTP[error.code])
+            return _failure(str(error), http(error))
         except Exception:
             logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
             return _failure("the server made a mistake. Its log says more.", 500)

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253
 """The Open Inference Protocol over gRPC: the service ``inference.GRPCInferenceService``.
 
 A request that holds its tensors in ``raw_input_contents`` is answered in ``raw_output_contents``, one with typed
@@ -8,21 +7,22 @@ A request that holds its tensors in ``raw_input_contents`` is answered in ``raw_
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-import grpc
 import numpy as np
-from google.protobuf.message import DecodeError, Message
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.doors import Doors
 from serve.engine import Engine
 from serve.model import LiveModel
+from serve.service import Method, Service, Stream, until
 from serve.v2 import asked, metadata
 from serve.v2 import v2_pb2 as pb
-from serve.v2.status import GRPC, cut
+from serve.v2.repository import ModelRepository
+from serve.v2.statistics import statistics
+from serve.v2.status import cut, told
 from serve.v2.tensors import count, datatype, from_raw, to_raw
 
 #: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
@@ -43,12 +43,10 @@ _FIELDS = {
     "BYTES": "bytes_contents",
 }
 
-Request = TypeVar("Request", bound=Message)
-Reply = TypeVar("Reply", bound=Message)
 
-
-def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
-    """The methods of this door."""
+def service(engine: Engine, doors: Doors) -> Service:
+    """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
+    repository = ModelRepository(engine, doors)
 
     async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -63,7 +61,7 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
             return pb.ModelReadyResponse(ready=False)
 
     async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**metadata.server())
+        return pb.ServerMetadataResponse(**metadata.server(doors))
 
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
@@ -71,51 +69,64 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
     async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
         found = asked.find(engine, request.model_name, request.model_version)
         signature, graph = asked.graph(found, _signature(request))
-        for output in request.outputs:
-            asked.check_parameters(output.name, output.parameters)
-        wanted = asked.outputs(found, graph, [output.name for output in request.outputs])
+        wishes = [(output.name, _plain(output.parameters)) for output in request.outputs]
+        wanted = asked.outputs(found, graph, wishes)
         if request.ByteSize() > INLINE_BYTES:
             feeds = await asyncio.to_thread(_feeds, found, graph, request)
         else:
             feeds = _feeds(found, graph, request)
-        outputs = await engine.run(found, signature, feeds)
-        return _answer(found, request, {name: outputs[name] for name in wanted})
+        outputs = await asked.run(engine, found, signature, feeds)
+        return _answer(found, request, asked.chosen(found, signature, outputs, wanted))
 
-    methods = {
-        "ServerLive": _unary(live, pb.ServerLiveRequest),
-        "ServerReady": _unary(ready, pb.ServerReadyRequest),
-        "ServerMetadata": _unary(server, pb.ServerMetadataRequest),
-        "ModelReady": _unary(model_ready, pb.ModelReadyRequest),
-        "ModelMetadata": _unary(model, pb.ModelMetadataRequest),
-        "ModelInfer": _unary(infer, pb.ModelInferRequest),
+    async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        async for request in until(lambda: not engine.ready, requests):
+            try:
+                yield pb.ModelStreamInferResponse(infer_response=await infer(request))
+            except BookserveError as error:  # of this request; the stream goes on
+                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                yield pb.ModelStreamInferResponse(error_message=cut(str(error)), infer_response=failed)
+
+    async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        return pb.ModelStatisticsResponse(**statistics(engine, asked.some(engine, request.name, request.version)))
+
+    async def index(request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        return pb.RepositoryIndexResponse(models=await repository.index(request.ready))
+
+    async def load(request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        await repository.load(request.model_name, request.parameters)
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        await repository.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    methods: dict[str, Method | Stream] = {
+        "ServerLive": Method(live, pb.ServerLiveRequest, pb.ServerLiveResponse),
+        "ServerReady": Method(ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
+        "ServerMetadata": Method(server, pb.ServerMetadataRequest, pb.ServerMetadataResponse),
+        "ModelReady": Method(model_ready, pb.ModelReadyRequest, pb.ModelReadyResponse),
+        "ModelMetadata": Method(model, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+        "ModelInfer": Method(infer, pb.ModelInferRequest, pb.ModelInferResponse),
+        "ModelStreamInfer": Stream(stream, pb.ModelInferRequest, pb.ModelStreamInferResponse),
+        "ModelStatistics": Method(stats, pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
+        "RepositoryIndex": Method(index, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+        "RepositoryModelLoad": Method(load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
+        "RepositoryModelUnload": Method(unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
     }
-    return [grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)]
-
-
-def _unary(answer: Callable[[Request], Awaitable[Reply]], kind: type[Request]) -> grpc.RpcMethodHandler:
-    """A method that ends with the status of whatever went wrong, a request that cannot be read included."""
-
-    async def answered(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        try:
-            return (await answer(kind.FromString(data))).SerializeToString()
-        except DecodeError:
-            code, message = grpc.StatusCode.INVALID_ARGUMENT, f"the request is not a {kind.DESCRIPTOR.name} message"
-        except BookserveError as error:
-            code, message = GRPC[error.code], str(error)
-        except Exception:
-            logging.getLogger("bookserve").exception("a call failed")
-            code, message = grpc.StatusCode.INTERNAL, "the server made a mistake. Its log says more."
-        await context.abort(code, cut(message))
-        return b""  # not reached: abort raises
-
-    return grpc.unary_unary_rpc_method_handler(answered)
+    return Service("inference.GRPCInferenceService", methods, told)
 
 
 def _signature(request: pb.ModelInferRequest) -> object:
     if "signature_name" not in request.parameters:
         return ""
-    parameter = request.parameters["signature_name"]
-    return getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+    return _plain(request.parameters)["signature_name"]
+
+
+def _plain(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+    return {
+        name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+        for name, parameter in parameters.items()
+    }
 
 
 def _feeds(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:

@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import grpc
 
+from bookserve.errors import BookserveError
+from serve.body import TooLarge
+from serve.doors import Forbidden
+
 #: By ``BookserveError.code``.
-HTTP = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
-GRPC = {
+_HTTP = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
+_GRPC = {
     "not_found": grpc.StatusCode.NOT_FOUND,
     "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
     "not_ready": grpc.StatusCode.UNAVAILABLE,
@@ -16,6 +20,19 @@ GRPC = {
 }
 #: Bytes of an error's sentence, which may quote what a client sent; gRPC clients refuse long headers.
 LONGEST = 1024
+
+
+def http(error: BookserveError) -> int:
+    """The HTTP status of an error."""
+    if isinstance(error, TooLarge):
+        return 413
+    return 403 if isinstance(error, Forbidden) else _HTTP[error.code]
+
+
+def told(error: BookserveError) -> tuple[grpc.StatusCode, str]:
+    """The status and the details with which a call ends."""
+    code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC[error.code]
+    return code, cut(str(error))
 
 
 def cut(message: str) -> str:

@@ -340,3 +340,9 @@ def test_the_commands_move_whole_directories(models: Path, tmp_path: Path) -> No
     assert bookserve("push", "nothing", there, "--models", models).returncode == 3
     assert bookserve("push", "digits/x", there, "--models", models).returncode == 2
     assert bookserve("push", "digits", "--models", models).returncode == 2
+
+
+def test_what_was_pulled_can_be_served_by_triton(models: Path, tmp_path: Path) -> None:
+    push(bundle.find(models, "affine"), Place(str(tmp_path / "there")), ignore)
+    pull(Place(str(tmp_path / "there")), "affine", 1, tmp_path / "here", ignore)
+    assert 'name: "affine"' in (tmp_path / "here" / "affine" / "config.pbtxt").read_text("utf-8")

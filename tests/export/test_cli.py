@@ -107,7 +107,8 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert versions(models, "writer") == [1, 2]
     for version in (1, 2):
         find(models, "writer", version).check_files()
-    assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2", "config.pbtxt"]
+    assert (models / "writer" / "config.pbtxt").read_text("utf-8").startswith("# writer, version 2:")
 
 
 def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up(

@@ -55,10 +55,6 @@ def _cases(tf):
     cases["joined"] = lambda x: tf.concat([x[:, :-1], tf.square(x), x[:, 2:]], axis=1)
     cases["broadcast"] = lambda x: x * tf.reduce_sum(x, axis=(1, 2), keepdims=True) * x[0, 0, 0]
     cases["means"] = lambda x: tf.square(tf.reduce_mean(x, axis=(1, 3)))
-    scale = tf.constant([0.5, 2.0, 1.0, 3.0])
-    cases["batch norm"] = lambda x: tf.compat.v1.nn.fused_batch_norm(
-        x, scale, scale + 1, scale - 0.2, scale * 2, is_training=False
-    )[0]
     return cases
 
 

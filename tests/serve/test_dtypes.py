@@ -15,6 +15,7 @@ from onnx import helper
 
 from bookserve.graph import DTYPES, Arrays, Graph, TensorSpec
 from bookserve.verb import Predict
+from serve.limits import Limits
 from serve.tfs import tensors as tfs
 from serve.tfs import tfs_pb2
 from serve.v2 import v2_pb2
@@ -80,7 +81,7 @@ def test_tensorflow_servings_grpc(echo: Server, dtype: str) -> None:
     with grpc.insecure_channel(echo.grpc_target) as channel:
         call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
         reply = tfs_pb2.PredictResponse.FromString(call(request.SerializeToString(), timeout=30))
-    back = tfs.to_array("y", reply.outputs[OUTPUT])
+    back = tfs.to_array("y", reply.outputs[OUTPUT], Limits())
     assert back.dtype == array.dtype
     assert back.tolist() == array.tolist()
 

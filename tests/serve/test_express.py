@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import uvicorn
 
-from serve.express import LONGEST, Answer, Quick, connections
+from serve.express import LONGEST, Answer, Quick
+from serve.limits import Limits
+from serve.protocol import Connection
 from tests.servers import Server, start
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -133,7 +135,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def served(quick: Quick) -> AsyncIterator[int]:
     """The port of a server in this loop whose only answers are those of ``quick``."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=connections(quick), log_config=None, lifespan="off")
+    config = uvicorn.Config(application, http=Connection.limited(Limits(), quick), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve([listener]))
     while not server.started:

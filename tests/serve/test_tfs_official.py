@@ -18,7 +18,21 @@ def test_the_official_client_understands_us(server: Server) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     refused = seen.pop("refused")
+    code, details = refused.pop("long")
+    whole = f"Servable not found for request: Latest({'a' * 3000})"
+    assert (code, details) == ("NOT_FOUND", whole[:1024] + "...TRUNCATED")
     assert seen == {
+        "dtypes": ["next int64 [8]", "sum float32 [2.0]"] * 2,
+        "classes": [
+            [["negative", 0.0], ["positive", 1.0]],
+            [["negative", 0.5], ["positive", 0.5]],
+        ],
+        "classes of": ["reviews", 1, "serving_default"],
+        "numbers": [1.0, 0.5],
+        "several": [["classification_result", "reviews", 1], ["regression_result", "reviews", 1]],
+        "no records": ["INVALID_ARGUMENT", "Input is empty."],
+        "status": [2, "AVAILABLE", 0],
+        "reload": "PERMISSION_DENIED",
         "content": True,
         "float_val": [1, 3, 5],
         "model_spec": ["affine", 1, "serving_default"],

@@ -21,7 +21,7 @@ SPECS = {
 
 
 def slowly(body: bytes, specs: dict[str, TensorSpec]) -> tuple[Arrays, bool]:
-    return rows.feeds(rows.parse(body), specs)
+    return rows.feeds(rows.parse(body, 64), specs)
 
 
 @pytest.mark.parametrize("key", ["instances", "inputs"])

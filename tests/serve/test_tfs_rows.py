@@ -92,7 +92,7 @@ def test_float16_is_not_implemented_by_column_and_invalid_by_row() -> None:
 @pytest.mark.parametrize("body", [b"[]", b"3", b'"x"', b"null", b'{"signature_name": 1}', b'{"signature_name": null}'])
 def test_a_body_is_an_object_with_a_signature_that_is_a_string(body: bytes) -> None:
     with pytest.raises(InvalidInput):
-        parse(body)
+        parse(body, 64)
 
 
 def test_answers_by_row_and_by_column() -> None:

@@ -94,7 +94,7 @@ def test_metadata_fields(channel: grpc.Channel, fields: list[str], message: str)
 
 
 def test_methods_that_are_not_there(channel: grpc.Channel) -> None:
-    assert refused(channel, "MultiInference", b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+    assert refused(channel, "SessionRun", b"")[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_large_request(channel: grpc.Channel) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
+from serve.limits import Limits
 from serve.tfs import tfs_pb2 as pb
 from serve.tfs.tensors import NUMBERS, to_array, to_tensor
 
@@ -29,7 +30,7 @@ def test_every_type_comes_back(dtype: str) -> None:
     tensor = pb.TensorProto.FromString(to_tensor(array).SerializeToString())
     assert tensor.dtype == NUMBERS[dtype]
     assert not tensor.tensor_content
-    back = to_array("x", tensor)
+    back = to_array("x", tensor, Limits())
     assert back.dtype == numpy_dtype(dtype)
     assert back.shape == array.shape
     assert back.tolist() == array.tolist()
@@ -39,8 +40,8 @@ def test_every_type_comes_back(dtype: str) -> None:
 def test_every_type_is_read_from_its_bytes(dtype: str) -> None:
     array = example(dtype)
     tensor = pb.TensorProto(dtype=NUMBERS[dtype], tensor_shape=shape(1, 3), tensor_content=array.tobytes())
-    assert np.array_equal(to_array("x", tensor), array)
-    assert to_array("x", tensor).dtype == array.dtype
+    assert np.array_equal(to_array("x", tensor, Limits()), array)
+    assert to_array("x", tensor, Limits()).dtype == array.dtype
 
 
 def test_extreme_and_odd_numbers_come_back() -> None:
@@ -56,23 +57,23 @@ def test_extreme_and_odd_numbers_come_back() -> None:
         np.arange(6, dtype=np.float32).reshape(2, 3).T,
         np.array([1, 2], np.longlong),
     ):
-        back = to_array("x", to_tensor(array))
+        back = to_array("x", to_tensor(array), Limits())
         assert back.dtype == array.dtype
         assert np.array_equal(back, array, equal_nan=True)
 
 
 def test_one_element_stands_for_all() -> None:
     tensor = pb.TensorProto(dtype=pb.DT_FLOAT, tensor_shape=shape(2, 3), float_val=[7])
-    assert to_array("x", tensor).tolist() == [[7, 7, 7], [7, 7, 7]]
+    assert to_array("x", tensor, Limits()).tolist() == [[7, 7, 7], [7, 7, 7]]
     tensor = pb.TensorProto(dtype=pb.DT_STRING, tensor_shape=shape(2), string_val=[b"s"])
-    assert to_array("x", tensor).tolist() == [b"s", b"s"]
+    assert to_array("x", tensor, Limits()).tolist() == [b"s", b"s"]
 
 
 def test_strings_in_tensor_content() -> None:
     long = b"z" * 300
     content = bytes([1, 0, 300 & 127 | 128, 300 >> 7]) + b"a" + long
     tensor = pb.TensorProto(dtype=pb.DT_STRING, tensor_shape=shape(3), tensor_content=content)
-    assert to_array("x", tensor).tolist() == [b"a", b"", long]
+    assert to_array("x", tensor, Limits()).tolist() == [b"a", b"", long]
 
 
 @pytest.mark.parametrize(
@@ -104,4 +105,4 @@ def test_strings_in_tensor_content() -> None:
 )
 def test_what_is_no_tensor_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="input 'x'"):
-        to_array("x", pb.TensorProto(**fields))
+        to_array("x", pb.TensorProto(**fields), Limits())

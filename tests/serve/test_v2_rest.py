@@ -181,7 +181,7 @@ def sized(size: Any, **more: Any) -> dict[str, Any]:
         {"inputs": [X | {"parameters": {"shared_memory_region": "r"}}]},
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "z"}]},
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "y"}, {"name": "y"}]},
-        {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "y", "parameters": {"classification": 2}}]},
+        {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "y", "parameters": {"classification": 0}}]},
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]},
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": {}},
         {"inputs": [X | {"data": [1, 2, 3]}], "id": 7},

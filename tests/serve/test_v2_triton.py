@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Server
+from tests.servers import Server, start
 
 ROOT = Path(__file__).parents[2]
 
 
-def ask(wire: str, server: Server) -> dict[str, Any]:
+def ask(wire: str, server: Server, judge: str = "v2_judge") -> dict[str, Any]:
     target = server.http.removeprefix("http://") if wire == "http" else server.grpc_target
-    command = [sys.executable, "-m", "tests.serve.v2_judge", wire, target]
+    command = [sys.executable, "-m", f"tests.serve.{judge}", wire, target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -29,8 +29,15 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
     open_axis: Any = -1 if wire == "http" else "-1"  # protobuf's JSON form quotes 64-bit integers
     tensor = {"a": "FP32", "b": "INT64", "sum": "FP32", "next": "INT64"}
     refused = seen.pop("refused")
-    assert seen.pop("server")["extensions"] == ["binary_tensor_data"]
+    assert "binary_tensor_data" in seen.pop("server")["extensions"]
     assert seen == {
+        "classes": ["0:dark"],
+        "packed": [[1, 3, 5]],
+        "later": [str(index) for index in range(8)],
+        "counted": ["affine", True, True],
+        "all counted": ["affine", "digits", "pair", "plane", "reviews", "writer"],
+        "index": "403" if wire == "http" else "StatusCode.PERMISSION_DENIED",
+        "stream": None if wire == "http" else ["0", "Request for unknown model", "2"],
         "live": True,
         "ready": True,
         "model_ready": [True, True],
@@ -63,7 +70,7 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
         "missing": ("400", "the inputs given are 'a'; the graph takes 'a', 'b'."),
         "extra": ("400", "unexpected inference input 'z' for model 'affine'."),
         "dtype": ("400", "input 'x' has datatype 'FP64'; expected FP32."),
-        "shape": ("400", "input 'x' has shape [2, 2]; expected float32[batch, 3]."),
+        "shape": ("400", "unexpected shape for input 'x' for model 'affine'. Expected [-1,3], got [2,2]"),
         "output": ("400", "unexpected inference output 'z' for model 'affine'."),
         "signature": ("400", "model 'affine' has no graph 'nothing'."),
     }
@@ -71,3 +78,21 @@ def test_tritons_client_understands_us(wire: str, server: Server) -> None:
     for what, (code, words) in expected.items():
         assert refused[what][0] == (code if wire == "http" else f"StatusCode.{codes[code]}")
         assert refused[what][1].startswith(words)
+
+
+@pytest.mark.parametrize("wire", ["http", "grpc"])
+def test_tritons_asynchronous_client_understands_us(models: Path, wire: str) -> None:
+    with start(models, "--model-control") as server:
+        seen = ask(wire, server, "v2_aio_judge")
+    assert seen == {
+        "live": True,
+        "ready": [True, True, False],
+        "server": "bookserve",
+        "model": "pair",
+        "together": [[float(2 * index + 1), 1.0, 1.0] for index in range(16)],
+        "stream": None if wire == "http" else ["0", "1", "Request for unknown model", "3"],
+        "counted": True,
+        "index": {"affine 1": "READY", "digits 1": "UNAVAILABLE", "digits 2": "READY"},
+        "unloaded": [False, True],
+        "refused": ["404" if wire == "http" else "StatusCode.NOT_FOUND", "Request for unknown model: 'nothing'"],
+    }

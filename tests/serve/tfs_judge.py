@@ -13,7 +13,17 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 
 def main(target: str) -> dict[str, Any]:
@@ -97,8 +107,83 @@ def main(target: str) -> dict[str, Any]:
             "shape": refused("affine", {"x": x[:, :2]}),
             "output": refused("affine", {"x": x}, outputs=["z"]),
             "twice": refused("affine", {"x": x}, outputs=["y", "y"]),
+            "long": refused("a" * 3000, {"x": x}),
         },
+        "dtypes": _dtypes(predict),
+        **_records(stub),
+        **_models(channel),
     }
+
+
+def _dtypes(predict: Any) -> list[str]:
+    """Element types of another model's answer, by the encoding in which its inputs were sent."""
+    a, b = np.ones((1, 2), np.float32), np.array([7])
+    typed = {"a": TensorProto(dtype=1, float_val=[1.0, 1.0]), "b": TensorProto(dtype=9, int64_val=[7])}
+    for size in a.shape:
+        typed["a"].tensor_shape.dim.add(size=size)
+    typed["b"].tensor_shape.dim.add(size=1)
+    replies = [predict("pair", inputs) for inputs in ({"a": a, "b": b}, typed)]
+    return [
+        f"{name} {tf.make_ndarray(reply.outputs[name]).dtype} {tf.make_ndarray(reply.outputs[name]).tolist()}"
+        for reply in replies
+        for name in sorted(reply.outputs)
+    ]
+
+
+def _records(stub: Any) -> dict[str, Any]:
+    """Classify, Regress and MultiInference, with records as tf.train.Example makes them."""
+    tokens = [tf.train.Feature(int64_list=tf.train.Int64List(value=[4] * good + [5] * (6 - good))) for good in (6, 3)]
+    records = [tf.train.Example(features=tf.train.Features(feature={"tokens": feature})) for feature in tokens]
+
+    classify = classification_pb2.ClassificationRequest()
+    classify.model_spec.name = "reviews"
+    classify.input.example_list.examples.extend(records)
+    classes = stub.Classify(classify, timeout=30)
+
+    regress = regression_pb2.RegressionRequest()
+    regress.model_spec.name = "reviews"
+    regress.input.example_list_with_context.examples.extend([tf.train.Example(), records[1]])
+    regress.input.example_list_with_context.context.CopyFrom(records[0])
+    numbers = stub.Regress(regress, timeout=30)
+
+    several = inference_pb2.MultiInferenceRequest()
+    several.input.example_list.examples.extend(records)
+    for method in ("classify", "regress"):
+        several.tasks.add(method_name=f"tensorflow/serving/{method}").model_spec.name = "reviews"
+    both = stub.MultiInference(several, timeout=30).results
+
+    classify.input.Clear()
+    try:
+        stub.Classify(classify, timeout=30)
+        empty = ["OK", ""]
+    except grpc.RpcError as error:
+        empty = [error.code().name, error.details()]
+    return {
+        "classes": [[[item.label, item.score] for item in row.classes] for row in classes.result.classifications],
+        "classes of": [classes.model_spec.name, classes.model_spec.version.value, classes.model_spec.signature_name],
+        "numbers": [row.value for row in numbers.result.regressions],
+        "several": [
+            [result.WhichOneof("result"), result.model_spec.name, result.model_spec.version.value] for result in both
+        ],
+        "no records": empty,
+    }
+
+
+def _models(channel: grpc.Channel) -> dict[str, Any]:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "digits"
+    request.model_spec.version.value = 2
+    (status,) = stub.GetModelStatus(request, timeout=30).model_version_status
+    change = model_management_pb2.ReloadConfigRequest()
+    change.config.model_config_list.config.add(name="a", base_path="/a", model_platform="tensorflow")
+    try:
+        stub.HandleReloadConfigRequest(change, timeout=30)
+        code = "OK"
+    except grpc.RpcError as error:
+        code = error.code().name
+    state = get_model_status_pb2.ModelVersionStatus.State.Name(status.state)
+    return {"status": [status.version, state, status.status.error_code], "reload": code}
 
 
 if __name__ == "__main__":

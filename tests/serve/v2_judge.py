@@ -6,6 +6,7 @@ Run by ``test_v2_triton.py``: ``python -m tests.serve.v2_judge http HOST:PORT`` 
 from __future__ import annotations
 
 import json
+import queue
 import sys
 from importlib import import_module
 from typing import Any
@@ -63,6 +64,7 @@ def main(wire: str, target: str) -> dict[str, Any]:
     pressed = infer("affine", {"x": x}, **compression)
     response = plain(old.get_response())
     return {
+        **_extensions(wire, module, client, plain),
         "live": client.is_server_live(),
         "ready": client.is_server_ready(),
         "model_ready": [client.is_model_ready("affine"), client.is_model_ready("digits", "1")],
@@ -90,6 +92,60 @@ def main(wire: str, target: str) -> dict[str, Any]:
             "signature": refused("affine", {"x": x}, parameters={"signature_name": "nothing"}),
         },
     }
+
+
+def _extensions(wire: str, module: Any, client: Any, plain: Any) -> dict[str, Any]:
+    """Classes, compression, calls that do not wait, statistics, the repository."""
+    dark = module.InferInput("image", [1, 4, 4, 1], "FP32")
+    dark.set_data_from_numpy(np.zeros((1, 4, 4, 1), np.float32))
+    wanted = [module.InferRequestedOutput("probabilities", class_count=1)]
+    classes = client.infer("digits", [dark], outputs=wanted).as_numpy("probabilities")
+
+    x = module.InferInput("x", [1, 3], "FP32")
+    x.set_data_from_numpy(np.array([[0, 1, 2]], np.float32))
+    if wire == "http":
+        packed = {"request_compression_algorithm": "deflate", "response_compression_algorithm": "gzip"}
+        later = [client.async_infer("affine", [x], request_id=str(index)) for index in range(8)]
+        identities = [reply.get_result().get_response()["id"] for reply in later]
+    else:
+        packed = {"compression_algorithm": "deflate"}
+        arrived: queue.Queue[Any] = queue.Queue()
+        for index in range(8):
+            client.async_infer("affine", [x], lambda result, error: arrived.put((result, error)), request_id=str(index))
+        identities = sorted(arrived.get(timeout=30)[0].get_response().id for _ in range(8))
+    both = client.infer("affine", [x], **packed).as_numpy("y").tolist()
+
+    (counted,) = plain(client.get_inference_statistics("affine", "1"))["model_stats"]
+    everything = plain(client.get_inference_statistics())["model_stats"]
+    try:
+        client.get_model_repository_index()
+        index = "OK"
+    except InferenceServerException as error:
+        index = str(error.status())
+    return {
+        "classes": [item.decode().partition(":")[2] for item in classes.ravel()],
+        "packed": both,
+        "later": identities,
+        "counted": [
+            counted["name"],
+            int(counted["inference_stats"]["success"]["count"]) >= 9,
+            int(counted["inference_count"]) >= int(counted["execution_count"]) > 0,
+        ],
+        "all counted": sorted({item["name"] for item in everything}),
+        "index": index,
+        "stream": _stream(module, client, x) if wire == "grpc" else None,
+    }
+
+
+def _stream(module: Any, client: Any, x: Any) -> list[str]:
+    """Answers of a stream in their order; a bad request among them does not end it."""
+    arrived: queue.Queue[Any] = queue.Queue()
+    client.start_stream(callback=lambda result, error: arrived.put((result, error)))
+    for index, model in enumerate(["affine", "nothing", "affine"]):
+        client.async_stream_infer(model, [x], request_id=str(index))
+    replies = [arrived.get(timeout=30) for _ in range(3)]
+    client.stop_stream()
+    return [error.message()[:25] if error else result.get_response().id for result, error in replies]
 
 
 if __name__ == "__main__":

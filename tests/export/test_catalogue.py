@@ -1,0 +1,61 @@
+"""Every architecture of the catalogue with random weights and statistics: ONNX answers as Keras, without loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainers import catalogue
+
+#: Proved by ``test_gradients.py``; their outputs are gradients.
+GRADIENTS = {"deepdream", "style_transfer"}
+#: Some that must not lose their layer on the way.
+RECURRENT = {
+    "jena_gru": "GRU",
+    "jena_gru_stacked": "GRU",
+    "jena_gru_dropout": "GRU",
+    "imdb_simple_rnn": "RNN",
+    "nietzsche_lstm": "LSTM",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.names() if name not in GRADIENTS])
+def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
+    from bookserve.examples import Example
+    from export import parity
+    from export.convert import to_onnx
+    from export.saved import SavedModel
+    from tests.export import layers as small
+    from tests.export.runs import randomise
+    from trainers import finish
+
+    task = catalogue.find(name)
+    params = task.defaults("sample") | {"data": "sample", "seed": 0}
+    data = task.data("sample", params)
+    trained = task.build(data, params)
+    models = finish.inference_models(task, trained, data)
+    for model in models.values():
+        randomise(model, 1)
+        for weight in model.weights:
+            if len(weight.shape) > 1:
+                weight.assign(0.4 * weight)
+    finish.write_saved_model(tmp_path, models)
+    saved, fused = SavedModel(tmp_path), set()
+    for graph_name, model in models.items():
+        graph = finish.graph_of(model)
+        proto = to_onnx(saved, graph_name, graph)
+        counts = small.operators(proto)
+        assert not {"Loop", "Scan"} & counts.keys()
+        fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
+        path = tmp_path / f"{graph_name}.onnx"
+        path.write_bytes(proto.SerializeToString())
+        feeds = {key: array[:3] for key, array in data.feeds[graph_name].items()}
+        expected = small.answers(model, feeds)
+        assert all(np.isfinite(array).all() for array in expected.values())
+        backend = small.OnnxBackend(path)
+        assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
+        for _, others in parity.other_lengths(graph, feeds):
+            assert small.differences(model, backend, others) == ""
+    assert RECURRENT.get(name) in {*fused, None}
