@@ -162,9 +162,9 @@ def killed_after_an_epoch(runs: Path, *words: str) -> Run:
         start_new_session=True,
     )
     assert process.stdout
-    next(line for line in process.stdout if line.startswith("epoch 1/"))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with process:
+        next(line for line in process.stdout if line.startswith("epoch 1/"))
+        os.killpg(process.pid, signal.SIGKILL)
     (run,) = runs_.scan(runs)
     assert (run.path / "checkpoint" / "epoch.npz").exists()
     assert not run.finished
