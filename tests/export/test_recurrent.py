@@ -130,7 +130,7 @@ MASKED = {
     "backwards": lambda layer, keras: layer(3, return_sequences=True, go_backwards=True),
     "noughts": lambda layer, keras: layer(3, return_sequences=True, zero_output_for_mask=True),
     "both": lambda layer, keras: keras.layers.Bidirectional(layer(3, return_sequences=True)),
-    "stack": lambda layer, keras: keras.Sequential([layer(4, return_sequences=True), layer(3)]),
+    "stack": lambda layer, keras: lambda x: layer(3)(layer(4, return_sequences=True)(x)),
 }
 
 
