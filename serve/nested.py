@@ -6,6 +6,8 @@ The sentences are those that TensorFlow Serving's clients know.
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -17,6 +19,8 @@ from bookserve.graph import numpy_dtype
 
 #: Axes that an array may have; NumPy itself ends at 64.
 MAX_AXES = 32
+#: Elements that an empty array may have beside its empty axes: NumPy refuses what could not be addressed.
+MAX_EMPTY = 2**48
 
 _ACCEPTED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
@@ -35,6 +39,13 @@ def to_array(value: Any, dtype: str, word: str) -> np.ndarray:
         raise InvalidInput(f"the lists are nested {len(shape)} deep; at most {MAX_AXES} are possible.")
     flat = _strings(leaves, word) if dtype == "string" else _numbers(leaves, numpy_dtype(dtype), word)
     return flat.reshape(shape)
+
+
+def is_shape(sizes: Sequence[int]) -> bool:
+    """Whether an array may have that shape, if there are as many elements as it says."""
+    if len(sizes) > MAX_AXES or min(sizes, default=0) < 0:
+        return False
+    return 0 not in sizes or math.prod(size for size in sizes if size) <= MAX_EMPTY
 
 
 def is_b64(value: Any) -> bool:

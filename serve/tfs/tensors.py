@@ -15,7 +15,7 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
 from serve.limits import Limits
-from serve.nested import MAX_AXES
+from serve.nested import is_shape
 from serve.tfs import tfs_pb2 as pb
 
 #: TensorFlow's number of each element type.
@@ -65,7 +65,7 @@ def to_array(name: str, tensor: pb.TensorProto, limits: Limits) -> np.ndarray:
         word = pb.DataType.Name(tensor.dtype) if tensor.dtype in known else f"number {tensor.dtype}"
         raise InvalidInput(f"input '{name}' is of type {word}, which no model here takes.")
     shape = [dim.size for dim in tensor.tensor_shape.dim]
-    if tensor.tensor_shape.unknown_rank or min(shape, default=0) < 0 or len(shape) > MAX_AXES:
+    if tensor.tensor_shape.unknown_rank or not is_shape(shape):
         raise InvalidInput(f"input '{name}' has no usable shape.", "Send the size of every axis.")
     count = math.prod(shape)
     if count > limits.elements:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
-from serve.nested import MAX_AXES
+from serve.nested import is_shape
 
 #: By the dtypes of a graph.
 DATATYPES: Mapping[str, str] = {
@@ -39,9 +39,9 @@ def count(name: str, shape: Sequence[int]) -> int:
     """How many elements an input of that shape has.
 
     Raises:
-        InvalidInput: a negative size, or too many axes.
+        InvalidInput: a negative size, or too many axes or elements.
     """
-    if len(shape) > MAX_AXES or min(shape, default=0) < 0:
+    if not is_shape(shape):
         raise InvalidInput(f"input '{name}' has no usable shape.", "Send the size of every axis.")
     return math.prod(shape)
 
