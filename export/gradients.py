@@ -106,11 +106,12 @@ def _sqrt(write: Writer, node: Any) -> list[str]:
 
 def _convolution(write: Writer, node: Any) -> list[str]:
     """(sizes of the input, filter [h, w, in, out], gradient) → the gradient of the convolution's input."""
-    sizes, kernel, gradient = node.input
+    sizes, kernel, gradient, *bias = node.input  # tf2onnx has joined the bias of a transposed convolution to it
     shape = write.shape(kernel)
     group = shape[2] if node.type == "DepthwiseConv2dNativeBackpropInput" else 1
     where = grid(node, shape[:2])
-    return [to_last(write, convolved_back(write, to_first(write, gradient), kernel, write.size(sizes), where, group))]
+    found = to_last(write, convolved_back(write, to_first(write, gradient), kernel, write.size(sizes), where, group))
+    return [write("Add", found, bias[0]) if bias else found]
 
 
 def _max_pool(write: Writer, node: Any) -> list[str]:

@@ -125,8 +125,12 @@ class Access:
 
 
 def _refusal(scope: Scope, status: int, code: str, message: str, hint: str) -> JSONResponse:
-    if _protocol(scope["path"]) in ("tfs/http", "v2/http"):  # their clients expect a sentence there
-        return JSONResponse({"error": f"{message} {hint}".strip()}, status)
+    protocol, sentence = _protocol(scope["path"]), f"{message} {hint}".strip()
+    if protocol in ("tfs/http", "v2/http"):  # their clients expect a sentence there
+        return JSONResponse({"error": sentence}, status)
+    if protocol == "openai/http":
+        kind = {"message": sentence, "type": "invalid_request_error", "param": None, "code": code}
+        return JSONResponse({"error": kind}, status)
     return JSONResponse({"error": {"code": code, "message": message, "hint": hint}}, status)
 
 

@@ -95,6 +95,8 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 
 def _failure(request: Request, error: BookserveError, status: int) -> Response:
+    if request.url.path.startswith("/openai/"):
+        return openai.refusal(error, status)
     if request.url.path.startswith(("/v1/", "/v2")):  # clients of these protocols expect a sentence there
         return JSONResponse({"error": str(error)}, status)
     return home.failure(error, status)

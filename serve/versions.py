@@ -211,7 +211,7 @@ class Versions:
             self._load(version, on_disk[version], later=True)
             return self.find(version)
         if version is None or (version in on_disk and not self._live):
-            raise NotReady(f"model '{name}' is not loaded.", "Load it, or wait until a version is there.")
+            raise NotFound(f"model '{name}' is not loaded.", "Load it, or wait until a version is there.")
         has = sorted(on_disk) if self.served.older else sorted(self._live)
         raise NotFound(f"model '{name}' has no version {version}.", f"It has: {', '.join(map(str, has)) or 'none'}.")
 

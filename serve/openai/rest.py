@@ -61,17 +61,17 @@ def routes(engine: Engine) -> list[BaseRoute]:
         whole = await unless_gone(request.receive, _whole(asked, requests, written))
         return _json(whole) if whole else Response(status_code=499)  # nobody is there to read it
 
-    @_answered
-    async def nothing(request: Request) -> Response:
-        raise NotFound(f"there is nothing for {request.method} {request.url.path}.", "POST /openai/v1/completions")
-
-    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     return [
         Route("/openai/v1/models", models),
         Route("/openai/v1/models/{model}", model),
         Route("/openai/v1/completions", completions, methods=["POST"]),
-        Route("/openai/{rest:path}", nothing, methods=every),
     ]
+
+
+def refusal(error: BookserveError, status: int) -> Response:
+    """What is answered where this door has nothing, or not by that method."""
+    told = NotFound(error.message, "This server has POST /openai/v1/completions.") if status == 404 else error
+    return _json(answer.failure(told), status)
 
 
 async def _whole(

@@ -15,7 +15,7 @@ from serve.v2.tensors import DATATYPES
 
 def server(doors: Doors) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that this server has."""
-    extensions = ["binary_tensor_data", "classification", "parameters", "statistics"]
+    extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
     if doors.control:
         extensions.append("model_repository")
     return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}

@@ -148,3 +148,17 @@ def test_a_graph_that_mixes_its_rows_is_found_out() -> None:
     example = Example({"x": x}, {"y": x - x.mean(0)})
     problem = parity.replay(GRAPH, example, lambda feeds: {"y": feeds["x"] - feeds["x"].mean(0)}).problem
     assert problem.startswith("with row 0 alone, output 'y' at [0, ")
+
+
+def test_gradients_are_held_to_their_length_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    expected = {"gradient": 1e-6 * rng.normal(size=(2, 6, 6, 3)).astype(np.float32)}
+    got = {"gradient": expected["gradient"].copy()}
+    got["gradient"][1, 2, 3, 0] += 2e-7  # one jump, of a fifth of an element
+    assert parity.compare(expected, got).problem == ""
+    got["gradient"][1] *= 1.1
+    problem = parity.compare(expected, got).problem
+    assert problem.startswith("output 'gradient' differs by ")
+    assert " in row 1, most at [1, " in problem
+    assert parity.compare(expected, {"gradient": np.zeros((2, 6, 6, 3), np.float32)}).problem
+    assert parity.compare(expected, {"gradient": np.full((2, 6, 6, 3), np.nan, np.float32)}).problem

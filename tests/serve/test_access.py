@@ -57,7 +57,9 @@ PATHS = [
     "/v2",
     "/v2/health/live",
     "/v2/health/ready",
+    "/v1/models/affine:predict",
     "/v2/models/affine",
+    "/v2/models/affine/infer",
     "/openai/v1/models",
     "/nothing",
     "/healthz/",
@@ -80,6 +82,19 @@ PATHS = [
 def test_no_path_and_no_method_passes_without_a_key(guarded: Server, path: str, method: bytes) -> None:
     assert status(guarded, path, method) in (400, 401)  # 400: what the HTTP parser itself refuses
     assert status(guarded, path, method, b"authorization: Bearer wrong\r\n") in (400, 401)
+
+
+def test_no_whole_prediction_passes_without_a_key(guarded: Server) -> None:
+    """The commonest requests, which may take a shorter way through the server."""
+    tensor = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+    with httpx.Client(base_url=guarded.http, trust_env=False) as http:
+        for path, body in (
+            ("/v1/models/affine:predict", {"instances": [[1, 2, 3]]}),
+            ("/v2/models/affine/infer", {"inputs": [tensor]}),
+            ("/api/models/affine/predict", ROWS),
+        ):
+            assert http.post(path, json=body).status_code == 401
+            assert http.post(path, json=body, headers={"x-api-key": KEY}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/v1/models/affine", "/v2", "/api/models", "/"])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from clients import connect
-from tests.servers import Server
+from tests.servers import Server, start
 
 ABCDE = {"prompt": "abc", "length": 60, "temperature": 1.5}
 
@@ -182,3 +182,14 @@ def test_nothing_else_is_offered(http: httpx.Client) -> None:
         response = http.request(method, f"/openai/v1/{path}")
         assert response.status_code in (404, 405)
         assert response.json()["error"]["type"] == "invalid_request_error", path
+
+
+def test_a_server_with_keys_wants_one_as_openai_s_client_sends_it(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("sk-a-long-enough-key\n")
+    with start(models, "--api-key-file", str(tmp_path / "keys")) as guarded:
+        shown = {"authorization": "Bearer sk-a-long-enough-key"}
+        url = f"{guarded.http}/openai/v1/models"
+        assert httpx.get(url, headers=shown, trust_env=False).json()["data"][0]["id"] == "writer"
+        refused = httpx.get(url, headers={"authorization": "Bearer any"}, trust_env=False)
+        assert refused.status_code == 401
+        assert refused.json()["error"].keys() == {"message", "type", "param", "code"}

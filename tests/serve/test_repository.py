@@ -186,7 +186,7 @@ def test_unload_and_load(home: Path) -> None:
     assert states(repository) == {4: "END"}
     repository.refresh()  # stays unloaded
     for version in (None, 4, 1):
-        with pytest.raises(NotReady, match="not loaded"):
+        with pytest.raises(NotFound, match="not loaded"):
             repository.find("affine", version)
     repository.load("affine")
     assert live(repository) == [4]

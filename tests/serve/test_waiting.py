@@ -19,6 +19,7 @@ from bookserve.graph import Arrays
 from serve import batcher, rpc, server
 from serve.access import Access
 from serve.engine import Engine
+from serve.express import either
 from serve.http import application
 from serve.interceptor import Interceptor
 from serve.listen import listen
@@ -71,7 +72,9 @@ async def serving(models: Path, timeout: float = 0.0) -> AsyncIterator[Serving]:
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
     backend = held._backend = Gated(held._backend)
     with listen("HTTP", "127.0.0.1", 0) as listener:
-        web = server._web(Access(application(engine, metrics), metrics, None, timeout), Settings(models=models))
+        web = server._web(
+            Access(application(engine, metrics), metrics, None, timeout), either(), Settings(models=models)
+        )
         task = asyncio.create_task(web.serve([listener]))
         made, port = rpc.server(engine, "127.0.0.1", 0, [Interceptor(metrics, None, timeout)])
         await made.start()

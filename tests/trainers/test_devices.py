@@ -162,9 +162,9 @@ def killed_after_an_epoch(runs: Path, *words: str) -> Run:
         start_new_session=True,
     )
     assert process.stdout
-    next(line for line in process.stdout if line.startswith("epoch 1/"))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with process:
+        next(line for line in process.stdout if line.startswith("epoch 1/"))
+        os.killpg(process.pid, signal.SIGKILL)
     (run,) = runs_.scan(runs)
     assert (run.path / "checkpoint" / "epoch.npz").exists()
     assert not run.finished
@@ -300,7 +300,7 @@ def test_a_recurrent_layer_trained_by_cudnn_is_exported_without(tmp_path: Path) 
     lstm.use_cudnn = True  # what only a GPU could compute
     model = keras.Model({"x": inputs}, {"y": outputs})
     with pytest.raises(ValueError, match="cuDNN is not supported"):
-        model(np.zeros((1, 5, 3), np.float32))
+        model({"x": np.zeros((1, 5, 3), np.float32)})
     signatures.write_saved_model(tmp_path / "saved_model", {"serving_default": model})
     signature = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
     assert signature(x=tf.zeros((2, 5, 3)))["y"].shape == (2, 4)
