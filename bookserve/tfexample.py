@@ -94,6 +94,12 @@ def find(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
     return None
 
 
+def graph_of(signature: str, verb: Verb, graphs: Mapping[str, Graph]) -> str:
+    """The name of the graph that the signature ``classify`` or ``regress`` is made of; any other name as it is."""
+    answer = None if signature in graphs else find(verb, graphs)
+    return answer.graph if answer and signature == signature_name(answer) else signature
+
+
 def signature_name(answer: Classify | Regress) -> str:
     """``classify`` or ``regress``: the signature's name, and the end of its method's."""
     return type(answer).__name__.lower()

@@ -91,4 +91,4 @@ def test_one_file_more_is_one_model_more(house: Path) -> None:
         body = json.dumps({"rows": [[1.0, 3.0], [3.0, 1.0]]}).encode()
         with urllib.request.urlopen(f"{server.http}/api/models/larger/predict", body, timeout=30) as answer:
             said = json.load(answer)
-    assert [row["probability"][0]["label"] for row in said["predictions"]] == ["second", "first"]
+    assert [row["probability"][0]["label"] for row in said["answers"]] == ["second", "first"]

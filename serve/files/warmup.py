@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from bookserve.bundle import Bundle
+from bookserve import tfexample
+from bookserve.bundle import Bundle, Manifest
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays, Graph
 from serve.files import files_pb2 as pb
 from serve.limits import Limits
+from serve.tfs import examples
+from serve.tfs import tfs_pb2 as tfs
 from serve.tfs.tensors import to_array
 
 #: Where the records are, inside a version's directory.
@@ -52,11 +55,11 @@ def requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
                 yield name, {key: to_array(key, tensor, Limits()) for key, tensor in request.inputs.items()}
             elif kind in ("classify_log", "regress_log"):
                 request = getattr(log, kind).request
-                yield _of_examples(graphs, request.model_spec.signature_name, request.input)
+                yield _of_examples(bundle.manifest, request.model_spec.signature_name, request.input)
             elif kind == "multi_inference_log":
                 many = log.multi_inference_log.request
                 for task in many.tasks:
-                    yield _of_examples(graphs, task.model_spec.signature_name, many.input)
+                    yield _of_examples(bundle.manifest, task.model_spec.signature_name, many.input)
             else:
                 raise Failed(f"Unsupported log_type for warmup: {kind}")
     except DecodeError as error:
@@ -77,16 +80,17 @@ def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
     raise Failed(f"a warm-up request asks for signature '{signature}', which the model does not have.")
 
 
-def _of_examples(graphs: Mapping[str, Graph], signature: str, given: pb.Input) -> tuple[str, Arrays]:
-    """Examples go as they are into the one input of strings that such a signature has."""
-    name = _graph(graphs, signature)
-    inputs = graphs[name].inputs
+def _of_examples(manifest: Manifest, signature: str, given: pb.Input) -> tuple[str, Arrays]:
+    """Examples become rows of a graph's inputs, but go as they are where a graph takes one string, as signatures do."""
+    name = _graph(manifest.graphs, tfexample.graph_of(signature, manifest.verb, manifest.graphs))
+    graph = manifest.graphs[name]
+    inputs = graph.inputs
     if [spec.dtype for spec in inputs.values()] != ["string"]:
-        raise Failed(f"a warm-up request sends examples to graph '{name}', which does not take them.")
+        return name, examples.feeds(tfs.Input.FromString(given.SerializeToString()), graph)
     kind = given.WhichOneof("kind")
-    examples = list(getattr(given, kind).examples) if kind else []
-    column = np.empty(len(examples), object)
-    column[:] = examples
+    records = list(getattr(given, kind).examples) if kind else []
+    column = np.empty(len(records), object)
+    column[:] = records
     return name, {next(iter(inputs)): column}
 
 

@@ -106,7 +106,10 @@ class _Door:
     def _records(self, asked: re.Match[str], verb: str, body: bytes) -> tuple[LiveModel, str, pb.Input]:
         document = rows.parse(body, self._limits.depth)
         live = self._find(asked)
-        signature, _ = _signature(live, document.get("signature_name", ""))
+        try:
+            signature, _ = servable.graph_of(live, name := document.get("signature_name", ""))
+        except NotFound as error:
+            raise _no_signature(name) from error
         return live, signature, examples.from_json(document, verb)
 
     def _look(self, asked: re.Match[str]) -> bytes:
@@ -139,7 +142,11 @@ def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
     try:
         return live.bundle.graph(name)
     except NotFound as error:
-        raise InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def') from error
+        raise _no_signature(name) from error
+
+
+def _no_signature(name: str) -> InvalidInput:
+    return InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def')
 
 
 def _state(known: VersionStatus) -> dict[str, Any]:

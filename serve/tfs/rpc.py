@@ -18,7 +18,7 @@ from serve.service import Method, Service
 from serve.tfs import status
 from serve.tfs import tfs_pb2 as pb
 from serve.tfs.metadata import DEFAULT, TYPE_URL, signatures
-from serve.tfs.servable import find, judge
+from serve.tfs.servable import find, graph_of, judge
 from serve.tfs.tensors import to_array, to_tensor
 from serve.tfs.verdicts import CLASSIFY, REGRESS
 
@@ -129,7 +129,7 @@ def _tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[LiveModel
 
 def _named_signature(live: LiveModel, name: str, complaint: str) -> None:
     try:
-        live.bundle.graph(name)
+        graph_of(live, name)
     except NotFound as error:
         raise InvalidInput(f"{complaint}{name}") from error
 

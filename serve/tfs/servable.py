@@ -3,6 +3,7 @@ words."""
 
 from __future__ import annotations
 
+from bookserve import tfexample
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
@@ -47,6 +48,16 @@ def states(engine: Engine, name: str, version: int | None = None) -> list[Versio
     return found
 
 
+def graph_of(live: LiveModel, signature: str) -> tuple[str, Graph]:
+    """The graph that a signature over records means, with its proper name: its own, or that of ``classify``.
+
+    Raises:
+        NotFound: no such graph.
+    """
+    manifest = live.bundle.manifest
+    return live.bundle.graph(tfexample.graph_of(signature, manifest.verb, manifest.graphs))
+
+
 def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
     """The graph of a task (``verdicts.CLASSIFY`` or ``REGRESS``) with its proper name.
 
@@ -54,7 +65,7 @@ def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
         NotFound: no such graph.
         InvalidInput: it does not give what the task takes.
     """
-    name, graph = live.bundle.graph(signature)
+    name, graph = graph_of(live, signature)
     if task == verdicts.CLASSIFY:
         verdicts.check_classifies(live, name, graph)
     else:
@@ -81,6 +92,6 @@ async def judge(
         if task == verdicts.CLASSIFY:
             result.classification_result.CopyFrom(verdicts.classify(live, name, graph, ran[name]))
         else:
-            result.regression_result.CopyFrom(verdicts.regress(ran[name]))
+            result.regression_result.CopyFrom(verdicts.regress(live, name, ran[name]))
         results.append(result)
     return results

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bookserve import tfexample
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph
 from serve import classes
@@ -68,9 +69,13 @@ def check_regresses(graph: Graph) -> None:
         )
 
 
-def regress(outputs: Arrays) -> pb.RegressionResult:
-    """The only output's number for each row."""
+def regress(live: LiveModel, signature: str, outputs: Arrays) -> pb.RegressionResult:
+    """The only output's number for each row, in the unit that the model's verb gives it."""
     (array,) = outputs.values()
+    manifest = live.bundle.manifest
+    answer = tfexample.find(manifest.verb, manifest.graphs)
+    if isinstance(answer, tfexample.Regress) and answer.graph == signature:
+        array = answer.values(array)
     with np.errstate(over="ignore"):  # a double too large for a float is infinite
         values = array.astype(np.float32).ravel().tolist()
     return pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values])
