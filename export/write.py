@@ -62,8 +62,7 @@ class _Onnx(NamedTuple):
 def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
 
-    ``variants`` names smaller or faster forms that are wanted beside it (``bookserve/variant.py``); the notes say which
-    of them could not be had.
+    ``variants`` names further forms (``bookserve/variant.py``); the notes say which of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
