@@ -16,15 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import msgspec
-import numpy as np
 import onnx
-import onnxruntime
-import tensorflow as tf
-import tf2onnx
 
-from bookserve import __version__, tfexample, triton
+from bookserve import tfexample, triton
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
 from bookserve.errors import Failed
@@ -41,6 +36,7 @@ from export.onnx_file import OnnxFile
 from export.saved import SavedModel, refuse_reach
 from export.skew import find_skew
 from export.source import Source
+from export.versions import versions
 
 #: What a SavedModel consists of; anything else in its directory stays there.
 _PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
@@ -66,8 +62,7 @@ class _Onnx(NamedTuple):
 def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
 
-    ``variants`` names smaller or faster forms that are wanted beside it (``bookserve/variant.py``); the notes say which
-    of them could not be had.
+    ``variants`` names further forms (``bookserve/variant.py``); the notes say which of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
@@ -112,7 +107,7 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             },
             parameters=model.parameters(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=_versions(source),
+            versions=versions(source),
         )
         if variants:
             from export import variants as forms
@@ -303,10 +298,3 @@ def _prove(path: Path, saved: SavedModel, name: str, graph: Graph, example: Exam
 def _count(graph: onnx.GraphProto) -> dict[str, int]:
     """How often each operator stands in a graph, the most frequent first."""
     return dict(Counter(node.op_type for node in graph.node).most_common())
-
-
-def _versions(source: Source) -> dict[str, str]:
-    packages = {"numpy": np, "onnx": onnx, "onnxruntime": onnxruntime}
-    if source.kind != "onnx":
-        packages |= {"keras": keras, "tensorflow": tf, "tf2onnx": tf2onnx}
-    return {"bookserve": __version__, **{name: str(package.__version__) for name, package in packages.items()}}
