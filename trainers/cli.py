@@ -140,7 +140,7 @@ def parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | Non
         if not equals or name not in params:
             raise InvalidInput(f"'{item}' sets no parameter of '{task.name}'.", f"It has: {known}")
         params[name] = value_of(name, text, params[name])
-    if params["epochs"] and not task.params["epochs"]:
+    if params["epochs"] and not task.defaults(data)["epochs"]:
         raise InvalidInput(f"'{task.name}' is not trained: its epochs are 0.", "Leave epochs out.")
     return params
 

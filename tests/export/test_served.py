@@ -1,4 +1,4 @@
-"""What was exported is served: warm-up requests run, and Classify and Regress answer as TensorFlow's own signatures do."""
+"""What was exported is served: warm-up requests run; Classify and Regress answer as TensorFlow's signatures do."""
 
 from __future__ import annotations
 
