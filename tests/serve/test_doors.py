@@ -22,6 +22,7 @@ from tests.servers import Server, start
 OURS = "https://example.org"
 SERVICES = {
     "bookserve.v1.Bookserve",
+    "bookserve.v1.Pictures",
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
     "inference.GRPCInferenceService",

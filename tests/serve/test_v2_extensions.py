@@ -176,8 +176,8 @@ def test_models_are_listed_loaded_and_unloaded(keeper: httpx.Client, open_models
     assert keeper.post("/v2/repository/index").status_code == 200  # a body is not needed
 
     assert keeper.post("/v2/repository/models/affine/unload").json() == {"name": "affine", "unload": True}
-    assert keeper.get("/v2/models/affine/ready").status_code == 503
-    assert keeper.post("/v1/models/affine:predict", json={"instances": [[0, 1, 2]]}).status_code == 503
+    assert keeper.get("/v2/models/affine/ready").status_code == 404
+    assert keeper.post("/v1/models/affine:predict", json={"instances": [[0, 1, 2]]}).status_code == 404
     assert states(keeper) == known | {("affine", "1"): "UNAVAILABLE"}
     assert keeper.post("/v2/repository/models/affine/load").json() == {"name": "affine", "load": True}
     assert keeper.post("/v2/models/affine/infer", json={"inputs": [X]}).json()["outputs"][0]["data"] == [1, 3, 5]
