@@ -90,7 +90,10 @@ class Express(HttpToolsProtocol):
         if type(cycle) is not _Cycle:
             super().on_message_complete()
             return
-        coroutine = self._quick(self.url, dict(self.headers), bytes(cycle.body))
+        try:
+            coroutine = self._quick(self.url, dict(self.headers), bytes(cycle.body))
+        except Exception:  # the application will stumble, too, and say so
+            coroutine = None
         if coroutine is None:
             self.cycle = None  # type: ignore[assignment]
             super().on_headers_complete()
