@@ -34,12 +34,13 @@ TRAIN = {
 
 
 class Picture(NamedTuple):
-    """One picture of the page: what it shows, and the command that makes the file, with its arguments."""
+    """One picture of the page: what it shows, and the command, with its arguments, that makes the file from a model."""
 
     title: str
     about: str
     file: str
     command: str
+    model: str
 
 
 PICTURES = (
@@ -49,42 +50,49 @@ PICTURES = (
         "(figure 8.14 of the book).",
         "digits_plane.png",
         "sample mnist_vae --grid 12",
+        "mnist_vae",
     ),
     Picture(
         "A walk",
         "From one random point of that plane to the next along the sphere, and on.",
         "digits_walk.gif",
         "sample mnist_vae -n 6 --seed 3 --walk 10 --interpolate slerp --seconds 0.08",
+        "mnist_vae",
     ),
     Picture(
         "A dream",
         "The book's elephants, as SqueezeNet 1.1 would like to see them: DeepDream (figure 8.5).",
         "dream.png",
         f"dream {DATA}/images/creative_commons_elephant.jpg",
+        "deepdream",
     ),
     Picture(
         "A painting",
         "Mona Lisa in the style of The Starry Night, with the same network (figure 8.8).",
         "style.png",
         f"style {DATA}/images/portrait_mona_lisa.jpg {DATA}/images/starry_night.jpg",
+        "style_transfer",
     ),
     Picture(
         "Why a cat?",
         "What speaks for the class in a photo of the test set: Grad-CAM (figure 5.36). A convnet after six epochs.",
         "gradcam.png",
         f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/cats/cat.1527.jpg",
+        "cats_dogs_convnet",
     ),
     Picture(
         "What the first layers see",
         "Each channel of the first pooling layer for a handwritten digit (figure 5.27).",
         "layers.png",
         "activations mnist_convnet digit.png",
+        "mnist_convnet",
     ),
     Picture(
         "What filters look for",
         "The pattern that each filter of its second convolution answers to most (figure 5.33).",
         "filters.png",
         "filters mnist_convnet",
+        "mnist_convnet",
     ),
 )
 
@@ -93,21 +101,24 @@ PICTURES = (
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path("gallery"), show_default=True)
 @click.option("--only", multiple=True, metavar="FILE", help="Make this picture; repeatable.  [default: all]")
 def gallery(work: Path, only: tuple[str, ...]) -> None:
-    """Train what WORK lacks, make every picture and write the page."""
+    """Train what WORK lacks of the models that are needed, make the pictures and write the page."""
     if not os.environ.get("BOOKSERVE_DATA"):
         raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/data/).")
     work.mkdir(parents=True, exist_ok=True)
     work = work.resolve()
     runs, models = work / "runs", work / "models"
-    for task, options in TRAIN.items():
+    chosen = [picture for picture in PICTURES if not only or picture.file in only]
+    for task in dict.fromkeys(picture.model for picture in chosen):
+        options = TRAIN[task]
         if not any(found.finished for found in run.scan(runs, task)):
             _bookserve(work, f"train {task} {options} --runs {runs}")
         if not bundle.versions(models, task):
             _bookserve(work, f"export {task} --runs {runs} --models {models}")
-    digit = bundle.find(models, "mnist_convnet").examples().rows[0]
-    (work / "digit.png").write_bytes(pictures.encode_png(digit))
+        if task == "mnist_convnet":
+            digit = bundle.find(models, task).examples().rows[0]
+            (work / "digit.png").write_bytes(pictures.encode_png(digit))
     with _server(models) as url:
-        for picture in (picture for picture in PICTURES if not only or picture.file in only):
+        for picture in chosen:
             _make(work, picture, url)
     (DOCS / "gallery.md").write_text(_page(), "utf-8")
     size = sum(path.stat().st_size for path in map(_place, PICTURES))
