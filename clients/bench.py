@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -34,7 +35,8 @@ TURNS = 4
 #: Rows of a large request.
 LARGE = 32
 
-_INFER = "/inference.GRPCInferenceService/ModelInfer"
+#: The Open Inference Protocol's method over gRPC.
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class Workload:
@@ -87,7 +89,9 @@ def measure(model: str, models: Path, url: str | None, seconds: float, callers: 
     name, graph = found.graph()
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
     backend = OnnxBackend(found.path / str(graph.onnx))
-    baselines = {rows: Workload(f"raw, {_of(rows)}", rows, _loop(backend, feeds[rows])) for rows in feeds}
+    baselines = {
+        rows: Workload(f"raw, {_of(rows)}", rows, looping(partial(backend.run, feeds[rows]))) for rows in feeds
+    }
     with addresses(models, url) as served:
         workloads = list(baselines.values())
         for address in served:
@@ -107,24 +111,27 @@ def _served(address: str, model: str, feeds: dict[int, Arrays], callers: list[in
     parts = urlsplit(address)
     for count, rows in [*((count, 1) for count in callers), (max(callers), LARGE)]:
         if parts.scheme == "grpc":
-            connect = over_grpc(parts.netloc, _INFER, infer_request(model, feeds[rows]))
+            connect = over_grpc(parts.netloc, INFER, infer_request(model, feeds[rows]))
         else:
             request = rest_request(parts.netloc, quote(model), feeds[rows])
             connect = over_http(parts.hostname or "", parts.port or 80, request)
         name = f"{parts.scheme}, {_of(rows)}, {count} caller{'s' * (count > 1)}"
-        yield Workload(name, rows, _callers(connect, count))
+        yield Workload(name, rows, calling(connect, count))
 
 
-def _callers(connect: Connect, callers: int) -> Callable[[float], Measured]:
+def calling(connect: Connect, callers: int) -> Callable[[float], Measured]:
+    """What lets so many callers send for some seconds."""
     return lambda seconds: asyncio.run(load(connect, callers, seconds))
 
 
-def _loop(backend: OnnxBackend, feeds: Arrays) -> Callable[[float], Measured]:
+def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
+    """What calls again and again for some seconds, once at least."""
+
     def run(seconds: float) -> Measured:
-        latencies = []
+        latencies: list[float] = []
         start = begun = time.perf_counter()
-        while begun < start + seconds:
-            backend.run(feeds)
+        while not latencies or begun < start + seconds:
+            call()
             ended = time.perf_counter()
             latencies.append(ended - begun)
             begun = ended

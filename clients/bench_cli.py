@@ -1,4 +1,4 @@
-"""The commands that measure: ``bookserve bench MODEL`` (tensors) and ``bookserve bench generate MODEL`` (texts)."""
+"""The commands that measure: ``bookserve bench MODEL`` (tensors), ``bench generate`` and ``bench sample``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> list
         return [max(1, int(number)) for number in value.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"'{value}' is no list of numbers like 1,16") from error
+
+
+_clients = click.option(
+    "--clients",
+    default="1,16",
+    show_default=True,
+    metavar="N,N",
+    callback=_numbers,
+    help="Numbers of concurrent callers.",
+)
 
 
 class _ModelOrVerb(click.Group):
@@ -44,14 +54,7 @@ def bench() -> None:
 @models_option
 @_url
 @_seconds
-@click.option(
-    "--clients",
-    default="1,16",
-    show_default=True,
-    metavar="N,N",
-    callback=_numbers,
-    help="Numbers of concurrent callers.",
-)
+@_clients
 @json_option
 def predict(model: str, models: Path, url: str | None, seconds: float, clients: list[int], as_json: bool) -> None:
     """Tensors through the default graph, over both standard protocols."""
@@ -90,6 +93,32 @@ def generate(
 
     report = measure(model, models, url, seconds, streams, with_keras)
     _print(report, "of raw: characters/s beside bare steps of ONNX Runtime", as_json)
+
+
+@bench.command()
+@click.argument("model", default="mnist_vae")
+@models_option
+@_url
+@_seconds
+@_clients
+@click.option(
+    "--pictures", default="1,64", show_default=True, metavar="N,N", callback=_numbers, help="Pictures of each request."
+)
+@json_option
+def sample(
+    model: str,
+    models: Path,
+    url: str | None,
+    seconds: float,
+    clients: list[int],
+    pictures: list[int],
+    as_json: bool,
+) -> None:
+    """Pictures from a latent space, over every protocol, beside decoding by the bare runtime."""
+    from clients.bench_samples import measure
+
+    report = measure(model, models, url, seconds, clients, pictures)
+    _print(report, "ratio: pictures/s (samples/s) beside raw ONNX Runtime", as_json)
 
 
 def _print(report: dict[str, Any], about: str, as_json: bool) -> None:

@@ -12,8 +12,9 @@ import json
 import re
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import grpc
@@ -125,8 +126,14 @@ def rest_request(host: str, model: str, feeds: Arrays) -> bytes:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     instances = rows if len(columns) > 1 else next(iter(columns.values()))
     body = json.dumps({"instances": instances}, separators=(",", ":")).encode()
-    head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    return post(host, f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
+
+
+def post(host: str, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """A whole HTTP/1.1 request."""
+    lines = {"Host": host, **headers, "Content-Length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def infer_request(model: str, feeds: Arrays) -> bytes:

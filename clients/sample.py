@@ -107,28 +107,28 @@ def sample(
         total = how_many(n=asked.get("n"), latent=asked["latent"], grid=asked.get("grid"), walk=walk)
         asked |= {"walk": walk, "interpolate": interpolate, "version": version}
         path = output or Path(f"{model}.png")
-        with closing(_parts(client, model, total, asked)) as parts:
-            click.echo(f"{total} pictures are in {path} ({_write(path, total, parts, columns, seconds)})")
+        with closing(parts(client, model, total, asked)) as coming:
+            click.echo(f"{total} pictures are in {path} ({_write(path, total, coming, columns, seconds)})")
 
 
-def _parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Generator[np.ndarray]:
+def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Generator[np.ndarray]:
     """Pictures uint8 [some, height, width, channels], a part of the ``total`` at a time."""
     for start in range(0, total, BATCH):
         yield client.sample(model, start=start, count=min(BATCH, total - start), **asked).images
 
 
-def _write(path: Path, total: int, parts: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
+def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
     """Write what comes in the form of the file's suffix; what has been written, in words."""
     from bookserve.pictures import contact_sheet, encode_animation, encode_png
     from clients.answers import save
 
     kind = path.suffix.lower()
     if kind == ".npy":
-        return _stream(path, total, parts)
+        return stream(path, total, coming)
     most = SHEET if kind == ".png" else FRAMES
     if total > most:
         raise click.UsageError(f"{total:,} pictures do not fit into a {kind} file ({most:,} do); write them to .npy")
-    pictures = np.concatenate(list(parts))
+    pictures = np.concatenate(list(coming))
     scale = max(1, VISIBLE // pictures.shape[1])
     if kind == ".png":
         sheet = contact_sheet(pictures, columns=columns, scale=scale)
@@ -140,7 +140,7 @@ def _write(path: Path, total: int, parts: Iterator[np.ndarray], columns: int | N
     return f"{total * seconds:.1f} seconds"
 
 
-def _stream(path: Path, total: int, parts: Iterator[np.ndarray]) -> str:
+def stream(path: Path, total: int, coming: Iterator[np.ndarray]) -> str:
     """Write an NPY file part by part; it appears when it is whole."""
     from bookserve.errors import Failed
 
@@ -148,7 +148,7 @@ def _stream(path: Path, total: int, parts: Iterator[np.ndarray]) -> str:
     try:
         with partial.open("wb") as file:
             shape: tuple[int, ...] = ()
-            for part in parts:
+            for part in coming:
                 if not shape:
                     shape = (total, *part.shape[1:])
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}

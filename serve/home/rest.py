@@ -8,6 +8,7 @@ Bodies are the structures of ``bookserve/requests.py`` as JSON; bytes in them ar
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -37,6 +38,8 @@ from serve.model import LiveModel
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
+#: The form of pixels that is asked for by Accept.
+NPY = "application/x-npy"
 #: What the page may do: its own script and style, its own pictures, calls to this server and nowhere else.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
@@ -87,8 +90,11 @@ def routes(engine: Engine) -> list[BaseRoute]:
             asked = msgspec.structs.replace(asked, images=[from_plain(image) for image in asked.images])
         live = model(request, asked.version)
         latent, pixels = await engine.sample(live, asked)
-        if "image/png" in request.headers.get("accept", ""):
+        accept = request.headers.get("accept", "")
+        if "image/png" in accept:
             return Response(await asyncio.to_thread(_sheet, pixels, asked.grid), media_type="image/png")
+        if NPY in accept:
+            return Response(_npy(pixels), media_type=NPY)
         images = await asyncio.to_thread(_pngs, pixels)
         return Response(dump(_named(live) | {"latent": latent, "images": images}), media_type="application/json")
 
@@ -178,6 +184,13 @@ def _description(live: LiveModel) -> dict[str, Any]:
 
 def _sheet(pixels: np.ndarray, columns: int | None) -> bytes:
     return encode_png(contact_sheet(pixels, columns))
+
+
+def _npy(pixels: np.ndarray) -> bytes:
+    """uint8 [n, height, width, channels] as the bytes of an NPY file."""
+    file = io.BytesIO()
+    np.save(file, pixels, allow_pickle=False)
+    return file.getvalue()
 
 
 def _pngs(pixels: np.ndarray) -> list[bytes]:
