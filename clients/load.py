@@ -28,7 +28,7 @@ Call = Callable[[], Awaitable[str]]
 #: Connects so many callers.
 Connect = Callable[[int], AbstractAsyncContextManager[list[Call]]]
 
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)  # not Inference-Header-Content-Length
 
 
 class Measured(NamedTuple):
