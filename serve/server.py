@@ -24,6 +24,7 @@ from serve.express import Quick, either
 from serve.files import models_config, warmup
 from serve.interceptor import Interceptor
 from serve.jobs.queue import Jobs
+from serve.jobs.shelf import Shelf
 from serve.keys import Keys
 from serve.listen import listen, listen_at
 from serve.metrics import Metrics
@@ -55,7 +56,7 @@ class Ready(NamedTuple):
 class Worker(NamedTuple):
     """The part of one process among several that serve the same addresses."""
 
-    #: Its counts are written there, beside those of the others.
+    #: Its counts and its jobs are written there, beside those of the others.
     counts: Path
     #: Becomes readable when the process that started it is gone.
     lifeline: int
@@ -84,7 +85,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     keys = Keys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
-    jobs = Jobs(engine)
+    jobs = Jobs(engine, Shelf(worker.counts / "jobs") if worker else None)
     stop = _on_signals()
     with listen("HTTP", host, settings.http_port, shared) as listener, listen_at(doors.http_socket) as local:
         port = listener.getsockname()[1]

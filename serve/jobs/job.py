@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,15 @@ ENDED = ("done", "failed", "cancelled")
 class Job:
     """One job. All but ``cancelling`` belongs to the event loop's thread."""
 
-    def __init__(self, model: str, version: int, verb: Transform, pictures: np.ndarray) -> None:
+    def __init__(
+        self,
+        model: str,
+        version: int,
+        verb: Transform,
+        pictures: np.ndarray,
+        show: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """``show`` is called after every change."""
         self.id = secrets.token_urlsafe(9)
         self.model, self.version = model, version
         self.verb = verb
@@ -38,6 +46,7 @@ class Job:
         self.cancelling = False
         self.created, self.ended_at = time.time(), 0.0
         self._changed = asyncio.Event()
+        self._show = show
 
     @property
     def ended(self) -> bool:
@@ -55,6 +64,7 @@ class Job:
             setattr(self, name, value)
         if self.ended and not self.ended_at:
             self.ended_at, self.pictures = time.time(), None
+        self._show(self)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -80,5 +90,10 @@ class Job:
             "created": round(self.created, 3),
         }
         if self.error:
-            fields["error"] = {"code": self.error.code, "message": self.error.message, "hint": self.error.hint}
+            fields["error"] = told_of(self.error)
         return fields
+
+
+def told_of(error: BookserveError) -> dict[str, str]:
+    """What is told of an error."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}

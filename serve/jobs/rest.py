@@ -29,12 +29,13 @@ from serve.body import read_body
 from serve.home.answered import answered, as_json, refused
 from serve.jobs.job import Job
 from serve.jobs.queue import Jobs
+from serve.jobs.shelf import Elsewhere
 
 
 def routes(jobs: Jobs) -> list[BaseRoute]:
     """The routes of this door."""
 
-    def job(request: Request) -> Job:
+    def job(request: Request) -> Job | Elsewhere:
         return jobs.get(request.path_params["id"])
 
     @answered
@@ -63,10 +64,11 @@ def routes(jobs: Jobs) -> list[BaseRoute]:
         found = job(request)
         if found.error:
             raise found.error
-        if found.picture is None:
+        picture = found.picture
+        if picture is None:
             error = NotReady(f"the job '{found.id}' is {found.state}.", f"Watch /api/jobs/{found.id}/events")
             return refused(error, 409)
-        return Response(found.picture, media_type="image/png")
+        return Response(picture, media_type="image/png")
 
     @answered
     async def cancel(request: Request) -> Response:
@@ -82,13 +84,13 @@ def routes(jobs: Jobs) -> list[BaseRoute]:
     ]
 
 
-async def _events(job: Job) -> AsyncIterator[bytes]:
+async def _events(job: Job | Elsewhere) -> AsyncIterator[bytes]:
     shown = None
     async with aclosing(job.watch()) as changes:
         async for _ in changes:
             fields: dict[str, Any] = job.told()
-            if job.preview is not shown and job.preview is not None:
-                shown = job.preview
+            if (preview := job.preview) is not shown and preview is not None:
+                shown = preview
                 fields["preview"] = {"b64": shown}  # msgspec writes bytes as base64
             if job.ended:
                 fields["done"] = True
