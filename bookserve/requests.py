@@ -72,11 +72,11 @@ class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.n * self.length > MAX_CHARACTERS:
             raise ValueError(f"{self.n} texts of {self.length} characters; expected {MAX_CHARACTERS:,} in all or fewer")
 
-    @property
-    def plain(self) -> bool:
+    def plain(self, likeliest: bool) -> bool:
         """Whether a character follows from the last one, the state and the noise alone, so that many can be drawn in
-        one run of a graph."""
-        return self.mode == "state" and self.top_k is None and self.top_p == 1 and self.logprobs is None
+        one run of a graph; ``likeliest`` says whether that graph knows ``top_k`` and ``top_p``."""
+        bound = self.top_k is not None or self.top_p < 1
+        return self.mode == "state" and self.logprobs is None and (likeliest or not bound)
 
 
 class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ import numpy as np
 from bookserve.graph import Arrays, Graph, numpy_dtype
 from bookserve.requests import GenerateRequest
 from bookserve.sampling import draw, likeliest, weigh
-from bookserve.verb import Generate
+from bookserve.verb import Ahead, Generate
 
 #: Stands for probabilities of nought, whose logarithm JSON could not carry.
 _LEAST = 1e-45
@@ -81,6 +81,11 @@ class TextStream:
         drawn = () if request.logprobs is None else (self._tell(probabilities, index, request.logprobs),)
         return self._add([index], drawn)
 
+    @property
+    def bounds(self) -> tuple[int | None, float]:
+        """``top_k`` and ``top_p``."""
+        return self._request.top_k, self._request.top_p
+
     def noise(self, into: np.ndarray) -> float:
         """Fill float64 [steps, vocabulary] with what the next ``steps`` draws take from the generator; return the
         temperature."""
@@ -138,13 +143,19 @@ def streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[Text
     return [TextStream(verb, graph, request, ids, index) for index in range(request.n)]
 
 
-def ahead_feeds(live: Sequence[TextStream], steps: int, vocabulary: int) -> Arrays:
-    """Inputs of a graph that draws ``steps`` characters (``Generate.ahead``) for texts whose prompts have been read."""
-    noise = np.empty((len(live), steps, vocabulary))
+def ahead_feeds(live: Sequence[TextStream], ahead: Ahead, vocabulary: int) -> Arrays:
+    """Inputs of the graph that draws several characters, for texts whose prompts have been read."""
+    noise = np.empty((len(live), ahead.steps, vocabulary))
     temperatures = np.array([stream.noise(row) for stream, row in zip(live, noise, strict=True)])
     rows = [stream.feeds() for stream in live]
     feeds = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    return {**feeds, "noise": weigh(noise, temperatures[:, None, None])}
+    feeds["noise"] = weigh(noise, temperatures[:, None, None])
+    if ahead.likeliest:
+        bounds = [stream.bounds for stream in live]
+        feeds["top_k"] = np.array([[vocabulary if top_k is None else top_k] for top_k, _ in bounds], np.int64)
+        # Where all may be drawn, even those after a sum that rounding made 1 or more.
+        feeds["top_p"] = np.array([[top_p if top_p < 1 else 2] for _, top_p in bounds], np.float64)
+    return feeds
 
 
 def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:

@@ -76,17 +76,23 @@ class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     It takes ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]: the next
     character is where ``probabilities * noise`` is greatest. It gives ``drawn`` int32 [batch, steps] and the next
     states. It is no signature of the SavedModel; the exporter wrote it from the step graph's own nodes.
+
+    If it draws from the ``likeliest`` too, it takes ``top_k`` int64 and ``top_p`` float64, both [batch, 1]: the size of
+    the vocabulary and 1 or more for texts that are not bound to them.
     """
 
     onnx: str
     steps: int
+    likeliest: bool = False
 
     def graph(self, step: Graph, vocabulary: int) -> Graph:
         """Its tensors, given the graph whose steps it takes."""
         states = {name: spec for name, spec in step.inputs.items() if name != "characters"}
-        noise = TensorSpec("float64", ("batch", self.steps, vocabulary))
+        noise = {"noise": TensorSpec("float64", ("batch", self.steps, vocabulary))}
+        if self.likeliest:
+            noise |= {"top_k": TensorSpec("int64", ("batch", 1)), "top_p": TensorSpec("float64", ("batch", 1))}
         return Graph(
-            inputs={"characters": TensorSpec("int32", ("batch", 1)), **states, "noise": noise},
+            inputs={"characters": TensorSpec("int32", ("batch", 1)), **states, **noise},
             outputs={
                 "drawn": TensorSpec("int32", ("batch", self.steps)),
                 **{f"next_{name}": spec for name, spec in states.items()},

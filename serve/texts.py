@@ -2,8 +2,8 @@
 
 A text reads its prompt in a run of its own (or with others that came at the same moment) and draws its first character
 there. After that, plain texts share runs that draw several characters for each of them; a text joins before any run
-and leaves after any run. Texts that need the probabilities themselves – for top-k, top-p, log-probabilities or the
-window read anew – ask for one step at a time, and the batcher runs what waits together.
+and leaves after any run. Texts that need the probabilities themselves – for log-probabilities or the window read anew –
+ask for one step at a time, and the batcher runs what waits together.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Texts:
         """
         if self.live + request.n > MAX_LIVE:
             raise Overloaded(f"this model is writing {self.live:,} texts already.", "Try again shortly.")
-        ahead = self._verb.ahead if request.plain else None
+        ahead = self._verb.ahead
+        if ahead and not request.plain(ahead.likeliest):
+            ahead = None
         return self._write(streams(self._verb, self._graph, request), ahead, run, pause)
 
     async def _write(
@@ -117,7 +119,7 @@ class Texts:
             self._driver = None
 
     async def _advance(self, live: list[TextStream], ahead: Ahead, run: Run) -> None:
-        feeds = ahead_feeds(live, ahead.steps, len(self._verb.characters.vocabulary))
+        feeds = ahead_feeds(live, ahead, len(self._verb.characters.vocabulary))
         outputs = await run(AHEAD, feeds, len(live))
         told = set()
         for stream, piece in zip(live, take_ahead(live, outputs), strict=True):

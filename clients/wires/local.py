@@ -55,13 +55,13 @@ class LocalWire:
         live = streams(verb, graph, request)
         outputs = backend.run(live[0].feeds())  # all begin with the same prompt
         yield from (stream.take(outputs) for stream in live)
-        if not request.plain or verb.ahead is None:
+        if verb.ahead is None or not request.plain(verb.ahead.likeliest):
             for stream in live:
                 yield from stream.write(backend.run)
             return
         ahead = self._session(opened.path / verb.ahead.onnx)
         while live := [stream for stream in live if not stream.done]:
-            feeds = ahead_feeds(live, verb.ahead.steps, len(verb.characters.vocabulary))
+            feeds = ahead_feeds(live, verb.ahead, len(verb.characters.vocabulary))
             yield from take_ahead(live, ahead.run(feeds))
 
     def sample(self, model: str, request: SampleRequest) -> Samples:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -43,7 +44,7 @@ class Writer:
         pieces = [[stream.take(self.step.run(stream.feeds()))] for stream in texts]
         while live := [stream for stream in texts if not stream.done]:
             assert self.verb.ahead
-            outputs = self.ahead.run(ahead_feeds(live, self.verb.ahead.steps, 5))
+            outputs = self.ahead.run(ahead_feeds(live, self.verb.ahead, 5))
             for stream, piece in zip(live, take_ahead(live, outputs), strict=True):
                 pieces[texts.index(stream)].append(piece)
         return [merge(some) for some in pieces]
@@ -189,3 +190,17 @@ def test_a_prompt_of_other_characters_is_refused(writer: Writer) -> None:
 def test_hostile_values_are_refused(asked: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="not valid"):
         check(GenerateRequest, asked)
+
+
+def test_a_graph_written_before_it_knew_bounds_serves_texts_without_them(writer: Writer) -> None:
+    assert writer.verb.ahead
+    old = msgspec.structs.replace(writer.verb.ahead, likeliest=False)
+    step = writer.verb.ahead.graph(writer.graph, 5).inputs
+    assert set(step) - set(old.graph(writer.graph, 5).inputs) == {"top_k", "top_p"}
+    assert set(ahead_feeds(writer.streams(seed=1), old, 5)) == set(old.graph(writer.graph, 5).inputs)
+    for bound in ({"top_k": 3}, {"top_p": 0.5}):
+        request = GenerateRequest(**bound)  # type: ignore[arg-type]
+        assert request.plain(True)
+        assert not request.plain(False)
+    assert GenerateRequest().plain(False)
+    assert not GenerateRequest(logprobs=1).plain(True)
