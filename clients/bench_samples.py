@@ -90,7 +90,7 @@ def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[i
         requests = {
             "api, sheet": post(parts.netloc, path, body, {"Accept": "image/png"}),
             "api, PNGs": post(parts.netloc, path, body),
-            "api, NPY": post(parts.netloc, path, body, {"Accept": "application/x-npy"}),
+            "api, NPZ": post(parts.netloc, path, body, {"Accept": "application/x-npz"}),
             "v2, tensors": _binary(parts.netloc, model, feeds),
         }
         ways = {way: over_http(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}

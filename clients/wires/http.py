@@ -1,10 +1,12 @@
 # ruff: noqa: TID253
-"""The wire to a server's home door over HTTP: JSON under ``/api``, text as server-sent events, pictures as PNG."""
+"""The wire to a server's home door over HTTP: JSON under ``/api``, text as server-sent events, pixels as NPZ."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -40,13 +42,6 @@ class PredictReply(msgspec.Struct):
     answers: list[dict[str, Any]]
 
 
-class SampleReply(msgspec.Struct):
-    """Answer of ``…/sample``; each image is a PNG as ``{"b64": …}``."""
-
-    latent: list[list[float]]
-    images: list[dict[str, str]]
-
-
 class ExplainReply(msgspec.Struct):
     """Answer of ``…/explain``."""
 
@@ -76,7 +71,7 @@ class JobReply(msgspec.Struct):
     job: dict[str, Any]
 
 
-Reply = TypeVar("Reply", ModelsReply, PredictReply, SampleReply, ExplainReply, ActivationsReply, JobReply)
+Reply = TypeVar("Reply", ModelsReply, PredictReply, ExplainReply, ActivationsReply, JobReply)
 Asked = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
 
 
@@ -131,9 +126,16 @@ class HttpWire:
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
-        reply = self._call("POST", _path(model, "sample"), SampleReply, request)
-        images = np.stack([decode_png(from_plain(image)) for image in reply.images])
-        return Samples(np.array(reply.latent, np.float32), images)
+        with self._errors():
+            path = _path(model, "sample")
+            response = self._http.post(path, content=_body(request), headers={"accept": "application/x-npz"})
+            if response.status_code != 200:
+                raise self._error(response)
+            try:
+                with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
+                    return Samples(arrays["latent"], arrays["images"])
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise self._stranger() from error
 
     def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
         """See ``Client.transform``."""

@@ -38,8 +38,8 @@ from serve.model import LiveModel
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
-#: The form of pixels that is asked for by Accept.
-NPY = "application/x-npy"
+#: The form of points and pixels that is asked for by Accept.
+NPZ = "application/x-npz"
 #: What the page may do: its own script and style, its own pictures, calls to this server and nowhere else.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
@@ -93,8 +93,8 @@ def routes(engine: Engine) -> list[BaseRoute]:
         accept = request.headers.get("accept", "")
         if "image/png" in accept:
             return Response(await asyncio.to_thread(_sheet, pixels, asked.grid), media_type="image/png")
-        if NPY in accept:
-            return Response(_npy(pixels), media_type=NPY)
+        if NPZ in accept:
+            return Response(_npz(latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
         return Response(dump(_named(live) | {"latent": latent, "images": images}), media_type="application/json")
 
@@ -186,10 +186,10 @@ def _sheet(pixels: np.ndarray, columns: int | None) -> bytes:
     return encode_png(contact_sheet(pixels, columns))
 
 
-def _npy(pixels: np.ndarray) -> bytes:
-    """uint8 [n, height, width, channels] as the bytes of an NPY file."""
+def _npz(latent: np.ndarray, images: np.ndarray) -> bytes:
+    """The points float32 [n, d] and the pixels uint8 [n, height, width, channels] as the bytes of an NPZ file."""
     file = io.BytesIO()
-    np.save(file, pixels, allow_pickle=False)
+    np.savez(file, latent=latent, images=images, allow_pickle=False)
     return file.getvalue()
 
 

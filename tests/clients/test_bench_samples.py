@@ -16,7 +16,7 @@ from clients.bench_samples import FILE, measure
 from tests.clients.conftest import Bookserve
 from tests.servers import Server
 
-WAYS = {"http": ("api, sheet", "api, PNGs", "api, NPY", "v2, tensors"), "grpc": ("api, PNGs", "v2, tensors")}
+WAYS = {"http": ("api, sheet", "api, PNGs", "api, NPZ", "v2, tensors"), "grpc": ("api, PNGs", "v2, tensors")}
 
 
 def test_every_way_is_measured(models: Path, server: Server) -> None:
@@ -56,10 +56,12 @@ def test_only_models_that_draw(models: Path, server: Server) -> None:
         measure("digits", models, server.http, 0.1, [1], [1])
 
 
-def test_pixels_come_as_npy(server: Server, local: Client) -> None:
+def test_points_and_pixels_come_as_npz(server: Server, local: Client) -> None:
     url = f"{server.http}/api/models/plane/sample"
-    answer = httpx.post(url, json={"n": 7, "seed": 3}, headers={"accept": "application/x-npy"}, trust_env=False)
-    assert answer.headers["content-type"] == "application/x-npy"
-    assert np.array_equal(
-        np.load(io.BytesIO(answer.content), allow_pickle=False), local.sample("plane", 7, seed=3).images
-    )
+    answer = httpx.post(url, json={"n": 7, "seed": 3}, headers={"accept": "application/x-npz"}, trust_env=False)
+    assert answer.headers["content-type"] == "application/x-npz"
+    expected = local.sample("plane", 7, seed=3)
+    with np.load(io.BytesIO(answer.content), allow_pickle=False) as arrays:
+        assert {name: array.dtype.name for name, array in arrays.items()} == {"latent": "float32", "images": "uint8"}
+        assert np.array_equal(arrays["latent"], expected.latent)
+        assert np.array_equal(arrays["images"], expected.images)
