@@ -29,22 +29,22 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.saved import SavedModel
     from tests.export import layers as small
     from tests.export.runs import randomise
-    from trainers import finish
+    from trainers import signatures
 
     task = catalogue.find(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
     data = task.data("sample", params)
     trained = task.build(data, params)
-    models = finish.inference_models(task, trained, data)
+    models = signatures.inference_models(task, trained, data)
     for model in models.values():
         randomise(model, 1)
         for weight in model.weights:
             if len(weight.shape) > 1:
                 weight.assign(0.4 * weight)
-    finish.write_saved_model(tmp_path, models)
+    signatures.write_saved_model(tmp_path, models)
     saved, fused = SavedModel(tmp_path), set()
     for graph_name, model in models.items():
-        graph = finish.graph_of(model)
+        graph = signatures.graph_of(model)
         proto = to_onnx(saved, graph_name, graph)
         counts = small.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()
