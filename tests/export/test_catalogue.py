@@ -29,7 +29,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.saved import SavedModel
     from tests.export import layers as small
     from tests.export.runs import randomise
-    from trainers import signatures
+    from trainers import finish, signatures
 
     task = catalogue.find(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
@@ -42,6 +42,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
             if len(weight.shape) > 1:
                 weight.assign(0.4 * weight)
     signatures.write_saved_model(tmp_path, models)
+    shown = finish.examples(models, data).graphs
     saved, fused = SavedModel(tmp_path), set()
     for graph_name, model in models.items():
         graph = signatures.graph_of(model)
@@ -51,7 +52,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
         fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
         path = tmp_path / f"{graph_name}.onnx"
         path.write_bytes(proto.SerializeToString())
-        feeds = {key: array[:3] for key, array in data.feeds[graph_name].items()}
+        feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
         expected = small.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
         backend = small.OnnxBackend(path)
