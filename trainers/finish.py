@@ -72,7 +72,7 @@ def finish(
         _draw_filters(run, Source(run.name, origin, data.verb, dict(models), data.rows), params)
     if params["histograms"]:
         projector.write(run.path / "tensorboard", model, data.verb)
-    _examples(models, data).save(run.path / "examples.npz")
+    examples(models, data).save(run.path / "examples.npz")
     vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
     run.write("environment.json", _environment(task, params, progress.seconds, devices))
     counts = {
@@ -84,7 +84,8 @@ def finish(
     checkpoint.remove(run)
 
 
-def _examples(models: Models, data: Data) -> Examples:
+def examples(models: Models, data: Data) -> Examples:
+    """For each inference model a few inputs, and what Keras gives for them."""
     graphs: dict[str, Example] = {}
     for name, model in models.items():
         feeds = data.feeds[name] if name in data.feeds else _feeds(name, model, data, graphs)

@@ -148,11 +148,11 @@ class RpcWire:
         stream = method(message)
         try:
             for news in stream:
-                if news.picture:
-                    return decode_png(news.picture)
                 preview = decode_png(news.preview) if news.preview else None
                 loss = news.loss if news.HasField("loss") else math.nan
                 tell(Progress(news.step, news.steps, loss, preview))
+                if news.picture:
+                    return decode_png(news.picture)
         except grpc.RpcError as error:
             raise self._error(error) from error
         finally:

@@ -29,29 +29,30 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.saved import SavedModel
     from tests.export import layers as small
     from tests.export.runs import randomise
-    from trainers import finish
+    from trainers import finish, signatures
 
     task = catalogue.find(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
     data = task.data("sample", params)
     trained = task.build(data, params)
-    models = finish.inference_models(task, trained, data)
+    models = signatures.inference_models(task, trained, data)
     for model in models.values():
         randomise(model, 1)
         for weight in model.weights:
             if len(weight.shape) > 1:
                 weight.assign(0.4 * weight)
-    finish.write_saved_model(tmp_path, models)
+    signatures.write_saved_model(tmp_path, models)
+    shown = finish.examples(models, data).graphs
     saved, fused = SavedModel(tmp_path), set()
     for graph_name, model in models.items():
-        graph = finish.graph_of(model)
+        graph = signatures.graph_of(model)
         proto = to_onnx(saved, graph_name, graph)
         counts = small.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()
         fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
         path = tmp_path / f"{graph_name}.onnx"
         path.write_bytes(proto.SerializeToString())
-        feeds = {key: array[:3] for key, array in data.feeds[graph_name].items()}
+        feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
         expected = small.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
         backend = small.OnnxBackend(path)

@@ -124,7 +124,7 @@ def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up
     assert names(models) == []
     assert list(models.glob("plane/.writing-*"))
     assert bookserve("export", runs["plane"].path, "--models", models)[0] == 0
-    assert [path.name for path in (models / "plane").iterdir()] == ["1"]
+    assert sorted(path.name for path in (models / "plane").iterdir()) == ["1", "config.pbtxt"]
     find(models, "plane").check_files()
 
 

@@ -95,12 +95,12 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     from bookserve.examples import Example
     from export import parity
     from tests.export import layers as small
-    from trainers import catalogue, finish
+    from trainers import catalogue, signatures
 
     found = catalogue.find(task)
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
-    models = finish.inference_models(found, found.build(data, params), data)
+    models = signatures.inference_models(found, found.build(data, params), data)
     model = models["gradient"]
     graph = small.save(model, tmp_path, gain=0.4)
     proto, backend = small.converted(graph, tmp_path)

@@ -162,3 +162,10 @@ def test_gradients_are_held_to_their_length_row_by_row() -> None:
     assert " in row 1, most at [1, " in problem
     assert parity.compare(expected, {"gradient": np.zeros((2, 6, 6, 3), np.float32)}).problem
     assert parity.compare(expected, {"gradient": np.full((2, 6, 6, 3), np.nan, np.float32)}).problem
+
+
+def test_what_cancels_out_keeps_the_rounding_of_what_was_added() -> None:
+    expected = {"y": np.array([1000.0, 0.001], np.float32)}
+    assert not parity.compare(expected, {"y": np.array([1000.0, 0.009], np.float32)}).problem
+    assert parity.compare(expected, {"y": np.array([1000.0, 0.012], np.float32)}).problem
+    assert parity.compare({"y": np.array([1.0, 0.001], np.float32)}, {"y": np.array([1.0, 0.0011], np.float32)}).problem

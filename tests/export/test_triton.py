@@ -69,6 +69,7 @@ def write_shape(models: Path, shape: tuple[int | str, ...], onnx_file: str | Non
     verb = Predict(inputs={"x": (Numbers("float32"),)}, outputs={"y": ()})
     with new_version(models, "other") as directory:
         Examples({}, np.array([], np.uint8)).save(directory / "examples.npz")
+        (directory / (onnx_file or "saved_model.pb")).write_bytes(b"")
         seal(directory, Manifest(name="other", verb=verb, graphs={"serving_default": graph}))
     return find(models, "other")
 

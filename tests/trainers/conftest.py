@@ -31,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = [name, "--data", "sample", "--epochs", "1", "-p", "jit_compile=false", "--runs", str(path)]
         done = CliRunner().invoke(train, [*words, *SHORT.get(name, ())], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        assert ("epoch 1/1" in done.output) == bool(catalogue.find(name).params["epochs"])
+        assert ("epoch 1/1" in done.output) == bool(catalogue.find(name).defaults("sample")["epochs"])
         assert "(sample)" in done.output
     return path
 

@@ -12,9 +12,9 @@ from bookserve.graph import Arrays
 from bookserve.steps import EitherLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers import parts as cut
-from trainers.finish import graph_of
 from trainers.inside.gradcam import gradcam
 from trainers.parts import parts
+from trainers.signatures import graph_of
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3)).astype(np.uint8)
 
