@@ -36,6 +36,9 @@ from serve.v2 import infer as v2
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
+#: Seconds that a server goes on after it was told to stop, so that it reads what was sent before. gRPC's own end would
+#: cancel calls that wait to be handed over.
+LAST = 0.25
 #: Seconds that an idle connection is kept: longer than common clients keep theirs, so that they end it, not we.
 KEEP_ALIVE = 75
 
@@ -122,6 +125,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             await stop.wait()
             logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
             engine.ready = False
+            await asyncio.sleep(LAST)
             web.should_exit = True
             await jobs.close()  # first, since calls that watch one end with it
             await asyncio.gather(serving, grpc_server.stop(GRACE))
