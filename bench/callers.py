@@ -24,10 +24,8 @@ from serve.v2 import v2_pb2
 TRIES = 6
 #: Seconds without an answer after which a request counts as lost.
 PATIENCE = 60
-#: Requests on one connection, so that workers who came later get some, too.
-RENEWED = 200
-TEXT = "deabc"  # what tests/bundles.py's writer goes on with after "abc"
-
+#: What the writer of ``tests/bundles.py`` goes on with after "abc".
+TEXT = "deabc"
 
 Asks = Callable[[], Awaitable[None]]
 

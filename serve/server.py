@@ -125,9 +125,9 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             await stop.wait()
             logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
             engine.ready = False
-            await asyncio.sleep(LAST)
+            # Jobs end first, since calls that watch one end with it.
+            await asyncio.gather(jobs.close(), asyncio.sleep(LAST))
             web.should_exit = True
-            await jobs.close()  # first, since calls that watch one end with it
             await asyncio.gather(serving, grpc_server.stop(GRACE))
         finally:
             await jobs.close()
