@@ -22,23 +22,33 @@ from serve.call import CURRENT, Call, deadline_in, priority_of
 from serve.express import Answer, Quick
 from serve.keys import HINT, MESSAGE, Keys
 from serve.metrics import Metrics
+from serve.traces import CARRIED, Trace, Traces
 
 #: What may be asked without a key: whether the process lives.
 OPEN = "/healthz"
 
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_CARRIED = frozenset(name.encode() for name in CARRIED)
 _DOORS = {"v1": "tfs/http", "v2": "v2/http", "openai": "openai/http", "api": "api/http"}
 
 
 class Access:
     """An ASGI application around that of the doors."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, keys: Keys | None = None, timeout: float = 0.0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        keys: Keys | None = None,
+        timeout: float = 0.0,
+        traces: Traces | None = None,
+    ) -> None:
         """``timeout`` is the seconds that a request may take where it does not say itself; 0 for any time."""
         self._app = app
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
+        self._traces = traces
         self._boot = f"{time.time_ns():x}"
         self._numbers = count(1)
 
@@ -49,6 +59,8 @@ class Access:
             return
         start = time.perf_counter()
         call = Call(_protocol(scope["path"]), gone=_gone(receive))
+        if self._traces is not None:
+            call.trace = _trace(self._traces, call.protocol, scope)
         CURRENT.set(call)
         status = 499  # the client left before an answer began
 
@@ -63,16 +75,18 @@ class Access:
             await self._refusing(call, start, scope, receive, answer)
         finally:
             self._metrics.responded(call.protocol, str(status))
+            if call.trace is not None:
+                call.trace.http(status, getattr(scope.get("route"), "path", ""), call.id)
             if logs.access.isEnabledFor(20):  # INFO
                 client = (scope.get("client") or ("-",))[0]
                 what = f"{scope['method']} {_shown(scope)}"
                 logs.answered(call.protocol, what, str(status), time.perf_counter() - start, client)
 
     def short(self, quick: Quick) -> Quick:
-        """``quick`` for what needs neither key nor log line: each answer gets what ``__call__`` gives to all."""
+        """``quick`` for what needs no key, log line or trace: each answer gets what ``__call__`` gives to all."""
 
         def begin(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
-            if self._keys is not None or logs.access.isEnabledFor(20):  # INFO
+            if self._keys is not None or self._traces is not None or logs.access.isEnabledFor(20):  # INFO
                 return None
             coroutine = quick(path, headers, body)
             return coroutine and answered(_protocol(path.decode("latin-1")), coroutine)
@@ -136,6 +150,15 @@ def _refusal(scope: Scope, status: int, code: str, message: str, hint: str) -> J
 
 def _protocol(path: str) -> str:
     return _DOORS.get(path[1:].partition("/")[0].lower(), "http")
+
+
+def _trace(traces: Traces, protocol: str, scope: Scope) -> Trace | None:
+    """The trace of a request to a door; pages, probes and metrics have none."""
+    if protocol == "http":
+        return None
+    carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
+    asked = {"http.request.method": scope["method"], "url.path": _shown(scope), "bookserve.protocol": protocol}
+    return traces.begin(f"{scope['method']} {protocol}", carried, asked)
 
 
 def _shown(scope: Scope) -> str:

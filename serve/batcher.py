@@ -135,15 +135,17 @@ class Batcher:
         if not group:
             self._busy = False
         elif self._seconds_per_row * sum(item.rows for item in group) <= INLINE_SECONDS:
-            self._settle(group, self._execute(group))
+            start = time.perf_counter()
+            self._settle(group, self._execute(group), start)
             loop.call_soon(self._turn, loop)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="graph")
+            start = time.perf_counter()
             running = loop.run_in_executor(self._thread, self._execute, group)
 
             def done(finished: asyncio.Future[list[Arrays | BookserveError]]) -> None:
                 stopped = Failed("the server stopped.")
-                self._settle(group, [stopped] * len(group) if finished.cancelled() else finished.result())
+                self._settle(group, [stopped] * len(group) if finished.cancelled() else finished.result(), start)
                 self._turn(loop)
 
             running.add_done_callback(done)
@@ -233,8 +235,10 @@ class Batcher:
             self._ran(rows, seconds)
 
     @staticmethod
-    def _settle(group: list[_Waiting], results: Sequence[Arrays | BookserveError]) -> None:
+    def _settle(group: list[_Waiting], results: Sequence[Arrays | BookserveError], start: float) -> None:
         for item, result in zip(group, results, strict=True):
+            if item.call.trace is not None:
+                item.call.trace.ran(item.since, start, time.perf_counter(), len(group))
             if item.future.done():
                 continue
             if isinstance(result, BookserveError):

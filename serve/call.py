@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from bookserve.errors import InvalidInput, Overloaded
+from serve.traces import Trace
 
 #: Priorities: what waits is run in this order.
 PRIORITIES = ("high", "normal", "low")
@@ -24,7 +25,7 @@ class Expired(Overloaded):
 class Call:
     """One request."""
 
-    __slots__ = ("deadline", "gone", "id", "priority", "protocol")
+    __slots__ = ("deadline", "gone", "id", "priority", "protocol", "trace")
 
     def __init__(
         self,
@@ -40,6 +41,8 @@ class Call:
         self.deadline = deadline
         self.priority = priority
         self.gone = gone
+        #: Where it is recorded how long what took; None where it is not.
+        self.trace: Trace | None = None
 
     def dropped(self, now: float) -> Expired | None:
         """Why this request need not be run any more, if so."""

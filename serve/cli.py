@@ -88,6 +88,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 # What is told
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Log lines.")
 @click.option("--access-log", is_flag=True, help="Log each request.")
+@click.option("--otel", default="", metavar="URL", help="Send traces to this OpenTelemetry collector (OTLP over HTTP).")
 @json_option
 def serve(as_json: bool, **given: Any) -> None:
     """Serve a directory of models over HTTP and gRPC until stopped.

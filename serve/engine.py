@@ -162,6 +162,8 @@ class _Stopwatch:
         self._labels = model.name, model.version, graph
 
     def __enter__(self) -> None:
+        if (trace := CURRENT.get().trace) is not None:
+            trace.asked(*self._labels)
         self._start = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

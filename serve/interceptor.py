@@ -19,6 +19,7 @@ from serve import logs
 from serve.call import CURRENT, Call, priority_of
 from serve.keys import HINT, MESSAGE, Keys
 from serve.metrics import Metrics
+from serve.traces import CARRIED, Traces
 
 _DOORS = {
     "tensorflow.serving.PredictionService": "tfs/grpc",
@@ -31,10 +32,13 @@ _DOORS = {
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Stands before every method."""
 
-    def __init__(self, metrics: Metrics, keys: Keys | None = None, timeout: float = 0.0) -> None:
+    def __init__(
+        self, metrics: Metrics, keys: Keys | None = None, timeout: float = 0.0, traces: Traces | None = None
+    ) -> None:
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
+        self._traces = traces
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -56,7 +60,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if inspect.isasyncgenfunction(behaviour):
 
             async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-                start, call, code = time.perf_counter(), await self._call(service, context), "CANCELLED"
+                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
                 try:
                     async for reply in behaviour(request, context):
                         yield reply
@@ -68,7 +72,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         elif inspect.iscoroutinefunction(behaviour):
 
             async def answered(request: Any, context: Any) -> Any:
-                start, call, code = time.perf_counter(), await self._call(service, context), "CANCELLED"
+                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
                 try:
                     reply = await behaviour(request, context)
                     code = "OK"
@@ -82,7 +86,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    async def _call(self, service: str, context: Any) -> Call:
+    async def _call(self, service: str, method: str, context: Any) -> Call:
         """What the metadata says of a call."""
         call = Call(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
         CURRENT.set(call)
@@ -96,12 +100,18 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 except InvalidInput as error:
                     self._metrics.responded(service, "INVALID_ARGUMENT")
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if self._traces is not None and service != "grpc":  # probes and reflection have none
+            carried = {key: value for key, value in context.invocation_metadata() or () if key in CARRIED}
+            asked = {"rpc.system.name": "grpc", "rpc.method": method[1:], "bookserve.protocol": service}
+            call.trace = self._traces.begin(method[1:], carried, asked)
         return call
 
     def _ended(self, method: str, call: Call, code: str, start: float, context: Any) -> None:
         if code != "OK" and context.code():
             code = _name(context.code())
         self._metrics.responded(call.protocol, code)
+        if call.trace is not None:
+            call.trace.grpc(code, call.id)
         if logs.access.isEnabledFor(20):  # INFO
             logs.answered(call.protocol, method, code, time.perf_counter() - start, context.peer())
 

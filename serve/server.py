@@ -32,10 +32,14 @@ from serve.protocol import Connection
 from serve.repository import Options, Repository
 from serve.settings import Settings
 from serve.tfs import express as tfs
+from serve.traces import Traces
 from serve.v2 import infer as v2
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
+#: Seconds that a server goes on after it was told to stop, so that it reads what was sent before. gRPC's own end would
+#: cancel calls that wait to be handed over.
+LAST = 0.25
 #: Seconds that an idle connection is kept: longer than common clients keep theirs, so that they end it, not we.
 KEEP_ALIVE = 75
 
@@ -82,6 +86,7 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
     host, shared, doors = settings.host, worker is not None, settings.doors
     metrics = Metrics(worker and worker.counts)
+    traces = Traces(settings.otel) if settings.otel else None
     keys = Keys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
@@ -93,7 +98,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             listen("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
         if shared:  # nobody connects to this process before it can answer
             errors = await _load(repository, settings)
-        interceptor = Interceptor(metrics, keys, settings.request_timeout)
+        interceptor = Interceptor(metrics, keys, settings.request_timeout, traces)
         credentials = rpc.credentials(settings.tls) if settings.tls else None
         grpc_server, grpc_port = rpc.server(
             engine, host, settings.grpc_port, [interceptor], credentials, shared, doors, jobs
@@ -102,7 +107,8 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
         try:
             if not shared:
                 errors = await _load(repository, settings)
-            access = Access(http.application(engine, metrics, doors, jobs), metrics, keys, settings.request_timeout)
+            app = http.application(engine, metrics, doors, jobs)
+            access = Access(app, metrics, keys, settings.request_timeout, traces)
             quick = access.short(either(tfs.quick(engine), v2.quick(engine, doors.limits)))
             web = _web(http.cross_origin(access, doors.origins), quick, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
@@ -120,8 +126,9 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             await stop.wait()
             logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
             engine.ready = False
+            # Jobs end first, since calls that watch one end with it.
+            await asyncio.gather(jobs.close(), asyncio.sleep(LAST))
             web.should_exit = True
-            await jobs.close()  # first, since calls that watch one end with it
             await asyncio.gather(serving, grpc_server.stop(GRACE))
         finally:
             await jobs.close()
@@ -132,6 +139,8 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
                 metrics.share_now()
             await grpc_server.stop(None)
             repository.close()
+            if traces:
+                await asyncio.to_thread(traces.close)
     logger.info("stopped")
 
 

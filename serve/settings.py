@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     access_log: bool = False
     log_format: str = "text"
+    #: Address of an OpenTelemetry collector that is told of every request; '' for none.
+    otel: str = ""
     doors: Doors = Doors()
     workers: int = 1
 

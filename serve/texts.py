@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from contextvars import Context
 
 from bookserve.bundle import AHEAD, Bundle
 from bookserve.errors import BookserveError, Overloaded
@@ -102,7 +103,8 @@ class Texts:
         outlet.live += len(live)
         self._joined.update(dict.fromkeys(live, outlet))
         if self._driver is None and live:
-            self._driver = asyncio.get_running_loop().create_task(self._drive(ahead, run))
+            # In a context of its own: the runs are everybody's, and must not end with the client that began them.
+            self._driver = asyncio.get_running_loop().create_task(self._drive(ahead, run), context=Context())
 
     async def _drive(self, ahead: Ahead, run: Run) -> None:
         """Advance all texts that have joined, as long as there are any."""

@@ -19,6 +19,9 @@ from bookserve.graph import Arrays
 from bookserve.requests import GenerateRequest
 from bookserve.text import Piece, merge, streams
 from bookserve.verb import Generate
+from serve.call import CURRENT, Call
+from serve.metrics import Metrics
+from serve.model import LiveModel
 from serve.texts import MAX_LIVE, WHOLE, Texts, collect
 
 
@@ -146,6 +149,40 @@ def test_cancelling_one_leaves_the_others_alone(runner: Runner) -> None:
         return await others
 
     assert finish(cancel()) == runner.alone(asked(2, length=900))
+
+
+def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> None:
+    """The runs that they share must not be dropped as work of somebody who has left, or whose time is over."""
+    live = LiveModel(bundle.find(models, "writer"), Metrics())
+    live.open()
+    texts = live.texts
+    assert texts
+
+    async def leave() -> str:
+        left, joined = asyncio.Event(), asyncio.Event()
+
+        async def write(call: Call, request: GenerateRequest, until: int, reached: asyncio.Event) -> str:
+            CURRENT.set(call)
+            read = ""
+            async with aclosing(texts.write(request, live.run, 0)) as written:
+                async for (piece,) in written:
+                    read += piece.text
+                    if len(read) > until:
+                        reached.set()
+            return read
+
+        began = asyncio.Event()
+        first = asyncio.create_task(write(Call(gone=left.is_set), asked(1, length=100_000), 1, began))
+        await began.wait()
+        second = asyncio.create_task(write(Call(), asked(2, length=2000), 1, joined))
+        await joined.wait()
+        left.set()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await second
+
+    assert finish(leave()) == Runner(models).alone(asked(2, length=2000))
 
 
 def test_a_graph_that_breaks_ends_all_its_texts_and_the_next_ones_are_written(runner: Runner) -> None:

@@ -1,0 +1,25 @@
+"""The soak in small: fifteen seconds with all of its mischief, in which nothing may be lost or wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOAK = Path(__file__).parent.parent / "bench/soak.py"
+
+
+@pytest.mark.parametrize(("seconds", "workers"), [(15, 2), (5, 1)])
+def test_nothing_is_lost(tmp_path: Path, seconds: int, workers: int) -> None:
+    saved = tmp_path / "soak.json"
+    command = [sys.executable, str(SOAK), "--seconds", str(seconds), "--workers", str(workers), "--save", str(saved)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    told = json.loads(saved.read_text())
+    assert told["lost"] == told["wrong"] == told["faults"] == []
+    assert all(told["mischief"][what] for what in ("slow", "left in the body", "left in the stream"))
+    assert told["kills"] == (1 if workers > 1 else 0)
+    assert told["versions"]["broken"] and told["versions"]["answered"] > 1
