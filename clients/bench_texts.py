@@ -128,7 +128,7 @@ def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Writt
 
     def run(seconds: float) -> Written:
         runs, start = 0, time.perf_counter()
-        while time.perf_counter() < start + seconds:
+        while not runs or time.perf_counter() < start + seconds:
             backend.run(feeds)
             runs += 1
         return Written(runs * count, [], time.perf_counter() - start)
@@ -137,11 +137,12 @@ def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Writt
 
 
 def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
-    """So many callers, each of whom reads one text after the other until the time is over."""
+    """So many callers, each of whom reads one text after the other until the time is over, and something came."""
 
     async def work(seconds: float) -> Written:
         firsts: list[float] = []
         characters = 0
+        begun_to_come = asyncio.Event()
 
         async def read() -> None:
             nonlocal characters
@@ -153,19 +154,28 @@ def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
                             firsts.append(time.perf_counter() - begun)
                             first = False
                         characters += len(text)
+                        begun_to_come.set()
 
         start = time.perf_counter()
         reading = [asyncio.create_task(read()) for _ in range(count)]
         done, _ = await asyncio.wait(reading, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        if not done and not begun_to_come.is_set():
+            first = asyncio.create_task(_wait(begun_to_come))
+            done, _ = await asyncio.wait([first, *reading], return_when=asyncio.FIRST_COMPLETED)
+            first.cancel()
         ended = time.perf_counter()
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         for task in done:
-            task.result()
+            task.result()  # what broke it, if that ended it
         return Written(characters, firsts, ended - start)
 
     return lambda seconds: asyncio.run(work(seconds))
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _keras(found: Bundle, seconds: float) -> dict[str, Any]:

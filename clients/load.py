@@ -40,7 +40,7 @@ class Measured(NamedTuple):
 
 
 async def load(connect: Connect, callers: int, seconds: float) -> Measured:
-    """Let ``callers`` send for ``seconds``.
+    """Let ``callers`` send for ``seconds``, each of them once at least.
 
     Raises:
         NotReady: nobody answers.
@@ -55,11 +55,15 @@ async def load(connect: Connect, callers: int, seconds: float) -> Measured:
 
             async def work(call: Call) -> None:
                 nonlocal errors
-                while (begun := time.perf_counter()) < end:
-                    if await call():
+                ended = start
+                while ended == start or ended < end:
+                    begun = time.perf_counter()
+                    refused = await call()
+                    ended = time.perf_counter()
+                    if refused:
                         errors += 1
                     else:
-                        latencies.append(time.perf_counter() - begun)
+                        latencies.append(ended - begun)
 
             start = time.perf_counter()
             end = start + seconds
