@@ -76,7 +76,7 @@ def test_the_saved_model_gives_what_keras_gave(trained: Run) -> None:
         assert rows == 1 if name in (ACTIVATIONS, HEAD) else 8 <= rows <= 16
         outputs = signatures[name](**{key: tf.constant(array) for key, array in example.inputs.items()})
         for key, expected in example.outputs.items():
-            assert np.ptp(expected) > 0 or name == ACTIVATIONS  # a layer of a network trained so shortly may be dead
+            assert np.ptp(expected) > 0 or rows == 1  # a layer of a network trained so shortly may be dead
             np.testing.assert_allclose(outputs[key], expected, rtol=1e-4, atol=1e-5)
     verb = recipe.verb
     if isinstance(verb, Predict) and len(verb.inputs) == 1:
