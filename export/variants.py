@@ -27,6 +27,7 @@ from bookserve.backend import OnnxBackend
 from bookserve.bundle import Manifest
 from bookserve.errors import BookserveError, Failed
 from bookserve.examples import Example, Examples
+from bookserve.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
 from bookserve.variant import Variant
 from bookserve.verb import Verb
@@ -52,6 +53,8 @@ def write(
     found: dict[str, dict[str, Variant]] = {}
     notes: list[str] = []
     for graph_name, graph in manifest.graphs.items():
+        if graph_name in (ACTIVATIONS, HEAD):
+            continue  # they explain single pictures: nobody waits for them
         if graph.onnx is None or graph_name not in examples.graphs:
             notes.append(f"no variants of graph '{graph_name}': only TensorFlow runs it.")
             continue
