@@ -16,7 +16,7 @@ class Served(litserve.LitAPI):
     def setup(self, device: str) -> None:
         self.model = Model()
 
-    def decode_request(self, request: dict[str, Any]) -> np.ndarray:
+    def decode_request(self, request):  # without a type, which FastAPI would take for a query parameter
         return np.asarray(request["instances"], self.model.dtype)
 
     def batch(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
