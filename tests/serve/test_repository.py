@@ -1,4 +1,4 @@
-"""The life of models: which versions are live, what takes their place, what labels mean, and what a failure changes."""
+"""The life of models: which versions are live, what takes their place, and what a failure changes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import asyncio
 import gc
 import shutil
 import threading
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,34 +15,17 @@ from bookserve.errors import InvalidInput, NotFound, NotReady
 from serve.engine import Engine
 from serve.metrics import Metrics
 from serve.model import LiveModel
-from serve.repository import Options, Repository
+from serve.repository import Repository
 from serve.served import Policy, Served
-from serve.versions import LabelUnavailable, UnknownLabel
 from tests import bundles
+from tests.serve.versions import add, four_versions, opened
 
 X = {"x": np.array([[0, 1, 2]], np.float32)}
 
 
 @pytest.fixture
 def home(models: Path, tmp_path: Path) -> Path:
-    """A directory of one's own with four versions of ``affine``."""
-    for version in range(1, 5):
-        shutil.copytree(models / "affine/1", tmp_path / f"affine/{version}")
-    return tmp_path
-
-
-def add(home: Path, version: int, broken: bool = False) -> None:
-    """Let a new version appear at once."""
-    shutil.copytree(home / "affine/1", home / ".new")
-    if broken:
-        (home / ".new/model.onnx").write_bytes(b"broken")
-    (home / ".new").rename(home / f"affine/{version}")
-
-
-def opened(home: Path, served: list[Served] | None = None, **options: Any) -> Repository:
-    repository = Repository(home, Metrics(), served, Options(**options))
-    repository.load()
-    return repository
+    return four_versions(models, tmp_path)
 
 
 def live(repository: Repository) -> list[int]:
@@ -207,45 +188,6 @@ def test_the_index_lists_what_lies_there_too(home: Path) -> None:
     repository = opened(home)
     found = [(name, status.version, status.state) for name, status in repository.index()]
     assert found == [("affine", n, "UNKNOWN") for n in (1, 2, 3)] + [("affine", 4, "AVAILABLE")]
-
-
-def with_labels(home: Path, **labels: int) -> Served:
-    return Served("affine", home / "affine", Policy(latest=None), labels, older=False)
-
-
-def test_labels_mean_versions_and_move_on_reload(home: Path) -> None:
-    repository = opened(home, [with_labels(home, stable=2, canary=4)])
-    assert repository.find("affine", label="stable").version == 2
-    assert repository.find("affine").version == 4
-    with pytest.raises(UnknownLabel, match="nightly"):
-        repository.find("affine", label="nightly")
-    repository.reload([with_labels(home, stable=3)])
-    assert repository.find("affine", label="stable").version == 3
-    with pytest.raises(UnknownLabel):
-        repository.find("affine", label="canary")
-
-
-def test_a_label_needs_a_live_version_unless_new_ones_may_wait(home: Path) -> None:
-    with pytest.raises(LabelUnavailable, match="not currently available for inference"):
-        opened(home, [with_labels(home, stable=9)])
-    repository = opened(home, [with_labels(home, stable=2)], unavailable_labels=True)
-    with pytest.raises(LabelUnavailable):
-        repository.reload([with_labels(home, stable=9)])  # not a new label
-    assert repository.find("affine", label="stable").version == 2
-    repository.reload([with_labels(home, stable=2, next=9)])
-    with pytest.raises(NotFound):
-        repository.find("affine", label="next")
-    add(home, 9)
-    repository.refresh()
-    assert repository.find("affine", label="next").version == 9
-
-
-def test_the_canary_gets_its_share_exactly(home: Path) -> None:
-    repository = opened(home, [with_labels(home, canary=4, stable=2)], canary=0.25)
-    assert Counter(repository.find("affine").version for _ in range(1000)) == {2: 750, 4: 250}
-    assert {repository.find("affine", 3).version for _ in range(10)} == {3}
-    repository = opened(home, [with_labels(home, canary=4)], canary=0.1)
-    assert Counter(repository.find("affine").version for _ in range(1000)) == {3: 900, 4: 100}
 
 
 def test_a_reload_serves_the_new_list_and_nothing_else(home: Path, models: Path) -> None:
