@@ -127,67 +127,29 @@ class BatchingParameters(_message.Message):
     max_execution_batch_size: _wrappers_pb2.Int64Value
     def __init__(self, max_batch_size: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ..., batch_timeout_micros: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ..., max_enqueued_batches: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ..., num_batch_threads: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ..., thread_pool_name: _Optional[_Union[_wrappers_pb2.StringValue, _Mapping]] = ..., allowed_batch_sizes: _Optional[_Iterable[int]] = ..., pad_variable_length_inputs: _Optional[bool] = ..., enable_large_batch_splitting: _Optional[_Union[_wrappers_pb2.BoolValue, _Mapping]] = ..., max_execution_batch_size: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ...) -> None: ...
 
-class Input(_message.Message):
-    __slots__ = ("example_list", "example_list_with_context")
-    class Examples(_message.Message):
-        __slots__ = ("examples",)
-        EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-        examples: _containers.RepeatedScalarFieldContainer[bytes]
-        def __init__(self, examples: _Optional[_Iterable[bytes]] = ...) -> None: ...
-    class ExamplesWithContext(_message.Message):
-        __slots__ = ("examples", "context")
-        EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-        CONTEXT_FIELD_NUMBER: _ClassVar[int]
-        examples: _containers.RepeatedScalarFieldContainer[bytes]
-        context: bytes
-        def __init__(self, examples: _Optional[_Iterable[bytes]] = ..., context: _Optional[bytes] = ...) -> None: ...
-    EXAMPLE_LIST_FIELD_NUMBER: _ClassVar[int]
-    EXAMPLE_LIST_WITH_CONTEXT_FIELD_NUMBER: _ClassVar[int]
-    example_list: Input.Examples
-    example_list_with_context: Input.ExamplesWithContext
-    def __init__(self, example_list: _Optional[_Union[Input.Examples, _Mapping]] = ..., example_list_with_context: _Optional[_Union[Input.ExamplesWithContext, _Mapping]] = ...) -> None: ...
-
-class ExampleRequest(_message.Message):
-    __slots__ = ("model_spec", "input")
-    MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
-    INPUT_FIELD_NUMBER: _ClassVar[int]
-    model_spec: _tfs_pb2.ModelSpec
-    input: Input
-    def __init__(self, model_spec: _Optional[_Union[_tfs_pb2.ModelSpec, _Mapping]] = ..., input: _Optional[_Union[Input, _Mapping]] = ...) -> None: ...
-
-class InferenceTask(_message.Message):
-    __slots__ = ("model_spec", "method_name")
-    MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
-    METHOD_NAME_FIELD_NUMBER: _ClassVar[int]
-    model_spec: _tfs_pb2.ModelSpec
-    method_name: str
-    def __init__(self, model_spec: _Optional[_Union[_tfs_pb2.ModelSpec, _Mapping]] = ..., method_name: _Optional[str] = ...) -> None: ...
-
-class MultiInferenceRequest(_message.Message):
-    __slots__ = ("tasks", "input")
-    TASKS_FIELD_NUMBER: _ClassVar[int]
-    INPUT_FIELD_NUMBER: _ClassVar[int]
-    tasks: _containers.RepeatedCompositeFieldContainer[InferenceTask]
-    input: Input
-    def __init__(self, tasks: _Optional[_Iterable[_Union[InferenceTask, _Mapping]]] = ..., input: _Optional[_Union[Input, _Mapping]] = ...) -> None: ...
-
 class PredictLog(_message.Message):
     __slots__ = ("request",)
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     request: _tfs_pb2.PredictRequest
     def __init__(self, request: _Optional[_Union[_tfs_pb2.PredictRequest, _Mapping]] = ...) -> None: ...
 
-class ExampleLog(_message.Message):
+class ClassifyLog(_message.Message):
     __slots__ = ("request",)
     REQUEST_FIELD_NUMBER: _ClassVar[int]
-    request: ExampleRequest
-    def __init__(self, request: _Optional[_Union[ExampleRequest, _Mapping]] = ...) -> None: ...
+    request: _tfs_pb2.ClassificationRequest
+    def __init__(self, request: _Optional[_Union[_tfs_pb2.ClassificationRequest, _Mapping]] = ...) -> None: ...
+
+class RegressLog(_message.Message):
+    __slots__ = ("request",)
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    request: _tfs_pb2.RegressionRequest
+    def __init__(self, request: _Optional[_Union[_tfs_pb2.RegressionRequest, _Mapping]] = ...) -> None: ...
 
 class MultiInferenceLog(_message.Message):
     __slots__ = ("request",)
     REQUEST_FIELD_NUMBER: _ClassVar[int]
-    request: MultiInferenceRequest
-    def __init__(self, request: _Optional[_Union[MultiInferenceRequest, _Mapping]] = ...) -> None: ...
+    request: _tfs_pb2.MultiInferenceRequest
+    def __init__(self, request: _Optional[_Union[_tfs_pb2.MultiInferenceRequest, _Mapping]] = ...) -> None: ...
 
 class PredictionLog(_message.Message):
     __slots__ = ("classify_log", "regress_log", "multi_inference_log", "session_run_log", "predict_log", "predict_streamed_log")
@@ -197,10 +159,10 @@ class PredictionLog(_message.Message):
     SESSION_RUN_LOG_FIELD_NUMBER: _ClassVar[int]
     PREDICT_LOG_FIELD_NUMBER: _ClassVar[int]
     PREDICT_STREAMED_LOG_FIELD_NUMBER: _ClassVar[int]
-    classify_log: ExampleLog
-    regress_log: ExampleLog
+    classify_log: ClassifyLog
+    regress_log: RegressLog
     multi_inference_log: MultiInferenceLog
     session_run_log: bytes
     predict_log: PredictLog
     predict_streamed_log: PredictLog
-    def __init__(self, classify_log: _Optional[_Union[ExampleLog, _Mapping]] = ..., regress_log: _Optional[_Union[ExampleLog, _Mapping]] = ..., multi_inference_log: _Optional[_Union[MultiInferenceLog, _Mapping]] = ..., session_run_log: _Optional[bytes] = ..., predict_log: _Optional[_Union[PredictLog, _Mapping]] = ..., predict_streamed_log: _Optional[_Union[PredictLog, _Mapping]] = ...) -> None: ...
+    def __init__(self, classify_log: _Optional[_Union[ClassifyLog, _Mapping]] = ..., regress_log: _Optional[_Union[RegressLog, _Mapping]] = ..., multi_inference_log: _Optional[_Union[MultiInferenceLog, _Mapping]] = ..., session_run_log: _Optional[bytes] = ..., predict_log: _Optional[_Union[PredictLog, _Mapping]] = ..., predict_streamed_log: _Optional[_Union[PredictLog, _Mapping]] = ...) -> None: ...

@@ -80,15 +80,15 @@ def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
     raise Failed(f"a warm-up request asks for signature '{signature}', which the model does not have.")
 
 
-def _of_examples(manifest: Manifest, signature: str, given: pb.Input) -> tuple[str, Arrays]:
+def _of_examples(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[str, Arrays]:
     """Examples become rows of a graph's inputs, but go as they are where a graph takes one string, as signatures do."""
     name = _graph(manifest.graphs, tfexample.graph_of(signature, manifest.verb, manifest.graphs))
     graph = manifest.graphs[name]
     inputs = graph.inputs
     if [spec.dtype for spec in inputs.values()] != ["string"]:
-        return name, examples.feeds(tfs.Input.FromString(given.SerializeToString()), graph)
+        return name, examples.feeds(given, graph)
     kind = given.WhichOneof("kind")
-    records = list(getattr(given, kind).examples) if kind else []
+    records = [example.SerializeToString() for example in getattr(given, kind).examples] if kind else []
     column = np.empty(len(records), object)
     column[:] = records
     return name, {next(iter(inputs)): column}
