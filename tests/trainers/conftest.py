@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from click.testing import CliRunner
@@ -24,19 +24,23 @@ SHORT = {
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with one finished run of every task; read it, never write to it."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """Gives the finished run of a task, which is trained when it is first asked for; read it, never write to it."""
     path = tmp_path_factory.mktemp("runs")
-    for name in catalogue.names():
-        words = [name, "--data", "sample", "--epochs", "1", "-p", "jit_compile=false", "--runs", str(path)]
-        done = CliRunner().invoke(train, [*words, *SHORT.get(name, ())], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        assert ("epoch 1/1" in done.output) == bool(catalogue.find(name).defaults("sample")["epochs"])
-        assert "(sample)" in done.output
-    return path
+
+    def find(name: str) -> Run:
+        if not (path / name).exists():
+            words = [name, "--data", "sample", "--epochs", "1", "-p", "jit_compile=false", "--runs", str(path)]
+            done = CliRunner().invoke(train, [*words, *SHORT.get(name, ())], catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+            assert ("epoch 1/1" in done.output) == bool(catalogue.find(name).defaults("sample")["epochs"])
+            assert "(sample)" in done.output
+        return run.latest(path, name)
+
+    return find
 
 
 @pytest.fixture(params=catalogue.names())
-def trained(request: pytest.FixtureRequest, runs: Path) -> Run:
+def trained(request: pytest.FixtureRequest, finished: Callable[[str], Run]) -> Run:
     """The finished run of each task in turn."""
-    return run.latest(runs, request.param)
+    return finished(request.param)

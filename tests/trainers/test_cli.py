@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-
-from trainers import overview
 
 
 def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "bookserve", *words], capture_output=True, text=True, check=False)
-
-
-def output(command: str, *words: str) -> str:
-    done = CliRunner().invoke(getattr(overview, command), words, catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.output
-
-
-def test_tasks_lists_the_book_and_our_best(runs: Path) -> None:
-    listed = json.loads(output("tasks", "--runs", str(runs), "--json"))
-    by_name = {task["name"]: task for task in listed}
-    convnet = by_name["mnist_convnet"]
-    assert (convnet["section"], convnet["verb"], convnet["dataset"]) == ("5.1", "predict", "mnist")
-    assert convnet["book"] == {"test_accuracy": 0.993}
-    assert all(task["best"] for task in listed)
-    table = output("tasks", "--runs", str(runs))
-    assert all(name in table for name in by_name)
-    assert "test_accuracy 0.993" in table
-
-
-def test_runs_and_compare_name_what_differs(runs: Path) -> None:
-    listed = json.loads(output("runs", "--runs", str(runs), "--json"))
-    assert {run["state"] for run in listed} == {"finished"}
-    assert {run["data"] for run in listed} == {"sample"}
-    assert all(run["figures"] for run in listed)
-    assert listed[0]["name"] in output("runs", "--runs", str(runs))
-    compared = json.loads(output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs), "--json"))
-    assert compared["values"]["parameters"] == [93_322, 550_629]
-    assert compared["values"]["divergence_weight"][0] is None
-    lines = output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs)).splitlines()
-    assert next(line for line in lines if line.startswith("parameters")).endswith("≠")
-    assert not next(line for line in lines if line.startswith("seed")).endswith("≠")
 
 
 @pytest.mark.parametrize(

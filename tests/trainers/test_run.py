@@ -1,21 +1,23 @@
-"""What a training leaves: a complete run whose SavedModel gives what Keras gave."""
+"""What a training leaves: a complete run whose SavedModel gives what Keras gave, listed beside the book's figures."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
 from bookserve.examples import Examples
 from bookserve.explain import ACTIVATIONS, HEAD
 from bookserve.run import Run
 from bookserve.verb import Predict
-from trainers import catalogue
+from trainers import catalogue, overview
 
 
 def test_a_run_is_complete(trained: Run) -> None:
@@ -93,14 +95,14 @@ def test_keras_loads_its_own_file(trained: Run) -> None:
     assert model.count_params() == trained.metrics["parameters"]
 
 
-def test_files_hold_neither_paths_nor_host_names(trained: Run, runs: Path) -> None:
+def test_files_hold_neither_paths_nor_host_names(trained: Run) -> None:
     for name in ("task.json", "params.json", "metrics.json", "environment.json"):
-        assert str(runs) not in (trained.path / name).read_text()
+        assert str(trained.path.parent.parent) not in (trained.path / name).read_text()
         json.loads((trained.path / name).read_text())
 
 
-def test_the_four_temperatures_are_shown(runs: Path) -> None:
-    (text,) = (path.read_text() for path in runs.glob("nietzsche_lstm/*/samples.txt"))
+def test_the_four_temperatures_are_shown(finished: Callable[[str], Run]) -> None:
+    text = (finished("nietzsche_lstm").path / "samples.txt").read_text()
     assert [line for line in text.splitlines() if line.startswith("---")] == [
         f"--- temperature {temperature}" for temperature in (0.2, 0.5, 1.0, 1.2)
     ]
@@ -108,9 +110,47 @@ def test_the_four_temperatures_are_shown(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["width", "height"])
-def test_the_grid_is_fifteen_digits_wide_and_high(runs: Path, side: str) -> None:
+def test_the_grid_is_fifteen_digits_wide_and_high(finished: Callable[[str], Run], side: str) -> None:
     from PIL import Image
 
-    (path,) = runs.glob("mnist_vae/*/samples.png")
-    with Image.open(path) as picture:
+    with Image.open(finished("mnist_vae").path / "samples.png") as picture:
         assert getattr(picture, side) == 15 * 28
+
+
+@pytest.fixture(scope="module")
+def runs(finished: Callable[[str], Run]) -> Path:
+    """A directory with a finished run of every task."""
+    paths = [finished(name).path for name in catalogue.names()]
+    return paths[0].parent.parent
+
+
+def output(command: str, *words: str) -> str:
+    done = CliRunner().invoke(getattr(overview, command), words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_tasks_lists_the_book_and_our_best(runs: Path) -> None:
+    listed = json.loads(output("tasks", "--runs", str(runs), "--json"))
+    by_name = {task["name"]: task for task in listed}
+    convnet = by_name["mnist_convnet"]
+    assert (convnet["section"], convnet["verb"], convnet["dataset"]) == ("5.1", "predict", "mnist")
+    assert convnet["book"] == {"test_accuracy": 0.993}
+    assert all(task["best"] for task in listed)
+    table = output("tasks", "--runs", str(runs))
+    assert all(name in table for name in by_name)
+    assert "test_accuracy 0.993" in table
+
+
+def test_runs_and_compare_name_what_differs(runs: Path) -> None:
+    listed = json.loads(output("runs", "--runs", str(runs), "--json"))
+    assert {run["state"] for run in listed} == {"finished"}
+    assert {run["data"] for run in listed} == {"sample"}
+    assert all(run["figures"] for run in listed)
+    assert listed[0]["name"] in output("runs", "--runs", str(runs))
+    compared = json.loads(output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs), "--json"))
+    assert compared["values"]["parameters"] == [93_322, 550_629]
+    assert compared["values"]["divergence_weight"][0] is None
+    lines = output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs)).splitlines()
+    assert next(line for line in lines if line.startswith("parameters")).endswith("≠")
+    assert not next(line for line in lines if line.startswith("seed")).endswith("≠")

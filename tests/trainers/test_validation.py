@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,11 +149,10 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
     assert taken.batch(np.array([1]))[0]["x"].tolist() == [104]  # type: ignore[index,call-overload]
 
 
-def test_the_vote_s_weights_sum_to_one_and_are_in_the_served_graph(runs: Path) -> None:
-    from bookserve import run as runs_
+def test_the_vote_s_weights_sum_to_one_and_are_in_the_served_graph(finished: Callable[[str], Run]) -> None:
     from bookserve.examples import Examples
 
-    run = runs_.latest(runs, "imdb_ensemble")
+    run = finished("imdb_ensemble")
     shares = [value for name, value in run.metrics.items() if name.startswith("share_")]
     assert len(shares) == 4
     assert sum(shares) == pytest.approx(1)
