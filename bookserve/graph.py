@@ -6,6 +6,7 @@ Source: the shape and type rules shared by TensorFlow's SignatureDef and the Ope
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ DTYPES = (
 )
 
 
+@cache
 def numpy_dtype(dtype: str) -> np.dtype:
     """The NumPy dtype that holds elements of ``dtype`` (one of ``DTYPES``)."""
     return np.dtype(object) if dtype == "string" else np.dtype(dtype)
@@ -83,13 +85,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise InvalidInput(f"input '{name}' is {array.dtype}; expected {spec}.", "Convert it before sending.")
             fits = len(array.shape) == len(spec.shape)
             for size, axis in zip(array.shape, spec.shape, strict=False):
-                fits = fits and size == (axis if isinstance(axis, int) else chosen.setdefault(axis, size))
+                if size != axis and (isinstance(axis, int) or size != chosen.setdefault(axis, size)):
+                    fits = False
             if not fits:
                 raise InvalidInput(
                     f"input '{name}' has shape {list(array.shape)}; expected {spec}.",
                     "The first axis counts the rows of the batch." if spec.shape[:1] == ("batch",) else "",
                 )
-        if any(size == 0 for size in chosen.values()):
+        if 0 in chosen.values():
             raise InvalidInput("the request holds no rows.", "Send at least one.")
         return chosen.get("batch", 1)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bookserve.errors import InvalidInput
 from serve import logs
 from serve.call import CURRENT, Call, deadline_in, priority_of
-from serve.express import Answer, Quick
+from serve.express import Answer, Quick, Reply, Take
 from serve.keys import HINT, MESSAGE, Keys
 from serve.metrics import Metrics
 from serve.traces import CARRIED, Trace, Traces
@@ -85,24 +86,27 @@ class Access:
     def short(self, quick: Quick) -> Quick:
         """``quick`` for what needs no key, log line or trace: each answer gets what ``__call__`` gives to all."""
 
-        def begin(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
+        def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
             if self._keys is not None or self._traces is not None or logs.access.isEnabledFor(20):  # INFO
                 return None
-            coroutine = quick(path, headers, body)
-            return coroutine and answered(_protocol(path.decode("latin-1")), coroutine)
+            take = quick(path, headers)
+            return take and partial(begin, _protocol(path.decode("latin-1")), take)
 
-        async def answered(protocol: str, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-            call = Call(protocol, self._next_id(), time.perf_counter() + self._timeout if self._timeout else None)
-            CURRENT.set(call)
-            status = 499  # the client left before an answer began
-            try:
-                answer = await coroutine
-                status = answer.status
-            finally:
-                self._metrics.responded(protocol, str(status))
-            return answer._replace(headers=(*answer.headers, (b"x-request-id", call.id.encode())))
+        def begin(protocol: str, take: Take, body: bytes, call: Call, reply: Reply) -> bool:
+            call.protocol = protocol
+            call.id = self._next_id()
+            if self._timeout:
+                call.deadline = time.perf_counter() + self._timeout
 
-        return begin
+            def answered(answer: Answer) -> None:
+                left = call.gone is not None and call.gone()
+                self._metrics.responded(protocol, "499" if left else str(answer.status))
+                status, content, headers = answer
+                reply(Answer(status, content, headers + b"x-request-id: %b\r\n" % call.id.encode()))
+
+            return take(body, call, answered)
+
+        return find
 
     def _next_id(self) -> str:
         return f"{self._boot}-{next(self._numbers):x}"

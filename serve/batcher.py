@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,21 +20,11 @@ from bookserve.backend import Backend
 from bookserve.errors import BookserveError, Failed, Overloaded
 from bookserve.graph import Arrays, Graph
 from serve.batching import Batching, Padding
-from serve.call import CURRENT, PRIORITIES, UNKNOWN, Call
+from serve.call import CURRENT, Call
+from serve.waiting import Done, Queue, Waiting
 
 #: A run expected to take longer than this many seconds leaves the event loop.
 INLINE_SECONDS = 0.002
-
-
-class _Waiting(NamedTuple):
-    feeds: Arrays
-    rows: int
-    #: Requests run together only if these agree: the shapes behind the batch axis.
-    key: tuple[tuple[int, ...], ...]
-    future: asyncio.Future[Arrays]
-    call: Call
-    #: When it began to wait.
-    since: float
 
 
 class Batcher:
@@ -53,13 +41,16 @@ class Batcher:
     ) -> None:
         """``ran(rows, seconds)`` and ``waited([seconds of each request])`` are called for each run."""
         self._graph = graph
+        self._batched = graph.batched
+        #: Whether the shapes behind the batch axis are the same for all, so that they need not be compared.
+        self._fixed = all(isinstance(axis, int) for spec in graph.inputs.values() for axis in spec.shape[1:])
         self._backend = backend
         self._ran = ran
         self._waited = waited
         self._batching = batching or Batching()
         self._padding = padding
-        self._queues: tuple[deque[_Waiting], ...] = tuple(deque() for _ in PRIORITIES)
-        self._waiting_rows = 0
+        self._queue = Queue(self._batching.max_rows, self._batched)
+        self._pieces: set[asyncio.Task[None]] = set()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._seconds_per_row = 0.0
@@ -85,23 +76,34 @@ class Batcher:
             Expired: the caller's time is over, or the caller gone, before anything was run.
             Failed: the graph could not be run on these rows.
         """
-        most = self._batching.max_rows
-        if self._waiting_rows + rows > self._batching.max_waiting and self._waiting_rows:
-            self._sweep()
-            if self._waiting_rows + rows > self._batching.max_waiting and self._waiting_rows:
-                raise Overloaded(
-                    f"{self._waiting_rows:,} rows are waiting for this model already.", "Try again shortly."
-                )
+        self._admit(rows)
         if self._padding:
             feeds = self._padding(feeds)
-        if rows <= most or not self._graph.batched:
-            return await self._submit(feeds, rows)
+        call = CURRENT.get()
+        if not self._too_large(rows):
+            return await self._future(feeds, rows, call)
+        most = self._batching.max_rows
         starts = range(0, rows, most)
         pieces = [{name: array[start : start + most] for name, array in feeds.items()} for start in starts]
         parts = await asyncio.gather(
-            *(self._submit(piece, min(most, rows - start)) for piece, start in zip(pieces, starts, strict=True))
+            *(self._future(piece, min(most, rows - start), call) for piece, start in zip(pieces, starts, strict=True))
         )
         return {name: np.concatenate([part[name] for part in parts]) for name in self._graph.outputs}
+
+    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+        """``run`` without a task, for callers that have many small requests and nothing to wait for.
+
+        ``done`` is told the outputs, or the error that ``run`` would raise, in a later turn of the event loop. Who
+        gives up says so by ``call.gone``: a request that has not begun is then dropped, and ``done`` told ``Gone``.
+
+        Raises:
+            Overloaded: (at the call) too many rows are waiting already; ``done`` is not called.
+        """
+        if self._too_large(rows):
+            self._submit_pieces(feeds, rows, call, done)
+            return
+        self._admit(rows)
+        self._wait(self._padding(feeds) if self._padding else feeds, rows, call, done)
 
     def close(self) -> None:
         """Let go of the thread, if there is one; what was submitted is still run."""
@@ -109,21 +111,60 @@ class Batcher:
             self._thread.shutdown(wait=False)
             self._thread = None
 
-    def _submit(self, feeds: Arrays, rows: int) -> asyncio.Future[Arrays]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Arrays] = loop.create_future()
-        key = tuple(feeds[name].shape[1:] for name in self._graph.inputs)
-        call = CURRENT.get()
-        self._queues[call.priority].append(_Waiting(feeds, rows, key, future, call, time.perf_counter()))
-        self._waiting_rows += rows
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._turn, loop)  # behind whatever else was read in this turn of the loop
-        elif self._timer and self._waiting_rows >= self._batching.max_rows:
+    def _too_large(self, rows: int) -> bool:
+        """Whether a request is run in pieces."""
+        return rows > self._batching.max_rows and self._batched
+
+    def _admit(self, rows: int) -> None:
+        """Refuse rows for which there is no place."""
+        if self._is_full(rows):
+            self._queue.sweep()
+            if self._is_full(rows):
+                raise Overloaded(f"{self._queue.rows:,} rows are waiting for this model already.", "Try again shortly.")
+
+    def _is_full(self, rows: int) -> bool:
+        return self._queue.rows + rows > self._batching.max_waiting and self._queue.rows > 0
+
+    def _submit_pieces(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+        async def whole() -> None:
+            CURRENT.set(call)
+            try:
+                result: Arrays | BookserveError = await self.run(feeds, rows)
+            except BookserveError as error:
+                result = error
+            except Exception:
+                result = _mistake()
+            done(result)
+
+        task = asyncio.get_running_loop().create_task(whole())
+        self._pieces.add(task)
+        task.add_done_callback(self._pieces.discard)
+
+    def _future(self, feeds: Arrays, rows: int, call: Call) -> asyncio.Future[Arrays]:
+        future: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
+
+        def done(result: Arrays | BookserveError) -> None:
+            if future.done():
+                return
+            if isinstance(result, BookserveError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._wait(feeds, rows, call, done, future.done)
+        return future
+
+    def _wait(self, feeds: Arrays, rows: int, call: Call, done: Done, left: Callable[[], bool] | None = None) -> None:
+        key = () if self._fixed else tuple([feeds[name].shape[1:] for name in self._graph.inputs])
+        self._queue.add(Waiting(feeds, rows, key, done, call, time.perf_counter(), left))
+        if self._busy and not (self._timer and self._queue.rows >= self._batching.max_rows):
+            return
+        if self._timer:
             self._timer.cancel()
             self._timer = None
-            loop.call_soon(self._turn, loop)
-        return future
+        self._busy = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._turn, loop)  # behind whatever else was read in this turn of the loop
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next run, or rest."""
@@ -152,51 +193,19 @@ class Batcher:
 
     def _patience(self) -> float:
         """Seconds that those who wait may still wait for others."""
-        oldest = [queue[0].since for queue in self._queues if queue]
-        if not oldest or self._waiting_rows >= self._batching.max_rows or not self._graph.batched:
+        oldest = self._queue.oldest()
+        if oldest is None or self._queue.rows >= self._batching.max_rows or not self._batched:
             return 0.0
-        return min(oldest) + self._batching.max_delay - time.perf_counter()
+        return oldest + self._batching.max_delay - time.perf_counter()
 
-    def _take(self) -> list[_Waiting]:
-        """The most urgent request and those that fit into the same run; requests that nobody wants are dropped."""
-        group: list[_Waiting] = []
+    def _take(self) -> list[Waiting]:
         now = time.perf_counter()
-        for queue in self._queues:
-            if queue:
-                self._gather(queue, group, now)
+        group = self._queue.take(now)
         if group:
             self._waited([now - item.since for item in group])
         return group
 
-    def _gather(self, queue: deque[_Waiting], group: list[_Waiting], now: float) -> None:
-        passed: list[_Waiting] = []
-        most = self._batching.max_rows
-        rows = sum(item.rows for item in group)
-        while queue:
-            item = queue.popleft()
-            self._waiting_rows -= item.rows
-            if _dropped(item, now):
-                continue
-            if group and (item.key != group[0].key or rows + item.rows > most or not self._graph.batched):
-                passed.append(item)
-                if len(passed) > 64:  # do not search a long queue of other shapes again and again
-                    break
-                continue
-            group.append(item)
-            rows += item.rows
-        self._waiting_rows += sum(item.rows for item in passed)
-        queue.extendleft(reversed(passed))
-
-    def _sweep(self) -> None:
-        """Free the places of requests that nobody wants any more."""
-        now = time.perf_counter()
-        for queue in self._queues:
-            kept = [item for item in queue if not _dropped(item, now)]
-            self._waiting_rows -= sum(item.rows for item in queue) - sum(item.rows for item in kept)
-            queue.clear()
-            queue.extend(kept)
-
-    def _execute(self, group: list[_Waiting]) -> list[Arrays | BookserveError]:
+    def _execute(self, group: list[Waiting]) -> list[Arrays | BookserveError]:
         """Run one group. If it fails as a whole, each request is run alone, so that none suffers for another."""
         if len(group) == 1:
             try:
@@ -204,20 +213,23 @@ class Batcher:
             except BookserveError as error:
                 return [error]
             except Exception:  # whatever breaks in one run must not stop the next
-                logging.getLogger("bookserve").exception("a run failed")
-                return [Failed("the server made a mistake.", "Its log says more.")]
+                return [_mistake()]
         try:
             feeds = {name: np.concatenate([item.feeds[name] for item in group]) for name in self._graph.inputs}
             outputs = self._filled(feeds, sum(item.rows for item in group))
         except Exception:
             return [result for item in group for result in self._execute([item])]
-        cuts = np.cumsum([item.rows for item in group])[:-1]
-        split = {name: np.split(array, cuts) for name, array in outputs.items()}
-        return [{name: arrays[index] for name, arrays in split.items()} for index in range(len(group))]
+        results: list[Arrays | BookserveError] = []
+        start = 0
+        for item in group:
+            end = start + item.rows
+            results.append({name: array[start:end] for name, array in outputs.items()})
+            start = end
+        return results
 
     def _filled(self, feeds: Arrays, rows: int) -> Arrays:
         """Run a batch, filled up with copies of its last row where only some sizes are allowed."""
-        more = self._batching.filled(rows) - rows if self._graph.batched else 0
+        more = self._batching.filled(rows) - rows if self._batched else 0
         if not more:
             return self._timed(feeds, rows)
         full = {name: np.concatenate([array, np.repeat(array[-1:], more, axis=0)]) for name, array in feeds.items()}
@@ -235,23 +247,14 @@ class Batcher:
             self._ran(rows, seconds)
 
     @staticmethod
-    def _settle(group: list[_Waiting], results: Sequence[Arrays | BookserveError], start: float) -> None:
+    def _settle(group: list[Waiting], results: Sequence[Arrays | BookserveError], start: float) -> None:
         for item, result in zip(group, results, strict=True):
             if item.call.trace is not None:
                 item.call.trace.ran(item.since, start, time.perf_counter(), len(group))
-            if item.future.done():
-                continue
-            if isinstance(result, BookserveError):
-                item.future.set_exception(result)
-            else:
-                item.future.set_result(result)
+            item.tell(result)
 
 
-def _dropped(item: _Waiting, now: float) -> bool:
-    """Whether nobody wants this request any more; whoever still listens is told why."""
-    if item.future.done():
-        return True
-    if item.call is UNKNOWN or not (reason := item.call.dropped(now)):
-        return False
-    item.future.set_exception(reason)
-    return True
+def _mistake() -> Failed:
+    """What a caller is told of the exception at hand, which the log gets."""
+    logging.getLogger("bookserve").exception("a run failed")
+    return Failed("the server made a mistake.", "Its log says more.")

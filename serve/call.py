@@ -22,6 +22,12 @@ class Expired(Overloaded):
     """The caller's time was over before its turn came; nothing was run."""
 
 
+class Gone(Expired):
+    """The caller has left before its turn came; nothing was run."""
+
+    code = "cancelled"
+
+
 class Call:
     """One request."""
 
@@ -49,7 +55,7 @@ class Call:
         if self.deadline is not None and now >= self.deadline:
             return Expired("Request timeout expired: the request waited longer than it may.", "Allow more time.")
         if self.gone is not None and self.gone():
-            return Expired("the client left before its turn came.")
+            return Gone("the client left before its turn came.")
         return None
 
 

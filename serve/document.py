@@ -57,15 +57,15 @@ def dumps(value: Any) -> bytes:
 
 def elements(array: np.ndarray) -> Any:
     """An array of numbers or truth values as ``dumps`` takes it: each float in the fewest digits that give it back."""
-    array = np.require(array, requirements="C")
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
     if array.dtype.kind != "f":
         return array if array.ndim else array.item()
-    if np.isfinite(array).all():
-        return array if array.ndim else array[()]
-    # orjson writes each number that is not finite as null, and nothing else in an array of numbers.
-    texts = dumps(array if array.ndim else array[None]).split(b"null")
-    words = [b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _odd(array)]
-    text = b"".join(chain.from_iterable(zip(texts, words, strict=False))) + texts[-1]
+    text = dumps(array if array.ndim else array[None])
+    if b"null" in text:  # so orjson writes each number that is not finite, and nothing else in an array of numbers
+        words = [b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _odd(array)]
+        texts = text.split(b"null")
+        text = b"".join(chain.from_iterable(zip(texts, words, strict=False))) + texts[-1]
     return orjson.Fragment(text if array.ndim else text[1:-1])
 
 

@@ -17,13 +17,14 @@ from bookserve.requests import GenerateRequest, SampleRequest
 from bookserve.steps import apply
 from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.call import CURRENT
+from serve.call import CURRENT, Call
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
 from serve.served import Served
 from serve.statistics import Counted
 from serve.texts import PAUSE, WHOLE, collect
+from serve.waiting import Done
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
@@ -85,6 +86,32 @@ class Engine:
         name, spec = model.bundle.graph(graph)
         with _Stopwatch(self._metrics, model, name):
             return await model.run(name, feeds, spec.check(feeds))
+
+    def submit(self, model: LiveModel, graph: str, feeds: Arrays, call: Call, done: Done) -> bool:
+        """``run`` without a task: ``done`` is told the outputs or the error in a later turn of the event loop.
+
+        The call is given, since there is no task that carries it; see ``Batcher.submit`` for who gives up. False says
+        that the model has to be loaded first: only ``run`` can do that, and ``done`` is not called.
+
+        Raises:
+            NotFound, InvalidInput, Overloaded: (at the call) see ``run``; ``done`` is not called.
+        """
+        batchers = model.at_hand()
+        if batchers is None:
+            return False
+        name, spec = model.bundle.graph(graph)
+        watch = _Stopwatch(self._metrics, model, name, call)
+
+        def answered(result: Arrays | BookserveError) -> None:
+            watch.stop(result if isinstance(result, BookserveError) else None)
+            done(result)
+
+        try:
+            batchers[name].submit(feeds, spec.check(feeds), call, answered)
+        except Exception as error:
+            watch.stop(error)
+            raise
+        return True
 
     def runner(self, model: LiveModel, loop: asyncio.AbstractEventLoop) -> Callable[[str, Arrays], Arrays]:
         """What runs graphs by name for another thread than the event loop's: it blocks until the loop has done so."""
@@ -157,16 +184,22 @@ class Engine:
 class _Stopwatch:
     """Counts one request and how long it took, under the code of whatever ended it."""
 
-    def __init__(self, metrics: Metrics, model: LiveModel, graph: str) -> None:
+    def __init__(self, metrics: Metrics, model: LiveModel, graph: str, call: Call | None = None) -> None:
         self._metrics = metrics
         self._labels = model.name, model.version, graph
-
-    def __enter__(self) -> None:
-        if (trace := CURRENT.get().trace) is not None:
-            trace.asked(*self._labels)
+        self._call = call or CURRENT.get()
+        if self._call.trace is not None:
+            self._call.trace.asked(*self._labels)
         self._start = time.perf_counter()
 
+    def __enter__(self) -> None:
+        pass
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.stop(error)
+
+    def stop(self, error: BaseException | None) -> None:
+        """Count the request as ended."""
         if error is None:
             code = "ok"
         elif isinstance(error, BookserveError):
@@ -174,4 +207,4 @@ class _Stopwatch:
         else:
             code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
         elapsed = time.perf_counter() - self._start
-        self._metrics.answered(*self._labels, elapsed, code, CURRENT.get().protocol)
+        self._metrics.answered(*self._labels, elapsed, code, self._call.protocol)

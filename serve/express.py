@@ -1,20 +1,26 @@
 # ruff: noqa: TID253
-"""Express: the short way of the commonest HTTP requests – one small POST in, one answer out, without ASGI.
+"""Express: the short way of the commonest HTTP requests – one small POST in, one answer out, without ASGI or a task.
 
-A door offers a function that either answers a request or leaves it. What it leaves, and everything unusual (other
-methods and headers, bodies that are large or of unknown length, pipelined requests), goes through the application,
-which answers alike. All of uvicorn's own duties stay its own: parsing, keep-alive, back-pressure, the end of a server.
+A door says of a path and its headers whether it takes such requests, and then takes or leaves each body. What it
+leaves, and everything unusual (other methods and headers, bodies that are large or of unknown length, pipelined
+requests), goes through the application, which answers alike. All of uvicorn's own duties stay its own: parsing,
+keep-alive, back-pressure, the end of a server. A client sends nearly the same head again and again, so what a head
+means is kept, and one that was read before is not parsed again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from bookserve.errors import BookserveError
+from bookserve.graph import Arrays
+from serve.call import Call
+from serve.waiting import Done
 
 #: Bytes of the longest body: past this uvicorn stops reading until the application asks for more.
 LONGEST = HIGH_WATER_LIMIT
@@ -23,32 +29,60 @@ _HEADERS = frozenset(
     b"host user-agent accept accept-encoding accept-language content-type content-length connection "
     b"inference-header-content-length".split()
 )
-
-
 _CODINGS = (b"gzip", b"deflate")
+#: Bytes of a head that is kept, and how many of them.
+_LONG, _MANY = 1024, 1024
 
 
 class Answer(NamedTuple):
-    """What goes back: a status, the body, and headers beside its length."""
+    """What goes back: a status, the body, and headers beside its length, as they are sent."""
 
     status: int
     content: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ((b"content-type", b"application/json"),)
+    headers: bytes = b"content-type: application/json\r\n"
 
 
 _BROKEN = Answer(500, b'{"error":"the server made a mistake. Its log says more."}')
 
-#: Takes a path as it was sent, the headers and the body; None leaves the request to the application.
-Quick = Callable[[bytes, Mapping[bytes, bytes], bytes], Coroutine[Any, Any, Answer] | None]
+#: Is given the answer, once, in the event loop.
+Reply = Callable[[Answer], None]
+#: Takes a body, the call (``gone`` says whether the client has left) and what to give the answer to, now or later.
+#: False leaves this request to the application.
+Take = Callable[[bytes, Call, Reply], bool]
+#: Tells from a path as it was sent and the headers what takes such requests; None leaves them to the application.
+Quick = Callable[[bytes, Mapping[bytes, bytes]], Take | None]
 
 
 def either(*ways: Quick) -> Quick:
     """The first of ``ways`` that takes a request."""
 
-    def begin(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
-        return next((taken for way in ways if (taken := way(path, headers, body))), None)
+    def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
+        return next((taken for way in ways if (taken := way(path, headers))), None)
 
-    return begin
+    return find
+
+
+def telling(reply: Reply, answer: Callable[[Arrays | BookserveError], Answer]) -> Done:
+    """What takes the result of a run, and gives to ``reply`` what ``answer`` makes of it."""
+
+    def done(result: Arrays | BookserveError) -> None:
+        try:
+            made = answer(result)
+        except Exception:
+            logging.getLogger("bookserve").exception("a request failed")
+            made = _BROKEN
+        reply(made)
+
+    return done
+
+
+class _Head(NamedTuple):
+    """What the line and the headers of a request mean."""
+
+    take: Take
+    #: Bytes of the body.
+    length: int
+    keep_alive: bool
 
 
 class _NoEvent:
@@ -61,27 +95,81 @@ class _NoEvent:
 class _Cycle:
     """One request under way, with what uvicorn asks of such."""
 
-    __slots__ = ("body", "disconnected", "keep_alive", "more_body", "response_complete", "task")
+    __slots__ = ("begun", "body", "connection", "disconnected", "head", "keep_alive", "more_body", "response_complete")
     message_event = _NoEvent()
     response_started = False  # an answer is written as a whole
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, connection: Express, head: _Head) -> None:
+        self.connection = connection
+        self.head = head
+        self.keep_alive = head.keep_alive
         self.body = bytearray()
-        self.keep_alive = keep_alive
         self.more_body = True
-        self.disconnected = self.response_complete = False
-        self.task: asyncio.Task[None] | None = None
+        self.begun = self.disconnected = self.response_complete = False
+
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self.disconnected
+
+    def begin(self, body: bytes) -> bool:
+        """Whether a door takes the request."""
+        try:
+            self.begun = self.head.take(body, Call(gone=self.gone), self.reply)
+        except Exception:  # the application will stumble, too, and say so
+            return False
+        return self.begun
+
+    def reply(self, answer: Answer) -> None:
+        """Give the answer: not before ``begin`` has ended, since the parser may be in the middle of what was read."""
+        if self.begun:
+            self.connection.answer(self, answer)
+        else:
+            self.connection.loop.call_soon(self.connection.answer, self, answer)
 
 
 class Express(HttpToolsProtocol):
     """uvicorn's connection, with the short way in front of the application. ``protocol.py`` makes the class to use."""
 
     _quick: Quick
+    #: What the heads mean that were read last, of all connections.
+    _heads: ClassVar[dict[bytes, _Head]] = {}
+    #: The head at hand, if it may be kept.
+    _fresh: _Head | None = None
+    #: Whether the application gets what is read now.
+    _left = False
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``. A known head is not parsed again if all its body came with it, and nothing else."""
+        if not self._is_free() or self.arriving():
+            super().data_received(data)
+            return
+        end = data.find(b"\r\n\r\n", 0, _LONG) + 4
+        head = self._heads.get(data[:end])
+        if head is not None and len(data) == end + head.length:
+            self._unset_keepalive_if_required()
+            self.cycle = cycle = _Cycle(self, head)  # type: ignore[assignment]
+            if not cycle.begin(data[end:]):
+                self.cycle = None  # type: ignore[assignment]
+                self._left = True
+                super().data_received(data)
+            return
+        self._fresh = None
+        super().data_received(data)
+        if self._fresh and len(data) == end + self._fresh.length and not self.arriving():
+            if len(self._heads) >= _MANY:
+                self._heads.clear()
+            self._heads[data[:end]] = self._fresh
+
+    def arriving(self) -> bool:
+        """Whether the parser is in the middle of a request."""
+        raise NotImplementedError
 
     def on_headers_complete(self) -> None:
-        free = self.cycle is None or self.cycle.response_complete
-        if free and self._is_common():
-            self.cycle = _Cycle(self.parser.should_keep_alive())  # type: ignore[assignment]
+        head = None if self._left or not self._is_free() else self._meant()
+        self._left = False
+        if head:
+            self._fresh = head
+            self.cycle = _Cycle(self, head)  # type: ignore[assignment]
         else:
             super().on_headers_complete()
 
@@ -89,57 +177,51 @@ class Express(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is not _Cycle:
             super().on_message_complete()
-            return
-        try:
-            coroutine = self._quick(self.url, dict(self.headers), bytes(cycle.body))
-        except Exception:  # the application will stumble, too, and say so
-            coroutine = None
-        if coroutine is None:
+        elif not cycle.begin(bytes(cycle.body)):
             self.cycle = None  # type: ignore[assignment]
             super().on_headers_complete()
             self.cycle.body = cycle.body
             super().on_message_complete()
-            return
-        cycle.task = self.loop.create_task(self._answer(cycle, coroutine))
-        self.tasks.add(cycle.task)
-        cycle.task.add_done_callback(self.tasks.discard)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        cycle: Any = self.cycle
-        super().connection_lost(exc)
-        if type(cycle) is _Cycle and cycle.task:
-            cycle.task.cancel()  # nobody waits for it any more
-
-    def _is_common(self) -> bool:
-        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or b"%" in self.url:
-            return False
-        names = [name for name, _ in self.headers]
-        if not _HEADERS.issuperset(names) or len(set(names)) < len(names):
-            return False
-        headers = dict(self.headers)
-        if headers.get(b"accept-encoding", b"").lower() in _CODINGS:  # the application packs the answer
-            return False
-        length = headers.get(b"content-length", b"")
-        return length.isdigit() and int(length) <= LONGEST
-
-    async def _answer(self, cycle: _Cycle, coroutine: Coroutine[Any, Any, Answer]) -> None:
-        try:
-            status, content, headers = await coroutine
-        except Exception:
-            logging.getLogger("bookserve").exception("POST %s failed", self.url.decode("latin-1"))
-            status, content, headers = _BROKEN
-        if self.flow.write_paused:
-            await self.flow.drain()
+    def answer(self, cycle: _Cycle, answer: Answer) -> None:
+        """Write the answer to a request as a whole."""
         if self.transport.is_closing():
             return
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
+        if self.flow.write_paused:
+            self.tasks.add(task := self.loop.create_task(self._drained(cycle, answer)))
+            task.add_done_callback(self.tasks.discard)
+            return
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in self.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
-        parts.append(b"content-length: %d\r\n" % len(content))
-        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(content)
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        parts += (answer.headers, b"content-length: %d\r\n" % len(answer.content), end, answer.content)
         self.transport.write(b"".join(parts))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    async def _drained(self, cycle: _Cycle, answer: Answer) -> None:
+        """Wait until the client has read what it was sent before."""
+        await self.flow.drain()
+        self.answer(cycle, answer)
+
+    def _is_free(self) -> bool:
+        """Whether all requests so far have been answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _meant(self) -> _Head | None:
+        """What the head at hand means, if it is a common one that a door takes."""
+        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or b"%" in self.url:
+            return None
+        headers = dict(self.headers)
+        if not _HEADERS.issuperset(headers) or len(headers) < len(self.headers):
+            return None
+        if headers.get(b"accept-encoding", b"").lower() in _CODINGS:  # the application packs the answer
+            return None
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > LONGEST:
+            return None
+        take = self._quick(self.url, headers)
+        return take and _Head(take, int(length), self.parser.should_keep_alive())

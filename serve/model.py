@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Protocol
 
 from bookserve.backend import Backend, OnnxBackend
 from bookserve.bundle import Bundle
@@ -18,6 +19,16 @@ from serve.texts import Texts
 Batchers = dict[str, Batcher]
 #: More requests to run before a bundle is available: a graph's name and what to feed it.
 Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
+
+
+class OnDemand(Protocol):
+    """Has models in memory when they are run; see ``Resident``."""
+
+    async def __call__(self, model: LiveModel) -> Batchers:
+        """The model's batchers, loaded if need be."""
+
+    def at_hand(self, model: LiveModel) -> Batchers | None:
+        """The model's batchers, if they are in memory."""
 
 
 class LiveModel:
@@ -43,7 +54,7 @@ class LiveModel:
         #: None while the graphs are not in memory.
         self.batchers: Batchers | None = None
         #: Has the graphs in memory and gives them; set for models that are loaded when first run.
-        self.on_demand: Callable[[LiveModel], Awaitable[Batchers]] | None = None
+        self.on_demand: OnDemand | None = None
 
     def open(self, backends: dict[str, Backend] | None = None) -> Batchers:
         """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
@@ -88,6 +99,10 @@ class LiveModel:
         if batchers is None:
             raise Failed(f"model '{self.name}' is not loaded.")
         return await batchers[graph].run(feeds, rows)
+
+    def at_hand(self) -> Batchers | None:
+        """The graphs' batchers, if they are in memory, for ``Batcher.submit``; ``run`` loads what is not."""
+        return self.batchers if self.on_demand is None else self.on_demand.at_hand(self)
 
     def rest(self) -> None:
         """Let go of the graphs; what was submitted is still answered, and the next run may open them again."""

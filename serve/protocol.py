@@ -23,7 +23,7 @@ class Connection(Express):
     @classmethod
     def limited(cls, limits: Limits, quick: Quick) -> type[Connection]:
         """The class that uvicorn is given: it holds to ``limits`` and has ``quick`` for its short way."""
-        return type("Connection", (cls,), {"limits": limits, "_quick": staticmethod(quick)})
+        return type("Connection", (cls,), {"limits": limits, "_quick": staticmethod(quick), "_heads": {}})
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -54,6 +54,9 @@ class Connection(Express):
         idle = self.cycle is None or self.cycle.response_complete
         if self._late is None and (self._arriving or idle) and not self.transport.is_closing():
             self._wait()
+
+    def arriving(self) -> bool:
+        return self._arriving
 
     def on_message_begin(self) -> None:
         self._arriving = self._began = True

@@ -29,15 +29,21 @@ class Resident:
         Raises:
             NotReady: it cannot be loaded.
         """
+        if (found := self.at_hand(model)) is not None:
+            return found
         key = id(model)
-        if model.batchers is not None and key in self._open:
-            self._open.move_to_end(key)
-            return model.batchers
         task = self._opening.get(key)
         if task is None:
             task = self._opening[key] = asyncio.ensure_future(self._load(key, model))
             task.add_done_callback(lambda _: self._opening.pop(key, None))
         return await asyncio.shield(task)  # whoever leaves does not take it from the others
+
+    def at_hand(self, model: LiveModel) -> Batchers | None:
+        """The graphs of ``model`` if they are in memory; it counts as used now."""
+        if model.batchers is None or id(model) not in self._open:
+            return None
+        self._open.move_to_end(id(model))
+        return model.batchers
 
     async def _load(self, key: int, model: LiveModel) -> Batchers:
         async with self._one_by_one:

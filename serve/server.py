@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -114,6 +115,8 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
+            gc.collect()
+            gc.freeze()  # what lives as long as the server need not be looked through again and again
             engine.ready = True
             shown, secure = f"[{host}]" if ":" in host else host, "s" if settings.tls else ""
             names = [model.name for model in engine.models()]

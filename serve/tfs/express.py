@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
+from serve.call import Call
 from serve.document import dumps
 from serve.engine import Engine
-from serve.express import Answer, Quick
-from serve.model import LiveModel
+from serve.express import Answer, Quick, Reply, Take, telling
 from serve.tfs import regular, rows, status
 
 #: The path that nearly all clients send; whatever needs unquoting or folding is left to the application.
@@ -21,22 +21,33 @@ _PREDICT = re.compile(rb"/v1/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))
 def quick(engine: Engine) -> Quick:
     """The short way of this door."""
 
-    def begin(path: bytes, _: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
+    def find(path: bytes, _: Mapping[bytes, bytes]) -> Take | None:
         asked = _PREDICT.fullmatch(path)
-        if asked is None:
-            return None
+        return asked and partial(take, asked[1].decode(), int(asked[2]) if asked[2] else None)
+
+    def take(name: str, version: int | None, body: bytes, call: Call, reply: Reply) -> bool:
         try:
-            live = engine.model(asked[1].decode(), int(asked[2]) if asked[2] else None)
+            live = engine.model(name, version)
         except BookserveError:
-            return None
+            return False
         signature, graph = live.bundle.graph()
         read = regular.feeds(body, graph.inputs)
-        return answered(live, signature, *read) if read else None
-
-    async def answered(live: LiveModel, signature: str, feeds: Arrays, by_row: bool) -> Answer:
+        if read is None:
+            return False
+        feeds, by_row = read
         try:
-            return Answer(200, rows.answer(await engine.run(live, signature, feeds), by_row))
+            return engine.submit(live, signature, feeds, call, telling(reply, partial(_answer, by_row)))
         except BookserveError as error:
-            return Answer(status.http(error), dumps({"error": str(error)}))
+            reply(_answer(by_row, error))
+            return True
 
-    return begin
+    return find
+
+
+def _answer(by_row: bool, result: Arrays | BookserveError) -> Answer:
+    if not isinstance(result, BookserveError):
+        try:
+            return Answer(200, rows.answer(result, by_row))
+        except BookserveError as error:
+            result = error
+    return Answer(status.http(result), dumps({"error": str(result)}))

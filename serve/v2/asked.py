@@ -10,10 +10,12 @@ from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.call import Call
 from serve.engine import Engine
 from serve.model import LiveModel
 from serve.v2 import classification
 from serve.v2.tensors import DATATYPES
+from serve.waiting import Done
 
 #: Parameters of Triton's extensions that would change the form of an answer; ignoring them would mislead.
 _FOREIGN = ("shared_memory_region",)
@@ -89,10 +91,32 @@ async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arr
     try:
         return await engine.run(live, graph, feeds)
     except InvalidInput:
-        for name, spec in live.bundle.graph(graph)[1].inputs.items():
-            if name in feeds:
-                _check_shape(live, name, spec, feeds[name].shape)
+        check_shapes(live, graph, feeds)
         raise
+
+
+def submit(engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: Call, done: Done) -> bool:
+    """``run`` without a task; see ``Engine.submit``.
+
+    Raises:
+        InvalidInput, Overloaded: (at the call) see ``run``.
+    """
+    try:
+        return engine.submit(live, graph, feeds, call, done)
+    except InvalidInput:
+        check_shapes(live, graph, feeds)
+        raise
+
+
+def check_shapes(live: LiveModel, graph: str, feeds: Arrays) -> None:
+    """Refuse inputs of another shape than declared in Triton's words.
+
+    Raises:
+        InvalidInput: there is such an input.
+    """
+    for name, spec in live.bundle.graph(graph)[1].inputs.items():
+        if name in feeds:
+            _check_shape(live, name, spec, feeds[name].shape)
 
 
 def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[int]) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
 
 from bookserve.errors import BookserveError
+from bookserve.graph import Arrays, Graph
+from serve.call import Call
 from serve.document import dumps
 from serve.engine import Engine
-from serve.express import Answer, Quick
+from serve.express import Answer, Quick, Reply, Take, telling
 from serve.limits import Limits
+from serve.model import LiveModel
 from serve.v2 import asked
-from serve.v2.body import LENGTH, answer, feeds, parse
+from serve.v2.body import LENGTH, Request, answer, feeds, parse
 from serve.v2.status import cut, http
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
@@ -21,6 +25,19 @@ INLINE_BYTES = 262_144
 
 _LENGTH = LENGTH.encode()
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?/infer")
+
+
+class _Meant(NamedTuple):
+    """What a request means, beside its tensors."""
+
+    live: LiveModel
+    request: Request
+    signature: str
+    graph: Graph
+    wanted: dict[str, int]
+
+    def answer(self, outputs: Arrays) -> tuple[bytes, int | None]:
+        return answer(self.live, self.request, asked.chosen(self.live, self.signature, outputs, self.wanted))
 
 
 async def infer(
@@ -34,34 +51,56 @@ async def infer(
     found = asked.find(engine, name, version)
     in_thread = len(body) > INLINE_BYTES
     depth = limits.depth
-    call, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
-    signature, graph = asked.graph(found, call.parameters.get("signature_name", ""))
-    wanted = asked.outputs(found, graph, [(output.name, output.parameters) for output in call.outputs])
+    request, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
+    meant = _meant(found, request)
     if in_thread:
-        arrays = await asyncio.to_thread(feeds, found, graph, call, binary)
+        arrays = await asyncio.to_thread(feeds, found, meant.graph, request, binary)
     else:
-        arrays = feeds(found, graph, call, binary)
-    outputs = await asked.run(engine, found, signature, arrays)
-    return answer(found, call, asked.chosen(found, signature, outputs, wanted))
+        arrays = feeds(found, meant.graph, request, binary)
+    return meant.answer(await asked.run(engine, found, meant.signature, arrays))
 
 
 def quick(engine: Engine, limits: Limits) -> Quick:
     """The short way of this door."""
 
-    def begin(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer] | None:
+    def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
         length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
-        return answered(match[1].decode(), (match[2] or b"").decode(), body, length)
+        return partial(take, match[1].decode(), (match[2] or b"").decode(), length)
 
-    async def answered(name: str, version: str, body: bytes, length: str | None) -> Answer:
+    def take(name: str, version: str, length: str | None, body: bytes, call: Call, reply: Reply) -> bool:
         try:
-            content, header = await infer(engine, limits, name, version, body, length)
+            found = asked.find(engine, name, version)
+            request, binary = parse(body, length, limits.depth)
+            meant = _meant(found, request)
+            arrays = feeds(found, meant.graph, request, binary)
+            return asked.submit(engine, found, meant.signature, arrays, call, telling(reply, partial(_answer, meant)))
         except BookserveError as error:
-            return Answer(http(error), dumps({"error": cut(str(error))}))
-        if header is None:
-            return Answer(200, content)
-        return Answer(200, content, ((b"content-type", b"application/octet-stream"), (_LENGTH, b"%d" % header)))
+            reply(_refusal(error))
+            return True
 
-    return begin
+    return find
+
+
+def _meant(live: LiveModel, request: Request) -> _Meant:
+    signature, graph = asked.graph(live, request.parameters.get("signature_name", ""))
+    wanted = asked.outputs(live, graph, [(output.name, output.parameters) for output in request.outputs])
+    return _Meant(live, request, signature, graph, wanted)
+
+
+def _answer(meant: _Meant, result: Arrays | BookserveError) -> Answer:
+    if isinstance(result, BookserveError):
+        return _refusal(result)
+    try:
+        content, header = meant.answer(result)
+    except BookserveError as error:
+        return _refusal(error)
+    if header is None:
+        return Answer(200, content)
+    return Answer(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
+
+
+def _refusal(error: BookserveError) -> Answer:
+    return Answer(http(error), dumps({"error": cut(str(error))}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,10 +30,12 @@ DATATYPES: Mapping[str, str] = {
     "string": "BYTES",
 }
 
+_WORDS = {numpy_dtype(name): word for name, word in DATATYPES.items()}
+
 
 def datatype(array: np.ndarray) -> str:
     """The protocol's name of an array's element type."""
-    return DATATYPES["string" if array.dtype == object else array.dtype.name]
+    return _WORDS[array.dtype]
 
 
 def count(name: str, shape: Sequence[int]) -> int:
@@ -55,14 +58,14 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
     elements = count(name, shape)
     if dtype == "string":
         return _strings(name, bytes(data), elements).reshape(shape)
-    element = numpy_dtype(dtype).newbyteorder("<")
+    element = numpy_dtype(dtype)
     if len(data) != elements * element.itemsize:
         raise InvalidInput(
             f"input '{name}' holds {len(data)} bytes; its shape {list(shape)} takes {elements * element.itemsize}."
         )
     if dtype == "bool":
         return np.frombuffer(data, np.uint8).astype(bool).reshape(shape)
-    array = np.frombuffer(data, element).astype(element.newbyteorder("="), copy=False).reshape(shape)
+    array = _turned(np.frombuffer(data, element)).reshape(shape)
     # Behind a JSON header it may begin at any byte; the runtime wants whole words.
     return array if array.flags.aligned else array.copy()
 
@@ -71,7 +74,12 @@ def to_raw(array: np.ndarray) -> bytes:
     """The elements of an array; each string behind its length."""
     if array.dtype == object:
         return b"".join([struct.pack("<I", len(item)) + item for item in array.ravel().tolist()])
-    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return _turned(array).tobytes()
+
+
+def _turned(array: np.ndarray) -> np.ndarray:
+    """From the wire's order of bytes to the machine's, or back."""
+    return array if sys.byteorder == "little" else array.byteswap()
 
 
 def _strings(name: str, data: bytes, elements: int) -> np.ndarray:
