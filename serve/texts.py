@@ -1,8 +1,8 @@
 """Texts: all live texts of one model, which advance together.
 
-A text reads its prompt in a run of its own (or with others that came at the same moment) and draws its first character
-there. After that, plain texts share runs that draw several characters for each of them; a text joins before any run
-and leaves after any run. Texts that need the probabilities themselves – for log-probabilities or the window read anew –
+A text reads its prompt in a run of its own (or with others that came at the same moment, or not at all where the same
+prompt was read lately) and draws its first character there. After that, plain texts share runs that draw several
+characters for each of them; a text joins before any run and leaves after any run. Texts that need the probabilities themselves – for log-probabilities or the window read anew –
 ask for one step at a time, and the batcher runs what waits together.
 """
 
@@ -26,6 +26,9 @@ from bookserve.verb import Ahead, Generate
 MAX_LIVE = 1024
 #: Prompts that are remembered: many texts begin alike, and reading sixty characters costs as much as writing ten.
 PROMPTS = 256
+#: Seconds that texts under way let requests and answers go first before each run, and how long a turn of the event loop
+#: takes in which there were none.
+PATIENCE, IDLE = 0.004, 1e-4
 #: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs
 #: far more than drawing.
 PAUSE = 0.02
@@ -127,6 +130,7 @@ class Texts:
         """Advance all texts that have joined, as long as there are any."""
         try:
             while self._joined:
+                await _give_way()
                 await self._advance(list(self._joined), ahead, run)
         except Exception as error:
             if not isinstance(error, BookserveError):
@@ -159,6 +163,17 @@ async def collect(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
     """The ``n`` whole texts that are written."""
     async with aclosing(written):
         return whole([piece async for pieces in written for piece in pieces], n)
+
+
+async def _give_way() -> None:
+    """Let the loop turn until it has nothing else to do: new texts shall not wait for runs of those under way."""
+    now = time.monotonic()
+    end = now + PATIENCE
+    while now < end:
+        await asyncio.sleep(0)
+        last, now = now, time.monotonic()
+        if now < last + IDLE:
+            return
 
 
 class _Outlet:
