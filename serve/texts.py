@@ -2,8 +2,9 @@
 
 A text reads its prompt in a run of its own (or with others that came at the same moment, or not at all where the same
 prompt was read lately) and draws its first character there. After that, plain texts share runs that draw several
-characters for each of them; a text joins before any run and leaves after any run. Texts that need the probabilities themselves – for log-probabilities or the window read anew –
-ask for one step at a time, and the batcher runs what waits together.
+characters for each of them; a text joins before any run and leaves after any run. Texts that need the probabilities
+themselves – for log-probabilities or the window read anew – ask for one step at a time, and the batcher runs what waits
+together.
 """
 
 from __future__ import annotations

@@ -253,12 +253,12 @@ def test_a_graph_that_breaks_ends_all_its_texts_and_the_next_ones_are_written(ru
 def test_too_many_texts_are_turned_away(runner: Runner) -> None:
     async def crowd() -> None:
         written = [runner.write(asked(i, n=128, length=500), 0) for i in range(MAX_LIVE // 128)]
-        for texts in written:
-            await anext(texts)
+        for pieces in written:
+            await anext(pieces)
         with pytest.raises(Overloaded, match="1,024"):
             runner.write(asked(0))
-        for texts in written:
-            await texts.aclose()
+        for pieces in written:
+            await pieces.aclose()
         assert runner.texts.live == 0
         await runner.text(asked(0))
 
