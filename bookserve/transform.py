@@ -18,7 +18,8 @@ from bookserve.pictures import decode_png
 from bookserve.steps import apply
 from bookserve.verb import Dream, Style, Transform
 
-Run = Callable[[Arrays], Arrays]
+#: Runs a graph by its name.
+Run = Callable[[str, Arrays], Arrays]
 
 #: A network shrinks a picture so often that less leaves nothing.
 _LEAST = 75
@@ -107,9 +108,11 @@ def watched(verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Pro
     picture: np.ndarray = pictures[0]
     done, loss = 0, float("nan")
 
-    def counted(feeds: Arrays) -> Arrays:
+    def counted(graph: str, feeds: Arrays) -> Arrays:
         nonlocal done, loss
-        out = run(feeds)
+        out = run(graph, feeds)
+        if graph != verb.graph:
+            return out
         done, loss = min(done + 1, total), float(out["loss"][0])
         tell(Progress(done, total, loss))
         return out
@@ -167,7 +170,7 @@ def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> It
         image = resized(image, shape)
         losses = []
         for _ in range(method.iterations):
-            out = run({"image": image, "contributions": contributions})
+            out = run(verb.graph, {"image": image, "contributions": contributions})
             losses.append(float(out["loss"][0]))
             if losses[-1] > method.max_loss:
                 break
@@ -184,17 +187,23 @@ def _normalised(gradient: np.ndarray) -> np.ndarray:
 
 
 def _paint(verb: Transform, method: Style, run: Run, pictures: np.ndarray) -> Iterator[Stage]:
-    """L-BFGS on the pixels, in rounds: each begins anew where the last one ended, as the book's does."""
+    """L-BFGS on the pixels, in rounds: each begins anew where the last one ended, as the book's does.
+
+    What the photo and the painting are seen to be does not change, so they pass the network once.
+    """
     try:
         from scipy.optimize import minimize
     except ModuleNotFoundError as error:
         raise Failed("style transfer needs the package 'scipy'.", "Install it: pip install scipy") from error
     content, style = (np.asarray(apply(verb.before, picture[None]), np.float32) for picture in pictures)
+    targets = {"content": content, "style": style}
+    if verb.features:
+        targets = {name: run(verb.features, {"image": picture})[name] for name, picture in targets.items()}
     weights = np.array([[method.content_weight, method.style_weight, method.total_variation_weight]], np.float32)
 
     def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
         image = flat.reshape(content.shape).astype(np.float32)
-        out = run({"image": image, "content": content, "style": style, "weights": weights})
+        out = run(verb.graph, {"image": image, **targets, "weights": weights})
         return float(out["loss"][0]), out["gradient"].astype(np.float64).ravel()
 
     flat = content.astype(np.float64).ravel()

@@ -150,7 +150,8 @@ class Dream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class Style(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="style"):
-    """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content``, ``style`` (one size) and ``weights``."""
+    """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content`` and ``style``, which are what the two
+    pictures are seen to be (``Transform.features``), and ``weights``."""
 
     content_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.025
     style_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
@@ -173,6 +174,9 @@ class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform", 
     before: tuple[Step, ...]
     after: tuple[Step, ...]
     graph: str = "gradient"
+    #: The graph that says of a picture, ``image``, what is compared: ``content`` and ``style``. It is run once for each
+    #: of two pictures. Empty for dreams, and where the graph above takes the pictures themselves.
+    features: str = ""
 
 
 Verb = Predict | Generate | Sample | Transform

@@ -83,16 +83,20 @@ def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
     """The same inputs cut along every axis that each call chooses (but the batch), to one and to half its size.
 
     Pictures of one pixel would leave nothing behind a few poolings, and some of TensorFlow's gradients of nothing end
-    the process: heights and widths become less by a few pixels instead.
+    the process: heights and widths become less by a few pixels instead. How many ``numbers`` go with a picture depends
+    on its size: beside a cut picture stands one, which all of its own are compared with.
     """
     axes = {axis for spec in graph.inputs.values() for axis in spec.shape if isinstance(axis, str)} - {"batch"}
     for axis in sorted(axes):
         where = {name: spec.shape.index(axis) for name, spec in graph.inputs.items() if axis in spec.shape}
         size = min(inputs[name].shape[position] for name, position in where.items())
-        least = max(1, size - 5) if axis in ("height", "width") else 1
+        picture = axis in ("height", "width")
+        least = max(1, size - 5) if picture else 1
+        beside = [name for name, spec in graph.inputs.items() if picture and "numbers" in spec.shape]
         for length in sorted({least, (size + 1) // 2} - {size}):
             cut = {name: inputs[name].take(range(length), axis=position) for name, position in where.items()}
-            yield f"{axis} = {length}", inputs | cut
+            ones = {name: inputs[name].take([0], axis=graph.inputs[name].shape.index("numbers")) for name in beside}
+            yield f"{axis} = {length}", inputs | cut | ones
 
 
 def _compare(name: str, expected: np.ndarray, got: np.ndarray) -> Finding:

@@ -87,11 +87,12 @@ def finish(
 def examples(models: Models, data: Data) -> Examples:
     """For each inference model a few inputs, and what Keras gives for them."""
     graphs: dict[str, Example] = {}
-    for name, model in models.items():
-        feeds = data.feeds[name] if name in data.feeds else _feeds(name, model, data, graphs)
-        outputs = model(feeds, training=False)
+    # Those that are fed by others come after them.
+    for name in sorted(models, key=lambda name: not models[name].input.keys() <= data.feeds.get(name, {}).keys()):
+        feeds = _feeds(name, models[name], data, graphs)
+        outputs = models[name](feeds, training=False)
         graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
-    return Examples(graphs, data.rows)
+    return Examples({name: graphs[name] for name in models}, data.rows)
 
 
 def _draw_filters(run: Run, source: Source, params: Mapping[str, Any]) -> None:
@@ -105,11 +106,13 @@ def _draw_filters(run: Run, source: Source, params: Mapping[str, Any]) -> None:
 
 
 def _feeds(name: str, model: keras.Model, data: Data, graphs: Mapping[str, Example]) -> Arrays:
-    """One row for a part of a convnet; the maps of several would be large files."""
-    if name == ACTIVATIONS:
+    """What the task gives; for the rest, what the graphs before it gave under the same names."""
+    if name == ACTIVATIONS:  # one row, since the maps of several would be large files
         (feeds,) = data.feeds.values()
         return {key: array[:1] for key, array in feeds.items()}
-    return {key: graphs[ACTIVATIONS].outputs[key] for key in model.input}
+    known = {key: array for example in graphs.values() for key, array in example.outputs.items()}
+    known |= data.feeds.get(name, {})
+    return {key: known[key] for key in model.input}
 
 
 def _figures(task: Task, progress: Progress) -> dict[str, float]:

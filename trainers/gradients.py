@@ -52,29 +52,54 @@ def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
 def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     """The loss of style transfer: content, style and total variation by their ``weights`` (listings 8.17–8.20).
 
-    The names of the network's outputs begin with ``content_`` or ``style_``: what each is compared for.
+    ``content`` and ``style`` of the inputs are the features of the photo and of the painting.
     """
+    layers = sum(name.startswith("style_") for name in network.output)
 
     def loss(inputs: dict[str, Any]) -> Any:
-        image, photo, reference = (network(inputs[name], training=False) for name in ("image", "content", "style"))
-        contents, styles = ([name for name in image if name.startswith(use)] for use in ("content_", "style_"))
-        kept = sum(ops.sum(ops.square(image[name] - photo[name]), axis=(1, 2, 3)) for name in contents)
-        size = ops.cast(ops.shape(inputs["image"])[1] * ops.shape(inputs["image"])[2], "float32")
-        painted = sum(_style(image[name], reference[name], size) for name in styles) / len(styles)
-        terms = ops.stack([kept, painted, _variation(inputs["image"])], axis=1)
+        seen = _features(network, inputs["image"])
+        kept, painted = (ops.sum(ops.square(seen[use] - inputs[use]), axis=1) for use in ("content", "style"))
+        terms = ops.stack([kept, painted / layers, _variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
     return loss
 
 
-def _style(image: Any, reference: Any, size: Any) -> Any:
-    difference = ops.square(_gram(reference) - _gram(image))
-    return ops.sum(difference, axis=(1, 2)) / (4 * _CHANNELS**2 * size**2)
+def features(network: keras.Model) -> keras.Model:
+    """A model from ``image`` to its ``content`` and ``style``, both float32 [batch, numbers].
+
+    Of the network's outputs those whose names begin with ``content_`` count as they are, and of those that begin with
+    ``style_`` how often channels are active together; listing 8.18 divides that by the picture's size only once it is
+    squared.
+    """
+    image = keras.Input((None, None, 3), name="image")
+    return keras.Model({"image": image}, Features(network)(image))
+
+
+class Features(keras.layers.Layer):  # type: ignore[misc]
+    """What a picture is compared for."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__()
+        self.network = network
+
+    def call(self, image: Any) -> dict[str, Any]:
+        return _features(self.network, image)
+
+
+def _features(network: keras.Model, image: Any) -> dict[str, Any]:
+    maps = network(image, training=False)
+    count, height, width = ops.shape(image)[:3]
+    contents = [ops.reshape(maps[name], (count, -1)) for name in maps if name.startswith("content_")]
+    grams = [_gram(maps[name]) for name in maps if name.startswith("style_")]
+    size = ops.cast(2 * _CHANNELS * height * width, "float32")
+    return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
 
 
 def _gram(features: Any) -> Any:
-    """How often channels are active together: [batch, height, width, channels] → [batch, channels, channels]."""
-    return ops.einsum("bhwc,bhwd->bcd", features, features)
+    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels]."""
+    together = ops.einsum("bhwc,bhwd->bcd", features, features)
+    return ops.reshape(together, (-1, features.shape[-1] ** 2))
 
 
 def _variation(image: Any) -> Any:

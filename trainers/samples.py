@@ -44,7 +44,7 @@ def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mappi
         (run.path / "samples.png").write_bytes(pictures.encode_png(sheet))
         return f"{GRID} × {GRID} pictures: {run.path / 'samples.png'}"
     if isinstance(verb, Transform):
-        stages = list(transform(verb, runner(models[verb.graph]), data.rows))
+        stages = list(transform(verb, runners(models), data.rows))
         (run.path / "samples.png").write_bytes(pictures.encode_png(stages[-1].picture))
         losses = "\n".join(f"stage {number}  loss {s.before:.4g} → {s.after:.4g}" for number, s in enumerate(stages, 1))
         return f"{losses}\na picture: {run.path / 'samples.png'}"
@@ -66,3 +66,9 @@ def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
 
     model.jit_compile = keras.backend.backend() == "jax"  # on TensorFlow, new lengths would be compiled anew
     return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}
+
+
+def runners(models: Mapping[str, keras.Model]) -> Callable[[str, Arrays], Arrays]:
+    """The models as what runs graphs by name."""
+    ways = {name: runner(model) for name, model in models.items()}
+    return lambda name, feeds: ways[name](feeds)

@@ -56,14 +56,16 @@ def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
 def graph_of(model: keras.Model) -> Graph:
     """Names, element types and shapes of an inference model.
 
-    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``.
+    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``; how many ``numbers`` a
+    picture has depends on those.
     """
+    pictures = any(len(tensor.shape) == 4 for tensor in model.input.values())
 
     def spec(tensor: Any) -> TensorSpec:
         axes = (
             ("batch", "height", "width", "channels")
             if len(tensor.shape) == 4
-            else ("batch", *("time" for _ in tensor.shape[1:]))
+            else ("batch", *("numbers" if pictures else "time" for _ in tensor.shape[1:]))
         )
         shape = tuple(axis if size is None else size for axis, size in zip(axes, tensor.shape, strict=True))
         return TensorSpec(tensor.dtype, shape)

@@ -79,9 +79,9 @@ class LocalWire:
         """See ``Client.transform``."""
         opened = self._open(request.model, request.version)
         verb = adjusted(opened.verb(Transform), request.params)
-        graph, backend = self._backend(opened, verb.graph)
 
-        def run(feeds: Arrays) -> Arrays:
+        def run(name: str, feeds: Arrays) -> Arrays:
+            graph, backend = self._backend(opened, name)
             graph.check(feeds)
             return backend.run(feeds)
 

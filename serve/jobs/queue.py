@@ -209,7 +209,7 @@ class Jobs:
             news = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "preview": preview}
             loop.call_soon_threadsafe(lambda: job.change(**news))
 
-        return encode_png(watched(job.verb, lambda feeds: run(job.verb.graph, feeds), job.pictures, tell))
+        return encode_png(watched(job.verb, run, job.pictures, tell))
 
 
 def _small(picture: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +20,7 @@ from bookserve.graph import Arrays
 from bookserve.requests import GenerateRequest
 from bookserve.text import Piece, merge, streams
 from bookserve.verb import Generate
+from serve import texts
 from serve.call import CURRENT, Call
 from serve.metrics import Metrics
 from serve.model import LiveModel
@@ -107,6 +109,58 @@ def test_the_texts_of_one_request_read_its_prompt_once(runner: Runner) -> None:
     assert runner.rows.count(("step", 1)) == 1
     assert [text.index for text in texts] == list(range(5))
     assert all(text.finish == "length" for text in texts)
+
+
+def test_prompts_that_were_read_lately_are_not_read_again(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "PROMPTS", 2)
+    read = []
+    for seed, prompt in enumerate(("ab", "cd", "ab", "ea", "ab", "cd")):
+        for more in ({}, {"logprobs": 1}, {"mode": "window"}):
+            request = asked(seed, prompt=prompt, length=1, **more)
+            assert finish(runner.text(request)) == runner.alone(request)
+        whole = asked(seed, prompt=prompt)
+        assert finish(runner.text(whole)) == runner.alone(whole)
+        read.append(runner.rows.count(("step", 1)))
+    assert read == [1, 2, 2, 3, 3, 4]  # "cd" had to make room
+
+
+def busy(turns: int) -> asyncio.Task[None]:
+    """Something that fills so many turns of the event loop."""
+
+    async def work() -> None:
+        for _ in range(turns):
+            time.sleep(2 * texts.IDLE)
+            await asyncio.sleep(0)
+
+    return asyncio.create_task(work())
+
+
+def test_texts_under_way_let_others_go_first(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "PATIENCE", 3600)
+
+    async def others() -> tuple[int, int]:
+        writing = asyncio.create_task(runner.text(asked(1, length=10_000)))
+        while runner.rows.count((AHEAD, 1)) < 3:
+            await asyncio.sleep(0)
+        before = len(runner.rows)
+        await busy(30)
+        between = len(runner.rows)
+        assert await writing == runner.alone(asked(1, length=10_000))
+        return before, between
+
+    before, between = finish(others())
+    assert between <= before + 1  # that which had begun
+
+
+def test_texts_go_on_though_others_never_rest(runner: Runner) -> None:
+    async def hogged() -> str:
+        hog = busy(10**6)
+        try:
+            return await runner.text(asked(1, length=100))
+        finally:
+            hog.cancel()
+
+    assert finish(hogged()) == runner.alone(asked(1, length=100))
 
 
 def test_the_first_character_does_not_wait(runner: Runner) -> None:
@@ -199,12 +253,12 @@ def test_a_graph_that_breaks_ends_all_its_texts_and_the_next_ones_are_written(ru
 def test_too_many_texts_are_turned_away(runner: Runner) -> None:
     async def crowd() -> None:
         written = [runner.write(asked(i, n=128, length=500), 0) for i in range(MAX_LIVE // 128)]
-        for texts in written:
-            await anext(texts)
+        for pieces in written:
+            await anext(pieces)
         with pytest.raises(Overloaded, match="1,024"):
             runner.write(asked(0))
-        for texts in written:
-            await texts.aclose()
+        for pieces in written:
+            await pieces.aclose()
         assert runner.texts.live == 0
         await runner.text(asked(0))
 

@@ -116,11 +116,15 @@ GRAPHS: dict[str, dict[str, Sides]] = {
         "gradient": (
             {
                 "image": "float32[batch, height, width, 3]",
-                "content": "float32[batch, height, width, 3]",
-                "style": "float32[batch, height, width, 3]",
+                "content": "float32[batch, numbers]",
+                "style": "float32[batch, 21504]",
                 "weights": "float32[batch, 3]",
             },
             {"loss": "float32[batch]", "gradient": "float32[batch, height, width, 3]"},
+        ),
+        "features": (
+            {"image": "float32[batch, height, width, 3]"},
+            {"content": "float32[batch, numbers]", "style": "float32[batch, 21504]"},
         ),
     },
     "mnist_vae": {

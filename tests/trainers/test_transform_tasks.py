@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import msgspec
 import numpy as np
@@ -9,9 +11,9 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.steps import ImageNetMeans, Pixels, Scale, WithoutMeans
-from bookserve.transform import octaves, resized, transform
+from bookserve.transform import Progress, octaves, resized, transform, watched
 from bookserve.verb import Dream, Style, Transform, Verb
-from trainers import catalogue
+from trainers import catalogue, finish
 
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)
@@ -19,11 +21,11 @@ DREAM = Transform(method=Dream({"a": 1.0}, iterations=5), before=(Scale(2 / 255,
 PAINT = Transform(method=Style(iterations=2), before=(ImageNetMeans(),), after=(WithoutMeans(),))
 
 
-def nothing(feeds: Arrays) -> Arrays:
+def nothing(graph: str, feeds: Arrays) -> Arrays:
     return {"loss": np.zeros(1, np.float32), "gradient": np.zeros_like(feeds["image"])}
 
 
-def brightness(feeds: Arrays) -> Arrays:
+def brightness(graph: str, feeds: Arrays) -> Arrays:
     return {"loss": feeds["image"].mean(axis=(1, 2, 3)), "gradient": np.ones_like(feeds["image"])}
 
 
@@ -45,9 +47,9 @@ def test_ascent_raises_the_loss_until_it_is_large_enough() -> None:
     assert all(stage.after > stage.before for stage in stages)
     calls = []
 
-    def counted(feeds: Arrays) -> Arrays:
+    def counted(graph: str, feeds: Arrays) -> Arrays:
         calls.append(1)
-        return brightness(feeds)
+        return brightness(graph, feeds)
 
     dim = msgspec.structs.replace(DREAM, method=Dream({"a": 1.0}, iterations=5, max_loss=-9.0))
     list(transform(dim, counted, PHOTO))
@@ -55,15 +57,77 @@ def test_ascent_raises_the_loss_until_it_is_large_enough() -> None:
 
 
 def test_painting_lowers_the_loss_round_by_round() -> None:
-    def target(feeds: Arrays) -> Arrays:
-        difference = feeds["image"] - feeds["style"]
+    looks = []
+
+    def target(graph: str, feeds: Arrays) -> Arrays:
+        if graph == "features":
+            looks.append(feeds["image"])
+            return {"content": feeds["image"] + 1, "style": feeds["image"] / 2}
+        wanted = feeds["style"] * 2 if looks else feeds["style"]
+        difference = feeds["image"] - wanted
         return {"loss": (difference**2).sum(axis=(1, 2, 3)), "gradient": 2 * difference}
 
     photos = np.concatenate([PHOTO, PHOTO[:, ::-1]])
-    stages = list(transform(PAINT, target, photos))
-    assert len(stages) == 2
-    assert stages[0].after < 0.01 * stages[0].before
-    assert np.abs(stages[-1].picture.astype(int) - photos[1]).mean() < 2
+    looking = msgspec.structs.replace(PAINT, features="features")
+    for verb, seen in ((PAINT, 0), (looking, 2)):  # a graph that takes pictures, and one that takes their features
+        stages = list(transform(verb, target, photos))
+        assert len(stages) == 2
+        assert stages[0].after < 0.01 * stages[0].before
+        assert np.abs(stages[-1].picture.astype(int) - photos[1]).mean() < 2
+        assert len(looks) == seen  # once for each picture
+
+
+def test_features_are_not_counted_as_steps() -> None:
+    told: list[Progress] = []
+
+    def run(graph: str, feeds: Arrays) -> Arrays:
+        return {"content": feeds["image"], "style": feeds["image"]} if graph == "features" else nothing(graph, feeds)
+
+    verb = msgspec.structs.replace(PAINT, features="features")
+    watched(verb, run, np.concatenate([PHOTO, PHOTO]), told.append)
+    assert told[0].step == 1
+    assert all(progress.loss == 0 for progress in told)
+
+
+def test_the_loss_of_style_is_the_book_s() -> None:
+    """Listings 8.17–8.20, written out: all three pictures pass the network, layer by layer."""
+    import tensorflow as tf
+
+    task = catalogue.find("style_transfer")
+    params = task.defaults("sample")
+    data = task.data("sample", params)
+    network = task.build(data, params)
+    assert task.graphs
+    models = task.graphs(network)
+    photo, painting, image = (
+        np.random.default_rng(seed).uniform(0, 1, (1, 80, 90, 3)).astype(np.float32) for seed in range(3)
+    )
+    seen = [{name: np.asarray(array) for name, array in models["features"]({"image": p}).items()} for p in (photo, painting)]
+    weights = np.array([[0.025, 1.0, 1e-4]], np.float32)
+    feeds = {"image": image, "content": seen[0]["content"], "style": seen[1]["style"], "weights": weights}
+    out = models["gradient"](feeds)
+
+    def gram(maps: Any) -> Any:
+        flat = tf.reshape(tf.transpose(maps[0], (2, 0, 1)), (maps.shape[-1], -1))
+        return flat @ tf.transpose(flat)
+
+    pixels = tf.constant(image)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        maps, kept, painted = (network(picture, training=False) for picture in (pixels, photo, painting))
+        styles = [name for name in maps if name.startswith("style_")]
+        content = tf.reduce_sum(tf.square(maps["content_conv4"] - kept["content_conv4"]))
+        style = 0.0
+        for name in styles:
+            difference = tf.square(gram(painted[name]) - gram(maps[name]))
+            style += tf.reduce_sum(difference) / (4.0 * 3**2 * (80 * 90) ** 2) / len(styles)
+        down, right = (
+            tf.square(pixels[:, :-1, :-1] - near) for near in (pixels[:, 1:, :-1], pixels[:, :-1, 1:])
+        )
+        loss = 0.025 * content + style + 1e-4 * tf.reduce_sum((down + right) ** 1.25)
+    np.testing.assert_allclose(out["loss"], [loss], rtol=1e-5)
+    gradient = np.asarray(tape.gradient(loss, pixels))
+    np.testing.assert_allclose(out["gradient"], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
 def test_what_cannot_be_transformed_is_told() -> None:
@@ -87,8 +151,9 @@ def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
     params = task.defaults("sample")
     data = task.data("sample", params)
     assert task.graphs
-    graph = task.graphs(task.build(data, params))["gradient"]
-    feeds = {key: array[:2] for key, array in data.feeds["gradient"].items()}
+    models = task.graphs(task.build(data, params))
+    graph = models["gradient"]
+    feeds = {key: array[:2] for key, array in finish.examples(models, data).graphs["gradient"].inputs.items()}
     out = {key: keras.ops.convert_to_numpy(value) for key, value in graph(feeds).items()}
     assert out["gradient"].shape == feeds["image"].shape
     size = float(np.abs(feeds["image"]).mean() * 1e-3 / np.abs(out["gradient"]).mean())

@@ -77,10 +77,10 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times larger the loss is after the first octave than before it."""
     from bookserve.transform import transform
-    from trainers.samples import runner
+    from trainers.samples import runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runner(graphs(model)["gradient"]), data.rows))
+    first = next(transform(verb, runners(graphs(model)), data.rows))
     return {"loss_gain": first.after / first.before}
 
 

@@ -37,15 +37,16 @@ def data(kind: Kind, params: Params) -> Data:
         ),
         before=base.before,
         after=base.after,
+        features="features",
     )
     shown = photos.load(kind)
     names = ("portrait", "starry night") if kind == "real" else ("flower", "china")
     rows = prepared(verb, [shown[name] for name in names])
     rng = np.random.default_rng(0)
-    noise = {
-        name: np.asarray(apply(verb.before, rng.integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)), np.float32)
-        for name in ("image", "content", "style")
-    }
+    image, other = (
+        np.asarray(apply(verb.before, rng.integers(0, 256, (2, 80, 90, 3)).astype(np.uint8)), np.float32)
+        for _ in range(2)
+    )
     return Data(
         verb=verb,
         about=f"{names[0]}, in the style of {names[1]}",
@@ -53,7 +54,11 @@ def data(kind: Kind, params: Params) -> Data:
         validation=None,
         test=None,
         rows=rows,
-        feeds={"gradient": {**noise, "weights": np.array([[0.025, 1.0, 1e-4]] * 8, np.float32)}},
+        feeds={
+            "features": {"image": other},
+            # The rest is what the features of the other pictures are.
+            "gradient": {"image": image, "weights": np.array([[0.025, 1.0, 1e-4]] * 2, np.float32)},
+        },
         baseline=1.0,
     )
 
@@ -82,18 +87,19 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
     from trainers import gradients
 
-    inputs = {name: keras.Input((None, None, 3), name=name) for name in ("image", "content", "style")}
-    inputs["weights"] = keras.Input((3,), name="weights")
-    return {"gradient": gradients.model(inputs, gradients.style(model), model)}
+    features = gradients.features(model)
+    inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
+    inputs = {"image": keras.Input((None, None, 3), name="image"), **inputs, "weights": keras.Input((3,), name="weights")}
+    return {"gradient": gradients.model(inputs, gradients.style(model), model), "features": features}
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times smaller the loss is after the first iteration than before it."""
     from bookserve.transform import transform
-    from trainers.samples import runner
+    from trainers.samples import runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runner(graphs(model)["gradient"]), data.rows))
+    first = next(transform(verb, runners(graphs(model)), data.rows))
     return {"loss_gain": first.before / first.after}
 
 
