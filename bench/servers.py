@@ -37,6 +37,7 @@ from wires import Wire, ask, load, prepared
 from bookserve import bundle
 from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 
 #: Pictures for a small convnet and for matrix products, sequences of whole numbers for a recurrent net.
@@ -85,7 +86,7 @@ def measure(name: str, subject: Subject, arguments: argparse.Namespace) -> Itera
         memory = round(running.memory())
         for wire in wires(name):
             for workload in WORKLOADS:
-                line = {"model": subject.name, "server": name, "wire": wire.name, "workload": workload}
+                line: dict[str, Any] = {"model": subject.name, "server": name, "wire": wire.name, "workload": workload}
                 line |= under_load(running, wire, workload, subject, arguments)
                 yield line | {"ready s": round(running.ready, 2), "MB": memory}
 
@@ -132,7 +133,10 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
         "lines": [],
         "broken": [],
     }
-    subjects = [Subject(bundle.find(arguments.models, model)) for model in arguments.model]
+    try:
+        subjects = [Subject(bundle.find(arguments.models, model)) for model in arguments.model]
+    except BookserveError as error:
+        sys.exit(f"error: {error}")
     for subject in subjects:
         for name in arguments.servers:
             try:

@@ -7,7 +7,6 @@ import os
 import numpy as np
 import onnxruntime  # noqa: TID253 - a server of its own
 
-
 #: By ONNX's names.
 DTYPES = {
     "tensor(float)": np.float32,
