@@ -1,231 +1,179 @@
-# ruff: noqa: T201 - a measurement that prints
-"""Servers: bookserve beside other model servers, all with the same ONNX file and the same requests, in one run.
+# ruff: noqa: T201, TID253 - a measurement that prints
+"""Servers: bookserve beside other model servers, all with the same ONNX files and the same requests, in one run.
 
-python bench/servers.py [--models demo/models] [--model mnist_convnet] [--servers bookserve,triton,mlserver]
-                        [--rounds 3] [--seconds 3] [--save FILE.json]
+python bench/servers.py [--models demo/models] [--model NAME ...] [--servers NAME ...] [--rounds 3] [--seconds 3]
+                        [--save FILE.json]
+python bench/servers.py --show FILE.json          the tables of a run that was saved
 
 The load comes from wrk (HTTP/1.1) and h2load (gRPC), which cost a fraction of what a server does. The load shares the
 machine with the server, so the CPU time of a server's processes per request says more than requests a second. Before
 each measurement ONNX Runtime alone runs the same rows in a loop: the ratio to it is what can be compared between
-machines and days. Peers are installed by ``bench/peers/install.sh``.
+machines and days. Before that, each answer must be the one that ONNX Runtime gives. A server that breaks is told, and
+the next one measured. Peers are installed by ``bench/peers/install.sh``.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import datetime
 import json
 import os
+import platform
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import grpc
 import numpy as np
-import psutil
-from wires import GRPC, Wire, load, requests
+from comparison import document
+from server import OURS, PEERS, Running, StartError, python, started, wires
+from wires import Wire, ask, load, prepared
 
 from bookserve import bundle
 from bookserve.backend import OnnxBackend
+from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+#: Pictures for a small convnet and for matrix products, sequences of whole numbers for a recurrent net.
+MODELS = ["mnist_convnet", "mnist_dense", "imdb_lstm"]
 #: By name: rows of a request, and how many requests are under way at once.
 WORKLOADS = {"1 client": (1, 1), "16 clients": (1, 16), "64 clients": (1, 64), "batches of 32": (32, 4)}
+#: How far an answer may be from ONNX Runtime's: rows that run in one batch are summed in another order.
+TOLERANCE = 1e-5
 
 
-class Server(NamedTuple):
-    """A server: how it is started, and how it is asked."""
-
-    name: str
-    command: list[str]
-    wires: list[Wire]
+class WrongError(Exception):
+    """An answer that is not ONNX Runtime's."""
 
 
-def servers(models: Path, model: str) -> list[Server]:
-    """All that can be started, bookserve first."""
-    json_, binary = Wire("HTTP JSON", "v2", f"/v2/models/{model}/infer"), f"/v2/models/{model}/infer"
-    v2 = [json_, Wire("HTTP binary", "binary", binary), Wire("gRPC", "grpc", GRPC)]
-    ours = [sys.executable, "-m", "bookserve", "serve", str(models)]
-    rows = Wire("HTTP JSON", "rows", f"/v1/models/{model}:predict")
-    found = [Server("bookserve", ours, [rows, *v2[1:]])]
-    kinds = {
-        "triton": v2,
-        "mlserver": [v2[0], v2[2]],
-        "litserve": [Wire("HTTP JSON", "rows", "/predict")],
-        "bentoml": [Wire("HTTP JSON", "rows", "/predict")],
-        "ray": [Wire("HTTP JSON", "rows", "/")],
+class Subject:
+    """A model: its file, and the rows of each workload."""
+
+    def __init__(self, found: Bundle) -> None:
+        name, graph = found.graph()
+        if len(graph.inputs) > 1:
+            sys.exit(f"{found.name} has {len(graph.inputs)} inputs; the peers' scripts serve models with one.")
+        self.name, self.onnx = found.name, found.path / str(graph.onnx)
+        self.backend = OnnxBackend(self.onnx)
+        examples = found.examples().graphs[name].inputs
+        sizes = {rows for rows, _ in WORKLOADS.values()}
+        self.feeds = {rows: {k: a[np.arange(rows) % len(a)] for k, a in examples.items()} for rows in sizes}
+
+    def alone(self, feeds: Arrays, seconds: float = 0.5) -> float:
+        """Rows a second of ONNX Runtime alone."""
+        rows, runs, start = len(next(iter(feeds.values()))), 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            self.backend.run(feeds)
+            runs += 1
+        return runs * rows / (time.perf_counter() - start)
+
+
+def measure(name: str, subject: Subject, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """One line for each wire and workload of a server.
+
+    Raises:
+        StartError: it does not start.
+        WrongError: it answers something else than ONNX Runtime.
+        OSError, grpc.RpcError: it does not answer, or refuses.
+    """
+    with started(name, arguments.models, subject.name, subject.onnx, subject.feeds[1]) as running:
+        memory = round(running.memory())
+        for wire in wires(name):
+            for workload in WORKLOADS:
+                line: dict[str, Any] = {"model": subject.name, "server": name, "wire": wire.name, "workload": workload}
+                line |= under_load(running, wire, workload, subject, arguments)
+                yield line | {"ready s": round(running.ready, 2), "MB": memory}
+
+
+def under_load(
+    running: Running, wire: Wire, workload: str, subject: Subject, arguments: argparse.Namespace
+) -> dict[str, float]:
+    """The medians of some rounds, after a second to warm up; errors of all of them."""
+    rows, clients = WORKLOADS[workload]
+    feeds = subject.feeds[rows]
+    request = prepared(wire, running.port(wire), subject.name, feeds)
+    answer, size = ask(wire, request)
+    expected = next(iter(subject.backend.run(feeds).values()))
+    if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
+        raise WrongError(f"{wire.name}, {workload}: {answer.tolist()} instead of {expected.tolist()}"[:2000])
+    request = request._replace(answer=size)
+    load(wire, request, clients, 1)
+    rounds = []
+    for _ in range(arguments.rounds):
+        alone = subject.alone(feeds)
+        before = running.cpu()
+        found = load(wire, request, clients, arguments.seconds)
+        cpu = (running.cpu() - before) / found["count"] * 1e6
+        rounds.append(found | {"cpu": cpu, "ratio": found["rate"] * rows / alone})
+    line = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+    return {
+        "requests/s": round(line["rate"]),
+        "p50 ms": round(line["p50"], 2),
+        "p99 ms": round(line["p99"], 2),
+        "CPU µs": round(line["cpu"]),
+        "to raw": round(line["ratio"], 3),
+        "errors": int(sum(one["errors"] for one in rounds)),
     }
-    for name, wires in kinds.items():
-        python = ROOT / ".venv-peers" / name / "bin/python"
-        if python.exists():
-            found.append(Server(name, [str(python), f"{name}_.py"], wires))
-    return found
 
 
-@contextlib.contextmanager
-def started(server: Server, model: str, onnx: Path, ready: dict[str, Any]) -> Iterator[tuple[psutil.Process, int, int]]:
-    """The running server and its two ports; ``ready`` is a request that must be answered first."""
-    http, grpc = free_port(), free_port()
-    environment = {"MODEL": str(onnx), "NAME": model, "HTTP_PORT": str(http), "GRPC_PORT": str(grpc)}
-    if server.name == "triton":  # its model's process must find the library of the Python that runs it
-        import sysconfig
-
-        environment["LD_LIBRARY_PATH"] = str(sysconfig.get_config_var("LIBDIR"))
-    command = server.command
-    if server.name == "bookserve":
-        command = [*command, "--http-port", str(http), "--grpc-port", str(grpc)]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT if server.name == "bookserve" else HERE / "peers",
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            wait(process, http, server.wires[0], ready, log)
-            yield psutil.Process(process.pid), http, grpc
-        finally:
-            family = tree(psutil.Process(process.pid)) if process.poll() is None else []
-            process.send_signal(signal.SIGTERM)
-            _, alive = psutil.wait_procs(family, timeout=8)
-            for left in alive:
-                left.kill()
-            process.wait()
-
-
-def wait(process: subprocess.Popen[bytes], port: int, wire: Wire, ready: dict[str, Any], log: Any) -> None:
-    """Until the first right answer."""
-    body, headers = ready[wire.body]
-    for _ in range(2400):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(OSError):
-            request = urllib.request.Request(f"http://127.0.0.1:{port}{wire.path}", body, headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-                if answer.status == 200:
-                    return
-        time.sleep(0.05)
-    log.seek(0)
-    sys.exit(f"{process.args} did not start:\n{log.read().decode(errors='replace')[-3000:]}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def tree(process: psutil.Process) -> list[psutil.Process]:
-    """The process and its children."""
-    return [process, *process.children(recursive=True)]
-
-
-def cpu(process: psutil.Process) -> float:
-    """Seconds of CPU time that the processes of a server have had."""
-    total = 0.0
-    for one in tree(process):
-        with contextlib.suppress(psutil.Error):
-            times = one.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def memory(process: psutil.Process) -> float:
-    """Resident MB of all processes of a server."""
-    total = 0.0
-    for one in tree(process):
-        with contextlib.suppress(psutil.Error):
-            total += one.memory_info().rss / 1e6
-    return total
-
-
-def raw(backend: OnnxBackend, feeds: Arrays, seconds: float) -> float:
-    """Rows a second of ONNX Runtime alone."""
-    rows, runs, start = len(next(iter(feeds.values()))), 0, time.perf_counter()
-    while time.perf_counter() < start + seconds:
-        backend.run(feeds)
-        runs += 1
-    return runs * rows / (time.perf_counter() - start)
-
-
-def measure(server: Server, arguments: argparse.Namespace, found: bundle.Bundle) -> Iterator[dict[str, Any]]:
-    """One line for each wire and workload."""
-    name, graph = found.graph()
-    onnx = found.path / str(graph.onnx)
-    backend = OnnxBackend(onnx)
-    examples = found.examples().graphs[name].inputs
-    feeds = {rows: {k: a[np.arange(rows) % len(a)] for k, a in examples.items()} for rows, _ in WORKLOADS.values()}
-    bodies = {rows: requests(arguments.model, feeds[rows]) for rows in feeds}
-    begun = time.perf_counter()
-    with started(server, arguments.model, onnx, bodies[1]) as (process, http, grpc):
-        ready, resident = time.perf_counter() - begun, memory(process)
-        for wire in server.wires:
-            port = grpc if wire.body == "grpc" else http
-            for workload, (rows, clients) in WORKLOADS.items():
-                load(port, wire, bodies[rows][wire.body], clients, 1)  # warm up
-                rounds = []
-                for _ in range(arguments.rounds):
-                    alone = raw(backend, feeds[rows], 0.5)
-                    before = cpu(process)
-                    found_ = load(port, wire, bodies[rows][wire.body], clients, arguments.seconds)
-                    spent = (cpu(process) - before) / max(1, found_["count"]) * 1e6
-                    rounds.append(found_ | {"cpu": spent, "ratio": found_["rate"] * rows / alone})
-                line = {key: statistics.median(part[key] for part in rounds) for key in rounds[0]}
-                yield {
-                    "server": server.name,
-                    "wire": wire.name,
-                    "workload": workload,
-                    "requests/s": round(line["rate"]),
-                    "p50 ms": round(line["p50"], 2),
-                    "p99 ms": round(line["p99"], 2),
-                    "CPU µs": round(line["cpu"]),
-                    "to raw": round(line["ratio"], 3),
-                    "errors": int(sum(part["errors"] for part in rounds)),
-                    "ready s": round(ready, 2),
-                    "MB": round(resident),
-                }
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure every model on every server; what was measured, and what broke."""
+    run: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "lines": [],
+        "broken": [],
+    }
+    try:
+        subjects = [Subject(bundle.find(arguments.models, model)) for model in arguments.model]
+    except BookserveError as error:
+        sys.exit(f"error: {error}")
+    for subject in subjects:
+        for name in arguments.servers:
+            try:
+                for line in measure(name, subject, arguments):
+                    print(" | ".join(map(str, line.values())), file=sys.stderr, flush=True)
+                    run["lines"].append(line)
+            except (StartError, WrongError, OSError, grpc.RpcError, subprocess.CalledProcessError) as error:
+                run["broken"].append(f"{name}, {subject.name}: {error}")
+                print(run["broken"][-1], file=sys.stderr, flush=True)
+            if arguments.save:
+                arguments.save.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return run
 
 
 def main() -> None:
-    """Measure and print a Markdown table."""
+    """Measure, or read what was measured; print it as Markdown. Exit code 1 where a server broke."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    installed = [name for name in (*OURS, *PEERS) if python(name).exists()]
     parser.add_argument("--models", type=Path, default=Path("demo/models"))
-    parser.add_argument("--model", default="mnist_convnet")
-    parser.add_argument("--servers", default="")
+    parser.add_argument("--model", nargs="+", default=MODELS, metavar="NAME")
+    parser.add_argument("--servers", nargs="+", default=installed, choices=installed, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--save", type=Path)
+    parser.add_argument("--show", type=Path)
     arguments = parser.parse_args()
+    if arguments.show:
+        print(document(json.loads(arguments.show.read_text("utf-8"))))
+        return
+    arguments.models = arguments.models.resolve()
     for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
         if not shutil.which(tool):
             sys.exit(f"there is no {tool}: apt-get install {package}")
-    found = bundle.find(arguments.models, arguments.model)
-    wanted = arguments.servers.split(",") if arguments.servers else []
-    chosen = [one for one in servers(arguments.models.resolve(), arguments.model) if one.name in (wanted or [one.name])]
-    if missing := set(wanted) - {server.name for server in chosen}:
-        sys.exit(f"not installed: {', '.join(sorted(missing))}; bench/peers/install.sh installs them")
-    lines = []
-    for server in chosen:
-        for line in measure(server, arguments, found):
-            if not lines:
-                print("| " + " | ".join(line) + " |\n" + "|---" * len(line) + "|")
-            print("| " + " | ".join(map(str, line.values())) + " |", flush=True)
-            lines.append(line)
-    if arguments.save:
-        arguments.save.write_text(json.dumps({"model": arguments.model, "lines": lines}, indent=1) + "\n")
+    run = compare(arguments)
+    print(document(run))
+    if run["broken"]:
+        sys.exit("\n".join(run["broken"]))
 
 
 if __name__ == "__main__":

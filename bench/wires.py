@@ -1,5 +1,5 @@
-# ruff: noqa: S607 - tools found on the path
-"""Wires: what every server is asked, and the load that wrk (HTTP/1.1) and h2load (gRPC) make of it."""
+# ruff: noqa: TID253
+"""Wires: what every server is asked, what it answers, and the load that wrk (HTTP/1.1) and h2load (gRPC) make of it."""
 
 from __future__ import annotations
 
@@ -7,94 +7,150 @@ import json
 import re
 import struct
 import subprocess
-import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
+import numpy as np
+
 from bookserve.graph import Arrays
 from clients.load import infer_request, rest_request
+from serve.v2 import v2_pb2
 
-GRPC = "/inference.GRPCInferenceService/ModelInfer"
+#: By how many connections so many calls of gRPC are under way.
+CONNECTIONS = {1: 1, 4: 4, 16: 4, 64: 8}
+TYPES = {"FP32": "float32", "FP64": "float64", "INT32": "int32", "INT64": "int64"}
 
 
 class Wire(NamedTuple):
-    """How one server is asked: ``body`` names the kind of request, ``path`` where it goes."""
+    """How a server is asked: ``body`` names the kind of request, ``path`` where it goes, with ``{model}`` in it."""
 
     name: str
     body: str
     path: str
 
 
-def requests(model: str, feeds: Arrays) -> dict[str, tuple[bytes, dict[str, str]]]:
-    """The body and headers of each kind of request."""
-    rest = rest_request("", model, feeds).partition(b"\r\n\r\n")[2]
-    (name, array), *_ = feeds.items()
-    kind = {"f": "FP", "i": "INT", "u": "UINT"}[array.dtype.kind] + str(array.dtype.itemsize * 8)
+class Request(NamedTuple):
+    """A prepared request, and the bytes of its answer once that is known."""
+
+    url: str
+    body: bytes
+    headers: dict[str, str]
+    answer: int = 0
+
+
+def prepared(wire: Wire, port: int, model: str, feeds: Arrays) -> Request:
+    """The request of rows for the only input of ``model``."""
+    url = f"http://127.0.0.1:{port}{wire.path.format(model=model)}"
+    ((name, array),) = feeds.items()
+    if wire.body == "grpc":
+        message = infer_request(model, feeds)
+        headers = {"content-type": "application/grpc", "te": "trailers"}
+        return Request(url, struct.pack(">BI", 0, len(message)) + message, headers)
+    as_json = {"Content-Type": "application/json"}
+    if wire.body == "rows":
+        return Request(url, rest_request("", model, feeds).partition(b"\r\n\r\n")[2], as_json)
+    kind = next(kind for kind, dtype in TYPES.items() if dtype == array.dtype)
     tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": kind}
-    plain = json.dumps({"inputs": [tensor | {"data": array.ravel().tolist()}]}).encode()
+    if wire.body == "v2":
+        document = {"inputs": [tensor | {"data": array.ravel().tolist()}]}
+        return Request(url, json.dumps(document, separators=(",", ":")).encode(), as_json)
     sized = tensor | {"parameters": {"binary_data_size": array.nbytes}}
     head = json.dumps({"inputs": [sized], "parameters": {"binary_data_output": True}}).encode()
-    message = infer_request(model, feeds)
-    as_json = {"Content-Type": "application/json"}
-    return {
-        "rows": (rest, as_json),
-        "v2": (plain, as_json),
-        "binary": (
-            head + array.tobytes(),
-            {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))},
-        ),
-        "grpc": (struct.pack(">BI", 0, len(message)) + message, {"content-type": "application/grpc", "te": "trailers"}),
-    }
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    return Request(url, head + array.tobytes(), headers)
 
 
-def load(
-    port: int, wire: Wire, request: tuple[bytes, dict[str, str]], clients: int, seconds: float
-) -> dict[str, float]:
-    """Requests a second and the latencies in ms of ``clients`` that each wait for their answer."""
-    body, headers = request
-    url = f"http://127.0.0.1:{port}{wire.path}"
+def ask(wire: Wire, request: Request, seconds: float = 30) -> tuple[np.ndarray, int]:
+    """The first output that a server gives, and the bytes of its answer.
+
+    Raises:
+        OSError, grpc.RpcError: it does not answer, or refuses.
+    """
+    if wire.body == "grpc":
+        with grpc.insecure_channel(request.url.split("/")[2], [("grpc.enable_http_proxy", 0)]) as channel:
+            content = channel.unary_unary(wire.path)(request.body[5:], timeout=seconds)
+        return _of_message(v2_pb2.ModelInferResponse.FromString(content)), len(content) + 5
+    asked = urllib.request.Request(request.url, request.body, request.headers)  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=seconds) as answer:  # noqa: S310
+        content = answer.read()
+        length = answer.headers.get("Inference-Header-Content-Length")
+    document = json.loads(content[: int(length)] if length else content)
+    if wire.body == "rows":
+        found = np.array(document["predictions"] if isinstance(document, dict) else document)
+    else:
+        output = document["outputs"][0]
+        dtype = TYPES[output["datatype"]]
+        data = np.frombuffer(content[int(length) :], dtype) if length else np.array(output["data"], dtype)
+        found = data.reshape(output["shape"])
+    return found, len(content)
+
+
+def _of_message(message: v2_pb2.ModelInferResponse) -> np.ndarray:
+    output, raw = message.outputs[0], message.raw_output_contents
+    data = np.frombuffer(raw[0], TYPES[output.datatype]) if raw else np.array(output.contents.fp32_contents)
+    return data.reshape(tuple(output.shape))
+
+
+def load(wire: Wire, request: Request, clients: int, seconds: float) -> dict[str, float]:
+    """Requests a second and latencies in ms of ``clients`` that each wait for their answer; how many were refused.
+
+    Raises:
+        OSError: no request was answered.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        (path := Path(folder) / "body").write_bytes(body)
-        given = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
-        if wire.body == "grpc":
-            connections = {1: 1, 4: 4, 16: 4, 64: 8}[clients]
-            log = Path(folder) / "log"
-            command = ["h2load", "-t1", f"-c{connections}", f"-m{clients // connections}", f"-D{seconds:.0f}"]
-            said = subprocess.run(
-                [*command, "-d", str(path), *given, f"--log-file={log}", url],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            lines = [line.split("\t") for line in log.read_text().splitlines()]
-            taken = sorted(int(line[2]) / 1000 for line in lines if line[1] == "200")
-            # An error of gRPC is a status in the trailers: such an answer has no data.
-            data = int(re.search(r"\((\d+)\) data", said)[1])  # type: ignore[index]
-            refused = len(lines) - len(taken) if data > 5 * len(taken) else len(lines)
-        else:
-            script = Path(folder) / "post.lua"
-            lua = f'local f = io.open("{path}", "rb"); wrk.body = f:read("*a"); f:close(); wrk.method = "POST"\n'
-            lua += "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in headers.items())
-            lua += "done = function(s, l, r) io.write(string.format('RESULT %d %d %d %d %d\\n', s.requests, "
-            lua += "s.duration, s.errors.status + s.errors.read + s.errors.timeout, l:percentile(50), "
-            lua += "l:percentile(99))) end\n"
-            script.write_text(lua)
-            said = subprocess.run(
-                ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "-s", str(script), url],
-                capture_output=True,
-                text=True,
-                check=True,
-            ).stdout
-            count, duration, errors, p50, p99 = map(int, re.search(r"RESULT (.*)", said)[1].split())  # type: ignore[index]
-            return {
-                "count": count,
-                "rate": count / duration * 1e6,
-                "errors": errors,
-                "p50": p50 / 1e3,
-                "p99": p99 / 1e3,
-            }
-    if not taken:
-        sys.exit(f"no answer over {wire.name}:\n{said}")
+        (path := Path(folder) / "body").write_bytes(request.body)
+        return (_h2load if wire.body == "grpc" else _wrk)(path, request, clients, seconds)
+
+
+def _h2load(body: Path, request: Request, clients: int, seconds: float) -> dict[str, float]:
+    connections, log = CONNECTIONS[clients], body.with_name("log")
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{clients // connections}", f"-D{seconds:.0f}", "-d", str(body)]
+    given = [word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")]
+    said = _said([*command, *given, f"--log-file={log}", request.url])
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    taken = sorted(int(line[2]) / 1000 for line in lines if line[1] == "200")
+    # An error of gRPC is a status in the trailers: such an answer has no data.
+    answered = min(len(taken), int(_found(r"\((\d+)\) data", said)) // request.answer)
+    if not answered:
+        raise OSError(f"no answer:\n{said}")
     p50, p99 = (taken[int(len(taken) * share)] for share in (0.5, 0.99))
-    return {"count": len(taken), "rate": len(taken) / seconds, "errors": refused, "p50": p50, "p99": p99}
+    errors = len(lines) - answered
+    return {"count": answered, "rate": answered / seconds, "errors": errors, "p50": p50, "p99": p99}
+
+
+_LUA = """
+wrk.method = "POST"
+local file = io.open("{body}", "rb"); wrk.body = file:read("*a"); file:close()
+{headers}
+done = function(s, l, r)
+  local e = s.errors
+  io.write(string.format("RESULT %d %d %d %d %d %d\\n", s.requests, s.duration, e.status,
+    e.connect + e.read + e.write + e.timeout, l:percentile(50), l:percentile(99)))
+end
+"""
+
+
+def _wrk(body: Path, request: Request, clients: int, seconds: float) -> dict[str, float]:
+    headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in request.headers.items())
+    (script := body.with_name("post.lua")).write_text(_LUA.format(body=body, headers=headers))
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
+    said = _said([*command, request.url])
+    count, duration, refused, broken, p50, p99 = map(int, _found(r"RESULT (.*)", said).split())
+    if count <= refused:
+        raise OSError(f"no answer:\n{said}")
+    rate = (count - refused) / duration * 1e6
+    return {"count": count - refused, "rate": rate, "errors": refused + broken, "p50": p50 / 1e3, "p99": p99 / 1e3}
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    if not found:
+        raise OSError(f"the load was not made:\n{text}")
+    return found[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 from model import Model
@@ -11,6 +12,12 @@ from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
 served = Model()
+
+
+def declared(found: Any, dtype: Any) -> Tensor:
+    """A tensor of the file as Triton declares it: without the batch, -1 for a length that varies."""
+    shape = tuple(length if isinstance(length, int) else -1 for length in found.shape[1:])
+    return Tensor(name=found.name, dtype=dtype, shape=shape)
 
 
 @batch
@@ -27,8 +34,8 @@ if __name__ == "__main__":
         triton.bind(
             model_name=os.environ["NAME"],
             infer_func=infer,
-            inputs=[Tensor(name=served.input.name, dtype=served.dtype, shape=tuple(served.input.shape[1:]))],
-            outputs=[Tensor(name=served.output.name, dtype=np.float32, shape=tuple(served.output.shape[1:]))],
+            inputs=[declared(served.input, served.dtype)],
+            outputs=[declared(served.output, served.output_dtype)],
             config=ModelConfig(max_batch_size=256, batcher=DynamicBatcher(max_queue_delay_microseconds=0)),
             strict=False,
         )
