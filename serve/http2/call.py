@@ -170,8 +170,12 @@ class Call:
         return read(message) if read else message
 
     async def _requests(self, read: Callable[[bytes], Any] | None) -> AsyncIterator[Any]:
-        while (message := await self.stream.message()) is not None:
-            yield read(message) if read else message
+        try:
+            while (message := await self.stream.message()) is not None:
+                yield read(message) if read else message
+        except Refused as refused:  # not the method's to answer
+            self.end(refused.code, refused.details)
+            await asyncio.sleep(0)  # it is cancelled here, if it is not another task that reads
 
     async def _send(self, message: bytes) -> None:
         if not self.stream.began:

@@ -19,6 +19,8 @@ from serve.http2.frames import Code, Violation
 #: Names in small letters; values of names that end in ``-bin`` are bytes.
 Metadata = tuple[tuple[str, str | bytes], ...]
 
+#: Bytes past the limit up to which a header block is read.
+SPARE = 2**18
 #: Of a connection's blocks, how many are kept, and of what length at most.
 _KEPT, _SHORT = 64, 1024
 _NEEDED = {b":method", b":scheme", b":path"}
@@ -55,8 +57,8 @@ class Fields:
     """Reads the header blocks of one connection, in the order in which they came."""
 
     def __init__(self, most: int) -> None:
-        """``most`` bytes of names and values are taken to be sane, twice as many are decoded."""
-        self._decoder = Decoder(max_header_list_size=2 * most)
+        """Blocks with more than ``most`` bytes of names and values are read, so that the client can be told."""
+        self._decoder = Decoder(max_header_list_size=most + SPARE)
         self._kept: dict[bytes, Head] = {}
 
     def head(self, block: bytes) -> Head:

@@ -102,6 +102,7 @@ class Server:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.end(grpc.StatusCode.UNAVAILABLE, "the server stopped.")
+            connection.close()
         if self._chore is not None:
             self._chore.cancel()
         for sock, _ in self._sockets:

@@ -244,6 +244,7 @@ class Stream:
             self.window -= len(piece)
             connection.window -= len(piece)
             connection.write(frames.frame(frames.DATA, 0, self.number, piece))
+            connection.earn()  # for the WINDOW_UPDATE that it brings about
         if self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
         if self._tail is not None and not self.closed:

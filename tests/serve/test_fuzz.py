@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Graph, TensorSpec
-from serve.body import _inflate
+from serve.body import inflate
 from serve.document import loads
 from serve.doors import Doors
 from serve.engine import Engine
@@ -182,7 +182,7 @@ def test_raw_tensors(data: bytes, dtype: str, shape: list[int]) -> None:
     st.sampled_from(["gzip", "deflate", "br", "x"]),
 )
 def test_compressed_bodies(body: bytes, coding: str) -> None:
-    refuse(lambda: _inflate(body, coding, 100))
+    refuse(lambda: inflate(body, coding, 100))
 
 
 @pytest.fixture(scope="module")
