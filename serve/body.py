@@ -53,10 +53,16 @@ async def read_body(request: Request) -> bytes:
         raise InvalidInput("the client left before the body was whole.") from error
     body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    return body if encoding in ("", "identity") else _inflate(body, encoding, limits.inflated)
+    return body if encoding in ("", "identity") else inflate(body, encoding, limits.inflated)
 
 
-def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
+def inflate(body: bytes, encoding: str, limit: int) -> bytes:
+    """``body`` as it was before it was compressed.
+
+    Raises:
+        TooLarge: it has more than ``limit`` bytes then.
+        InvalidInput: the encoding is unknown, or the data is damaged or cut off.
+    """
     if encoding not in _WINDOWS:
         raise InvalidInput(f"the content encoding '{encoding}' is unknown.", "Use gzip, deflate or none.")
     inflater = zlib.decompressobj(_WINDOWS[encoding])

@@ -52,6 +52,13 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--grpc-port", type=port, default=8500, show_default=True, help="Port of gRPC; 0 picks a free one.")
 @click.option("--http-socket", default="", metavar="PATH", help="Unix socket of REST, beside the port.")
 @click.option("--grpc-socket", default="", metavar="PATH", help="Unix socket of gRPC, beside the port.")
+@click.option(
+    "--grpc-server",
+    type=click.Choice(["grpcio", "builtin"]),
+    default="grpcio",
+    show_default=True,
+    help="Whose HTTP/2 speaks gRPC: that of grpcio, or the faster one in the server's own event loop.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share them.")
 # Which models
 @click.option("--model-config-file", type=file, help="TensorFlow Serving's models.config, instead of MODELS_DIR.")

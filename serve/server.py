@@ -95,15 +95,14 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     stop = _on_signals()
     with listen("HTTP", host, settings.http_port, shared) as listener, listen_at(doors.http_socket) as local:
         port = listener.getsockname()[1]
-        if settings.grpc_port and not shared:
+        if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
             listen("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
         if shared:  # nobody connects to this process before it can answer
             errors = await _load(repository, settings)
         interceptor = Interceptor(metrics, keys, settings.request_timeout, traces)
-        credentials = rpc.credentials(settings.tls) if settings.tls else None
-        grpc_server, grpc_port = rpc.server(
-            engine, host, settings.grpc_port, [interceptor], credentials, shared, doors, jobs
-        )
+        address = rpc.Address(host, settings.grpc_port, settings.tls, shared)
+        builtin = settings.grpc_server == "builtin"
+        grpc_server, grpc_port = rpc.server(engine, address, [interceptor], doors, jobs, builtin)
         chores: list[asyncio.Task[None]] = []
         try:
             if not shared:

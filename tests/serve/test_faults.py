@@ -84,7 +84,7 @@ def test_a_fault_has_its_status_and_no_internals(
             events = [json.loads(line[6:]) for line in response.text.splitlines() if line]
             assert events == [{"text": "a"}, {"text": "b"}, {"error": error}]
 
-        server, port = rpc.server(engine, "127.0.0.1", 0)
+        server, port = rpc.server(engine, rpc.Address("127.0.0.1", 0))
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
             predict = channel.unary_unary("/bookserve.v1.Bookserve/Predict")

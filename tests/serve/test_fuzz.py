@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bookserve.graph import Graph, TensorSpec
-from serve.body import _inflate
+from serve.body import inflate
 from serve.document import loads
 from serve.nested import to_array
 from serve.tfs import examples, regular, rows, tensors
@@ -96,4 +96,4 @@ def test_raw_tensors(data: bytes, dtype: str, shape: list[int]) -> None:
     st.sampled_from(["gzip", "deflate", "br", "x"]),
 )
 def test_compressed_bodies(body: bytes, coding: str) -> None:
-    refuse(lambda: _inflate(body, coding, 100))
+    refuse(lambda: inflate(body, coding, 100))

@@ -76,7 +76,7 @@ async def serving(models: Path, timeout: float = 0.0) -> AsyncIterator[Serving]:
             Access(application(engine, metrics), metrics, None, timeout), either(), Settings(models=models)
         )
         task = asyncio.create_task(web.serve([listener]))
-        made, port = rpc.server(engine, "127.0.0.1", 0, [Interceptor(metrics, None, timeout)])
+        made, port = rpc.server(engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)])
         await made.start()
         first = asyncio.create_task(engine.run(engine.model("affine"), "", {"x": np.zeros((1, 3), np.float32)}))
         while held._thread is None:
