@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+#: Whose HTTP/2 may speak gRPC: what is said over it must be the same.
+GRPC_SERVERS = ("grpcio", "builtin")
+
 
 class Server(NamedTuple):
     """A running ``bookserve serve``."""

@@ -9,7 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,21 @@ def http(server: Server) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def builtin(models: Path) -> Iterator[Server]:
+    """The same with the builtin gRPC server."""
+    with start(models, "--grpc-server", "builtin") as running:
+        yield running
+
+
+@pytest.fixture(params=GRPC_SERVERS)
+def any_server(request: pytest.FixtureRequest) -> Server:
+    """Each of the two, one after the other."""
+    found: Server = request.getfixturevalue("builtin" if request.param == "builtin" else "server")
+    return found
+
+
 @pytest.fixture
-def channel(server: Server) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.grpc_target, [("grpc.enable_http_proxy", 0)]) as opened:
+def channel(any_server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(any_server.grpc_target, [("grpc.enable_http_proxy", 0)]) as opened:
         yield opened

@@ -15,17 +15,17 @@ from bookserve.errors import InvalidInput, NotFound
 from serve.keys import Keys
 from tests.serve.metrics import requests as counted
 from tests.serve.test_life import read, started, wait_for
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 KEY, OTHER = "k" * 32, "another-key-of-someone-else"
 ROWS = {"rows": [[1, 2, 3]]}
 
 
-@pytest.fixture(scope="module")
-def guarded(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def guarded(request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("keys") / "keys"
     path.write_text(f"# who may ask\n\n{KEY}\n  {OTHER}\n")
-    with start(models, "--api-key-file", str(path)) as running:
+    with start(models, "--api-key-file", str(path), "--grpc-server", request.param) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from serve.tfs import tfs_pb2 as tfs
 from serve.v2 import v2_pb2 as v2
 from tests.serve.test_life import refused
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 OURS = "https://example.org"
 SERVICES = {
@@ -36,9 +36,10 @@ def sockets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("s")
 
 
-@pytest.fixture(scope="module")
-def opened(models: Path, sockets: Path) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def opened(request: pytest.FixtureRequest, models: Path, sockets: Path) -> Iterator[Server]:
     options = ["--http-socket", str(sockets / "http"), "--grpc-socket", str(sockets / "grpc"), "--cors", OURS]
+    options += ["--grpc-server", request.param]
     with start(models, *options) as server:
         yield server
 
@@ -128,7 +129,8 @@ def test_health_of_no_service(channel: grpc.Channel) -> None:
     watched.cancel()
 
 
-def test_idle_streams_do_not_keep_the_server_from_stopping(models: Path) -> None:
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_idle_streams_do_not_keep_the_server_from_stopping(models: Path, whose: str) -> None:
     """The watcher hears of the end; a stream without requests is ended."""
     quiet = threading.Event()
 
@@ -136,7 +138,7 @@ def test_idle_streams_do_not_keep_the_server_from_stopping(models: Path) -> None
         quiet.wait(60)
         yield from ()
 
-    with start(models) as server, grpc.insecure_channel(server.grpc_target) as channel:
+    with start(models, "--grpc-server", whose) as server, grpc.insecure_channel(server.grpc_target) as channel:
         watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
         stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")(requests(), timeout=60)

@@ -18,6 +18,7 @@ import pytest
 
 from bookserve.wire import home_pb2 as pb
 from tests.serve.test_home_rest import LONG, events
+from tests.servers import GRPC_SERVERS
 
 COMMAND = [sys.executable, "-m", "bookserve", "serve"]
 FREE = ["--http-port", "0", "--grpc-port", "0"]
@@ -126,9 +127,10 @@ def test_a_broken_bundle_is_told_and_the_others_are_served(models: Path, tmp_pat
             assert http.get("/api/models/affine").status_code == 503
 
 
-def test_running_texts_are_finished_when_it_is_told_to_stop(models: Path) -> None:
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_running_texts_are_finished_when_it_is_told_to_stop(models: Path, whose: str) -> None:
     """A text on each protocol is being written when SIGTERM comes; both are written to their end, and nothing else."""
-    with started(models, "--json") as process:
+    with started(models, "--json", "--grpc-server", whose) as process:
         told = read(process)
         target = told["grpc"].removeprefix("grpc://")
         body = {"prompt": "a", "length": 15_000, "temperature": 1, "stream": True}

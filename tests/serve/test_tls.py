@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.serve.test_life import FREE, refused
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
 
@@ -45,15 +45,15 @@ def options(home: Path, mutual: bool) -> list[str]:
     return [*given, "--tls-client-ca", str(home / "ca.pem")] if mutual else given
 
 
-@pytest.fixture(scope="module")
-def secure(models: Path, certificates: Path) -> Iterator[Server]:
-    with start(models, *options(certificates, mutual=False)) as running:
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def secure(request: pytest.FixtureRequest, models: Path, certificates: Path) -> Iterator[Server]:
+    with start(models, *options(certificates, mutual=False), "--grpc-server", request.param) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def mutual(models: Path, certificates: Path) -> Iterator[Server]:
-    with start(models, *options(certificates, mutual=True)) as running:
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def mutual(request: pytest.FixtureRequest, models: Path, certificates: Path) -> Iterator[Server]:
+    with start(models, *options(certificates, mutual=True), "--grpc-server", request.param) as running:
         yield running
 
 

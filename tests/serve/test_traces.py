@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from bookserve.wire import home_pb2 as pb
 from tests.serve.test_life import FREE, refused
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -133,11 +133,12 @@ def test_what_commonly_goes_the_short_way_is_recorded_too(models: Path, collecto
     assert all(span.status.code == Status.STATUS_CODE_UNSET for span in spans)  # 404 is the caller's mistake
 
 
-def test_calls_over_grpc_hang_below_their_callers(models: Path, collector: Collector) -> None:
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_calls_over_grpc_hang_below_their_callers(models: Path, collector: Collector, whose: str) -> None:
     tensor = pb.Tensor(dtype="float32", shape=[3], content=b"\0" * 12)
     request = pb.PredictRequest(model="affine", rows=[pb.Row(tensor=tensor)]).SerializeToString()
     text = pb.GenerateRequest(model="writer", prompt="abc", length=2000).SerializeToString()
-    with start(models, "--otel", collector.address) as server:
+    with start(models, "--otel", collector.address, "--grpc-server", whose) as server:
         with grpc.insecure_channel(server.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
             metadata = (("traceparent", TRACEPARENT), ("x-request-id", "second"))
             channel.unary_unary("/bookserve.v1.Bookserve/Predict")(request, metadata=metadata)

@@ -16,7 +16,7 @@ import pytest
 
 from serve.v2 import v2_pb2 as pb
 from tests import bundles
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 SERVICE = "/inference.GRPCInferenceService/"
 X: dict[str, Any] = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0, 1, 2]}
@@ -150,9 +150,9 @@ def open_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models
 
 
-@pytest.fixture(scope="module")
-def open_server(open_models: Path) -> Iterator[Server]:
-    with start(open_models, "--model-control") as running:
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def open_server(request: pytest.FixtureRequest, open_models: Path) -> Iterator[Server]:
+    with start(open_models, "--model-control", "--grpc-server", request.param) as running:
         yield running
 
 

@@ -24,8 +24,8 @@ def ask(wire: str, server: Server, judge: str = "v2_judge") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("wire", ["http", "grpc"])
-def test_tritons_client_understands_us(wire: str, server: Server) -> None:
-    seen = ask(wire, server)
+def test_tritons_client_understands_us(wire: str, any_server: Server) -> None:
+    seen = ask(wire, any_server)
     open_axis: Any = -1 if wire == "http" else "-1"  # protobuf's JSON form quotes 64-bit integers
     tensor = {"a": "FP32", "b": "INT64", "sum": "FP32", "next": "INT64"}
     refused = seen.pop("refused")

@@ -28,6 +28,7 @@ from serve.repository import Repository
 from serve.settings import Settings
 from serve.tfs import tfs_pb2 as pb
 from serve.tfs.tensors import to_tensor
+from tests.servers import GRPC_SERVERS
 
 
 class Gated:
@@ -62,7 +63,7 @@ class Sent(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(models: Path, timeout: float = 0.0) -> AsyncIterator[Serving]:
+async def serving(models: Path, timeout: float = 0.0, builtin: bool = False) -> AsyncIterator[Serving]:
     """The real faces in this event loop, around a graph that can be held back; its thread is busy with ``0`` first."""
     metrics = Metrics()
     repository = Repository(models, metrics)
@@ -76,7 +77,9 @@ async def serving(models: Path, timeout: float = 0.0) -> AsyncIterator[Serving]:
             Access(application(engine, metrics), metrics, None, timeout), either(), Settings(models=models)
         )
         task = asyncio.create_task(web.serve([listener]))
-        made, port = rpc.server(engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)])
+        made, port = rpc.server(
+            engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
+        )
         await made.start()
         first = asyncio.create_task(engine.run(engine.model("affine"), "", {"x": np.zeros((1, 3), np.float32)}))
         while held._thread is None:
@@ -133,10 +136,11 @@ def test_over_http_a_client_that_left_and_a_time_that_is_over_run_nothing(models
     assert asyncio.run(scenario()) == [0, 3]
 
 
-def test_over_grpc_a_deadline_that_is_over_and_a_cancelled_call_run_nothing(models: Path) -> None:
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_over_grpc_a_deadline_that_is_over_and_a_cancelled_call_run_nothing(models: Path, whose: str) -> None:
     async def scenario() -> list[float]:
         async with (
-            serving(models) as live,
+            serving(models, builtin=whose == "builtin") as live,
             grpc.aio.insecure_channel(live.grpc, [("grpc.enable_http_proxy", 0)]) as channel,
         ):
             predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")

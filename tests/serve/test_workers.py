@@ -18,7 +18,7 @@ import pytest
 from tests.serve.metrics import requests
 from tests.serve.test_home_rest import events
 from tests.serve.test_life import FREE, read, refused, started, wait_for
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 WORKERS = 3
 ROWS = {"rows": [[1, 2, 3]]}
@@ -49,7 +49,13 @@ def until(true: Callable[[], bool]) -> None:
     raise AssertionError("it never came about")
 
 
-def test_all_workers_answer_and_their_counts_add_up(server: Server) -> None:
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_all_workers_answer_and_their_counts_add_up(models: Path, whose: str) -> None:
+    with start(models, "--workers", str(WORKERS), "--grpc-server", whose) as server:
+        all_answer(server)
+
+
+def all_answer(server: Server) -> None:
     assert len(workers(server.process)) == WORKERS
     assert [ask(server) for _ in range(60)] == [200] * 60
     for _ in range(20):

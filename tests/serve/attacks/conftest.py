@@ -9,16 +9,17 @@ import grpc
 import httpx
 import pytest
 
-from tests.servers import Server, start
+from tests.servers import GRPC_SERVERS, Server, start
 
 #: Seconds that the server of these tests waits for a request to arrive.
 PATIENCE = 2
 
 
-@pytest.fixture(scope="package")
-def narrow(models: Path) -> Iterator[Server]:
+@pytest.fixture(scope="package", params=GRPC_SERVERS)
+def narrow(request: pytest.FixtureRequest, models: Path) -> Iterator[Server]:
     """A server with small limits; it must live to the end of these tests."""
     options = "--max-body 1 --max-inflated 1 --max-head 8 --max-depth 8 --max-elements 1000 --max-streams 4"
+    options += f" --grpc-server {request.param}"
     with start(models, *options.split(), "--read-timeout", str(PATIENCE)) as running:
         yield running
         assert running.process.poll() is None
