@@ -25,8 +25,6 @@ class Expired(Overloaded):
 class Gone(Expired):
     """The caller has left before its turn came; nothing was run."""
 
-    code = "cancelled"
-
 
 class Call:
     """One request."""
