@@ -1,7 +1,7 @@
 """Call: what is known of the request at hand beside its content – which protocol, how urgent, whether still wanted.
 
 A protocol's face sets it once for each request; engine and batcher read it. It travels with the task, so that no door
-needs to hand it on.
+needs to hand it on, except where there is none: ``submit`` is given it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ class Expired(Overloaded):
 
 class Gone(Expired):
     """The caller has left before its turn came; nothing was run."""
-
-    code = "cancelled"
 
 
 class Call:

@@ -17,7 +17,7 @@ from bookserve.requests import GenerateRequest, SampleRequest
 from bookserve.steps import apply
 from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.call import CURRENT, Call
+from serve.call import CURRENT, Call, Gone
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.repository import Repository, VersionStatus
@@ -202,9 +202,9 @@ class _Stopwatch:
         """Count the request as ended."""
         if error is None:
             code = "ok"
-        elif isinstance(error, BookserveError):
-            code = error.code
+        elif isinstance(error, Gone | asyncio.CancelledError | GeneratorExit):
+            code = "cancelled"
         else:
-            code = "cancelled" if isinstance(error, asyncio.CancelledError | GeneratorExit) else "failed"
+            code = error.code if isinstance(error, BookserveError) else "failed"
         elapsed = time.perf_counter() - self._start
         self._metrics.answered(*self._labels, elapsed, code, self._call.protocol)

@@ -51,9 +51,11 @@ class Connection(Express):
             self._head += len(data)
             if self._head > self.limits.head:
                 self._refuse(431)
-        idle = self.cycle is None or self.cycle.response_complete
-        if self._late is None and (self._arriving or idle) and not self.transport.is_closing():
-            self._wait()
+        if self._arriving or self._is_free():
+            if self._late is None and not self.transport.is_closing():
+                self._wait()
+        elif self._late:  # all is here, though the parser may not have been asked
+            self._arrived()
 
     def arriving(self) -> bool:
         return self._arriving

@@ -43,3 +43,10 @@ def any_server(request: pytest.FixtureRequest) -> Server:
 def channel(any_server: Server) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(any_server.grpc_target, [("grpc.enable_http_proxy", 0)]) as opened:
         yield opened
+
+
+@pytest.fixture
+def beside(any_server: Server) -> Iterator[httpx.Client]:
+    """HTTP of the server that ``channel`` asks."""
+    with httpx.Client(base_url=any_server.http, trust_env=False, timeout=60) as client:
+        yield client

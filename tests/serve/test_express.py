@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
-from serve.express import LONGEST, Answer, Quick
-from serve.limits import Limits
-from serve.protocol import Connection
+from serve.express import LONGEST
 from tests.servers import Server, start
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -127,69 +119,25 @@ def test_short_answers_are_counted(models: Path) -> None:
     assert 'bookserve_responses_total{code="200",protocol="tfs/http"} 3.0' in sorted(lines)
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    raise RuntimeError("the application was asked")
-
-
-@asynccontextmanager
-async def served(quick: Quick) -> AsyncIterator[int]:
-    """The port of a server in this loop whose only answers are those of ``quick``."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=Connection.limited(Limits(), quick), log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-
-
-def test_nothing_runs_on_for_a_client_that_left() -> None:
-    async def scenario() -> None:
-        begun, ended = asyncio.Event(), asyncio.Event()
-
-        def quick(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer]:
-            async def wait() -> Answer:
-                begun.set()
-                try:
-                    await asyncio.sleep(60)
-                except asyncio.CancelledError:
-                    ended.set()
-                    raise
-                return Answer(200, b"")
-
-            return wait()
-
-        async with served(quick) as port:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(post("/", b""))
-            await begun.wait()
-            writer.close()
-            await asyncio.wait_for(ended.wait(), 10)
-
-    asyncio.run(scenario())
-
-
-def test_a_mistake_is_told_without_internals(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> bytes:
-        def quick(path: bytes, headers: Mapping[bytes, bytes], body: bytes) -> Coroutine[Any, Any, Answer]:
-            async def fail() -> Answer:
-                raise RuntimeError("secret")
-
-            return fail()
-
-        async with served(quick) as port:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(post("/", b"", "Connection: close"))
-            said = await reader.read()
-            writer.close()
-            return said
-
-    with caplog.at_level(logging.ERROR, "bookserve"):
-        said = asyncio.run(scenario())
-    assert said.startswith(b"HTTP/1.1 500 ")
-    assert b"secret" not in said
-    assert "secret" in caplog.text
+def test_both_ways_count_alike(models: Path) -> None:
+    head = f"Inference-Header-Content-Length: {len(INFER)}"
+    asked = [
+        *[(AFFINE, ROWS)] * 3,
+        (AFFINE, b'{"instances": [[1, 2]]}'),
+        (AFFINE, b'{"instances": [[1, 2, 3]]'),
+        ("/v1/models/nobody:predict", ROWS),
+        *[("/v2/models/affine/infer", INFER + X.tobytes(), head)] * 2,
+        ("/v2/models/affine/infer", INFER.replace(b"[1, 3]", b"[3, 1]") + X.tobytes(), head),
+        ("/v2/models/affine/infer", INFER + b"short", head),
+        ("/v2/models/nobody/infer", INFER + X.tobytes(), head),
+    ]
+    counted = []
+    for more in ((), ("X-Unusual: 1",)):
+        with start(models) as server, httpx.Client(base_url=server.http, trust_env=False) as http:
+            for path, body, *headers in asked:
+                speak(server, post(path, body, *headers, *more))
+            lines = http.get("/metrics").text.splitlines()
+            total = "bookserve_requests_total{", "bookserve_responses_total{", "bookserve_request_seconds_count{"
+            counted.append(sorted(line for line in lines if line.startswith(total)))
+    assert counted[0] == counted[1]
+    assert len(counted[0]) >= 5

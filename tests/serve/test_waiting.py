@@ -15,24 +15,30 @@ import numpy as np
 import pytest
 
 from bookserve.backend import Backend
+from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays
 from serve import batcher, rpc, server
 from serve.access import Access
+from serve.batcher import Batcher
+from serve.batching import Batching
 from serve.engine import Engine
 from serve.express import either
 from serve.http import application
 from serve.interceptor import Interceptor
+from serve.limits import Limits
 from serve.listen import listen
 from serve.metrics import Metrics
 from serve.repository import Repository
 from serve.settings import Settings
+from serve.tfs import express as tfs
 from serve.tfs import tfs_pb2 as pb
 from serve.tfs.tensors import to_tensor
+from serve.v2 import infer as v2
 from tests.servers import GRPC_SERVERS
 
 
 class Gated:
-    """Runs the graph when the gate is open, and keeps what was fed."""
+    """Runs the graph when the gate is open, keeps what was fed, and refuses negative numbers."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -41,6 +47,8 @@ class Gated:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         self.gate.wait(60)
+        if (feeds["x"] < 0).any():
+            raise InvalidInput("the model refused the input: negative.")
         self.fed += feeds["x"][:, 0].tolist()
         return self._backend.run(feeds)
 
@@ -49,6 +57,8 @@ class Serving(NamedTuple):
     http: int
     grpc: str
     backend: Gated
+    batcher: Batcher
+    metrics: Metrics
 
 
 class Sent(NamedTuple):
@@ -63,8 +73,13 @@ class Sent(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(models: Path, timeout: float = 0.0, builtin: bool = False) -> AsyncIterator[Serving]:
-    """The real faces in this event loop, around a graph that can be held back; its thread is busy with ``0`` first."""
+async def serving(
+    models: Path, timeout: float = 0.0, short: bool = True, builtin: bool = False
+) -> AsyncIterator[Serving]:
+    """The real faces in this event loop, around a graph that can be held back; its thread is busy with ``0`` first.
+
+    Without ``short`` all HTTP requests go through the application.
+    """
     metrics = Metrics()
     repository = Repository(models, metrics)
     repository.load()
@@ -73,9 +88,9 @@ async def serving(models: Path, timeout: float = 0.0, builtin: bool = False) -> 
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
     backend = held._backend = Gated(held._backend)
     with listen("HTTP", "127.0.0.1", 0) as listener:
-        web = server._web(
-            Access(application(engine, metrics), metrics, None, timeout), either(), Settings(models=models)
-        )
+        access = Access(application(engine, metrics), metrics, None, timeout)
+        ways = (tfs.quick(engine), v2.quick(engine, Limits())) if short else ()
+        web = server._web(access, access.short(either(*ways)), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
         made, port = rpc.server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
@@ -85,7 +100,7 @@ async def serving(models: Path, timeout: float = 0.0, builtin: bool = False) -> 
         while held._thread is None:
             await asyncio.sleep(0.01)
         try:
-            yield Serving(listener.getsockname()[1], f"127.0.0.1:{port}", backend)
+            yield Serving(listener.getsockname()[1], f"127.0.0.1:{port}", backend, held, metrics)
         finally:
             backend.gate.set()
             await first
@@ -117,9 +132,10 @@ async def answered(sent: Sent) -> tuple[int, Any]:
     return int(head.split(" ")[1]), content
 
 
-def test_over_http_a_client_that_left_and_a_time_that_is_over_run_nothing(models: Path) -> None:
+@pytest.mark.parametrize("short", [True, False])
+def test_over_http_a_client_that_left_and_a_time_that_is_over_run_nothing(models: Path, short: bool) -> None:
     async def scenario() -> list[float]:
-        async with serving(models) as live:
+        async with serving(models, short=short) as live:
             leaving = await sent(live.http, 1)
             late = await sent(live.http, 2, "X-Request-Timeout: 0.05\r\n")
             patient = await sent(live.http, 3, "X-Request-Timeout: 60\r\n")
@@ -131,6 +147,10 @@ def test_over_http_a_client_that_left_and_a_time_that_is_over_run_nothing(models
             status, said = await answered(late)
             assert status == 504
             assert "timeout expired" in said["error"]
+            if short:
+                counted = live.metrics.expose()[0].decode()
+                assert 'bookserve_responses_total{code="499",protocol="tfs/http"} 1.0' in counted
+                assert 'code="cancelled",graph="serving_default",model="affine",protocol="tfs/http"' in counted
             return live.backend.fed
 
     assert asyncio.run(scenario()) == [0, 3]
@@ -164,9 +184,10 @@ def test_over_grpc_a_deadline_that_is_over_and_a_cancelled_call_run_nothing(mode
     assert asyncio.run(scenario()) == [0, 3]
 
 
-def test_the_servers_own_time_limit_holds_where_a_request_names_none(models: Path) -> None:
+@pytest.mark.parametrize("short", [True, False])
+def test_the_servers_own_time_limit_holds_where_a_request_names_none(models: Path, short: bool) -> None:
     async def scenario() -> list[float]:
-        async with serving(models, timeout=0.1) as live:
+        async with serving(models, timeout=0.1, short=short) as live:
             late = await sent(live.http, 1)
             patient = await sent(live.http, 2, "X-Request-Timeout: 60\r\n")
             await asyncio.sleep(0.3)
@@ -176,3 +197,23 @@ def test_the_servers_own_time_limit_holds_where_a_request_names_none(models: Pat
             return live.backend.fed
 
     assert asyncio.run(scenario()) == [0, 2]
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_bad_request_beside_good_ones_and_one_too_many(models: Path, short: bool) -> None:
+    async def scenario() -> list[float]:
+        async with serving(models, short=short) as live:
+            live.batcher._batching = Batching(max_waiting=3)
+            good, bad, also_good = [await sent(live.http, value) for value in (1, -1, 2)]
+            await asyncio.sleep(0.2)
+            status, said = await answered(await sent(live.http, 3))
+            assert status == 429
+            assert "3 rows are waiting for this model already" in said["error"]
+            live.backend.gate.set()
+            assert await answered(good) == (200, {"predictions": [[3, 1, 1]]})
+            assert await answered(also_good) == (200, {"predictions": [[5, 1, 1]]})
+            status, said = await answered(bad)
+            assert (status, said["error"]) == (400, "the model refused the input: negative.")
+            return live.backend.fed
+
+    assert asyncio.run(scenario()) == [0, 1, 2]
