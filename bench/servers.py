@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -157,6 +158,7 @@ def main() -> None:
     if arguments.show:
         print(document(json.loads(arguments.show.read_text("utf-8"))))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server that runs is ended, too
     arguments.models = arguments.models.resolve()
     for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
         if not shutil.which(tool):
