@@ -11,7 +11,7 @@ Line = dict[str, Any]
 def document(run: dict[str, Any]) -> str:
     """The machine, then for each model its table and its ratios."""
     rounds, seconds = run["rounds"], run["seconds"]
-    parts = [f"{run['date']}, {run['machine']}; {rounds} rounds of {seconds:g} s, load average {run['load']}."]
+    parts = [f"{run['date']}, {run['machine']}; {rounds} rounds of {seconds:g} s, load average {run['load average']}."]
     for model in dict.fromkeys(line["model"] for line in run["lines"]):
         lines = [
             {name: one for name, one in line.items() if name != "model"} for line in _of(run["lines"], model=model)

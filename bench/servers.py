@@ -15,11 +15,9 @@ the next one measured. Peers are installed by ``bench/peers/install.sh``.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import machine
 import numpy as np
 from comparison import document
 from server import OURS, PEERS, Running, StartError, python, started, wires
@@ -124,15 +123,8 @@ def under_load(
 
 def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure every model on every server; what was measured, and what broke."""
-    run: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}",
-        "load": round(os.getloadavg()[0], 1),
-        "rounds": arguments.rounds,
-        "seconds": arguments.seconds,
-        "lines": [],
-        "broken": [],
-    }
+    run: dict[str, Any] = {**machine.told(), "rounds": arguments.rounds, "seconds": arguments.seconds}
+    run |= {"lines": [], "broken": []}
     try:
         subjects = [Subject(bundle.find(arguments.models, model)) for model in arguments.model]
     except BookserveError as error:
@@ -166,6 +158,7 @@ def main() -> None:
     if arguments.show:
         print(document(json.loads(arguments.show.read_text("utf-8"))))
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server that runs is ended, too
     arguments.models = arguments.models.resolve()
     for tool, package in (("wrk", "wrk"), ("h2load", "nghttp2-client")):
         if not shutil.which(tool):

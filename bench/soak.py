@@ -1,12 +1,13 @@
 # ruff: noqa: T201 - a measurement that prints
 """Soak: a real server in full load for minutes, while its models change, workers are killed and clients misbehave.
 
-python bench/soak.py [--seconds 600] [--workers 2] [--save FILE.json]
+python bench/soak.py [--seconds 600] [--workers 2] [--save FILE.json] [-- OPTIONS of bookserve serve]
 
 Nineteen callers ask over every wire without a pause, and know what each answer must be. Meanwhile versions appear and
 vanish, a third of them broken; workers get kill -9; clients are slow, leave, or send what is none. At last SIGTERM, in
 full load. Exit code 1 where a request was lost or an answer wrong, where the server was not ready, or where the worker
-that lived throughout grew by more than ``GROWTH``. ``docs/reliability.md`` has the figures of a run.
+that lived throughout grew by more than ``GROWTH``. ``docs/reliability.md`` has the figures of a run:
+``bench/figures.py`` puts them there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import random
 import statistics
 import sys
@@ -29,6 +29,7 @@ import psutil
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import machine  # noqa: E402
 from book import Book  # noqa: E402
 from callers import KINDS, Caller  # noqa: E402
 from mischief import Sample, kill, leave, measure, probe, slow, spoil, stop, swap, write_version  # noqa: E402
@@ -44,14 +45,15 @@ GROWTH = {"mib": 24.0, "files": 24, "threads": 8}
 GRACE = 60
 
 
-async def soak(seconds: float, workers: int, folder: Path) -> dict[str, Any]:
+async def soak(seconds: float, workers: int, options: list[str], folder: Path) -> dict[str, Any]:
     """Run it; what happened."""
     models, scratch = folder / "models", folder / "scratch"
     bundles.write_writer(models)
     (models / "affine").mkdir()
     write_version(models, scratch, 1)
     command = [sys.executable, "-m", "bookserve", "serve", str(models), "--json", "--http-port", "0"]
-    command += ["--grpc-port", "0", "--poll", "0.5", "--workers", str(workers)]
+    command += ["--grpc-port", "0", "--poll", "0.5", "--workers", str(workers), *options]
+    measured = {**machine.told(), "seconds": seconds, "workers": workers, "options": options}
     log = (folder / "log").open("wb")
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log, cwd=ROOT)
     try:
@@ -73,7 +75,11 @@ async def soak(seconds: float, workers: int, folder: Path) -> dict[str, Any]:
         book.over = True
         done, late = await asyncio.wait(tasks, timeout=GRACE)
         broke = [repr(task.exception()) for task in done if task.exception()]
-        return _judged(book, samples, seconds, workers, code, took, [*broke, *map(repr, late)])
+        return (
+            measured
+            | {"load average after": machine.load()}
+            | _judged(book, samples, code, took, [*broke, *map(repr, late)])
+        )
     finally:
         if process.returncode is None:
             process.kill()
@@ -97,9 +103,7 @@ def _work(
     ]
 
 
-def _judged(
-    book: Book, samples: list[Sample], seconds: float, workers: int, code: int | None, took: float, broke: list[str]
-) -> dict[str, Any]:
+def _judged(book: Book, samples: list[Sample], code: int | None, took: float, broke: list[str]) -> dict[str, Any]:
     quarter = max(1, len(samples) // 4)
     sizes = {
         name: [round(statistics.median(getattr(one, name) for one in part), 1) for part in _parts(samples, quarter)]
@@ -118,9 +122,6 @@ def _judged(
         faults.append(f"of {len(book.good)} versions only {len(book.seen)} answered")
     faults += [f"no {kind} was answered" for kind in KINDS if not book.answered[kind]]
     return {
-        "machine": f"{platform.machine()}, {psutil.cpu_count()} CPUs, Python {platform.python_version()}",
-        "seconds": seconds,
-        "workers": workers,
         "answered": dict(book.answered),
         "sent again after a kill": dict(book.resent),
         "refused while stopping": dict(book.refused),
@@ -128,7 +129,7 @@ def _judged(
         "versions": {"whole": len(book.good), "broken": len(book.broken), "answered": len(book.seen)},
         "kills": len(book.kills),
         "seconds to end": round(took, 2),
-        "sizes after a quarter, in the middle, at the end": sizes,
+        "sizes": sizes,
         "lost": book.lost,
         "wrong": book.wrong,
         "faults": faults,
@@ -160,9 +161,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--save", type=Path)
+    parser.add_argument("options", nargs="*", help="options of `bookserve serve`, after --")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        result = asyncio.run(soak(given.seconds, given.workers, Path(folder)))
+        result = asyncio.run(soak(given.seconds, given.workers, given.options, Path(folder)))
         log = (Path(folder) / "log").read_text()
     _told(result)
     if given.save:

@@ -16,6 +16,7 @@ SOAK = Path(__file__).parent.parent / "bench/soak.py"
 def test_nothing_is_lost(tmp_path: Path, seconds: int, workers: int) -> None:
     saved = tmp_path / "soak.json"
     command = [sys.executable, str(SOAK), "--seconds", str(seconds), "--workers", str(workers), "--save", str(saved)]
+    command += ["--", "--max-batch", "64"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     told = json.loads(saved.read_text())
@@ -23,3 +24,9 @@ def test_nothing_is_lost(tmp_path: Path, seconds: int, workers: int) -> None:
     assert all(told["mischief"][what] for what in ("slow", "left in the body", "left in the stream"))
     assert told["kills"] == (1 if workers > 1 else 0)
     assert told["versions"]["broken"] and told["versions"]["answered"] > 1
+    (document := tmp_path / "figures.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    subprocess.run([sys.executable, str(SOAK.with_name("figures.py")), str(saved), str(document)], check=True)
+    text = document.read_text("utf-8")
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
+    assert f"{sum(told['answered'].values()):,} answers" in text
+    assert f"| HTTP, JSON, `/v1` | {told['answered']['http_v1']:,} |" in text

@@ -82,7 +82,7 @@ def table(results: Path = RESULTS) -> str:
 
 
 def insert(readme: str, rows: str) -> str:
-    """``readme`` with ``rows`` between the two markers.
+    """A document such as ``readme`` with ``rows`` between the two markers.
 
     Raises:
         Failed: the markers are not there.
@@ -90,7 +90,7 @@ def insert(readme: str, rows: str) -> str:
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise Failed(f"README.md has no place for the results: {BEGIN} … {END}.")
+        raise Failed(f"there is no place for the results: {BEGIN} … {END}.", "Put the two markers into the document.")
     return f"{before}{BEGIN}\n{rows}\n{END}{after}"
 
 
