@@ -7,6 +7,7 @@ loss depends on another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,10 +56,11 @@ def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     ``content`` and ``style`` of the inputs are the features of the photo and of the painting.
     """
     layers = sum(name.startswith("style_") for name in network.output)
+    few = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
 
     def loss(inputs: dict[str, Any]) -> Any:
         seen = _features(network, inputs["image"])
-        kept, painted = (ops.sum(ops.square(seen[use] - inputs[use]), axis=1) for use in ("content", "style"))
+        kept, painted = (_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
         terms = ops.stack([kept, painted / layers, _variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
@@ -94,6 +96,12 @@ def _features(network: keras.Model, image: Any) -> dict[str, Any]:
     grams = [_gram(maps[name]) for name in maps if name.startswith("style_")]
     size = ops.cast(2 * _CHANNELS * height * width, "float32")
     return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
+
+
+def _squares(differences: Any, few: int) -> Any:
+    """Sums of squares [batch, numbers] → [batch], of ``few`` at first: a long sum in float32 loses digits."""
+    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, few))
+    return ops.sum(ops.sum(parts, axis=2), axis=1)
 
 
 def _gram(features: Any) -> Any:

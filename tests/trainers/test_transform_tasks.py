@@ -102,7 +102,9 @@ def test_the_loss_of_style_is_the_book_s() -> None:
     photo, painting, image = (
         np.random.default_rng(seed).uniform(0, 1, (1, 80, 90, 3)).astype(np.float32) for seed in range(3)
     )
-    seen = [{name: np.asarray(array) for name, array in models["features"]({"image": p}).items()} for p in (photo, painting)]
+    seen = [
+        {name: np.asarray(array) for name, array in models["features"]({"image": p}).items()} for p in (photo, painting)
+    ]
     weights = np.array([[0.025, 1.0, 1e-4]], np.float32)
     feeds = {"image": image, "content": seen[0]["content"], "style": seen[1]["style"], "weights": weights}
     out = models["gradient"](feeds)
@@ -121,9 +123,7 @@ def test_the_loss_of_style_is_the_book_s() -> None:
         for name in styles:
             difference = tf.square(gram(painted[name]) - gram(maps[name]))
             style += tf.reduce_sum(difference) / (4.0 * 3**2 * (80 * 90) ** 2) / len(styles)
-        down, right = (
-            tf.square(pixels[:, :-1, :-1] - near) for near in (pixels[:, 1:, :-1], pixels[:, :-1, 1:])
-        )
+        down, right = (tf.square(pixels[:, :-1, :-1] - near) for near in (pixels[:, 1:, :-1], pixels[:, :-1, 1:]))
         loss = 0.025 * content + style + 1e-4 * tf.reduce_sum((down + right) ** 1.25)
     np.testing.assert_allclose(out["loss"], [loss], rtol=1e-5)
     gradient = np.asarray(tape.gradient(loss, pixels))

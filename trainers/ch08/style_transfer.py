@@ -89,7 +89,11 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
     features = gradients.features(model)
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
-    inputs = {"image": keras.Input((None, None, 3), name="image"), **inputs, "weights": keras.Input((3,), name="weights")}
+    inputs = {
+        "image": keras.Input((None, None, 3), name="image"),
+        **inputs,
+        "weights": keras.Input((3,), name="weights"),
+    }
     return {"gradient": gradients.model(inputs, gradients.style(model), model), "features": features}
 
 
