@@ -104,10 +104,14 @@ def _squares(differences: Any, few: int) -> Any:
     return ops.sum(ops.sum(parts, axis=2), axis=1)
 
 
-def _gram(features: Any) -> Any:
-    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels]."""
-    together = ops.einsum("bhwc,bhwd->bcd", features, features)
-    return ops.reshape(together, (-1, features.shape[-1] ** 2))
+def _gram(maps: Any) -> Any:
+    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels].
+
+    Channels first, as in listing 8.18: ONNX has them so, and need not turn the maps around.
+    """
+    channels = maps.shape[-1]
+    rows = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (ops.shape(maps)[0], channels, -1))
+    return ops.reshape(ops.einsum("bcp,bdp->bcd", rows, rows), (-1, channels**2))
 
 
 def _variation(image: Any) -> Any:
