@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from bookserve.errors import Failed, NotFound
 from bookserve.graph import numpy_dtype
 from bookserve.verb import Generate
 from clients.bench import TURNS, addresses
-from clients.streams import Stream, over_grpc, over_http
+from clients.streams import Stream, Write, over_grpc, over_http
 
 #: Characters of each text.
 LENGTH = 5000
@@ -140,38 +141,42 @@ def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
     """So many callers, each of whom reads one text after the other until the time is over, and something came."""
 
     async def work(seconds: float) -> Written:
-        firsts: list[float] = []
-        characters = 0
-        begun_to_come = asyncio.Event()
-
-        async def read() -> None:
-            nonlocal characters
-            async with stream() as write:
-                while True:
-                    begun, first = time.perf_counter(), True
-                    async for text in write():
-                        if first:
-                            firsts.append(time.perf_counter() - begun)
-                            first = False
-                        characters += len(text)
-                        begun_to_come.set()
-
-        start = time.perf_counter()
-        reading = [asyncio.create_task(read()) for _ in range(count)]
-        done, _ = await asyncio.wait(reading, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-        if not done and not begun_to_come.is_set():
-            first = asyncio.create_task(_wait(begun_to_come))
-            done, _ = await asyncio.wait([first, *reading], return_when=asyncio.FIRST_COMPLETED)
-            first.cancel()
-        ended = time.perf_counter()
-        for task in reading:
-            task.cancel()
-        await asyncio.gather(*reading, return_exceptions=True)
-        for task in done:
-            task.result()  # what broke it, if that ended it
-        return Written(characters, firsts, ended - start)
+        async with AsyncExitStack() as connections:  # nothing is measured before all are connected
+            return await _read([await connections.enter_async_context(stream()) for _ in range(count)], seconds)
 
     return lambda seconds: asyncio.run(work(seconds))
+
+
+async def _read(callers: list[Write], seconds: float) -> Written:
+    firsts: list[float] = []
+    characters = 0
+    begun_to_come = asyncio.Event()
+
+    async def read(write: Write) -> None:
+        nonlocal characters
+        while True:
+            begun, first = time.perf_counter(), True
+            async for text in write():
+                if first:
+                    firsts.append(time.perf_counter() - begun)
+                    first = False
+                characters += len(text)
+                begun_to_come.set()
+
+    start = time.perf_counter()
+    reading = [asyncio.create_task(read(write)) for write in callers]
+    done, _ = await asyncio.wait(reading, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    if not done and not begun_to_come.is_set():
+        first = asyncio.create_task(_wait(begun_to_come))
+        done, _ = await asyncio.wait([first, *reading], return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+    ended = time.perf_counter()
+    for task in reading:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    for task in done:
+        task.result()  # what broke it, if that ended it
+    return Written(characters, firsts, ended - start)
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -67,6 +67,10 @@ def over_grpc(target: str, model: str, length: int) -> Stream:
     async def stream() -> AsyncIterator[Write]:
         async with grpc.aio.insecure_channel(target, options) as channel:
             method = channel.unary_stream("/bookserve.v1.Bookserve/Generate", None, pb.GenerateReply.FromString)
+            state = channel.get_state(try_to_connect=True)
+            while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
+                await channel.wait_for_state_change(state)
+                state = channel.get_state()  # if it cannot be reached, the first call says why
 
             async def write() -> AsyncIterator[str]:
                 call = method(message)

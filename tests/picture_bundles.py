@@ -56,30 +56,42 @@ def write_dreamer(models: Path) -> None:
 
 
 def write_painter(models: Path) -> None:
-    graph = Graph(
-        inputs={**dict.fromkeys(("image", "content", "style"), IMAGE), "weights": Spec(F32, ("batch", 3))},
+    """A picture's features are its own numbers, flat."""
+    flat = Spec(F32, ("batch", "numbers"))
+    gradient = Graph(
+        inputs={"image": IMAGE, "content": flat, "style": flat, "weights": Spec(F32, ("batch", 3))},
         outputs=ANSWERS,
         onnx="gradient.onnx",
     )
-    nodes = [
-        _node("Sub", "image style", "difference"),
+    paint = [
+        _node("Flatten", "image", "seen"),
+        _node("Sub", "seen style", "difference"),
         _node("Mul", "difference difference", "squares"),
         _node("ReduceSum", "squares axes", "loss", keepdims=0),
-        _node("Mul", "difference two", "gradient"),
+        _node("Mul", "difference two", "slope"),
+        _node("Shape", "image", "shape"),
+        _node("Reshape", "slope shape", "gradient"),
     ]
+    features = Graph(inputs={"image": IMAGE}, outputs={"content": flat, "style": flat}, onnx="features.onnx")
+    see = [_node("Flatten", "image", "content"), _node("Flatten", "image", "style")]
     picture = np.full((8, 80, 80, 3), 0.5, np.float32)
+    seen = picture.reshape(8, -1)
     write_bundle(
         models,
         "painter",
         Transform(
-            method=Style(iterations=2, evaluations=5, height=90), before=(Scale(2 / 255, -1),), after=(Pixels(-1, 1),)
+            method=Style(iterations=2, evaluations=5, height=90),
+            before=(Scale(2 / 255, -1),),
+            after=(Pixels(-1, 1),),
+            features="features",
         ),
-        {"gradient": (graph, nodes, {"axes": np.array([1, 2, 3]), "two": np.array(2, np.float32)})},  # type: ignore[dict-item]
         {
-            "gradient": {
-                **dict.fromkeys(("image", "content", "style"), picture),
-                "weights": np.ones((8, 3), np.float32),
-            }
+            "gradient": (gradient, paint, {"axes": np.array([1]), "two": np.array(2, np.float32)}),  # type: ignore[dict-item]
+            "features": (features, see, {}),  # type: ignore[dict-item]
+        },
+        {
+            "gradient": {"image": picture, "content": seen, "style": seen, "weights": np.ones((8, 3), np.float32)},
+            "features": {"image": picture},
         },
     )
 

@@ -7,6 +7,7 @@ loss depends on another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,10 +56,11 @@ def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     ``content`` and ``style`` of the inputs are the features of the photo and of the painting.
     """
     layers = sum(name.startswith("style_") for name in network.output)
+    few = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
 
     def loss(inputs: dict[str, Any]) -> Any:
         seen = _features(network, inputs["image"])
-        kept, painted = (ops.sum(ops.square(seen[use] - inputs[use]), axis=1) for use in ("content", "style"))
+        kept, painted = (_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
         terms = ops.stack([kept, painted / layers, _variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
@@ -96,10 +98,20 @@ def _features(network: keras.Model, image: Any) -> dict[str, Any]:
     return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
 
 
-def _gram(features: Any) -> Any:
-    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels]."""
-    together = ops.einsum("bhwc,bhwd->bcd", features, features)
-    return ops.reshape(together, (-1, features.shape[-1] ** 2))
+def _squares(differences: Any, few: int) -> Any:
+    """Sums of squares [batch, numbers] → [batch], of ``few`` at first: a long sum in float32 loses digits."""
+    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, few))
+    return ops.sum(ops.sum(parts, axis=2), axis=1)
+
+
+def _gram(maps: Any) -> Any:
+    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels].
+
+    Channels first, as in listing 8.18: ONNX has them so, and need not turn the maps around.
+    """
+    channels = maps.shape[-1]
+    rows = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (ops.shape(maps)[0], channels, -1))
+    return ops.reshape(ops.einsum("bcp,bdp->bcd", rows, rows), (-1, channels**2))
 
 
 def _variation(image: Any) -> Any:
