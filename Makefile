@@ -30,8 +30,9 @@ demo: .venv/ready  ## train, export, verify, serve and call four models on embed
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
 	$(BIN)/python docs/gallery.py
 
-test: .venv/ready .venv-serve/ready  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+# The whole suite in two processes, each file in one of them, so that what its tests share is made once.
+test: .venv/ready .venv-serve/ready  ## run the tests, or those of ARGS
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
 
 check: .venv/ready  ## the laws: lint, types, who imports whom, generated files fresh
 	$(BIN)/ruff check .

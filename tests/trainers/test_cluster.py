@@ -1,4 +1,4 @@
-"""Several replicas and workers: they give the losses of one, die together and are continued."""
+"""One process, several replicas, several workers: the losses are the same, also if they are killed and continued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.trainers.test_loop import TINY
 from trainers import cluster, devices
 
 #: 600 rows in batches of 64: the last batch of an epoch has 24, and of three replicas one has fewer rows than others.
-DENSE = ("mnist_dense", "--data", "sample", "--epochs", "3", "-p", "batch_size=64")
+DENSE = ("mnist_dense", "--data", "sample", "--epochs", "8", "-p", "batch_size=64", "--device", "cpu")
 
 TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
 
@@ -27,7 +27,7 @@ TWO = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index"
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Trained in one process, on one device."""
-    return trained(tmp_path_factory.mktemp("one"), *DENSE, "--device", "cpu")
+    return trained(tmp_path_factory.mktemp("one"), *DENSE)
 
 
 def test_the_environment_names_what_trained(one: Run) -> None:
@@ -64,7 +64,7 @@ def test_what_does_not_go_together_is_told(
 def test_replicas_give_the_losses_of_one(one: Run, tmp_path: Path, kind: str) -> None:
     """Also with shares of different sizes, and the same rows in the same order."""
     count = 3 if kind == "mirrored" else 2
-    run = trained(tmp_path, *DENSE, "--device", "cpu", "--distribute", kind, "--workers", str(count))
+    run = trained(tmp_path, *DENSE, "--distribute", kind, "--workers", str(count))
     assert figures(run).keys() == figures(one).keys()
     for name, value in figures(one).items():
         assert run.metrics[name] == pytest.approx(value, rel=1e-4), name
@@ -76,14 +76,22 @@ def test_replicas_give_the_losses_of_one(one: Run, tmp_path: Path, kind: str) ->
     assert set(tf.saved_model.load(str(run.path / "saved_model")).signatures) == {"serving_default"}
 
 
-def test_a_killed_training_of_two_workers_is_continued(tmp_path: Path) -> None:
-    words = ("mnist_dense", "--data", "sample", "--epochs", "12", "--distribute", "multiworker", "--workers", "2")
-    whole = trained(tmp_path / "whole", *words)
-    killed = killed_after_an_epoch(tmp_path / "killed", *words)
-    resumed = trained(tmp_path / "killed", "mnist_dense", "--resume")
+def test_a_killed_training_ends_like_an_uninterrupted_one(one: Run, tmp_path: Path) -> None:
+    """SIGKILL in the midst of an epoch: nothing could be tidied up."""
+    killed = killed_after_an_epoch(tmp_path, *DENSE)
+    resumed = trained(tmp_path, "mnist_dense", "--resume")
     assert resumed.path == killed.path
-    assert resumed.metrics["epochs"] == 12
-    for name, value in figures(whole).items():
+    assert figures(resumed) == figures(one)
+    assert (resumed.path / "history.csv").read_text() == (one.path / "history.csv").read_text()
+
+
+def test_a_killed_training_of_two_workers_is_continued(one: Run, tmp_path: Path) -> None:
+    killed = killed_after_an_epoch(tmp_path, *DENSE, "--distribute", "multiworker", "--workers", "2")
+    resumed = trained(tmp_path, "mnist_dense", "--resume")
+    assert resumed.path == killed.path
+    assert resumed.read("environment.json")["replicas"] == 2
+    assert resumed.metrics["epochs"] == 8
+    for name, value in figures(one).items():
         assert resumed.metrics[name] == pytest.approx(value, rel=1e-4), name
 
 

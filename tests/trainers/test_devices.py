@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
-from tests.trainers.commands import bookserve, figures, killed_after_an_epoch, trained, weights
+from tests.trainers.commands import bookserve, figures, trained, weights
 from tests.trainers.test_loop import TINY
 from trainers import catalogue, devices, signatures, training
 from trainers.devices import Devices, chosen_devices
@@ -62,17 +62,6 @@ def test_an_error_is_a_sentence_and_leaves_no_run(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(runs_.scan(tmp_path))
-
-
-def test_a_killed_training_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
-    """SIGKILL in the midst of an epoch: nothing could be tidied up."""
-    words = ("mnist_dense", "--data", "sample", "--epochs", "12", "-p", "batch_size=8")
-    whole = trained(tmp_path / "whole", *words)
-    killed = killed_after_an_epoch(tmp_path / "killed", *words)
-    resumed = trained(tmp_path / "killed", "mnist_dense", "--resume")
-    assert resumed.path == killed.path
-    assert figures(resumed) == figures(whole)
-    assert (resumed.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
 
 
 def test_deterministic_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:
