@@ -140,10 +140,9 @@ class Connection(Link):
 
     def look(self, now: float) -> None:
         super().look(now)
-        patience = self.limits.seconds
-        if not self._set and now - self._since > patience:
+        if not self._set and now - self._since > self.limits.seconds:
             self._break(Code.PROTOCOL_ERROR, "no SETTINGS came")
-        elif self._unfinished is not None and now - self._unfinished > patience:
+        elif self._unfinished is not None and now - self._unfinished > self.limits.seconds:
             self._break(Code.ENHANCE_YOUR_CALM, "a header block came too slowly")
 
     # What the client sends
@@ -165,8 +164,10 @@ class Connection(Link):
             self._spend()
             if kind == frames.SETTINGS:
                 self._settings(flags, payload)
-            elif kind == frames.PING:
-                self._ping(flags, payload)  # other kinds mean nothing to us
+            elif kind == frames.PING and not flags & frames.ACK:
+                self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+            elif kind == frames.PING and payload == LEAVING:
+                self._last_call()  # other kinds mean nothing to us
 
     def _open(self, number: int, block: bytes, last: bool) -> None:
         """A header block: a new call, or the end of what the client says on an old one."""
@@ -249,13 +250,6 @@ class Connection(Link):
                     raise Violation(Code.FLOW_CONTROL_ERROR, "a window has grown too large")
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self._pump()
-
-    def _ping(self, flags: int, payload: bytes) -> None:
-        if not flags & frames.ACK:
-            self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
-            return
-        if payload == LEAVING:
-            self._last_call()
 
     def _window_update(self, number: int, payload: bytes) -> None:
         self._spend()

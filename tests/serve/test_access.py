@@ -163,13 +163,13 @@ def test_a_file_without_a_good_key_is_refused(tmp_path: Path, content: str) -> N
         Keys.read(tmp_path / "none")
 
 
-def test_ids_are_honoured_and_returned(http: httpx.Client, channel: grpc.Channel) -> None:
-    answer = http.post("/api/models/affine/predict", json=ROWS, headers={"X-Request-Id": "mine-7"})
+def test_ids_are_honoured_and_returned(beside: httpx.Client, channel: grpc.Channel) -> None:
+    answer = beside.post("/api/models/affine/predict", json=ROWS, headers={"X-Request-Id": "mine-7"})
     assert answer.headers["x-request-id"] == "mine-7"
-    made = [http.get("/healthz").headers["x-request-id"] for _ in range(2)]
+    made = [beside.get("/healthz").headers["x-request-id"] for _ in range(2)]
     assert made[0] != made[1]
     for bad in ("a" * 129, "with space", "ünicode"):
-        assert http.get("/healthz", headers={"x-request-id": bad.encode()}).headers["x-request-id"] != bad
+        assert beside.get("/healthz", headers={"x-request-id": bad.encode()}).headers["x-request-id"] != bad
     _, call = channel.unary_unary("/bookserve.v1.Bookserve/Models").with_call(b"", metadata=(("x-request-id", "mine"),))
     assert dict(call.initial_metadata())["x-request-id"] == "mine"
 
@@ -191,25 +191,25 @@ def test_a_priority_that_is_none_is_refused_over_grpc(channel: grpc.Channel) -> 
     assert models(b"", metadata=(("x-priority", "high"),))
 
 
-def test_answers_are_counted_by_protocol(http: httpx.Client, channel: grpc.Channel) -> None:
+def test_answers_are_counted_by_protocol(beside: httpx.Client, channel: grpc.Channel) -> None:
     def counts() -> list[float]:
         name = "bookserve_responses_total"
         return [
-            counted(http, name, protocol="tfs/http", code="404"),
-            counted(http, name, protocol="v2/http", code="200"),
-            counted(http, name, protocol="api/grpc", code="OK"),
-            counted(http, name, protocol="api/grpc", code="NOT_FOUND"),
-            counted(http, protocol="api/http", model="affine", code="ok"),
-            counted(http, "bookserve_queue_seconds_count", model="affine"),
+            counted(beside, name, protocol="tfs/http", code="404"),
+            counted(beside, name, protocol="v2/http", code="200"),
+            counted(beside, name, protocol="api/grpc", code="OK"),
+            counted(beside, name, protocol="api/grpc", code="NOT_FOUND"),
+            counted(beside, protocol="api/http", model="affine", code="ok"),
+            counted(beside, "bookserve_queue_seconds_count", model="affine"),
         ]
 
     before = counts()
-    http.post("/v1/models/none:predict", json={"instances": [1]})
-    http.get("/v2")
+    beside.post("/v1/models/none:predict", json={"instances": [1]})
+    beside.get("/v2")
     channel.unary_unary("/bookserve.v1.Bookserve/Models")(b"")
     with pytest.raises(grpc.RpcError):
         channel.unary_unary("/bookserve.v1.Bookserve/Sample")(b"\x0a\x04none")
-    http.post("/api/models/affine/predict", json=ROWS)
+    beside.post("/api/models/affine/predict", json=ROWS)
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1] * 6
 
 

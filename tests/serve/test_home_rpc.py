@@ -43,9 +43,9 @@ def write(channel: grpc.Channel) -> Call:
     return stream
 
 
-def test_models_are_listed_as_over_http(call: Call, http: httpx.Client) -> None:
+def test_models_are_listed_as_over_http(call: Call, beside: httpx.Client) -> None:
     listed = [(model.name, model.version, model.verb) for model in call("Models", pb.ModelsRequest()).models]
-    models = http.get("/api/models").json()["models"]
+    models = beside.get("/api/models").json()["models"]
     assert listed == [(model["name"], model["version"], model["verb"]) for model in models]
 
 
@@ -76,9 +76,9 @@ def test_the_served_text_is_the_offline_text(write: Call, models: Path) -> None:
     assert sum(len(reply.text) for reply in write(pb.GenerateRequest(model="writer"))) == 400
 
 
-def test_points_become_the_pictures_that_http_gives(call: Call, http: httpx.Client) -> None:
+def test_points_become_the_pictures_that_http_gives(call: Call, beside: httpx.Client) -> None:
     reply = call("Sample", pb.SampleRequest(model="plane", n=3, seed=1))
-    assert [list(point.coordinates) for point in reply.latent] == http.post(
+    assert [list(point.coordinates) for point in reply.latent] == beside.post(
         "/api/models/plane/sample", json={"n": 3, "seed": 1}
     ).json()["latent"]
     assert [Image.open(io.BytesIO(image)).size for image in reply.images] == [(4, 4)] * 3
@@ -145,11 +145,11 @@ def test_messages_beyond_the_limit_and_garbage_are_refused(channel: grpc.Channel
     assert call("Models", pb.ModelsRequest()).models
 
 
-def test_a_caller_that_cancels_stops_the_generation(write: Call, http: httpx.Client) -> None:
-    before = requests(http, model="writer", code="cancelled")
+def test_a_caller_that_cancels_stops_the_generation(write: Call, beside: httpx.Client) -> None:
+    before = requests(beside, model="writer", code="cancelled")
     stream = write(pb.GenerateRequest(model="writer", length=100_000, temperature=1))
     assert next(stream).text
     stream.cancel()
-    while requests(http, model="writer", code="cancelled") == before:
+    while requests(beside, model="writer", code="cancelled") == before:
         pass  # pytest's timeout ends this if the server writes on for nobody
-    assert json.loads(http.get("/api/models").content)
+    assert json.loads(beside.get("/api/models").content)

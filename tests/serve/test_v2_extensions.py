@@ -43,17 +43,17 @@ def test_statistics_count_rows_runs_and_failures(http: httpx.Client) -> None:
     assert sizes[5] >= 1
 
 
-def test_statistics_of_all_models_and_of_none(http: httpx.Client, channel: grpc.Channel) -> None:
-    everything = stats(http, "stats")
+def test_statistics_of_all_models_and_of_none(beside: httpx.Client, channel: grpc.Channel) -> None:
+    everything = stats(beside, "stats")
     assert {"affine", "pair", "writer"} <= {item["name"] for item in everything}
-    assert http.get("/v2/models/nothing/stats").status_code == 404
-    assert http.get("/v2/models/affine/versions/9/stats").status_code == 404
+    assert beside.get("/v2/models/nothing/stats").status_code == 404
+    assert beside.get("/v2/models/affine/versions/9/stats").status_code == 404
     call = channel.unary_unary(f"{SERVICE}ModelStatistics")
     reply = pb.ModelStatisticsResponse.FromString(call(b"", timeout=30))
     assert len(reply.model_stats) == len(everything)
     one = pb.ModelStatisticsRequest(name="affine", version="1").SerializeToString()
     (counted,) = pb.ModelStatisticsResponse.FromString(call(one, timeout=30)).model_stats
-    (same,) = stats(http, "affine/stats")
+    (same,) = stats(beside, "affine/stats")
     assert counted.execution_count == same["execution_count"]
     assert counted.inference_stats.success.count == same["inference_stats"]["success"]["count"]
 
@@ -141,8 +141,14 @@ def test_the_repository_is_closed_unless_the_operator_opens_it(
     assert "model_repository" not in http.get("/v2").json()["extensions"]
 
 
+@pytest.fixture(scope="module", params=GRPC_SERVERS)
+def whose(request: pytest.FixtureRequest) -> str:
+    """Whose HTTP/2 speaks gRPC."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def open_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def open_models(whose: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = tmp_path_factory.mktemp("open")
     bundles.write_digits(models)
     bundles.write_digits(models)
@@ -150,9 +156,9 @@ def open_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models
 
 
-@pytest.fixture(scope="module", params=GRPC_SERVERS)
-def open_server(request: pytest.FixtureRequest, open_models: Path) -> Iterator[Server]:
-    with start(open_models, "--model-control", "--grpc-server", request.param) as running:
+@pytest.fixture(scope="module")
+def open_server(whose: str, open_models: Path) -> Iterator[Server]:
+    with start(open_models, "--model-control", "--grpc-server", whose) as running:
         yield running
 
 
