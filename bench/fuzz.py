@@ -1,0 +1,250 @@
+# ruff: noqa: TID253 - the server's parsers
+"""Fuzz: bytes that atheris finds by what they make the parsers do, until one of them fails.
+
+python bench/fuzz.py PARSER [--seconds 60] [any option of libFuzzer, such as -max_len=4096]
+python bench/fuzz.py --list
+
+A parser reads the bytes or refuses them in words; any other exception ends the search with the bytes that led to it.
+It needs ``pip install atheris`` (Linux). ``tests/serve/test_fuzz*.py`` search the same by grammar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+try:
+    import atheris  # type: ignore[import-not-found]
+except ModuleNotFoundError:  # its parsers may be called without it
+    watched: Any = contextlib.nullcontext()
+else:
+    watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
+
+with watched:
+    from bookserve import manifest, pictures
+    from bookserve.errors import BookserveError, Failed
+    from bookserve.graph import TensorSpec
+    from serve.body import inflate
+    from serve.document import loads
+    from serve.files import batching_parameters, models_config
+    from serve.http2.connection import Connection
+    from serve.http2.fields import Fields, Malformed
+    from serve.http2.frames import PREFACE, Violation
+    from serve.http2.server import Server
+    from serve.limits import Limits
+    from serve.tfs import examples, regular, rows, tensors, tfs_pb2
+    from serve.v2 import body as v2
+
+LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
+SPECS = {"x": TensorSpec("float32", ("batch", 3)), "t": TensorSpec("string", ("batch",))}
+_FILE = Path(tempfile.mkdtemp(prefix="fuzz-")) / "file"
+
+
+def document(data: bytes) -> None:
+    """A JSON body."""
+    loads(data, depth=LIMITS.depth)
+
+
+def predictions(data: bytes) -> None:
+    """TensorFlow Serving's JSON; where the quick reader takes it, the slow one says the same."""
+    quick = regular.feeds(data, SPECS)
+    slow, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
+    if quick is not None:
+        for name, array in slow.items():
+            np.testing.assert_array_equal(quick[0][name], array)
+
+
+def records(data: bytes) -> None:
+    """TensorFlow Serving's examples as JSON."""
+    examples.from_json(rows.parse(data, LIMITS.depth), "classify")
+
+
+def tensor(data: bytes) -> None:
+    """A TensorProto."""
+    tensors.to_array("x", _message(tfs_pb2.TensorProto, data), LIMITS)
+
+
+def inference(data: bytes) -> None:
+    """The Open Inference Protocol's body; its first byte is the length of the JSON before the tensors."""
+    v2.parse(data[1:], str(data[0]) if data else None, LIMITS.depth)
+
+
+def gzipped(data: bytes) -> None:
+    """A compressed body."""
+    inflate(data, "gzip", LIMITS.inflated)
+
+
+def config(data: bytes) -> None:
+    """``models.config``."""
+    _FILE.write_bytes(data)
+    models_config.read(_FILE)
+
+
+def batching(data: bytes) -> None:
+    """``batching_parameters_file``."""
+    _FILE.write_bytes(data)
+    batching_parameters.read(_FILE)
+
+
+def listing(data: bytes) -> None:
+    """A list of files that a bundle's manifest holds."""
+    with contextlib.suppress(Failed):  # the word for a damaged bundle
+        manifest.listing(data, "here")
+
+
+def picture(data: bytes) -> None:
+    """A picture of any kind."""
+    pictures.as_pixels(data, 8, 8, 3)
+
+
+def fields(data: bytes) -> None:
+    """Two header blocks of one HTTP/2 connection."""
+    read = Fields(LIMITS.head)
+    with contextlib.suppress(Malformed, Violation):
+        read.head(data[: len(data) // 2])
+        read.head(data[len(data) // 2 :])
+
+
+def http2(data: bytes) -> None:
+    """What a client sends on the builtin gRPC server's connection, in pieces as long as its first byte says."""
+    asyncio.run(_converse(data[1:], 1 + data[0] if data else 1))
+
+
+PARSERS: dict[str, Callable[[bytes], None]] = {
+    parse.__name__: parse
+    for parse in (
+        document,
+        predictions,
+        records,
+        tensor,
+        inference,
+        gzipped,
+        config,
+        batching,
+        listing,
+        picture,
+        fields,
+        http2,
+    )
+}
+
+
+def search(parse: Callable[[bytes], None], data: bytes) -> None:
+    """Whatever ``parse`` does with ``data`` but reading it or refusing it in words is an exception."""
+    try:
+        parse(data)
+    except Failed:
+        raise
+    except BookserveError as error:
+        if not str(error):
+            raise
+
+
+def _message(kind: type[Any], data: bytes) -> Any:
+    from serve.service import read
+
+    return read(kind, data)
+
+
+class _Transport(asyncio.Transport):
+    """Takes everything, and is closed when it is told so."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        bytes(data)
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+
+class _Raise(logging.Handler):
+    """What is logged as a mistake is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
+
+
+async def _converse(data: bytes, piece: int) -> None:
+    async def echo(request: bytes, context: Any) -> bytes:
+        return request
+
+    server = Server(LIMITS)
+    handlers = {"E": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", handlers)])
+    connection, transport = Connection(server), _Transport()
+    connection.connection_made(transport)
+    connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
+    for at in range(0, len(data), piece):
+        if transport.closed:
+            break
+        connection.data_received(data[at : at + piece])
+    for _ in range(4):
+        await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+
+
+def seeds(name: str) -> list[bytes]:
+    """Some bytes to begin with."""
+    import hpack
+
+    block = hpack.Encoder().encode(
+        [(":method", "POST"), (":scheme", "http"), (":path", "/t/E"), ("content-type", "application/grpc")]
+    )
+    call = len(block).to_bytes(3, "big") + b"\1\4\0\0\0\1" + block + b"\0\0\7\0\1\0\0\0\1\0\0\0\0\2hi"
+    example = json.dumps({"instances": [{"x": [1, 2.5, -3e9], "t": "a"}], "examples": [{"x": 1}]}).encode()
+    filled = tfs_pb2.TensorProto(dtype=tfs_pb2.DT_FLOAT, float_val=[1, 2])
+    filled.tensor_shape.dim.add(size=2)
+    known = {
+        "http2": [b"\xff" + call, b"\0" + call],
+        "fields": [block * 2],
+        "tensor": [filled.SerializeToString()],
+        "config": [b'model_config_list { config { name: "a" base_path: "/a" model_platform: "tensorflow" } }'],
+        "batching": [b"max_batch_size { value: 8 } allowed_batch_sizes: 8"],
+        "inference": [b"\x60" + b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}'],
+    }
+    return known.get(name, [example])
+
+
+def main() -> None:
+    """Search one parser."""
+    words = sys.argv[1:]
+    if isinstance(watched, contextlib.nullcontext):
+        sys.exit("there is no atheris: pip install atheris")
+    if not words or words[0] not in PARSERS:
+        sys.exit(f"{__doc__}\n" + "\n".join(f"{name:12} {parse.__doc__}" for name, parse in PARSERS.items()))
+    name, *rest = words
+    if "--seconds" in rest:
+        at = rest.index("--seconds")
+        rest[at : at + 2] = [f"-max_total_time={rest[at + 1]}"]
+    corpus = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
+    for index, seed in enumerate(seeds(name)):
+        (corpus / str(index)).write_bytes(seed)
+    logging.getLogger("bookserve").addHandler(_Raise())
+    atheris.Setup([sys.argv[0], *rest, str(corpus)], lambda data: search(PARSERS[name], data))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
