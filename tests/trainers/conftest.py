@@ -18,6 +18,8 @@ SHORT = {
         f"imdb_{kind}": ("-p", "batch_size=128")
         for kind in ("lstm", "simple_rnn", "lstm_reversed", "bilstm", "conv1d", "ensemble")
     },
+    "separable_convnet": ("-p", "steps_per_epoch=5"),
+    "siamese_xception": ("-p", "steps_per_epoch=5"),
     "nietzsche_lstm": ("-p", "step=30"),
     "mnist_vae": ("-p", "batch_size=64"),
 }
