@@ -20,7 +20,7 @@ from serve.http2.frames import Code, Violation
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 #: Bytes past the limit up to which a header block is read.
-SPARE = 2**18
+SPARE = 2**16
 #: Of a connection's blocks, how many are kept, and of what length at most.
 _KEPT, _SHORT = 64, 1024
 _NEEDED = {b":method", b":scheme", b":path"}
