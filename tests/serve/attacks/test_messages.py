@@ -89,10 +89,12 @@ def test_a_connection_has_so_many_calls_open_and_no_more(calls: grpc.Channel, cl
     done = threading.Event()
 
     def wait() -> Iterator[bytes]:
+        yield b""
         done.wait(60)
-        yield from ()
 
     streams = [calls.stream_stream(STREAM)(wait(), timeout=60) for _ in range(4)]
+    for stream in streams:
+        assert b"unknown model" in next(stream)  # so it is open
     with pytest.raises(grpc.RpcError) as caught:
         calls.unary_unary(INFER)(b"", timeout=1.5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
