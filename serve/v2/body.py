@@ -7,15 +7,18 @@ says where the JSON ends; if it says 0, the whole body is the one input.
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec
+from serve import numbers
 from serve.document import dumps, elements, loads
 from serve.model import LiveModel
 from serve.nested import to_array
@@ -28,10 +31,18 @@ LENGTH = "inference-header-content-length"
 _SIZE = "binary_data_size"
 #: Bytes of a JSON part that is kept.
 _SHORT = 1024
+_DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
+_LIST = numbers.BYTES + b","
+#: By the protocol's names, the dtypes of numbers that are read without Python objects.
+_NUMBERS = {
+    name: np.dtype(dtype)
+    for dtype, name in DATATYPES.items()
+    if dtype != "string" and numbers.readable(np.dtype(dtype))
+}
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One tensor of a request: ``data`` flat or nested, or the parameter ``binary_data_size``."""
+    """One tensor of a request: ``data`` flat or nested (or an array already), or the parameter ``binary_data_size``."""
 
     name: str
     shape: list[int]
@@ -73,9 +84,40 @@ def parse(body: bytes, length: str | None, depth: int) -> tuple[Request, memoryv
         end = int(length)
     if length is not None and end == 0:
         return RAW, memoryview(body)
+    text = body[:end]
+    if length is None:
+        return _with_numbers(text, depth) or _request(text, depth), memoryview(b"")
     # Tensors sent as bytes leave little to say, and clients say the same again and again.
-    read = _known if length is not None and end <= _SHORT else _request
-    return read(body[:end], depth), memoryview(body)[end:]
+    return (_known if end <= _SHORT else _request)(text, depth), memoryview(body)[end:]
+
+
+def _with_numbers(text: bytes, depth: int) -> Request | None:
+    """A request of one input whose data is a flat list of numbers, read apart from the rest; None for any other."""
+    found = _DATA.search(text)
+    if found is None:
+        return None
+    start = found.end()
+    end = text.find(b"]", start)
+    rest = text[:start] + text[end:]
+    # Between unescaped quotes there is no such key in a string, so the one that is there holds the list.
+    if end < 0 or _is_odd(text[start:end], rest):
+        return None
+    try:
+        request = _known(rest, depth)
+    except InvalidInput:  # whose place in the text would be another
+        return None
+    item = request.inputs[0] if len(request.inputs) == 1 else None
+    if item is None or item.data != [] or item.datatype not in _NUMBERS:
+        return None
+    array = numbers.flat(b"[" + text[start:end] + b"]", _NUMBERS[item.datatype])
+    return None if array is None else replace(request, inputs=[replace(item, data=array)])
+
+
+def _is_odd(listed: bytes, rest: bytes) -> bool:
+    """Whether the list has more than numbers, or the rest could mean something else without it."""
+    return bool(
+        len(rest) > _SHORT or not listed or listed.translate(None, _LIST) or b"\\" in rest or rest.count(b'"data"') > 1
+    )
 
 
 def _request(text: bytes, depth: int) -> Request:
@@ -151,7 +193,9 @@ def _from_json(item: Input, spec: TensorSpec) -> np.ndarray:
         raise InvalidInput(f"input '{item.name}' has neither data nor {_SIZE}.")
     elements = count(item.name, item.shape)
     try:
-        array = to_array(item.data, spec.dtype, DATATYPES[spec.dtype])
+        array = (
+            item.data if isinstance(item.data, np.ndarray) else to_array(item.data, spec.dtype, DATATYPES[spec.dtype])
+        )
     except InvalidInput as error:
         raise InvalidInput(f"input '{item.name}': {error.message}", error.hint) from error
     if array.size != elements:

@@ -1,0 +1,44 @@
+"""Numbers: a JSON text of nothing but numbers in lists, as one flat array and without a Python object for each."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+import simdjson
+
+#: Every byte that a number may have, or that may stand between numbers beside commas and brackets.
+BYTES = b"0123456789+-.eE \t\r\n"
+_KINDS = "fiu"
+
+
+def readable(dtype: np.dtype) -> bool:
+    """Whether ``flat`` reads numbers of that kind."""
+    return dtype.kind in _KINDS and dtype != np.float16
+
+
+def flat(text: bytes, dtype: np.dtype) -> np.ndarray | None:
+    """The numbers in ``text``, ``[…]``, as a flat array of a ``readable`` dtype, lists within lists unfolded.
+
+    None where it is no JSON, or a number is out of range or not of the dtype's kind: what reads Python values knows
+    what to say about it.
+    """
+    kind, wide = _WIDE[dtype.kind == "f"]
+    try:
+        # A parser of its own for each call: bodies may be parsed in threads, and a parser lends out its memory.
+        numbers = cast(simdjson.Array, simdjson.Parser().parse(text))
+        read = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
+    except (ValueError, TypeError):
+        return None
+    if kind == "d":
+        with np.errstate(over="ignore"):  # a number too large for a float is infinite
+            return read.astype(dtype)
+    array = read.astype(dtype)
+    return array if np.array_equal(array, read) else None
+
+
+#: What simdjson reads the numbers as, and NumPy's name for that: whether they are floats.
+_WIDE: dict[bool, tuple[Literal["d", "i"], type[np.float64] | type[np.int64]]] = {
+    True: ("d", np.float64),
+    False: ("i", np.int64),
+}
