@@ -35,7 +35,7 @@ GRPC = Wire("gRPC", "grpc", "/inference.GRPCInferenceService/ModelInfer")
 #: bookserve by the name of its row: options of ``bookserve serve``, and the wires that are measured.
 OURS: dict[str, tuple[list[str], list[Wire]]] = {
     "bookserve": ([], [ROWS, TENSORS, BINARY, GRPC]),
-    "bookserve, builtin gRPC": (["--grpc-server", "builtin"], [GRPC]),
+    "bookserve, grpcio": (["--grpc-server", "grpcio"], [GRPC]),
     "bookserve, 2 workers": (["--workers", "2"], [ROWS, TENSORS, BINARY, GRPC]),
 }
 #: The others; each is a script in ``bench/peers``.

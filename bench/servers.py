@@ -42,7 +42,13 @@ from bookserve.graph import Arrays
 #: Pictures for a small convnet and for matrix products, sequences of whole numbers for a recurrent net.
 MODELS = ["mnist_convnet", "mnist_dense", "imdb_lstm"]
 #: By name: rows of a request, and how many requests are under way at once.
-WORKLOADS = {"1 client": (1, 1), "16 clients": (1, 16), "64 clients": (1, 64), "batches of 32": (32, 4)}
+WORKLOADS = {
+    "1 client": (1, 1),
+    "16 clients": (1, 16),
+    "64 clients": (1, 64),
+    "batches of 32": (32, 4),
+    "batches of 128": (128, 4),
+}
 #: How far an answer may be from ONNX Runtime's: rows that run in one batch are summed in another order.
 TOLERANCE = 1e-5
 

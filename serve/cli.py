@@ -54,10 +54,10 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--grpc-socket", default="", metavar="PATH", help="Unix socket of gRPC, beside the port.")
 @click.option(
     "--grpc-server",
-    type=click.Choice(["grpcio", "builtin"]),
-    default="grpcio",
+    type=click.Choice(["builtin", "grpcio"]),
+    default="builtin",
     show_default=True,
-    help="Whose HTTP/2 speaks gRPC: that of grpcio, or the faster one in the server's own event loop.",
+    help="Whose HTTP/2 speaks gRPC: the fast one in the server's own event loop, or that of grpcio.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share them.")
 # Which models

@@ -46,11 +46,11 @@ def server(
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     doors: Doors | None = None,
     jobs: Jobs | None = None,
-    builtin: bool = False,
+    builtin: bool = True,
 ) -> tuple[grpc.aio.Server | http2.Server, int]:
     """A server bound to its address (port 0: a free one), not yet started, and the port it got.
 
-    It is grpcio's, or the ``builtin`` one; the methods are the same.
+    It is the ``builtin`` one, or grpcio's; the methods are the same.
 
     Raises:
         Failed: the address is taken, or not one of this machine's.

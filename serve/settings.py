@@ -51,8 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     http_port: int = 8501
     grpc_port: int = 8500
-    #: Whose HTTP/2: ``grpcio``, or the ``builtin`` one in the server's own event loop.
-    grpc_server: str = "grpcio"
+    #: Whose HTTP/2: the ``builtin`` one in the server's own event loop, or that of ``grpcio``.
+    grpc_server: str = "builtin"
     #: A ``models.config`` to serve instead of the directory.
     model_config_file: Path | None = None
     unavailable_labels: bool = False

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 in the server's own event loop, in place of grpcio's: ``--grpc-server builtin``.
+"""gRPC over HTTP/2 in the server's own event loop, in place of grpcio's (``--grpc-server grpcio``).
 
 =================  ==========================================================================
 ``frames.py``      the bytes of HTTP/2: frames, settings, error codes (RFC 9113)

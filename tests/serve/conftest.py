@@ -14,8 +14,8 @@ from tests.servers import GRPC_SERVERS, Server, start
 
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
-    """The tiny bundles, served; tests may do anything to it but stop it."""
-    with start(models) as running:
+    """The tiny bundles, served, with grpcio's gRPC; tests may do anything to it but stop it."""
+    with start(models, "--grpc-server", "grpcio") as running:
         yield running
 
 
