@@ -49,7 +49,7 @@ class Batcher:
         self._waited = waited
         self._batching = batching or Batching()
         self._padding = padding
-        self._queue = Queue(self._batching.max_rows, self._batched)
+        self._queue = Queue(self._batching.enough, self._batched)
         self._pieces: set[asyncio.Task[None]] = set()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +82,7 @@ class Batcher:
         call = CURRENT.get()
         if not self._too_large(rows):
             return await self._future(feeds, rows, call)
-        most = self._batching.max_rows
+        most = self._batching.most
         starts = range(0, rows, most)
         pieces = [{name: array[start : start + most] for name, array in feeds.items()} for start in starts]
         parts = await asyncio.gather(
@@ -113,7 +113,7 @@ class Batcher:
 
     def _too_large(self, rows: int) -> bool:
         """Whether a request is run in pieces."""
-        return rows > self._batching.max_rows and self._batched
+        return rows > self._batching.most and self._batched
 
     def _admit(self, rows: int) -> None:
         """Refuse rows for which there is no place."""
@@ -157,7 +157,7 @@ class Batcher:
     def _wait(self, feeds: Arrays, rows: int, call: Call, done: Done, left: Callable[[], bool] | None = None) -> None:
         key = () if self._fixed else tuple([feeds[name].shape[1:] for name in self._graph.inputs])
         self._queue.add(Waiting(feeds, rows, key, done, call, time.perf_counter(), left))
-        if self._busy and not (self._timer and self._queue.rows >= self._batching.max_rows):
+        if self._busy and not (self._timer and self._queue.rows >= self._batching.enough):
             return
         if self._timer:
             self._timer.cancel()
@@ -194,7 +194,7 @@ class Batcher:
     def _patience(self) -> float:
         """Seconds that those who wait may still wait for others."""
         oldest = self._queue.oldest()
-        if oldest is None or self._queue.rows >= self._batching.max_rows or not self._batched:
+        if oldest is None or self._queue.rows >= self._batching.enough or not self._batched:
             return 0.0
         return oldest + self._batching.max_delay - time.perf_counter()
 

@@ -11,12 +11,16 @@ from bookserve.graph import Arrays, Graph
 from bookserve.steps import Pad
 from bookserve.verb import Predict, Verb
 
+#: Where nobody said otherwise. Past 32 rows a row gets no cheaper, and where a run outgrows the caches it gets
+#: dearer, a recurrent network's by a third. One request is cut later, since cutting has its price, too.
+_MOST, _ENOUGH = 256, 32
+
 
 class Batching(msgspec.Struct, frozen=True):
     """The bounds of a batch. The plain values are right where nobody has measured otherwise."""
 
-    #: Rows that one run takes at most; a larger request is cut into pieces of this size.
-    max_rows: int = 256
+    #: Rows that one run takes at most; None lets ``most`` and ``enough`` say so.
+    max_rows: int | None = None
     #: Seconds that a request may wait for others to join it; 0 adds no wait.
     max_delay: float = 0.0
     #: Sizes that a batch may have, ascending, the last one ``max_rows``: smaller ones are filled up. Empty: any.
@@ -25,6 +29,16 @@ class Batching(msgspec.Struct, frozen=True):
     max_waiting: int = 16_384
     #: Whether short sequences are padded, as the model's own Steps pad, so that several lengths run together.
     pad: bool = False
+
+    @property
+    def most(self) -> int:
+        """Rows that one run takes at most; a larger request is cut into pieces of this size."""
+        return self.max_rows or _MOST
+
+    @property
+    def enough(self) -> int:
+        """Rows past which no further request joins a run."""
+        return self.max_rows or _ENOUGH
 
     def filled(self, rows: int) -> int:
         """How many rows a batch of ``rows`` is filled up to."""

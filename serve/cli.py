@@ -73,7 +73,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option("--variant", type=click.Choice(list(variant.NAMES)), help="Serve this form of the models that have it.")
 # How they run
 @click.option("--batching-parameters-file", type=file, help="TensorFlow Serving's batching parameters.")
-@click.option("--max-batch", type=click.IntRange(1), help="Rows of one run.  [default: 256]")
+@click.option("--max-batch", type=click.IntRange(1), help="Rows of one run.  [default: 256; requests join up to 32]")
 @click.option("--max-delay", type=seconds, help="Seconds that a request waits for others to join it.  [default: 0]")
 @click.option("--max-queue", type=click.IntRange(1), help="Rows that wait for one graph.  [default: 16384]")
 @click.option("--request-timeout", type=seconds, default=0, help="Seconds a request may take; 0: as long as it takes.")
@@ -140,7 +140,7 @@ def _settings(given: dict[str, Any]) -> Any:
     names = {"max_batch": "max_rows", "max_delay": "max_delay", "max_queue": "max_waiting"}
     changed = {field: value for name, field in names.items() if (value := given.pop(name)) is not None}
     batching = msgspec.structs.replace(batching, **changed)
-    if batching.sizes and batching.sizes[-1] != batching.max_rows:
+    if batching.sizes and batching.sizes[-1] != batching.most:
         raise InvalidInput("--max-batch must be the last of the allowed batch sizes.", "Leave it out.")
     certificate, key, clients = (given.pop(f"tls_{part}") for part in ("certificate", "key", "client_ca"))
     tls = None

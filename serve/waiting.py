@@ -50,9 +50,9 @@ class Waiting(NamedTuple):
 class Queue:
     """What waits for one graph."""
 
-    def __init__(self, most: int, together: bool) -> None:
-        """A run takes at most ``most`` rows, and more than one request only if they may run ``together``."""
-        self._most = most
+    def __init__(self, enough: int, together: bool) -> None:
+        """More requests than one share a run only if they may run ``together`` and have at most ``enough`` rows."""
+        self._enough = enough
         self._together = together
         self._queues: tuple[deque[Waiting], ...] = tuple(deque() for _ in PRIORITIES)
         #: Rows that wait.
@@ -74,7 +74,7 @@ class Queue:
         for queue in self._queues:
             passed: list[Waiting] = []
             for item in self._wanted(queue, now):
-                if group and (item.key != group[0].key or rows + item.rows > self._most or not self._together):
+                if group and (item.key != group[0].key or rows + item.rows > self._enough or not self._together):
                     passed.append(item)
                     if len(passed) > 64:  # do not search a long queue of other shapes again and again
                         break

@@ -54,7 +54,7 @@ def batching(parameters: pb.BatchingParameters) -> Batching:
     ):
         if parameters.HasField(name) and getattr(parameters, name).value < least:
             raise InvalidInput(f"{name} is {getattr(parameters, name).value}; it must be at least {least}.")
-    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.max_rows
+    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.most
     splitting = parameters.enable_large_batch_splitting.value
     executed = largest
     if parameters.HasField("max_execution_batch_size"):
@@ -65,6 +65,7 @@ def batching(parameters: pb.BatchingParameters) -> Batching:
             )
         executed = executed if splitting else largest
     sizes = tuple(parameters.allowed_batch_sizes)
+    told = sizes or parameters.HasField("max_batch_size") or parameters.HasField("max_execution_batch_size")
     if sizes:
         if any(size < 1 or size >= after for size, after in pairwise((*sizes, sizes[-1] + 1))):
             raise InvalidInput("allowed_batch_sizes entries must be positive and in increasing order.")
@@ -75,7 +76,7 @@ def batching(parameters: pb.BatchingParameters) -> Batching:
             )
     queue = parameters.max_enqueued_batches.value * executed if parameters.HasField("max_enqueued_batches") else None
     return Batching(
-        max_rows=executed,
+        max_rows=executed if told else None,
         max_delay=parameters.batch_timeout_micros.value / 1e6,
         sizes=sizes,
         max_waiting=queue or plain.max_waiting,

@@ -56,13 +56,33 @@ async def ask(batcher: Batcher, feeds: Arrays) -> list[float]:
 
 def test_what_is_asked_in_one_turn_runs_in_one_batch_and_everybody_gets_their_own_rows() -> None:
     async def all_at_once() -> list[list[float]]:
-        return await asyncio.gather(*(ask(batcher, rows(*range(n, n + n % 3 + 1))) for n in range(20)))
+        return await asyncio.gather(*(ask(batcher, rows(*range(n, n + n % 3 + 1))) for n in range(16)))
 
     backend, batcher, ran = make()
     answers = asyncio.run(all_at_once())
-    assert answers == [[2.0 * value for value in range(n, n + n % 3 + 1)] for n in range(20)]
+    assert answers == [[2.0 * value for value in range(n, n + n % 3 + 1)] for n in range(16)]
     assert len(backend.batches) == 1
-    assert ran[0][0] == backend.batches[0] == sum(n % 3 + 1 for n in range(20))
+    assert ran[0][0] == backend.batches[0] == sum(n % 3 + 1 for n in range(16))
+
+
+@pytest.mark.parametrize(
+    ("asked", "batching", "batches"),
+    [
+        ([8, 8, 8, 8, 8, 8], {}, [32, 16]),
+        ([40, 1, 33, 2], {}, [40, 33, 3]),
+        ([300, 1], {}, [256, 44, 1]),
+        ([8, 8, 8, 8, 8, 8], {"max_rows": 256}, [48]),
+        ([40, 1, 33, 2], {"max_rows": 256}, [76]),
+        ([8, 8, 8], {"max_rows": 16}, [16, 8]),
+    ],
+)
+def test_so_many_rows_are_enough_for_a_run(asked: list[int], batching: dict[str, int], batches: list[int]) -> None:
+    async def all_at_once() -> list[list[float]]:
+        return await asyncio.gather(*(ask(batcher, rows(*range(count))) for count in asked))
+
+    backend, batcher, _ = make(**batching)
+    assert asyncio.run(all_at_once()) == [[2.0 * value for value in range(count)] for count in asked]
+    assert sorted(backend.batches) == sorted(batches)
 
 
 def test_other_shapes_run_apart() -> None:

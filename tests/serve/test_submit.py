@@ -39,7 +39,7 @@ def test_requests_of_one_turn_run_together_with_those_of_tasks() -> None:
         await asyncio.sleep(0)
         return await told(batcher, *((rows(*range(n)), Call()) for n in range(1, 9))), await others
 
-    backend, batcher, _ = make()
+    backend, batcher, _ = make(max_rows=64)
     answers, other = asyncio.run(scenario())
     assert answers == [[2.0 * value for value in range(n)] for n in range(1, 9)]
     assert other["y"].tolist() == [[14.0]]
