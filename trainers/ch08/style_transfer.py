@@ -44,7 +44,7 @@ def data(kind: Kind, params: Params) -> Data:
     rows = prepared(verb, [shown[name] for name in names])
     rng = np.random.default_rng(0)
     image, other = (
-        np.asarray(apply(verb.before, rng.integers(0, 256, (2, 80, 90, 3)).astype(np.uint8)), np.float32)
+        np.asarray(apply(verb.before, rng.integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)), np.float32)
         for _ in range(2)
     )
     return Data(
@@ -57,7 +57,7 @@ def data(kind: Kind, params: Params) -> Data:
         feeds={
             "features": {"image": other},
             # The rest is what the features of the other pictures are.
-            "gradient": {"image": image, "weights": np.array([[0.025, 1.0, 1e-4]] * 2, np.float32)},
+            "gradient": {"image": image, "weights": np.array([[0.025, 1.0, 1e-4]] * 8, np.float32)},
         },
         baseline=1.0,
     )
