@@ -137,10 +137,12 @@ class Express(HttpToolsProtocol):
     _fresh: _Head | None = None
     #: Whether the application gets what is read now.
     _left = False
+    #: Whether the parser is in the middle of a request; ``protocol.py`` keeps it.
+    _arriving = False
 
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``. A known head is not parsed again if all its body came with it, and nothing else."""
-        if not self._is_free() or self.arriving():
+        if not self._is_free() or self._arriving:
             super().data_received(data)
             return
         end = data.find(b"\r\n\r\n", 0, _LONG) + 4
@@ -155,14 +157,10 @@ class Express(HttpToolsProtocol):
             return
         self._fresh = None
         super().data_received(data)
-        if self._fresh and len(data) == end + self._fresh.length and not self.arriving():
+        if self._fresh and len(data) == end + self._fresh.length and not self._arriving:
             if len(self._heads) >= _MANY:
                 self._heads.clear()
             self._heads[data[:end]] = self._fresh
-
-    def arriving(self) -> bool:
-        """Whether the parser is in the middle of a request."""
-        raise NotImplementedError
 
     def on_headers_complete(self) -> None:
         head = None if self._left or not self._is_free() else self._meant()

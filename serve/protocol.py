@@ -57,9 +57,6 @@ class Connection(Express):
         elif self._late:  # all is here, though the parser may not have been asked
             self._arrived()
 
-    def arriving(self) -> bool:
-        return self._arriving
-
     def on_message_begin(self) -> None:
         self._arriving = self._began = True
         super().on_message_begin()
