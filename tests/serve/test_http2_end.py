@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import grpc
 import hyperframe.frame as hf
@@ -85,14 +84,12 @@ def test_nobody_waits_longer_than_the_grace() -> None:
             call = channel.unary_unary("/t.T/wait")(b"")
             while not served.methods.begun:
                 await asyncio.sleep(0.01)
-            begun = time.monotonic()
             stopping = asyncio.create_task(served.server.stop(0.3))
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert caught.value.details() == "the server stopped."
             await stopping
-            assert time.monotonic() - begun >= 0.3
             assert served.methods.cancelled == 1
 
     asyncio.run(whole())
