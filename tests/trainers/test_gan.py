@@ -86,6 +86,30 @@ def test_labels_are_blurred_and_networks_learn_in_turn(adversaries: Adversaries)
     assert int(adversaries.optimizer.iterations) == 2
 
 
+def test_the_average_follows_the_generator_and_teaches_it_nothing(adversaries: Adversaries) -> None:
+    real = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    state = np.array(adversaries.seed.state)
+    adversaries.iterate(real)
+    for kept, learnt in zip(weights(adversaries.average), weights(adversaries.generator), strict=True):
+        np.testing.assert_allclose(kept, learnt, atol=1e-6)  # nothing is left where ``averaging`` is 0
+
+    keras.utils.set_random_seed(1)
+    averaged = Adversaries(0.0625, 0.004, 0.05, averaging=0.9)
+    averaged.compile(optimizer=keras.optimizers.RMSprop(0.008), jit_compile=False)
+    averaged.optimizer.build(averaged.trainable_variables)
+    averaged.seed.state.assign(state)
+    expected = weights(averaged.generator)
+    for iteration in range(12):
+        averaged.iterate(real)
+        left = min(0.9, (1 + iteration) / (10 + iteration))
+        expected = [left * e + (1 - left) * w for e, w in zip(expected, weights(averaged.generator), strict=True)]
+        if iteration == 0:
+            for one, other in zip(weights(averaged.generator), weights(adversaries.generator), strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-6)
+    for kept, by_hand in zip(weights(averaged.average), expected, strict=True):
+        np.testing.assert_allclose(kept, by_hand, atol=1e-5)
+
+
 def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     """Both networks, both rates, the noise's generator and the optimizer's memory go on from the checkpoint."""
     task = catalogue.find("cifar10_gan")
