@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Express: the short way of the commonest HTTP requests – one small POST in, one answer out, without ASGI or a task.
+"""Express: the short way of the commonest HTTP requests – one POST in, one answer out, without ASGI or a task.
 
 A door says of a path and its headers whether it takes such requests, and then takes or leaves each body. What it
 leaves, and everything unusual (other methods and headers, bodies that are large or of unknown length, pipelined
@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bookserve.errors import BookserveError
@@ -22,8 +21,9 @@ from bookserve.graph import Arrays
 from serve.call import Call
 from serve.waiting import Done
 
-#: Bytes of the longest body: past this uvicorn stops reading until the application asks for more.
-LONGEST = HIGH_WATER_LIMIT
+#: Bytes of the longest body. Numbers are read so fast that handing the body to the application, piece by piece, would
+#: cost more; what has to become Python objects is left to it, which reads long bodies in a thread.
+LONGEST = 4 << 20
 #: Headers that change nothing about an answer, or that the doors' functions read.
 _HEADERS = frozenset(
     b"host user-agent accept accept-encoding accept-language content-type content-length connection "
@@ -131,6 +131,8 @@ class Express(HttpToolsProtocol):
     """uvicorn's connection, with the short way in front of the application. ``protocol.py`` makes the class to use."""
 
     _quick: Quick
+    #: Bytes of the longest body that is taken.
+    _longest = LONGEST
     #: What the heads mean that were read last, of all connections.
     _heads: ClassVar[dict[bytes, _Head]] = {}
     #: The head at hand, if it may be kept.
@@ -170,6 +172,13 @@ class Express(HttpToolsProtocol):
             self.cycle = _Cycle(self, head)  # type: ignore[assignment]
         else:
             super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if type(cycle) is _Cycle:  # no longer than it said, so that reading need not pause
+            cycle.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         cycle: Any = self.cycle
@@ -219,7 +228,7 @@ class Express(HttpToolsProtocol):
         if headers.get(b"accept-encoding", b"").lower() in _CODINGS:  # the application packs the answer
             return None
         length = headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > LONGEST:
+        if not length.isdigit() or int(length) > self._longest:
             return None
         take = self._quick(self.url, headers)
         return take and _Head(take, int(length), self.parser.should_keep_alive())

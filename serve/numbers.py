@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Literal, cast
 
 import numpy as np
@@ -10,6 +11,19 @@ import simdjson
 #: Every byte that a number may have, or that may stand between numbers beside commas and brackets.
 BYTES = b"0123456789+-.eE \t\r\n"
 _KINDS = "fiu"
+#: Bytes; a parser keeps as much memory as its longest text needed, so longer ones get a parser of their own.
+_KEPT = 4 << 20
+
+
+class _Parsers(threading.local):
+    """One parser for each thread, since bodies may be parsed in several. A new one for each text would cost more than
+    the parsing: the allocator gives its memory back to the system each time, and has it laid out anew."""
+
+    def __init__(self) -> None:
+        self.parser = simdjson.Parser()
+
+
+_PARSERS = _Parsers()
 
 
 def readable(dtype: np.dtype) -> bool:
@@ -25,8 +39,8 @@ def flat(text: bytes, dtype: np.dtype) -> np.ndarray | None:
     """
     kind, wide = _WIDE[dtype.kind == "f"]
     try:
-        # A parser of its own for each call: bodies may be parsed in threads, and a parser lends out its memory.
-        numbers = cast(simdjson.Array, simdjson.Parser().parse(text))
+        parser = _PARSERS.parser if len(text) <= _KEPT else simdjson.Parser()
+        numbers = cast(simdjson.Array, parser.parse(text))
         read = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
     except (ValueError, TypeError):
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from typing import Any, ClassVar
 
-from serve.express import Express, Quick
+from serve.express import LONGEST, Express, Quick
 from serve.limits import Limits
 
 _REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
@@ -23,7 +23,9 @@ class Connection(Express):
     @classmethod
     def limited(cls, limits: Limits, quick: Quick) -> type[Connection]:
         """The class that uvicorn is given: it holds to ``limits`` and has ``quick`` for its short way."""
-        return type("Connection", (cls,), {"limits": limits, "_quick": staticmethod(quick), "_heads": {}})
+        longest = min(LONGEST, limits.body)
+        own = {"limits": limits, "_quick": staticmethod(quick), "_longest": longest, "_heads": {}}
+        return type("Connection", (cls,), own)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

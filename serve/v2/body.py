@@ -91,6 +91,21 @@ def parse(body: bytes, length: str | None, depth: int) -> tuple[Request, memoryv
     return (_known if end <= _SHORT else _request)(text, depth), memoryview(body)[end:]
 
 
+def parse_long(body: bytes, length: str | None, depth: int) -> tuple[Request, memoryview] | None:
+    """``parse`` of a long body, where that makes no Python object for each element; None where it would.
+
+    Raises:
+        InvalidInput: as ``parse``.
+    """
+    if length is None:
+        request = _with_numbers(body, depth)
+        return None if request is None else (request, memoryview(b""))
+    if len(length) > len(str(_SHORT)):
+        return None
+    request, binary = parse(body, length, depth)
+    return None if any(item.datatype == "BYTES" for item in request.inputs) else (request, binary)
+
+
 def _with_numbers(text: bytes, depth: int) -> Request | None:
     """A request of one input whose data is a flat list of numbers, read apart from the rest; None for any other."""
     found = _DATA.search(text)

@@ -17,7 +17,7 @@ from serve.express import Answer, Quick, Reply, Take, telling
 from serve.limits import Limits
 from serve.model import LiveModel
 from serve.v2 import asked
-from serve.v2.body import LENGTH, Request, answer, feeds, parse
+from serve.v2.body import LENGTH, Request, answer, feeds, parse, parse_long
 from serve.v2.status import cut, http
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
@@ -73,7 +73,10 @@ def quick(engine: Engine, limits: Limits) -> Quick:
     def take(name: str, version: str, length: str | None, body: bytes, call: Call, reply: Reply) -> bool:
         try:
             found = asked.find(engine, name, version)
-            request, binary = parse(body, length, limits.depth)
+            parsed = (parse if len(body) <= INLINE_BYTES else parse_long)(body, length, limits.depth)
+            if parsed is None:
+                return False
+            request, binary = parsed
             meant = _meant(found, request)
             arrays = feeds(found, meant.graph, request, binary)
             return asked.submit(engine, found, meant.signature, arrays, call, telling(reply, partial(_answer, meant)))

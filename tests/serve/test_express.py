@@ -47,6 +47,13 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+def in_json(data: np.ndarray) -> bytes:
+    """A request for 10,000 rows, whatever they are."""
+    return json.dumps(
+        {"inputs": [{"name": "x", "shape": [10_000, 3], "datatype": "FP32", "data": data.tolist()}]}
+    ).encode()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [
@@ -69,6 +76,12 @@ def post(path: str, body: bytes, *headers: str) -> bytes:
         ("/v2/models/affine/infer", INFER, ("Inference-Header-Content-Length: 99999",)),
         ("/v2/models/affine/versions/7/infer", INFER, ()),
         ("/v2/models/affine/infer", b"{", ()),
+        ("/v2/models/affine/infer", in_json(np.arange(30_000)), ()),
+        ("/v2/models/affine/infer", in_json(np.arange(30_000).reshape(-1, 3)), ()),
+        ("/v2/models/affine/infer", in_json(np.arange(29_999)), ()),
+        ("/v2/models/affine/infer", X.tobytes() * 10_000, ("Inference-Header-Content-Length: 0",)),
+        ("/v2/models/affine/infer", X.tobytes() * 10_000, ("Inference-Header-Content-Length: 1000000",)),
+        ("/v2/models/affine/infer", X.tobytes() * 10_000, ("Inference-Header-Content-Length: 20000",)),
     ],
 )
 def test_it_answers_as_the_application_does(server: Server, path: str, body: bytes, headers: tuple[str, ...]) -> None:
@@ -141,3 +154,11 @@ def test_both_ways_count_alike(models: Path) -> None:
             counted.append(sorted(line for line in lines if line.startswith(total)))
     assert counted[0] == counted[1]
     assert len(counted[0]) >= 5
+
+
+def test_no_body_is_longer_than_the_server_allows(models: Path) -> None:
+    body = in_json(np.arange(300_000))
+    assert 2**20 < len(body) < LONGEST
+    with start(models, "--max-body", "1") as server:
+        ((status, _, _),) = speak(server, post("/v2/models/affine/infer", body))
+    assert status == 413
