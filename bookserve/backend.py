@@ -5,14 +5,19 @@ onnxruntime is imported when the first session is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from bookserve.composite import rounds
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, Graph
+
+if TYPE_CHECKING:
+    from bookserve.bundle import Bundle
 
 
 class Backend(Protocol):
@@ -76,6 +81,45 @@ class OnnxBackend:
             name: _encoded(array) if array.dtype == object else array
             for name, array in zip(self._outputs, arrays, strict=True)
         }
+
+
+class CompositeBackend:
+    """A composite graph, whose members are run one after the other."""
+
+    def __init__(self, graph: Graph, members: Mapping[tuple[str, int, str], Backend]) -> None:
+        """``members`` by model, version and graph."""
+        self._graph = graph
+        self._members = members
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph; see ``Backend.run``."""
+        tensors = dict(feeds)
+        for member in chain(*rounds(self._graph)):
+            tensors |= member.give(self._members[member.model, member.version, member.graph].run(member.take(tensors)))
+        return {name: tensors[name] for name in self._graph.outputs}
+
+
+def open_graph(
+    bundle: Bundle, name: str, find: Callable[[str, int], Bundle], session: Callable[[Path], Backend] = OnnxBackend
+) -> Backend:
+    """What runs a graph of a bundle that has an ONNX form, or whose members have; ``find`` opens other models.
+
+    Raises:
+        NotFound: a model or graph is not there.
+        Failed: a graph has no ONNX form, or cannot be loaded.
+    """
+    name, graph = bundle.graph(name)
+    if graph.members:
+        members = {}
+        for member in graph.members:
+            whose = find(member.model, member.version) if member.model else bundle
+            if whose.graph(member.graph)[1].members:
+                raise Failed(f"model '{bundle.name}' is made of {member}, which is made of others itself.")
+            members[member.model, member.version, member.graph] = open_graph(whose, member.graph, find, session)
+        return CompositeBackend(graph, members)
+    if graph.onnx is None:
+        raise Failed(f"graph '{name}' of model '{bundle.name}' has no ONNX form and needs TensorFlow.")
+    return session(bundle.path / graph.onnx)
 
 
 def _decoded(name: str, strings: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("trainers.overview:compare", "Compare the parameters and figures of two runs."),
     "inside": ("trainers.inside.cli:inside", "Look inside a trained network."),
     "export": ("export.cli:export", "Write runs or anyone's models as servable bundles."),
+    "compose": ("export.cli:compose", "Make one model of several, which answers with their mean."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
     "models": ("clients.cli:models", "List the models in a directory or on a server."),
     "push": ("bookserve.remote.cli:push", "Send bundles to another place."),

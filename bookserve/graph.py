@@ -53,13 +53,43 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [axis if isinstance(axis, int) else unknown for axis in self.shape]
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A graph that a composite runs (``bookserve/composite.py``): whose it is, and which tensors go in and come out."""
+
+    #: Name of another model; '' for a graph of the same bundle.
+    model: str = ""
+    #: That model's version, since what was proved of one is not true of another; 0 for the same bundle.
+    version: int = 0
+    graph: str
+    #: By the member's own name of an input: the composite's tensor that it gets.
+    inputs: dict[str, str]
+    #: By the member's own name of an output: what the composite calls it. Others are not used.
+    outputs: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"'{self.model}/{self.version}', graph '{self.graph}'" if self.model else f"'{self.graph}'"
+
+    def take(self, tensors: Mapping[str, np.ndarray]) -> Arrays:
+        """What the member is fed, of all the composite's tensors so far."""
+        return {own: tensors[name] for own, name in self.inputs.items()}
+
+    def give(self, outputs: Mapping[str, np.ndarray]) -> Arrays:
+        """What the composite gets of the member's outputs."""
+        return {name: outputs[own] for own, name in self.outputs.items()}
+
+
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One computation of a model: a signature of its SavedModel and, where it converts, an ONNX file."""
+    """One computation of a model: a signature of its SavedModel and, where it converts, an ONNX file.
+
+    A composite is neither: it has members.
+    """
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     #: File of the ONNX form inside the bundle's version directory; None means that only TensorFlow can run it.
     onnx: str | None = None
+    #: What a composite is made of, which has no form of its own.
+    members: tuple[Member, ...] = ()
 
     @property
     def batched(self) -> bool:

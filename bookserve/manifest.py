@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from bookserve import vocabulary
+from bookserve import composite, vocabulary
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import DTYPES, Graph
 from bookserve.run import Origin
@@ -118,6 +118,11 @@ def find_problem(manifest: Manifest) -> str:
     problems = [_name_problem(manifest.name), *map(path_problem, manifest.files)]
     for name, graph in manifest.graphs.items():
         problems.append(_graph_problem(name, graph))
+        if graph.members:
+            problems += [_name_problem(member.model) for member in graph.members if member.model]
+            problem = composite.find_problem(graph, manifest.graphs)
+            problems.append(problem and f"graph '{name}' {problem}")
+            continue
         if graph.onnx is not None and graph.onnx not in manifest.files:
             problems.append(f"graph '{name}' is in the file {graph.onnx!r}, which is not listed")
         if graph.onnx is None and "saved_model.pb" not in manifest.files:

@@ -40,11 +40,11 @@ def card(manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping
     parts = [
         f"# {manifest.name}",
         _what(manifest),
-        "## Data\n\n" + (_data(manifest.origin) if manifest.origin else _foreign_data(manifest)),
+        "## Data\n\n" + (_data(manifest.origin) if manifest.origin else _unknown_data(manifest)),
         _figures(manifest),
         _graphs(manifest, operators, directory),
         _variants(manifest, directory),
-        _servers(manifest),
+        _servers(manifest) if (directory / "saved_model.pb").is_file() else "",
         _limits(manifest),
         calls(manifest, examples),
         "## Made with\n\n"
@@ -74,7 +74,15 @@ def _data(origin: Origin) -> str:
     return f"{kind}: {origin.dataset}.\n\nLicence of the data: {licence}."
 
 
-def _foreign_data(manifest: Manifest) -> str:
+def _members(manifest: Manifest) -> str:
+    """The versions of other models that a composite is made of; '' for any other model."""
+    members = [member for graph in manifest.graphs.values() for member in graph.members if member.model]
+    return ", ".join(f"`{member.model}/{member.version}`" for member in members)
+
+
+def _unknown_data(manifest: Manifest) -> str:
+    if members := _members(manifest):
+        return f"That of the models that it is made of, as are their licences: {members}."
     licence = manifest.licence or "not known"
     return f"Unknown: bookserve did not train this model.\n\nLicence of the model: {licence}."
 
@@ -97,13 +105,18 @@ def _graphs(manifest: Manifest, operators: Mapping[str, Mapping[str, int]], dire
     for name, graph in manifest.graphs.items():
         counts = ", ".join(f"{op} {n}" if n > 1 else op for op, n in operators.get(name, {}).items())
         file = f"`{graph.onnx}`, {_size(directory / graph.onnx)}" if graph.onnx else "none: TensorFlow runs it"
+        if graph.members:
+            members = (f"{member.model}/{member.version}" if member.model else member.graph for member in graph.members)
+            file = "made of " + ", ".join(f"`{member}`" for member in members)
         mark = " (default)" if name == manifest.default else ""
         lines.append(
             f"| `{name}`{mark} | {_tensors(graph, 'inputs')} | {_tensors(graph, 'outputs')} | {counts} | {file} |"
         )
     saved = sum(path.stat().st_size for path in [*directory.glob("saved_model.pb"), *directory.glob("variables/*")])
     words = f"The SavedModel with its variables has {saved / 1e3:,.0f} kB."
-    if not saved:
+    if _members(manifest):
+        words = "It is made of other models, which must lie beside it. TensorFlow Serving and Triton cannot serve it."
+    elif not saved:
         words = "It came as ONNX and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
     return "## Graphs\n\n" + "\n".join(lines) + f"\n\n{words}"
 
@@ -164,7 +177,9 @@ def _size(path: Path) -> str:
 def _limits(manifest: Manifest) -> str:
     limits = []
     origin, verb = manifest.origin, manifest.verb
-    if origin is None:
+    if members := _members(manifest):
+        limits.append(f"It is no better than {members} together, and cannot be served without them.")
+    elif origin is None:
         limits.append("Nothing is known here of what it learned, or of its accuracy.")
         limits.append("Its examples are random numbers: they prove that its forms agree, not that it is any good.")
     else:
@@ -174,6 +189,6 @@ def _limits(manifest: Manifest) -> str:
     if isinstance(verb, Generate):
         characters = verb.characters.vocabulary
         limits.append(f"It knows {len(characters)} characters and what the last {verb.window} of a prompt tell it.")
-    if any(graph.onnx is None for graph in manifest.graphs.values()):
+    if any(graph.onnx is None and not graph.members for graph in manifest.graphs.values()):
         limits.append("Graphs without an ONNX file need TensorFlow in the server.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

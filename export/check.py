@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve import tfexample
-from bookserve.backend import OnnxBackend
-from bookserve.bundle import AHEAD, Bundle
+from bookserve.backend import OnnxBackend, open_graph
+from bookserve.bundle import AHEAD, Bundle, find
 from bookserve.errors import BookserveError
 from bookserve.examples import Example
 from bookserve.graph import Graph
@@ -85,14 +86,19 @@ def _check(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, 
             line = line._replace(saved_model_difference=found.difference)
             problems.append(found.problem and f"SavedModel: {found.problem}")
             problems.append(_check_signature(saved, bundle, line.graph, example))
-        if graph.onnx:
-            found = parity.replay(graph, example, OnnxBackend(bundle.path / graph.onnx).run)
+        if graph.onnx or graph.members:
+            found = parity.replay(graph, example, open_graph(bundle, line.graph, partial(find, _models(bundle))).run)
             line = line._replace(onnx_difference=found.difference)
             problems.append(found.problem and f"ONNX: {found.problem}")
         problems += _check_variants(bundle, line.graph, example)
     except BookserveError as error:
         problems.append(error.message.rstrip("."))
     return line._replace(problem="; ".join(filter(None, problems)))
+
+
+def _models(bundle: Bundle) -> Path:
+    """The directory that a composite's other models lie in, too."""
+    return bundle.path.resolve().parent.parent
 
 
 def _check_signature(saved: SavedModel, bundle: Bundle, graph: str, example: Example) -> str:

@@ -1,4 +1,4 @@
-"""The commands ``bookserve export`` and ``bookserve verify``."""
+"""The commands ``bookserve export``, ``bookserve compose`` and ``bookserve verify``."""
 
 from __future__ import annotations
 
@@ -97,6 +97,35 @@ def _line(written: Written) -> str:
     return (
         f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
         f"worst difference {written.difference:.1e}, {written.seconds:.1f} s -> {bundle.path}"
+    )
+
+
+def _member(text: str) -> tuple[str, int | None, float]:
+    """``MODEL[/VERSION][=SHARE]``, as the type of an argument."""
+    named, equals, share = text.partition("=")
+    try:
+        counts = float(share) if equals else 1.0
+    except ValueError:
+        raise click.BadParameter(f"'{share}' is no share; '{text}' is to be MODEL=0.5, say.") from None
+    return *model_and_version(named), counts
+
+
+@click.command()
+@click.argument("name")
+@click.argument("members", type=_member, nargs=-1, required=True, metavar="MODEL[/VERSION][=SHARE]...")
+@models_option
+def compose(name: str, members: tuple[tuple[str, int | None, float], ...], models: Path) -> None:
+    """Make models that lie side by side one composite model, NAME.
+
+    It answers with the weighted mean of what its members answer; shares are 1 where none are given. The members stay
+    models of their own, which a server runs once for both. A composite keeps to the versions it was made of: compose
+    it again to take newer ones.
+    """
+    from export.compose import compose as write
+
+    bundle, difference = write(models, name, members)
+    click.echo(
+        f"{bundle.name}/{bundle.version}: {bundle.manifest.summary}, worst difference {difference:.1e} -> {bundle.path}"
     )
 
 

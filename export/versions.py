@@ -1,25 +1,17 @@
-# ruff: noqa: TID253
-"""Versions: which packages had a hand in a bundle.
-
-Import this module only inside functions: it imports TensorFlow.
-"""
+"""Versions: which packages had a hand in a bundle."""
 
 from __future__ import annotations
 
-import keras
-import numpy as np
-import onnx
-import onnxruntime
-import tensorflow as tf
-import tf2onnx
+from collections.abc import Sequence
+from importlib import import_module
 
 from bookserve import __version__
-from export.source import Source
+
+#: What reads, writes and runs ONNX files, and what makes them of other models.
+ONNX = ("numpy", "onnx", "onnxruntime")
+CONVERTERS = ("keras", "tensorflow", "tf2onnx")
 
 
-def versions(source: Source) -> dict[str, str]:
-    """The version of bookserve and of each package that read, converted or ran the model, by name."""
-    packages = {"numpy": np, "onnx": onnx, "onnxruntime": onnxruntime}
-    if source.kind != "onnx":
-        packages |= {"keras": keras, "tensorflow": tf, "tf2onnx": tf2onnx}
-    return {"bookserve": __version__, **{name: str(package.__version__) for name, package in packages.items()}}
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The version of bookserve and of each package, by the name under which it is imported."""
+    return {"bookserve": __version__, **{name: str(import_module(name).__version__) for name in packages}}

@@ -36,7 +36,7 @@ from export.onnx_file import OnnxFile
 from export.saved import SavedModel, refuse_reach
 from export.skew import find_skew
 from export.source import Source
-from export.versions import versions
+from export.versions import CONVERTERS, ONNX, versions
 
 #: What a SavedModel consists of; anything else in its directory stays there.
 _PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
@@ -107,7 +107,7 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             },
             parameters=model.parameters(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=versions(source),
+            versions=versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
         )
         if variants:
             from export import variants as forms

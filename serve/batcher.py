@@ -9,7 +9,6 @@ Either way a graph gets one run and then stands behind the others, so no model s
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from bookserve.errors import BookserveError, Failed, Overloaded
 from bookserve.graph import Arrays, Graph
 from serve.batching import Batching, Padding
 from serve.call import CURRENT, Call
-from serve.waiting import Done, Queue, Waiting
+from serve.waiting import Done, Queue, Tasks, Waiting, mistake
 
 #: A run expected to take longer than this many seconds leaves the event loop.
 INLINE_SECONDS = 0.002
@@ -50,7 +49,7 @@ class Batcher:
         self._batching = batching or Batching()
         self._padding = padding
         self._queue = Queue(self._batching.enough, self._batched)
-        self._pieces: set[asyncio.Task[None]] = set()
+        self._pieces = Tasks()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._seconds_per_row = 0.0
@@ -100,7 +99,7 @@ class Batcher:
             Overloaded: (at the call) too many rows are waiting already; ``done`` is not called.
         """
         if self._too_large(rows):
-            self._submit_pieces(feeds, rows, call, done)
+            self._pieces.start(self.run(feeds, rows), call, done)
             return
         self._admit(rows)
         self._wait(self._padding(feeds) if self._padding else feeds, rows, call, done)
@@ -124,21 +123,6 @@ class Batcher:
 
     def _is_full(self, rows: int) -> bool:
         return self._queue.rows + rows > self._batching.max_waiting and self._queue.rows > 0
-
-    def _submit_pieces(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
-        async def whole() -> None:
-            CURRENT.set(call)
-            try:
-                result: Arrays | BookserveError = await self.run(feeds, rows)
-            except BookserveError as error:
-                result = error
-            except Exception:
-                result = _mistake()
-            done(result)
-
-        task = asyncio.get_running_loop().create_task(whole())
-        self._pieces.add(task)
-        task.add_done_callback(self._pieces.discard)
 
     def _future(self, feeds: Arrays, rows: int, call: Call) -> asyncio.Future[Arrays]:
         future: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
@@ -213,7 +197,7 @@ class Batcher:
             except BookserveError as error:
                 return [error]
             except Exception:  # whatever breaks in one run must not stop the next
-                return [_mistake()]
+                return [mistake()]
         try:
             feeds = {name: np.concatenate([item.feeds[name] for item in group]) for name in self._graph.inputs}
             outputs = self._filled(feeds, sum(item.rows for item in group))
@@ -252,9 +236,3 @@ class Batcher:
             if item.call.trace is not None:
                 item.call.trace.ran(item.since, start, time.perf_counter(), len(group))
             item.tell(result)
-
-
-def _mistake() -> Failed:
-    """What a caller is told of the exception at hand, which the log gets."""
-    logging.getLogger("bookserve").exception("a run failed")
-    return Failed("the server made a mistake.", "Its log says more.")

@@ -8,17 +8,22 @@ from typing import Protocol
 
 from bookserve.backend import Backend, OnnxBackend
 from bookserve.bundle import Bundle
-from bookserve.errors import BookserveError, Failed
+from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays
 from serve.batcher import Batcher
 from serve.batching import Batching, Padding
+from serve.composite import Composite, Find, Runs
 from serve.metrics import Metrics
 from serve.texts import Texts
 
 #: By the graph's name.
-Batchers = dict[str, Batcher]
+Batchers = dict[str, Runs]
 #: More requests to run before a bundle is available: a graph's name and what to feed it.
 Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
+
+
+def _nobody(name: str, version: int) -> LiveModel:
+    raise NotFound(f"there is no model '{name}' here.")
 
 
 class OnDemand(Protocol):
@@ -41,8 +46,9 @@ class LiveModel:
         metrics: Metrics,
         batching: Batching | None = None,
         records: Records = lambda _: (),
+        find: Find = _nobody,
     ) -> None:
-        """Nothing is loaded before ``open``."""
+        """Nothing is loaded before ``open``; ``find`` finds what composites are made of."""
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version
@@ -51,6 +57,7 @@ class LiveModel:
         self._metrics = metrics
         self._batching = batching or Batching()
         self._records = records
+        self._find = find
         #: None while the graphs are not in memory.
         self.batchers: Batchers | None = None
         #: Has the graphs in memory and gives them; set for models that are loaded when first run.
@@ -62,11 +69,14 @@ class LiveModel:
         Warm-up runs one row of the bundle's own examples, and then its recorded requests.
 
         Raises:
+            MemberMissing: a model that a composite is made of is not live.
             Failed: a file is missing or damaged, or a graph cannot be loaded or run.
         """
+        manifest, batchers = self.bundle.manifest, Batchers()
+        composites = {
+            name: Composite(graph, batchers, self._find) for name, graph in manifest.graphs.items() if graph.members
+        }
         self.bundle.check_files(everything=False)
-        manifest = self.bundle.manifest
-        batchers = {}
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
         for name, backend in (backends or _open_backends(self.bundle)).items():
             graph = self.bundle.runnable[name]
@@ -85,6 +95,7 @@ class LiveModel:
                     {key: array[:1] if graph.batched else array for key, array in examples[name].inputs.items()}
                 )
             batchers[name] = batcher
+        batchers |= composites
         for name, feeds in self._records(self.bundle):
             try:
                 batchers[name].warm_up(feeds)
@@ -104,6 +115,14 @@ class LiveModel:
         """The graphs' batchers, if they are in memory, for ``Batcher.submit``; ``run`` loads what is not."""
         return self.batchers if self.on_demand is None else self.on_demand.at_hand(self)
 
+    def is_whole(self) -> bool:
+        """Whether every model that a composite is made of is live."""
+        members = [member for graph in self.bundle.manifest.graphs.values() for member in graph.members if member.model]
+        try:
+            return all(self._find(member.model, member.version) for member in members)
+        except BookserveError:
+            return False
+
     def rest(self) -> None:
         """Let go of the graphs; what was submitted is still answered, and the next run may open them again."""
         self.batchers = None
@@ -119,7 +138,7 @@ def _open_backends(bundle: Bundle) -> dict[str, Backend]:
     backends: dict[str, Backend] = {
         name: OnnxBackend(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
     }
-    left = [name for name in graphs if name not in backends]
+    left = [name for name, graph in graphs.items() if not graph.onnx and not graph.members]
     if left:
         from serve.backends.tensorflow import open_signatures
 

@@ -7,6 +7,7 @@ number. Methods that load take their time: call them in a thread.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ from serve.served import Policy, Served
 from serve.versions import Versions, VersionStatus, scan
 
 __all__ = ["Repository", "VersionStatus"]
+
+logger = logging.getLogger("bookserve")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -63,6 +66,8 @@ class Repository:
         self._models: dict[str, Versions] = {}
         self._unloaded: set[str] = set()
         self._changing = threading.Lock()
+        #: What composites lack, as the log was told.
+        self._waiting: set[str] = set()
         self._resident = Resident(self._options.most, self._failed)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
@@ -146,6 +151,7 @@ class Repository:
             for name, versions in self._models.items():
                 if name not in self._unloaded:
                     versions.refresh()
+            self._complete()
 
     def reload(self, served: Sequence[Served]) -> None:
         """Serve this list from now on, and only it.
@@ -159,6 +165,7 @@ class Repository:
             self._list()
             for versions in self._models.values():
                 versions.refresh()
+            self._complete()
             errors = []
             for versions in self._models.values():
                 try:
@@ -184,6 +191,17 @@ class Repository:
         for versions in self._models.values():
             versions.unload()
         self._models = {}
+
+    def _complete(self) -> None:
+        """Load the composites that came before a model that they are made of; the log gets what still waits, once."""
+        waiting = set()
+        for name, versions in self._models.items():
+            if name not in self._unloaded and versions.missing():
+                versions.refresh(again=True)
+                waiting |= {f"model {name}: {error}" for error in versions.missing()}
+        for told in sorted(waiting - self._waiting):
+            logger.warning("not served yet: %s", told)
+        self._waiting = waiting
 
     def _check_controlled(self) -> None:
         if not self._options.controlled:
@@ -218,7 +236,7 @@ class Repository:
             bundle, backends = Bundle.open(path, served.name).with_variant(options.variant), None
         else:
             bundle, backends = foreign.describe(path, served.name)
-        model = LiveModel(bundle, self._metrics, options.batching, options.records)
+        model = LiveModel(bundle, self._metrics, options.batching, options.records, self.find)
         if (later or options.lazy) and backends is None:
             model.on_demand = self._resident
         else:

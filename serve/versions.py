@@ -16,6 +16,7 @@ import msgspec
 
 from bookserve.bundle import MANIFEST
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
+from serve.composite import MemberMissing
 from serve.metrics import Metrics
 from serve.model import LiveModel
 from serve.served import CANARY, STABLE, Served
@@ -78,6 +79,10 @@ class Versions:
     def errors(self) -> list[BookserveError]:
         """Why versions could not be loaded."""
         return list(self._errors.values())
+
+    def missing(self) -> list[MemberMissing]:
+        """Why composites could not be loaded that may be once another model is."""
+        return [error for error in self._errors.values() if isinstance(error, MemberMissing)]
 
     def find(self, version: int | None = None, label: str | None = None) -> LiveModel:
         """The version of that number or label; without either the newest, or the one on trial in its share of cases.
@@ -194,7 +199,8 @@ class Versions:
         return version in self._live
 
     def _fail(self, version: int, error: BookserveError, still_live: bool = False) -> None:
-        logger.warning("not served: model %s, version %d: %s", self.served.name, version, error)
+        if not isinstance(error, MemberMissing):  # whoever loads what it is made of tells
+            logger.warning("not served: model %s, version %d: %s", self.served.name, version, error)
         if not still_live:
             self._errors[version] = error
             self._set(version, "END", str(error))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
 
-from bookserve.errors import BookserveError
+from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays
-from serve.call import PRIORITIES, UNKNOWN, Call
+from serve.call import CURRENT, PRIORITIES, UNKNOWN, Call
 
 #: Is told how a request ended: its outputs, or why there are none. Called once, in the event loop.
 Done = Callable[[Arrays | BookserveError], None]
@@ -45,6 +46,36 @@ class Waiting(NamedTuple):
             self.done(result)
         except Exception:
             logging.getLogger("bookserve").exception("an answer was lost")
+
+
+class Tasks:
+    """Runs that take a task although who asked has none; kept, since nobody else holds them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, running: Coroutine[Any, Any, Arrays], call: Call, done: Done) -> None:
+        """Run it as part of ``call``, and tell ``done`` how it ended."""
+
+        async def whole() -> None:
+            CURRENT.set(call)
+            try:
+                result: Arrays | BookserveError = await running
+            except BookserveError as error:
+                result = error
+            except Exception:
+                result = mistake()
+            done(result)
+
+        task = asyncio.get_running_loop().create_task(whole())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def mistake() -> Failed:
+    """What a caller is told of the exception at hand, which the log gets."""
+    logging.getLogger("bookserve").exception("a run failed")
+    return Failed("the server made a mistake.", "Its log says more.")
 
 
 class Queue:

@@ -114,9 +114,11 @@ def write_digits(models: Path) -> None:
     )
 
 
-def write_reviews(models: Path) -> None:
+def write_reviews(models: Path, name: str = "reviews", length: int = 6) -> None:
     graph = Graph(
-        inputs={"tokens": Spec("int32", ("batch", 6))}, outputs={"score": Spec(F32, ("batch", 1))}, onnx="model.onnx"
+        inputs={"tokens": Spec("int32", ("batch", length))},
+        outputs={"score": Spec(F32, ("batch", 1))},
+        onnx="model.onnx",
     )
     nodes = [
         _node("Equal", "tokens good", "is_good"),
@@ -124,13 +126,13 @@ def write_reviews(models: Path) -> None:
         _node("ReduceMean", "ones axes", "score", keepdims=1),
     ]
     verb = Predict(
-        inputs={"tokens": (Words(WORDS), Pad(6))}, outputs={"score": (EitherLabel(("negative", "positive")),)}
+        inputs={"tokens": (Words(WORDS), Pad(length))}, outputs={"score": (EitherLabel(("negative", "positive")),)}
     )
     rows = np.array(["a good good film", "bad film"])
     constants = {"good": np.array(4, np.int32), "axes": np.array([1], np.int64)}
     write_bundle(
         models,
-        "reviews",
+        name,
         verb,
         {"serving_default": (graph, nodes, constants)},
         {"serving_default": verb.encode(rows.tolist())},

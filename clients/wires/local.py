@@ -10,7 +10,7 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve import explain as inside
-from bookserve.backend import OnnxBackend
+from bookserve.backend import Backend, OnnxBackend, open_graph
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays, Graph
@@ -126,14 +126,14 @@ class LocalWire:
     def _runner(self, opened: Bundle) -> inside.Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
 
-    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, OnnxBackend]:
+    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Backend]:
         name, graph = opened.graph(name)
-        if graph.onnx is None:
+        if graph.onnx is None and not graph.members:
             raise Failed(
                 f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
                 f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
             )
-        return graph, self._session(opened.path / graph.onnx)
+        return graph, open_graph(opened, name, self._open, self._session)
 
     def _session(self, path: Path) -> OnnxBackend:
         if path not in self._backends:

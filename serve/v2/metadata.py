@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import bookserve
-from bookserve.graph import TensorSpec
+from bookserve.graph import Graph, TensorSpec
 from serve.doors import Doors
 from serve.engine import Engine
 from serve.model import LiveModel
@@ -28,10 +28,15 @@ def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
     return {
         "name": live.name,
         "versions": [str(version) for version in sorted(s.version for s in states if s.state == "AVAILABLE")],
-        "platform": "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel",
+        "platform": _platform(graph),
         "inputs": _tensors(graph.inputs),
         "outputs": _tensors(graph.outputs),
     }
+
+
+def _platform(graph: Graph) -> str:
+    """What runs it, in Triton's words."""
+    return "ensemble" if graph.members else "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel"
 
 
 def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:

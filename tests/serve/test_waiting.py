@@ -86,6 +86,7 @@ async def serving(
     engine = Engine(repository, metrics)
     engine.ready = True
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
+    assert isinstance(held, Batcher)
     backend = held._backend = Gated(held._backend)
     with listen("HTTP", "127.0.0.1", 0) as listener:
         access = Access(application(engine, metrics), metrics, None, timeout)

@@ -1,0 +1,126 @@
+"""Composite: runs a graph that is made of other live graphs, sharing each with those who ask it directly.
+
+It stands where other graphs have their batcher, and has no queue of its own: its members' batchers gather, wait, pad
+and split. Members that need nothing of each other run side by side. What a member cannot do, the whole cannot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bookserve import composite
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
+from bookserve.graph import Arrays, Graph, Member
+from serve.call import Call
+from serve.waiting import Done, Tasks
+
+if TYPE_CHECKING:
+    from serve.model import LiveModel
+
+#: Finds a live model by name and version, as ``Repository.find`` does.
+Find = Callable[[str, int], "LiveModel"]
+
+
+class Runs(Protocol):
+    """What runs one graph of a model in memory: a ``Batcher``, or a ``Composite``."""
+
+    def warm_up(self, feeds: Arrays) -> None:
+        """See ``Batcher.warm_up``."""
+
+    async def run(self, feeds: Arrays, rows: int) -> Arrays:
+        """See ``Batcher.run``."""
+
+    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+        """See ``Batcher.submit``."""
+
+    def close(self) -> None:
+        """See ``Batcher.close``."""
+
+
+class MemberMissing(NotReady):
+    """A composite cannot be loaded before a model that it is made of."""
+
+
+class Composite:
+    """Runs one composite graph for many callers of one event loop."""
+
+    def __init__(self, graph: Graph, own: Mapping[str, Runs], find: Find) -> None:
+        """``own`` are the graphs of the same bundle, which may be added until the first run.
+
+        Raises:
+            MemberMissing: another model that it is made of is not live.
+            Failed: that model's graph takes or gives other tensors.
+        """
+        self._graph = graph
+        self._rounds = composite.rounds(graph)
+        self._own = own
+        self._find = find
+        self._tasks = Tasks()
+        for member in graph.members:
+            if member.model:
+                self._look_at(member)
+
+    def warm_up(self, feeds: Arrays) -> None:
+        """Its members have warmed up themselves; the feeds must fit nevertheless.
+
+        Raises:
+            InvalidInput: they do not.
+        """
+        self._graph.check(feeds)
+
+    async def run(self, feeds: Arrays, rows: int) -> Arrays:
+        """Run all members on checked ``feeds``.
+
+        Raises:
+            NotReady: a model that it is made of is not live any more.
+            BookserveError: whatever a member's ``run`` raises.
+        """
+        tensors = feeds
+        for members in self._rounds:
+            running = [self._member(member, tensors, rows) for member in members]
+            given = await _all(running) if len(running) > 1 else [await running[0]]
+            tensors = {name: array for arrays in (tensors, *given) for name, array in arrays.items()}
+        return {name: tensors[name] for name in self._graph.outputs}
+
+    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+        """``run``, with ``done`` told how it ended."""
+        self._tasks.start(self.run(feeds, rows), call, done)
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+    async def _member(self, member: Member, tensors: Arrays, rows: int) -> Arrays:
+        feeds = member.take(tensors)
+        if not member.model:
+            return member.give(await self._own[member.graph].run(feeds, rows))
+        live, name, graph = self._look_at(member)
+        try:
+            count = graph.check(feeds)
+        except InvalidInput as error:
+            raise InvalidInput(f"member {member}: {error.message}", error.hint) from error
+        return member.give(await live.run(name, feeds, count))
+
+    def _look_at(self, member: Member) -> tuple[LiveModel, str, Graph]:
+        try:
+            live = self._find(member.model, member.version)
+        except BookserveError as error:
+            raise MemberMissing(f"it is made of {member}: {error.message}", error.hint) from error
+        try:
+            name, graph = live.bundle.graph(member.graph)
+        except BookserveError as error:
+            raise Failed(f"it is made of {member}: {error.message}", error.hint) from error
+        if graph.members or graph.inputs.keys() != member.inputs.keys() or member.outputs.keys() - graph.outputs.keys():
+            raise Failed(f"it is made of {member}, which is another graph now.", "Compose it again.")
+        return live, name, graph
+
+
+async def _all(running: Sequence[Coroutine[Any, Any, Arrays]]) -> list[Arrays]:
+    """What each gives, side by side; after an error the others' answers are not wanted any more."""
+    tasks = [asyncio.ensure_future(one) for one in running]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
