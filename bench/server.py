@@ -36,6 +36,7 @@ GRPC = Wire("gRPC", "grpc", "/inference.GRPCInferenceService/ModelInfer")
 OURS: dict[str, tuple[list[str], list[Wire]]] = {
     "bookserve": ([], [ROWS, TENSORS, BINARY, GRPC]),
     "bookserve, grpcio": (["--grpc-server", "grpcio"], [GRPC]),
+    "bookserve, grpcio, 2 workers": (["--grpc-server", "grpcio", "--workers", "2"], [GRPC]),
     "bookserve, 2 workers": (["--workers", "2"], [ROWS, TENSORS, BINARY, GRPC]),
 }
 #: The others; each is a script in ``bench/peers``.
