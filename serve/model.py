@@ -72,9 +72,10 @@ class LiveModel:
             MemberMissing: a model that a composite is made of is not live.
             Failed: a file is missing or damaged, or a graph cannot be loaded or run.
         """
-        manifest, batchers = self.bundle.manifest, Batchers()
+        manifest = self.bundle.manifest
+        own: Batchers = {}
         composites = {
-            name: Composite(graph, batchers, self._find) for name, graph in manifest.graphs.items() if graph.members
+            name: Composite(graph, own, self._find) for name, graph in manifest.graphs.items() if graph.members
         }
         self.bundle.check_files(everything=False)
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
@@ -94,8 +95,8 @@ class LiveModel:
                 batcher.warm_up(
                     {key: array[:1] if graph.batched else array for key, array in examples[name].inputs.items()}
                 )
-            batchers[name] = batcher
-        batchers |= composites
+            own[name] = batcher
+        batchers = own | composites  # another mapping: nothing that holds itself is freed at once
         for name, feeds in self._records(self.bundle):
             try:
                 batchers[name].warm_up(feeds)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import shutil
 import time
+import weakref
 from pathlib import Path
 
 import httpx
@@ -108,6 +110,21 @@ def test_whoever_asks_is_told_which_member_has_gone(home: Path) -> None:
         asyncio.run(ask(repository))
     repository.load("affine")
     assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+
+
+def test_its_memory_is_free_at_once_when_it_is_let_go(home: Path) -> None:
+    repository = opened(home)
+    assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+    held = repository.find("a_chain").batchers
+    assert held
+    graph = weakref.ref(held["serving_default"])
+    del held
+    gc.disable()
+    try:
+        repository.unload("a_chain")
+        assert graph() is None
+    finally:
+        gc.enable()
 
 
 def test_readiness_counts_the_members(home: Path) -> None:
