@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bookserve import composite
@@ -46,8 +47,8 @@ class MemberMissing(NotReady):
 class Composite:
     """Runs one composite graph for many callers of one event loop."""
 
-    def __init__(self, graph: Graph, own: Mapping[str, Runs], find: Find) -> None:
-        """``own`` are the graphs of the same bundle, which may be added until the first run.
+    def __init__(self, graph: Graph, graphs: Mapping[str, Graph], own: Mapping[str, Runs], find: Find) -> None:
+        """``graphs`` are those of the same bundle, and ``own`` what runs them: it may be filled until the first run.
 
         Raises:
             MemberMissing: another model that it is made of is not live.
@@ -55,6 +56,7 @@ class Composite:
         """
         self._graph = graph
         self._rounds = composite.rounds(graph)
+        self._graphs = graphs
         self._own = own
         self._find = find
         self._tasks = Tasks()
@@ -79,7 +81,7 @@ class Composite:
         """
         tensors = feeds
         for members in self._rounds:
-            running = [self._member(member, tensors, rows) for member in members]
+            running = [self._member(member, tensors) for member in members]
             given = await _all(running) if len(running) > 1 else [await running[0]]
             tensors = {name: array for arrays in (tensors, *given) for name, array in arrays.items()}
         return {name: tensors[name] for name in self._graph.outputs}
@@ -91,16 +93,19 @@ class Composite:
     def close(self) -> None:
         """There is nothing to let go of."""
 
-    async def _member(self, member: Member, tensors: Arrays, rows: int) -> Arrays:
+    async def _member(self, member: Member, tensors: Arrays) -> Arrays:
+        run: Callable[[Arrays, int], Coroutine[Any, Any, Arrays]]
+        if member.model:
+            live, name, graph = self._look_at(member)
+            run = partial(live.run, name)
+        else:
+            graph, run = self._graphs[member.graph], self._own[member.graph].run
         feeds = member.take(tensors)
-        if not member.model:
-            return member.give(await self._own[member.graph].run(feeds, rows))
-        live, name, graph = self._look_at(member)
-        try:
-            count = graph.check(feeds)
+        try:  # what other members gave may be anything, and must not spoil a run that is shared
+            rows = graph.check(feeds)
         except InvalidInput as error:
             raise InvalidInput(f"member {member}: {error.message}", error.hint) from error
-        return member.give(await live.run(name, feeds, count))
+        return member.give(await run(feeds, rows))
 
     def _look_at(self, member: Member) -> tuple[LiveModel, str, Graph]:
         try:

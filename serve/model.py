@@ -75,7 +75,9 @@ class LiveModel:
         manifest = self.bundle.manifest
         own: Batchers = {}
         composites = {
-            name: Composite(graph, own, self._find) for name, graph in manifest.graphs.items() if graph.members
+            name: Composite(graph, manifest.graphs, own, self._find)
+            for name, graph in manifest.graphs.items()
+            if graph.members
         }
         self.bundle.check_files(everything=False)
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
