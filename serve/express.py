@@ -184,7 +184,9 @@ class Express(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is not _Cycle:
             super().on_message_complete()
-        elif not cycle.begin(bytes(cycle.body)):
+        elif cycle.begin(bytes(cycle.body)):
+            cycle.body.clear()  # a connection may be idle for long
+        else:
             self.cycle = None  # type: ignore[assignment]
             super().on_headers_complete()
             self.cycle.body = cycle.body
