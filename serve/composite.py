@@ -9,19 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from bookserve import composite
+from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph, Member
 from serve.call import Call
 from serve.waiting import Done, Tasks
 
-if TYPE_CHECKING:
-    from serve.model import LiveModel
+
+class Live(Protocol):
+    """What a composite needs of another model; a ``LiveModel`` has it."""
+
+    bundle: Bundle
+
+    async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
+        """See ``LiveModel.run``."""
+
 
 #: Finds a live model by name and version, as ``Repository.find`` does.
-Find = Callable[[str, int], "LiveModel"]
+Find = Callable[[str, int], Live]
 
 
 class Runs(Protocol):
@@ -107,7 +115,7 @@ class Composite:
             raise InvalidInput(f"member {member}: {error.message}", error.hint) from error
         return member.give(await run(feeds, rows))
 
-    def _look_at(self, member: Member) -> tuple[LiveModel, str, Graph]:
+    def _look_at(self, member: Member) -> tuple[Live, str, Graph]:
         try:
             live = self._find(member.model, member.version)
         except BookserveError as error:
