@@ -19,8 +19,8 @@ import numpy as np
 from bookserve.graph import Arrays, TensorSpec, numpy_dtype
 from serve import numbers
 
-_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 _SPACE = b" \t\r\n"
+_HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 
 
 class _Form(NamedTuple):
@@ -40,17 +40,21 @@ def feeds(body: bytes, inputs: Mapping[str, TensorSpec]) -> tuple[Arrays, bool] 
         return None
     name, spec = next(iter(inputs.items()))
     form = _form(spec)
-    array = form and _array(body[head.end() :].rstrip(_SPACE), form)
+    array = form and _array(body, head, form)
     return None if array is None else ({name: array}, head[1] == b"instances")
 
 
-def _array(text: bytes, form: _Form) -> np.ndarray | None:
-    """The array in ``[…]}``, if it is a batch of rows of the declared shape."""
-    skeleton = text.translate(None, numbers.BYTES)
-    rows = (len(skeleton) - 2) // (len(form.skeleton) + 1)
-    if rows < 1 or skeleton != b"[%b]}" % b",".join([form.skeleton] * rows):
+def _array(body: bytes, head: re.Match[bytes], form: _Form) -> np.ndarray | None:
+    """The array between the head and the last brace, if it is a batch of rows of the declared shape."""
+    skeleton, before = body.translate(None, numbers.BYTES), head[0].translate(None, numbers.BYTES)
+    rows = (len(skeleton) - len(before) - 2) // (len(form.skeleton) + 1)
+    if rows < 1 or skeleton != b"%b[%b]}" % (before, b",".join([form.skeleton] * rows)):
         return None
-    array = numbers.flat(text[:-1], form.dtype)
+    end = body.rindex(b"]") + 1
+    if body[end:].strip(_SPACE) != b"}":
+        return None
+    # A view: long bodies are not copied.
+    array = numbers.flat(memoryview(body)[head.end() : end], form.dtype)
     if array is None or len(array) != rows * form.size:  # an innermost list of one number may have been empty
         return None
     return array.reshape(rows, *form.shape)
