@@ -19,13 +19,14 @@ class Numbers(StepBase, frozen=True):
 
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{list(self.shape)} in each row"
-        if self.dtype == "string":
-            array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
-        else:
-            try:
+        try:
+            if self.dtype == "string":
+                array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
+            else:
                 array = np.asarray(rows)
-            except ValueError as error:
-                raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
+        except ValueError as error:
+            raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
+        if self.dtype != "string":
             if array.dtype.kind not in "biuf":
                 raise InvalidInput(f"the rows hold {kind_of(rows)}; expected {expected}.")
             array = cast(array, np.dtype(self.dtype))

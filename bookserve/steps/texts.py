@@ -41,7 +41,10 @@ class Words(StepBase, frozen=True):
             known = self.vocabulary.ids
             ids = [self.start, *(known.get(word, self.unknown) for word in words_of(row))]
             return np.array([index for index in ids if index is not None], np.int32)
-        array = np.asarray(row)
+        try:
+            array = np.asarray(row)
+        except ValueError:  # lists of lists that differ in length
+            array = np.array(None)
         if array.ndim != 1 or array.dtype.kind not in "iuf" or (array < 0).any():
             raise InvalidInput(f"a row is {kind_of([row])}; expected a text, or a flat list of word ids.")
         array = cast(array, np.dtype(np.int32))

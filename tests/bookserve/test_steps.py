@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -247,3 +248,22 @@ def test_channels_first_moves_them_and_nothing_else() -> None:
     assert moved.shape == (2, 3, 4, 5)
     assert moved.flags.c_contiguous
     assert moved[1, 2, 3, 4] == pictures[1, 3, 4, 2]
+
+
+RAGGED = [[[1, [2]]], [[[1], [2, 3]]], [["a", ["b"], None]], [[[], [1]]], [{"a": 1}, [[1], 2]], [[[[[1]], 2], "x"]]]
+
+
+@pytest.mark.parametrize("rows", RAGGED)
+@pytest.mark.parametrize(
+    "step",
+    [
+        Words(Vocabulary("words", ("<padding>", "<start>", "<unknown>", "<unused>", "good"))),
+        Numbers("string", (2,)),
+        Numbers("float32", (2,)),
+        Image(4, 4),
+        Characters(Vocabulary("characters", "ab")),
+    ],
+)
+def test_lists_within_lists_of_other_lengths_are_refused(step: Any, rows: list[Any]) -> None:
+    with pytest.raises(InvalidInput):
+        step(rows)
