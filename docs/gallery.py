@@ -30,7 +30,7 @@ TRAIN = {
     "cats_dogs_convnet": "--epochs 6 -p learning_rate=0.0003 -p size=100",
     "deepdream": "-p base=squeezenet -p height=350",
     "style_transfer": "-p base=squeezenet -p height=350 -p iterations=12",
-    "cifar10_gan": "-p width=0.5",
+    "cifar10_gan": "-p width=0.5 --epochs 250",
 }
 
 
@@ -62,7 +62,7 @@ PICTURES = (
     ),
     Picture(
         "Frogs, at a glance",
-        "A generative adversarial network half as wide as the book's, after its 10,000 iterations (figure 8.18).",
+        "A generative adversarial network half as wide as the book's, after 25,000 iterations (figure 8.18).",
         "frogs.png",
         "sample cifar10_gan -n 64 --seed 0",
         "cifar10_gan",
