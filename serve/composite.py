@@ -119,13 +119,13 @@ class Composite:
         try:
             live = self._find(member.model, member.version)
         except BookserveError as error:
-            raise MemberMissing(f"it is made of {member}: {error.message}", error.hint) from error
+            raise MemberMissing(f"the model is made of {member}: {error.message}", error.hint) from error
         try:
             name, graph = live.bundle.graph(member.graph)
         except BookserveError as error:
-            raise Failed(f"it is made of {member}: {error.message}", error.hint) from error
+            raise Failed(f"the model is made of {member}: {error.message}", error.hint) from error
         if graph.members or graph.inputs.keys() != member.inputs.keys() or member.outputs.keys() - graph.outputs.keys():
-            raise Failed(f"it is made of {member}, which is another graph now.", "Compose it again.")
+            raise Failed(f"the model is made of {member}, which is another graph now.", "Compose it again.")
         return live, name, graph
 
 

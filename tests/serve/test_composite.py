@@ -13,15 +13,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from bookserve.errors import Failed, InvalidInput, NotReady
+from bookserve.graph import Arrays, Graph
 from bookserve.verb import simple
 from clients import connect
 from serve.call import CURRENT, Call, Expired
+from serve.composite import Composite
 from serve.engine import Engine
 from serve.metrics import Metrics
 from serve.repository import Repository
-from tests.composites import chain, write_composite
+from serve.waiting import Done
+from tests.composites import ROW, chain, member, write_composite
 from tests.serve.versions import opened
 from tests.servers import GRPC_SERVERS, start
 
@@ -34,6 +38,22 @@ def home(models: Path, tmp_path: Path) -> Path:
     shutil.copytree(models / "affine", tmp_path / "affine")
     write_composite(tmp_path, "a_chain", chain())
     return tmp_path
+
+
+class Echo:
+    """Gives back what it is given."""
+
+    def warm_up(self, feeds: Arrays) -> None:
+        pass
+
+    async def run(self, feeds: Arrays, rows: int) -> Arrays:
+        return {"y": feeds["x"]}
+
+    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+        done({"y": feeds["x"]})
+
+    def close(self) -> None:
+        pass
 
 
 async def ask(repository: Repository, name: str = "a_chain", x: np.ndarray = X["x"]) -> list[list[float]]:
@@ -106,7 +126,7 @@ def test_whoever_asks_is_told_which_member_has_gone(home: Path) -> None:
     assert repository.find("a_chain").is_whole()
     repository.unload("affine")
     assert not repository.find("a_chain").is_whole()
-    with pytest.raises(NotReady, match="it is made of 'affine/1'"):
+    with pytest.raises(NotReady, match="the model is made of 'affine/1'"):
         asyncio.run(ask(repository))
     repository.load("affine")
     assert asyncio.run(ask(repository)) == [[3, 7, 11]]
@@ -178,9 +198,19 @@ def test_what_a_member_refuses_is_told_with_its_name(home: Path) -> None:
     assert asyncio.run(ask(repository, "wide")) == [[3, 7, 11]]
 
 
+def test_what_its_own_graphs_are_given_is_checked_too() -> None:
+    """Rows that do not fit would spoil the run that they share with others."""
+    own = Graph(inputs={"x": ROW}, outputs={"y": ROW}, onnx="f.onnx")
+    graph = replace(chain(columns="columns"), members=(member("f", "x", "y"),))
+    composite = Composite(graph, {"f": own}, {"f": Echo()}, lambda name, version: pytest.fail("nobody else is asked"))
+    assert asyncio.run(composite.run(X, 1)) == {"y": X["x"]}
+    with pytest.raises(InvalidInput, match=r"member 'f'.*shape \[1, 4\]"):
+        asyncio.run(composite.run({"x": np.zeros((1, 4), np.float32)}, 1))
+
+
 def test_a_member_that_breaks_breaks_the_whole_and_nobody_else(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = opened(home)
-    member = repository.find("affine")
+    affine = repository.find("affine")
 
     async def broken(*_: object) -> None:
         raise Failed("it broke.")
@@ -190,7 +220,7 @@ def test_a_member_that_breaks_breaks_the_whole_and_nobody_else(home: Path, monke
             await ask(repository)
 
     with monkeypatch.context() as patched:
-        patched.setattr(member, "run", broken)
+        patched.setattr(affine, "run", broken)
         asyncio.run(scenario())
     assert asyncio.run(ask(repository)) == [[3, 7, 11]]
 

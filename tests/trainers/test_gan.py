@@ -108,6 +108,7 @@ def test_the_average_follows_the_generator_and_teaches_it_nothing(adversaries: A
                 np.testing.assert_allclose(one, other, atol=1e-6)
     for kept, by_hand in zip(weights(averaged.average), expected, strict=True):
         np.testing.assert_allclose(kept, by_hand, atol=1e-5)
+    assert catalogue.find("cifar10_gan").graphs(averaged)["decode"] is averaged.average
 
 
 def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
