@@ -16,9 +16,9 @@ import numpy as np
 from book import Book, EndedError, WrongError
 from line import RENEWED, Line
 
-from bookserve.wire import home_pb2 as pb
-from clients.load import infer_request
-from serve.v2 import v2_pb2
+from bookserve.api import native_pb2 as pb
+from bookserve.api import oip_pb2 as v2_pb2
+from clients.bench.load import infer_request
 
 #: Times that a request is sent again.
 TRIES = 6

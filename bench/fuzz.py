@@ -33,19 +33,24 @@ else:
     watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
 
 with watched:
-    from bookserve import manifest, pictures
+    from bookserve.api import tfserving_pb2 as tfs_pb2
+    from bookserve.bundle import manifest
     from bookserve.errors import BookserveError, Failed
+    from bookserve.formats import images as pictures
     from bookserve.graph import TensorSpec
-    from serve.body import inflate
-    from serve.document import loads
-    from serve.files import batching_parameters, models_config
-    from serve.http2.connection import Connection
-    from serve.http2.fields import Fields, Malformed
-    from serve.http2.frames import PREFACE, Violation
-    from serve.http2.server import Server
-    from serve.limits import Limits
-    from serve.tfs import examples, regular, rows, tensors, tfs_pb2
-    from serve.v2 import body as v2
+    from serve.app.tfserving_files import batching_parameters, models_config
+    from serve.codecs import regular_json as regular
+    from serve.codecs.json_document import loads
+    from serve.protocols.oip import infer_body as v2
+    from serve.protocols.tfserving import predict_json as rows
+    from serve.protocols.tfserving import tensors
+    from serve.protocols.tfserving import tf_examples as examples
+    from serve.security.limits import Limits
+    from serve.transport.http.body import inflate
+    from serve.transport.http2.connection import Connection
+    from serve.transport.http2.frames import PREFACE, Violation
+    from serve.transport.http2.header_blocks import Fields, Malformed
+    from serve.transport.http2.server import Server
 
 LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
 SPECS = {"x": TensorSpec("float32", ("batch", 3)), "t": TensorSpec("string", ("batch",))}
@@ -153,7 +158,7 @@ def search(parse: Callable[[bytes], None], data: bytes) -> None:
 
 
 def _message(kind: type[Any], data: bytes) -> Any:
-    from serve.service import read
+    from serve.transport.grpc.service import read
 
     return read(kind, data)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from trainers.gan import Adversaries, discriminator, generator
+from trainers.networks.gan import Adversaries, discriminator, generator
 
 BATCH, LATENT = 20, 32
 
@@ -49,7 +49,7 @@ def book(width: float) -> Callable[[np.ndarray], None]:
 
 
 def ours(width: float, *, xla: bool) -> Callable[[np.ndarray], None]:
-    """The training step of ``trainers/gan.py``."""
+    """The training step of ``trainers/networks/gan.py``."""
     model = Adversaries(width, 4e-4, 0.05)
     model.compile(optimizer=keras.optimizers.RMSprop(8e-4), jit_compile=xla)
     model.optimizer.build(model.trainable_variables)

@@ -21,11 +21,11 @@ from typing import Any
 import click
 
 from bookserve import bundle
-from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle
+from bookserve.cli.terminal import hushed
 from bookserve.graph import Arrays
-from bookserve.terminal import hushed
-from export import timing
+from bookserve.runtime.onnx import OnnxBackend
+from export.variants import timing
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
 COLUMNS = (
@@ -63,7 +63,7 @@ def main(models: Path | None, checking: bool) -> None:
 
         tf.zeros(1)
     lines, smaller = [], []
-    for opened in (bundle.find(models, name) for name in in_order(bundle.names(models))):
+    for opened in (bundle.open_bundle(models, name) for name in in_order(bundle.model_names(models))):
         for row in rows(opened):
             lines.append(row)
             click.echo(" | ".join(row), err=True)
@@ -88,8 +88,8 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
     Raises:
         ClickException: a graph does not pass its check.
     """
-    from export.check import check
-    from export.saved import SavedModel
+    from export.sources.saved_model import SavedModel
+    from export.verify.verify import check
 
     checks = {line.graph: line for line in check(opened)}
     if wrong := next((line for line in checks.values() if not line.ok), None):

@@ -34,10 +34,10 @@ from server import OURS, PEERS, Running, StartError, python, started, wires
 from wires import Wire, ask, load, prepared
 
 from bookserve import bundle
-from bookserve.backend import OnnxBackend
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
+from bookserve.runtime.onnx import OnnxBackend
 
 #: Pictures for a small convnet and for matrix products, sequences of whole numbers for a recurrent net.
 MODELS = ["mnist_convnet", "mnist_dense", "imdb_lstm"]
@@ -132,7 +132,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, Any]:
     run: dict[str, Any] = {**machine.told(), "rounds": arguments.rounds, "seconds": arguments.seconds}
     run |= {"lines": [], "broken": []}
     try:
-        subjects = [Subject(bundle.find(arguments.models, model)) for model in arguments.model]
+        subjects = [Subject(bundle.open_bundle(arguments.models, model)) for model in arguments.model]
     except BookserveError as error:
         sys.exit(f"error: {error}")
     for subject in subjects:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from bookserve import bundle
-from bookserve.backend import OnnxBackend
 from bookserve.graph import Arrays, numpy_dtype
+from bookserve.runtime.onnx import OnnxBackend
 from bookserve.verb import Generate
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--length", type=int, default=400)
     arguments = parser.parse_args()
-    opened = bundle.find(arguments.model.parent, arguments.model.name)
+    opened = bundle.open_bundle(arguments.model.parent, arguments.model.name)
     verb = opened.verb(Generate)
     graph = opened.graph(verb.graph)[1]
     backend = OnnxBackend(opened.path / str(graph.onnx))

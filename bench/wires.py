@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import grpc
 import numpy as np
 
+from bookserve.api import oip_pb2 as v2_pb2
 from bookserve.graph import Arrays
-from clients.load import infer_request, rest_request
-from serve.v2 import v2_pb2
+from clients.bench.load import infer_request, rest_request
 
 #: By how many connections so many calls of gRPC are under way.
 CONNECTIONS = {1: 1, 4: 4, 16: 4, 64: 8}

@@ -1,7 +1,22 @@
-"""bookserve's ground floor: the words that trainers, exporter, server and clients share.
+"""Serve every model of *Deep Learning with R*, and call it: ``from bookserve import connect``.
 
-Importing this package imports nothing else; each word lives in the module that bears its name
-(``bookserve.steps``, ``bookserve.bundle``, …).
+This package is the library that programs import. Importing it imports nothing else; ``connect`` is loaded at first use,
+and everything else lives in the module that bears its name (``bookserve.steps``, ``bookserve.bundle``, …). The programs
+behind the command ``bookserve`` are the packages ``trainers``, ``export``, ``serve`` and ``clients``.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bookserve.client import connect as connect
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "connect":
+        return importlib.import_module("bookserve.client").connect
+    raise AttributeError(f"module 'bookserve' has no attribute '{name}'")

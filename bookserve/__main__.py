@@ -1,5 +1,5 @@
 """``python -m bookserve`` is ``bookserve``."""
 
-from bookserve.cli import main
+from bookserve.cli.main import main
 
 main()

@@ -54,7 +54,7 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A graph that a composite runs (``bookserve/composite.py``): whose it is, and which tensors go in and come out."""
+    """A graph that a composite runs (``bookserve/bundle/composite.py``): its model, and its tensors by name."""
 
     #: Name of another model; '' for a graph of the same bundle.
     model: str = ""

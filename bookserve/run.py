@@ -25,9 +25,9 @@ from typing import Any
 
 import msgspec
 
-from bookserve import vocabulary
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import Graph
+from bookserve.steps import vocabulary
 from bookserve.verb import Verb
 
 #: What ``metrics.json`` counts beside the figures.

@@ -164,7 +164,7 @@ class Style(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform", forbid_unknown_fields=True):
-    """A picture changed along the gradient of a network: ``bookserve/transform.py`` has the loops.
+    """A picture changed along the gradient of a network: ``bookserve/generation/transform.py`` has the loops.
 
     The graph gives ``loss`` float32 [batch] and ``gradient``, of the shape of ``image``.
     """

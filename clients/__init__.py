@@ -1,14 +1,9 @@
-"""The client room: one object for every way to reach a model, and the commands that use it.
+"""The commands that call models: ``bookserve predict``, ``generate``, ``sample``, ``bench`` and their kin.
 
-from clients import connect
-
-with connect("http://127.0.0.1:8501") as client:
-    client.predict("mnist_convnet", [Path("digit.png").read_bytes()])
+The client library itself is ``bookserve.client``. ``from clients import connect``, as model cards of bookserve 0.1.0
+have it, still works.
 """
 
-from __future__ import annotations
-
-from clients.address import connect
-from clients.client import Client, Samples
-
-__all__ = ["Client", "Samples", "connect"]
+from bookserve.client import Client as Client
+from bookserve.client import Samples as Samples
+from bookserve.client import connect as connect

@@ -11,10 +11,10 @@ from typing import Any
 import click
 import numpy as np
 
-from bookserve.latent import STRENGTHS, concept, how_many, moved
-from clients.address import connect
-from clients.cli import seed_option, suffix, url_option, version_option
-from clients.client import Client
+from bookserve.client.address import connect
+from bookserve.client.client import Client
+from bookserve.generation.latent import STRENGTHS, concept, how_many, moved
+from clients.predict import seed_option, suffix, url_option, version_option
 
 #: Height in pixels that small pictures are enlarged to, about.
 VISIBLE = 64
@@ -119,8 +119,8 @@ def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Gene
 
 def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
     """Write what comes in the form of the file's suffix; what has been written, in words."""
-    from bookserve.pictures import contact_sheet, encode_animation, encode_png
-    from clients.answers import save
+    from bookserve.formats.images import contact_sheet, encode_animation, encode_png
+    from clients.output import save
 
     kind = path.suffix.lower()
     if kind == ".npy":

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import click
 
-from bookserve import bundle, pictures, run
+from bookserve import bundle, run
+from bookserve.formats import images as pictures
 
 DOCS = Path(__file__).parent
 DATA = "$BOOKSERVE_DATA"
@@ -111,7 +112,7 @@ PICTURES = (
 def gallery(work: Path, only: tuple[str, ...]) -> None:
     """Train what WORK lacks of the models that are needed, make the pictures and write the page."""
     if not os.environ.get("BOOKSERVE_DATA"):
-        raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/data/).")
+        raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/datasets/).")
     work.mkdir(parents=True, exist_ok=True)
     work = work.resolve()
     runs, models = work / "runs", work / "models"
@@ -123,7 +124,7 @@ def gallery(work: Path, only: tuple[str, ...]) -> None:
         if not bundle.versions(models, task):
             _bookserve(work, f"export {task} --runs {runs} --models {models}")
         if task == "mnist_convnet":
-            digit = bundle.find(models, task).examples().rows[0]
+            digit = bundle.open_bundle(models, task).examples().rows[0]
             (work / "digit.png").write_bytes(pictures.encode_png(digit))
     with _server(models) as url:
         for picture in chosen:

@@ -1,0 +1,1 @@
+"""The exporter: a trained model becomes a bundle of SavedModel and ONNX, proved equal."""

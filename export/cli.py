@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve import variant
-from bookserve.terminal import (
+from bookserve.bundle import variant
+from bookserve.cli.terminal import (
     hushed,
     json_option,
     model_and_version,
@@ -22,7 +22,7 @@ from bookserve.terminal import (
 
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
-    from export.check import Check
+    from export.verify.verify import Check
     from export.write import Written
 
 
@@ -65,7 +65,7 @@ def export(
     if (name or config) and (len(sources) > 1 or every):
         raise click.UsageError(f"{'--name' if name else '--config'} goes with a single source.")
     from bookserve.errors import BookserveError, Failed
-    from export.source import find, find_all
+    from export.sources.source import find, find_all
 
     # All of them are looked for before the first is written.
     found = find_all(runs) if every else [find(source, runs, name, config) for source in sources]
@@ -145,10 +145,10 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
     from bookserve import bundle
     from bookserve.errors import Failed
 
-    bundles = _find_all(models) if every else [bundle.find(models, *name) for name in names]
+    bundles = _find_all(models) if every else [bundle.open_bundle(models, *name) for name in names]
     if any("saved_model.pb" in found.manifest.files for found in bundles):
         _import_tensorflow()
-    from export.check import check
+    from export.verify.verify import check
 
     checks = [line for found in bundles for line in check(found)]
     if as_json:
@@ -170,10 +170,10 @@ def _find_all(models: Path) -> list[Bundle]:
     from bookserve import bundle
     from bookserve.errors import NotFound
 
-    names = bundle.names(models)
+    names = bundle.model_names(models)
     if not names:
         raise NotFound(f"there is no model in {models}.", "Write some with: bookserve export")
-    return [bundle.find(models, name) for name in names]
+    return [bundle.open_bundle(models, name) for name in names]
 
 
 def _cells(line: Check) -> tuple[Any, ...]:

@@ -20,15 +20,16 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from bookserve.backend import OnnxBackend, open_graph
-from bookserve.bundle import Bundle, Manifest, find, new_version, publish, seal
+from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish_bundle, seal
+from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
-from bookserve.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
+from bookserve.runtime.onnx import OnnxBackend, open_graph
 from bookserve.steps import Rows
 from bookserve.verb import Predict
-from export import card, parity
-from export.versions import ONNX, versions
+from export.card import card
+from export.package_versions import ONNX, versions
+from export.verify import parity
 
 #: The composite's own graphs: what cuts rows to the members' lengths, and what takes the mean.
 CUT, MEAN = "cut", "mean"
@@ -74,7 +75,7 @@ def compose(models: Path, name: str, members: Sequence[tuple[str, int | None, fl
     if any(not 0 < share < float("inf") for _, _, share in members):
         raise InvalidInput("a share is a positive number.", "Leave a member out that is not to count.")
     total = sum(share for _, _, share in members)
-    parts = [_part(find(models, model, version), share / total) for model, version, share in members]
+    parts = [_part(open_bundle(models, model, version), share / total) for model, version, share in members]
     if len({part.name for part in parts}) < len(parts):
         raise InvalidInput("a member is named twice.", "Give it a larger share instead: MODEL=SHARE")
     first = max(parts, key=lambda part: part.input[1].sizes()[1:])
@@ -85,14 +86,14 @@ def compose(models: Path, name: str, members: Sequence[tuple[str, int | None, fl
         if CUT in manifest.graphs:
             _save(directory / f"{CUT}.onnx", _cut(manifest.graphs[CUT]))
         opened = Bundle(directory, manifest, name)
-        whole = open_graph(opened, "", partial(find, models))
+        whole = open_graph(opened, "", partial(open_bundle, models))
         found = parity.replay(manifest.graphs[manifest.default], examples.graphs[manifest.default], whole.run)
         if found.problem:
             raise Failed(f"the composite answers otherwise than its members: {found.problem}.")
         examples.save(directory / "examples.npz")
         (directory / "README.md").write_text(card.card(manifest, examples, {}, directory), "utf-8")
         seal(directory, manifest)
-        return publish(directory), found.difference
+        return publish_bundle(directory), found.difference
 
 
 def _part(bundle: Bundle, share: float) -> Part:

@@ -14,9 +14,9 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2, regression_pb2
 
-from bookserve.examples import Example
-from bookserve.tfexample import Classify, Regress, signature_name
-from export import signatures
+from bookserve.bundle.examples import Example
+from bookserve.formats.tf_example import Classify, Regress, signature_name
+from export.convert import example_signatures as signatures
 
 #: Where TensorFlow Serving looks, inside a version's directory.
 PATH = Path("assets.extra/tf_serving_warmup_requests")

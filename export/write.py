@@ -19,24 +19,31 @@ from typing import NamedTuple
 import msgspec
 import onnx
 
-from bookserve import tfexample, triton
-from bookserve.backend import OnnxBackend
-from bookserve.bundle import Bundle, Manifest, new_version, publish, seal
+from bookserve.bundle import Bundle, Manifest, new_version, publish_bundle, seal
+from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
-from bookserve.examples import Example, Examples
-from bookserve.explain import FILTERS
+from bookserve.formats import tf_example as tfexample
+from bookserve.formats import triton
+from bookserve.formats.tf_example import Classify, Regress
+from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.tfexample import Classify, Regress
+from bookserve.runtime.onnx import OnnxBackend
 from bookserve.verb import Generate, Transform
-from export import ahead, card, foreign, onnx_file, parity, signatures, warmup
-from export.convert import to_onnx
-from export.keras_file import KerasFile
-from export.onnx_file import OnnxFile
-from export.saved import SavedModel, refuse_reach
-from export.skew import find_skew
-from export.source import Source
-from export.versions import CONVERTERS, ONNX, versions
+from export import warmup
+from export.card import card
+from export.convert import example_signatures as signatures
+from export.convert import multi_step_decoder as ahead
+from export.convert.saved_model_to_onnx import to_onnx
+from export.package_versions import CONVERTERS, ONNX, versions
+from export.sources import external_model as foreign
+from export.sources import onnx_file
+from export.sources.keras_file import KerasFile
+from export.sources.onnx_file import OnnxFile
+from export.sources.saved_model import SavedModel, refuse_reach
+from export.sources.source import Source
+from export.verify import parity
+from export.verify.preprocessing import find_skew
 
 #: What a SavedModel consists of; anything else in its directory stays there.
 _PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
@@ -62,7 +69,7 @@ class _Onnx(NamedTuple):
 def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
 
-    ``variants`` names further forms (``bookserve/variant.py``); the notes say which of them could not be had.
+    ``variants`` names further forms (``bookserve/bundle/variant.py``); the notes say which of them could not be had.
 
     Raises:
         Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
@@ -110,7 +117,7 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             versions=versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
         )
         if variants:
-            from export import variants as forms
+            from export.variants import variants as forms
 
             written, refused = forms.write(directory, manifest, examples, variants)
             manifest = msgspec.structs.replace(manifest, variants=written)
@@ -126,7 +133,7 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             (directory / "assets").mkdir(exist_ok=True)
             (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
         seal(directory, manifest)
-        bundle = publish(directory)
+        bundle = publish_bundle(directory)
     triton.write(models, source.name)
     difference = max([difference, *(form.difference for form in onnx_forms.values())])
     return Written(bundle, difference, time.perf_counter() - start, notes)
@@ -196,8 +203,8 @@ def _convert_run(
 ) -> dict[str, _Onnx]:
     """Every form of a graph must answer as Keras did, and every graph must convert.
 
-    Graphs of gradients may have operators for which ``export/gradients.py`` has none: those stay with TensorFlow, and
-    ``notes`` says why.
+    Graphs of gradients may have operators for which ``export/gradients/operators.py`` has none: those stay with
+    TensorFlow, and ``notes`` says why.
     """
     if problem := find_skew(manifest, examples):
         raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")

@@ -1,1 +1,1 @@
-"""The server room: live models behind one engine, and one door for each protocol. Started by ``bookserve serve``."""
+"""The server, started by ``bookserve serve``: live models behind one engine, asked over several protocols."""

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
+from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import BookserveError, InvalidInput
+from bookserve.generation.latent import encoded, encoder, pictures_fed
+from bookserve.generation.text import Piece
 from bookserve.graph import Arrays
-from bookserve.latent import encoded, encoder, pictures_fed
-from bookserve.requests import GenerateRequest, SampleRequest
 from bookserve.steps import apply
-from bookserve.text import Piece
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.call import CURRENT, Call, Gone
-from serve.metrics import Metrics
-from serve.model import LiveModel
-from serve.repository import Repository, VersionStatus
-from serve.served import Served
-from serve.statistics import Counted
-from serve.texts import PAUSE, WHOLE, collect
-from serve.waiting import Done
+from serve.batching.request_context import CURRENT, Call, Gone
+from serve.batching.request_queue import Done
+from serve.batching.text_scheduler import PAUSE, WHOLE, collect
+from serve.models.live_model import LiveModel
+from serve.models.model_config import Served
+from serve.models.repository import Repository, VersionStatus
+from serve.observability.metrics import Metrics
+from serve.observability.statistics import Counted
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536

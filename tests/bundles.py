@@ -20,14 +20,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bookserve.backend import OnnxBackend
 from bookserve.bundle import Manifest, new_version, seal
-from bookserve.examples import Example, Examples
+from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, TensorSpec
+from bookserve.runtime.onnx import OnnxBackend
 from bookserve.steps import Characters, EitherLabel, Image, Numbers, Pad, Pixels, Scale, TopLabels, Words
+from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate, Predict, Sample, Verb
-from bookserve.vocabulary import Vocabulary
-from export import ahead
+from export.convert import multi_step_decoder as ahead
 
 Spec = TensorSpec
 F32 = "float32"

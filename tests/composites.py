@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bookserve.bundle import Manifest, new_version, seal
-from bookserve.examples import Example, Examples
+from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Graph, Member, TensorSpec
 from bookserve.steps import Numbers
 from bookserve.verb import Predict

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from onnx import helper
 
-from bookserve.explain import ACTIVATIONS, HEAD
+from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import Image, Pixels, Scale, TopLabels
 from bookserve.verb import Dream, Predict, Style, Transform

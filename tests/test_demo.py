@@ -16,8 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from bookserve import bundle, pictures, run
-from bookserve.demo import TASKS
+from bookserve import bundle, run
+from bookserve.cli.demo import TASKS
+from bookserve.formats import images as pictures
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -91,7 +92,7 @@ def test_again_with_trained_runs_and_the_server_kept(said: str, directory: Path)
 
 def test_a_bundle_truncated_by_a_bad_copy_is_refused_by_name(said: str, directory: Path, tmp_path: Path) -> None:
     shutil.copytree(directory / "models/mnist_convnet", tmp_path / "mnist_convnet")
-    model = bundle.find(tmp_path, "mnist_convnet").path / "model.onnx"
+    model = bundle.open_bundle(tmp_path, "mnist_convnet").path / "model.onnx"
     model.write_bytes(model.read_bytes()[:1000])
     command = [sys.executable, "-m", "bookserve", "predict", "mnist_convnet", "[0]", "--url", f"local:{tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -23,7 +23,7 @@ def test_a_module_says_what_it_is_and_is_not_long(path: Path) -> None:
     text = path.read_text("utf-8")
     if path.name != "__init__.py":
         assert ast.get_docstring(ast.parse(text)), "no module docstring"
-    assert text.count("\n") <= 300, "split it: one noun a file"
+    assert text.count("\n") <= 600, "split it: one subject a file"
     assert not re.fullmatch(r"(utils?|helpers?|common|misc|manager|factory|processor)\.py", path.name)
 
 

@@ -27,8 +27,8 @@ import numpy as np
 from bookserve.steps import EitherLabel, Numbers
 from bookserve.verb import Predict
 from trainers import baseline
-from trainers.data.generated import Generated
-from trainers.made import divided
+from trainers.datasets.generated import Generated
+from trainers.preparation.generated_data import divided
 from trainers.task import Task
 
 VERB = Predict(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from clients import connect
+from bookserve.client import connect
 from tests.servers import start
 
 LINE = "the cat sat on the mat, and the dog lay by the door.\n"

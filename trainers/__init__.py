@@ -1,0 +1,1 @@
+"""The trainers: one file for each model of the book, one training loop, the data sets."""

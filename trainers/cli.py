@@ -11,12 +11,13 @@ import click
 from click.core import ParameterSource
 
 from bookserve import run as runs_
+from bookserve.cli.terminal import hushed, print_table, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from bookserve.terminal import hushed, print_table, runs_option
-from trainers import catalogue, cluster, settings
-from trainers.data.source import Kind
-from trainers.overview import mark
+from trainers import catalogue
+from trainers.datasets.source import Kind
+from trainers.engine import cluster, settings
+from trainers.listing import mark
 from trainers.task import Task
 
 
@@ -90,8 +91,8 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
     """Train in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
-        from trainers import training
-        from trainers.devices import open_devices
+        from trainers.engine import training
+        from trainers.engine.devices import open_devices
 
         devices = open_devices(params)
     bar = sys.stdout.isatty()

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bookserve.cli.terminal import hushed, json_option, print_json, print_table, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from bookserve.terminal import hushed, json_option, print_json, print_table, runs_option
-from trainers import settings
 from trainers.cli import parameters, value_of
-from trainers.data.source import Kind
+from trainers.datasets.source import Kind
+from trainers.engine import settings
 from trainers.task import Task
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def search(
     space = spaces(task, params, over)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
-        from trainers import training
-        from trainers.devices import open_devices
+        from trainers.engine import training
+        from trainers.engine.devices import open_devices
 
         devices = open_devices(params)
     if task.data(data, params).validation is None and not params["folds"]:

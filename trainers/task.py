@@ -14,9 +14,9 @@ import numpy as np
 
 from bookserve.graph import Arrays
 from bookserve.verb import Verb
-from trainers import settings
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets.source import Kind
+from trainers.engine import settings
+from trainers.engine.arrays import Pairs
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +38,7 @@ class Data:
     rows: np.ndarray
     #: … and, for each inference graph, the inputs that Keras's expected outputs are computed from.
     feeds: dict[str, Arrays]
-    #: What the task's metric is without skill (``trainers/baseline.py``); None where that means nothing.
+    #: What the task's metric is without skill (``trainers/preparation/baseline.py``); None where that means nothing.
     baseline: float | None = None
     #: A frozen network that the rows of ``train``, ``validation`` and ``test`` have passed already, and which stands in
     #: front of the trained one where it is served (section 5.3.1).
@@ -53,7 +53,7 @@ class Task:
     section: str
     listings: str
     summary: str
-    #: Name of the data set: a module of ``trainers/data``.
+    #: Name of the data set: a module of ``trainers/datasets``.
     dataset: str
     #: ``predict``, ``generate`` or ``sample``.
     verb: str
@@ -63,8 +63,8 @@ class Task:
     shown: str = ""
     #: The figure by which runs of this task are compared.
     metric: str
-    #: The task's parameters with the book's values, over those that every task has (``trainers/settings.py``); with no
-    #: ``epochs`` there is nothing to train. ``sample`` replaces some of them for short training.
+    #: The task's parameters with the book's values, over those that every task has (``trainers/engine/settings.py``);
+    #: with no ``epochs`` there is nothing to train. ``sample`` replaces some of them for short training.
     params: dict[str, Any]
     sample: dict[str, Any] = field(default_factory=dict)
     data: Callable[[Kind, Params], Data]

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from bookserve import pictures
+from bookserve.formats import images as pictures
 from bookserve.steps.base import Rows, StepBase
 
 #: Blue, green, red.

@@ -10,7 +10,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
-from bookserve.vocabulary import Vocabulary
+from bookserve.steps.vocabulary import Vocabulary
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation.replace("'", "") + "\t\n", " "))
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bookserve.cli import COMMANDS
+from bookserve.cli.main import COMMANDS
 
 HEAVY = (
     "tensorflow",
@@ -25,7 +25,7 @@ HEAVY = (
 
 
 def bookserve(*arguments: str, before: str = "", after: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.argv = {['bookserve', *arguments]!r}\n{before}\nfrom bookserve.cli import main\n"
+    code = f"import sys; sys.argv = {['bookserve', *arguments]!r}\n{before}\nfrom bookserve.cli.main import main\n"
     code += f"try:\n    main()\nfinally:\n    {after or 'pass'}\n"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -53,10 +53,10 @@ def test_unknown_commands_and_options_are_usage_errors() -> None:
         assert "Traceback" not in done.stderr
 
 
-FAIL = """import bookserve.cli, click
+FAIL = """import bookserve.cli.main, click
 @click.command()
 def broken(): {}
-bookserve.cli.LazyGroup.get_command = lambda *a: broken
+bookserve.cli.main.LazyGroup.get_command = lambda *a: broken
 """
 
 
@@ -90,7 +90,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     code = (
         "import sys; sys.argv = ['bookserve', 'x']\n"
         + FAIL.format("[click.echo('y' * 1000) for _ in range(10000)]")
-        + "\nbookserve.cli.main()"
+        + "\nbookserve.cli.main.main()"
     )
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert writer.stdout

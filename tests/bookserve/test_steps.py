@@ -35,7 +35,7 @@ from bookserve.steps import (
     TopLabels,
     Words,
 )
-from bookserve.vocabulary import Vocabulary
+from bookserve.steps.vocabulary import Vocabulary
 
 WORDS = Vocabulary("words", ["<padding>", "<start>", "<unknown>", "<unused>", "the", "film", "isn't"])
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bookserve.pictures import decode_png, encode_png
-from clients import connect
-from clients.cli import BATCH
+from bookserve.client import connect
+from bookserve.formats.images import decode_png, encode_png
+from clients.predict import BATCH
 from tests.clients.conftest import Bookserve
 
 BRIGHT = encode_png(np.full((4, 4), 255, np.uint8))

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from bookserve.client import Client, connect
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.pictures import decode_png, encode_png
-from bookserve.transform import Progress
-from clients import Client, connect
-from clients.pictures import activations, dream, explain, style
+from bookserve.formats.images import decode_png, encode_png
+from bookserve.generation.transform import Progress
+from clients.images import activations, dream, explain, style
 from clients.sample import sample
 from tests import bundles, picture_bundles
 from tests.servers import Server, start

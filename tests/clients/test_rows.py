@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.pictures import encode_png
-from clients import rows as rows_module
+from bookserve.formats.images import encode_png
+from clients import input_rows as rows_module
 
 PNG = encode_png(np.arange(16, dtype=np.uint8).reshape(4, 4))
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bookserve.client import Client
 from bookserve.errors import InvalidInput, NotFound
-from clients import Client
-from clients.bench_texts import measure
+from clients.bench.texts import measure
 from tests.clients.conftest import Bookserve
 from tests.servers import Server
 

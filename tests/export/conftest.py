@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bookserve.bundle import Bundle
+from bookserve.cli.terminal import hushed
 from bookserve.run import Run
-from bookserve.terminal import hushed
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +36,7 @@ def runs(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]
 @pytest.fixture(scope="session")
 def bundles(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """The bundles exported from ``runs``, by task; read them, never write to them."""
-    from export.source import Source
+    from export.sources.source import Source
     from export.write import write
 
     models = tmp_path_factory.mktemp("exported")
@@ -48,7 +48,7 @@ def bookserve(
     tensorflow, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Run one command line in this process: exit code, standard output, standard error."""
-    from bookserve.cli import main
+    from bookserve.cli.main import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["bookserve", *map(str, arguments)])

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import onnx
 
-from bookserve.backend import OnnxBackend
 from bookserve.graph import Arrays, Graph
-from export import parity
+from bookserve.runtime.onnx import OnnxBackend
+from export.verify import parity
 from tests.export.runs import randomise
 
 
@@ -22,7 +22,7 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
     Recurrent weights are small, so that sixty steps of ``relu`` do not grow past what float32 can hold; ``gain`` makes
     all matrices smaller, for deep networks.
     """
-    from trainers import signatures
+    from trainers.engine import signatures
 
     randomise(model, 1)
     for weight in model.weights:
@@ -34,8 +34,8 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
 
 def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxBackend]:
     """The ONNX form of a SavedModel's graph, and what runs it."""
-    from export.convert import to_onnx
-    from export.saved import SavedModel
+    from export.convert.saved_model_to_onnx import to_onnx
+    from export.sources.saved_model import SavedModel
 
     proto = to_onnx(SavedModel(directory), "serving_default", graph)
     path = directory / "model.onnx"

@@ -12,13 +12,24 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from bookserve import vocabulary
-from bookserve.examples import Example, Examples
+from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.run import Origin, Recipe, Run, create
-from bookserve.steps import Characters, EitherLabel, Image, Numbers, Pad, Pixels, Scale, Standardise, TopLabels, Words
+from bookserve.steps import (
+    Characters,
+    EitherLabel,
+    Image,
+    Numbers,
+    Pad,
+    Pixels,
+    Scale,
+    Standardise,
+    TopLabels,
+    Words,
+    vocabulary,
+)
+from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate, Predict, Sample, Verb
-from bookserve.vocabulary import Vocabulary
 
 SIDE = 12
 WORDS = Vocabulary("words", ["<padding>", "<start>", "<unknown>", "<unused>", *(f"w{i}" for i in range(36))])

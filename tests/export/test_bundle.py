@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookserve import vocabulary
 from bookserve.bundle import Bundle
 from bookserve.run import Run
+from bookserve.steps import vocabulary
 from bookserve.verb import Generate
-from export import parity
+from export.verify import parity
 
 KINDS = ("convnet", "reviews", "writer", "plane", "prices")
 
@@ -106,7 +106,7 @@ def test_a_vocabulary_travels_as_an_asset(bundles: dict[str, Bundle], runs: dict
 
 
 def test_the_keras_model_travels_as_an_asset(runs: dict[str, Run], tmp_path: Path) -> None:
-    from export.source import Source
+    from export.sources.source import Source
     from export.write import write
 
     run = Run(shutil.copytree(runs["reviews"].path, tmp_path / "reviews" / runs["reviews"].path.name))

@@ -23,13 +23,14 @@ RECURRENT = {
 
 @pytest.mark.parametrize("name", [name for name in catalogue.names() if name not in GRADIENTS])
 def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
-    from bookserve.examples import Example
-    from export import parity
-    from export.convert import to_onnx
-    from export.saved import SavedModel
+    from bookserve.bundle.examples import Example
+    from export.convert.saved_model_to_onnx import to_onnx
+    from export.sources.saved_model import SavedModel
+    from export.verify import parity
     from tests.export import layers as small
     from tests.export.runs import randomise
-    from trainers import finish, signatures
+    from trainers.engine import artifacts as finish
+    from trainers.engine import signatures
 
     task = catalogue.find(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}

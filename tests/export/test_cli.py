@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from bookserve.bundle import Bundle, Manifest, find, names, seal, versions
-from bookserve.examples import Examples
+from bookserve.bundle import Bundle, Manifest, model_names, open_bundle, seal, versions
+from bookserve.bundle.examples import Examples
 from bookserve.run import Run
 from tests.export.damage import copy_bundle, copy_run
 
@@ -38,7 +38,7 @@ def test_tasks_and_runs_and_directories_are_exported_and_verified(
     code, out, err = bookserve("export", "convnet", runs["writer"].name, runs["plane"].path, *where)
     assert (code, err) == (0, "")
     assert [line.split(":")[0] for line in out.splitlines()] == ["convnet/1", "writer/1", "plane/1"]
-    assert names(models) == ["convnet", "plane", "writer"]
+    assert model_names(models) == ["convnet", "plane", "writer"]
 
     code, out, err = bookserve("verify", "--all", "--models", models, "--json")
     assert (code, err) == (0, "")
@@ -81,8 +81,8 @@ def test_all_tasks_are_exported_though_one_is_broken(
     assert [line.split(":")[0] for line in out.splitlines()] == ["convnet/1", "prices", "writer/1"]
     assert "prices: NOT EXPORTED: TensorFlow cannot load" in out
     assert "1 of 3 tasks were not exported: prices." in err
-    assert names(models) == ["convnet", "writer"]
-    assert find(models, "convnet").manifest.origin == runs["convnet"].recipe.origin
+    assert model_names(models) == ["convnet", "writer"]
+    assert open_bundle(models, "convnet").manifest.origin == runs["convnet"].recipe.origin
 
 
 def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
@@ -91,8 +91,8 @@ def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[
         code, out, _ = bookserve("export", run, "--models", models, "--name", "mine")
         assert code == 0
         assert out.startswith(f"mine/{version}: serving_default; ")
-    assert names(models) == ["mine"]
-    assert find(models, "mine").manifest.origin == runs["convnet"].recipe.origin
+    assert model_names(models) == ["mine"]
+    assert open_bundle(models, "mine").manifest.origin == runs["convnet"].recipe.origin
 
 
 def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_own(
@@ -106,7 +106,7 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert sorted(out.split(":")[0] for out, _ in said) == ["writer/1", "writer/2"]
     assert versions(models, "writer") == [1, 2]
     for version in (1, 2):
-        find(models, "writer", version).check_files()
+        open_bundle(models, "writer", version).check_files()
     assert sorted(path.name for path in (models / "writer").iterdir()) == ["1", "2", "config.pbtxt"]
     assert (models / "writer" / "config.pbtxt").read_text("utf-8").startswith("# writer, version 2:")
 
@@ -121,11 +121,11 @@ def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up
     process.kill()
     process.communicate(timeout=60)
     assert versions(models, "plane") == []
-    assert names(models) == []
+    assert model_names(models) == []
     assert list(models.glob("plane/.writing-*"))
     assert bookserve("export", runs["plane"].path, "--models", models)[0] == 0
     assert sorted(path.name for path in (models / "plane").iterdir()) == ["1", "config.pbtxt"]
-    find(models, "plane").check_files()
+    open_bundle(models, "plane").check_files()
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "step.onnx", "saved_model.pb", "examples.npz", "README.md"])

@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from bookserve import bundle
+from bookserve.client import connect
 from bookserve.errors import BookserveError
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import EitherLabel, Pad, Reverse, Words
 from bookserve.verb import Predict
-from clients import connect
-from export.check import check
 from export.cli import compose as command
 from export.compose import compose
+from export.verify.verify import check
 from tests.bundles import WORDS, write_affine, write_bundle, write_reviews, write_writer
 
 ROWS = ["good bad film film film film good", "film good good bad", "good"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle
-from tests.export.test_signatures import run
+from tests.export.convert.test_example_signatures import run
 from tests.servers import Server, start
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from bookserve.bundle import Bundle
-from bookserve.variant import Variant
+from bookserve.bundle.variant import Variant
 
 ROOT = Path(__file__).parent.parent.parent
 

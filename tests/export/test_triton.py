@@ -11,9 +11,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from bookserve import bundle, triton
-from bookserve.bundle import Bundle, Manifest, find, new_version, seal
-from bookserve.examples import Examples
+from bookserve import bundle
+from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, seal
+from bookserve.bundle.examples import Examples
+from bookserve.formats import triton
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
@@ -71,7 +72,7 @@ def write_shape(models: Path, shape: tuple[int | str, ...], onnx_file: str | Non
         Examples({}, np.array([], np.uint8)).save(directory / "examples.npz")
         (directory / (onnx_file or "saved_model.pb")).write_bytes(b"")
         seal(directory, Manifest(name="other", verb=verb, graphs={"serving_default": graph}))
-    return find(models, "other")
+    return open_bundle(models, "other")
 
 
 def test_a_single_number_is_reshaped(tmp_path: Path) -> None:

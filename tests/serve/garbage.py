@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import TensorSpec
-from serve.limits import Limits
+from serve.security.limits import Limits
 
 SEARCH = int(os.environ.get("BOOKSERVE_SEARCH", "100"))
 settings.register_profile(

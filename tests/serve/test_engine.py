@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from bookserve import bundle
-from bookserve.backend import OnnxBackend
+from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import InvalidInput, NotFound, NotReady
-from bookserve.pictures import encode_png
-from bookserve.requests import GenerateRequest, SampleRequest
-from bookserve.text import merge, streams
+from bookserve.formats.images import encode_png
+from bookserve.generation.text import merge, streams
+from bookserve.runtime.onnx import OnnxBackend
 from bookserve.verb import Generate
 from serve.engine import Engine
-from serve.metrics import Metrics
-from serve.repository import Repository
+from serve.models.repository import Repository
+from serve.observability.metrics import Metrics
 
 
 def open_engine(models: Path) -> tuple[Engine, Repository, Metrics]:
@@ -60,7 +60,7 @@ def write(engine: Engine, request: GenerateRequest) -> str:
 
 def test_the_served_text_is_the_offline_text(engine: Engine, models: Path) -> None:
     request = GenerateRequest(prompt="abc", length=50, temperature=1.0, seed=5)
-    opened = bundle.find(models, "writer")
+    opened = bundle.open_bundle(models, "writer")
     verb = opened.manifest.verb
     assert isinstance(verb, Generate)
     graph = opened.graph("step")[1]

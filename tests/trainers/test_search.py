@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from tests.trainers.test_loop import TINY
-from trainers import search, training
+from tests.trainers.engine.test_loop import TINY
+from trainers import search
+from trainers.engine import training
 
 PARAMS = {**TINY.defaults("sample"), "epochs": 2}
 OVER = ("learning_rate=0.001:1:log", "batch_size=8,16,32")

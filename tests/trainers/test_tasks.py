@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from bookserve import verb as verbs
-from bookserve.explain import ACTIVATIONS, HEAD
-from bookserve.requests import GenerateRequest
+from bookserve.api.requests import GenerateRequest
+from bookserve.generation.explain import ACTIVATIONS, HEAD
+from bookserve.generation.text import merge, streams
 from bookserve.steps import Rows, apply
-from bookserve.text import merge, streams
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
-from trainers import catalogue, finish, vgg
-from trainers.data import imdb, mnist, nietzsche
-from trainers.signatures import graph_of, inference_models
+from trainers import catalogue
+from trainers.datasets import imdb, mnist, nietzsche
+from trainers.engine import artifacts as finish
+from trainers.engine.signatures import graph_of, inference_models
+from trainers.networks import vgg
 from trainers.task import Data, Task
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput
+from bookserve.generation.transform import Progress, octaves, resized, transform, watched
 from bookserve.steps import ImageNetMeans, Pixels, Scale, WithoutMeans
-from bookserve.transform import Progress, octaves, resized, transform, watched
 from bookserve.verb import Dream, Style, Transform, Verb
-from trainers import catalogue, finish
+from trainers import catalogue
+from trainers.engine import artifacts as finish
 
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)

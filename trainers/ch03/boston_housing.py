@@ -12,10 +12,10 @@ import numpy as np
 
 from bookserve.steps import Numbers, Standardise
 from bookserve.verb import Predict
-from trainers import baseline
-from trainers.data import boston
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import boston
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.data.source import Kind
-from trainers.reviews import multi_hot
+from trainers.datasets.source import Kind
+from trainers.preparation.reviews import multi_hot
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

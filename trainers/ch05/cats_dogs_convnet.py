@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.data.source import Kind
-from trainers.pets import photos
+from trainers.datasets.source import Kind
+from trainers.preparation.cats_dogs import photos
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

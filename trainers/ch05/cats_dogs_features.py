@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
-from trainers.pets import photos
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation.cats_dogs import photos
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    from trainers.batches import InOrder
-    from trainers.vgg import base
+    from trainers.engine.batches import InOrder
+    from trainers.networks.vgg import base
 
     pets = photos(kind, params)
     front = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])

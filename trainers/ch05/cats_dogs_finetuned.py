@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.data.source import Kind
-from trainers.pets import AUGMENT, photos
+from trainers.datasets.source import Kind
+from trainers.preparation.cats_dogs import AUGMENT, photos
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.vgg import base
+    from trainers.networks.vgg import base
 
     network = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
     for layer in network.layers:

@@ -13,9 +13,9 @@ import numpy as np
 
 from bookserve.steps import Image, ImageNetMeans, TopLabels
 from bookserve.verb import Predict
-from trainers.data import photos, weights
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import photos, weights
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.vgg import base
+    from trainers.networks.vgg import base
 
     path = weights.find("vgg16", params["weights"])
     network = base("vgg16", "none", (params["size"], params["size"]), params["width"])

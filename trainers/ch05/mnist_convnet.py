@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import Image, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers import baseline
-from trainers.data import mnist
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import mnist
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 
 from bookserve.steps import Words
 from bookserve.verb import Predict
-from trainers.data import glove
-from trainers.data.source import Kind
-from trainers.rawtexts import few_reviews
+from trainers.datasets import glove
+from trainers.datasets.source import Kind
+from trainers.preparation.raw_texts import few_reviews
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.data.source import Kind
-from trainers.rawtexts import few_reviews
+from trainers.datasets.source import Kind
+from trainers.preparation.raw_texts import few_reviews
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

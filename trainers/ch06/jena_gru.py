@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.climate import celsius, windows
-from trainers.data.source import Kind
+from trainers.datasets.source import Kind
+from trainers.preparation.climate import celsius, windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.ch06 import imdb_conv1d, imdb_embedding, imdb_lstm, imdb_simple_rnn
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
-from trainers.reviews import padded
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation.reviews import padded
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
     from scipy.optimize import minimize
     from scipy.special import softmax, xlogy
 
-    from trainers.batches import InOrder
+    from trainers.engine.batches import InOrder
 
     def votes(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         told = model.predict(InOrder(pairs, params["batch_size"]), verbose=0)

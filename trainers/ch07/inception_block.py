@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import Image, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers import baseline
-from trainers.data import generated
-from trainers.data.source import Kind
-from trainers.made import divided
+from trainers.datasets import generated
+from trainers.datasets.source import Kind
+from trainers.preparation import baseline
+from trainers.preparation.generated_data import divided
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

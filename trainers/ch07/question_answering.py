@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import Pad, TopLabels, Words
 from bookserve.steps.texts import words_of
+from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
-from bookserve.vocabulary import Vocabulary
-from trainers import baseline
-from trainers.data import generated
-from trainers.data.source import Kind
-from trainers.made import divided
+from trainers.datasets import generated
+from trainers.datasets.source import Kind
+from trainers.preparation import baseline
+from trainers.preparation.generated_data import divided
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

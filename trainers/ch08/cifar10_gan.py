@@ -15,10 +15,10 @@ import numpy as np
 
 from bookserve.steps import Image, Pixels, Scale, apply
 from bookserve.verb import Sample
-from trainers.data import cifar10
-from trainers.data.source import Kind
-from trainers.frechet import distance
-from trainers.pairs import Encoded, Pairs
+from trainers.datasets import cifar10
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Encoded, Pairs
+from trainers.networks.frechet_distance import distance
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def data(kind: Kind, params: Params) -> Data:
 def build(data: Data, params: Params) -> keras.Model:
     import keras
 
-    from trainers.gan import Adversaries
+    from trainers.networks.gan import Adversaries
 
     model = Adversaries(params["width"], params["generator_rate"], params["label_noise"], params["averaging"])
     model.compile(optimizer=keras.optimizers.RMSprop(params["learning_rate"]))
@@ -75,7 +75,7 @@ def _real(frogs: np.ndarray) -> np.ndarray:
 
 
 def custom() -> dict[str, type]:
-    from trainers.gan import Adversaries
+    from trainers.networks.gan import Adversaries
 
     return {"Adversaries": Adversaries}
 

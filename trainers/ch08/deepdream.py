@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from bookserve.generation.transform import prepared
 from bookserve.steps import apply
-from bookserve.transform import prepared
 from bookserve.verb import Dream, Transform
-from trainers import bases
-from trainers.data import photos
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import photos
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.networks import pretrained_bases as bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def build(data: Data, params: Params) -> keras.Model:
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers import gradients
+    from trainers.networks import gradient_graphs as gradients
 
     image = keras.Input((None, None, 3), name="image")
     contributions = keras.Input((len(model.output),), name="contributions")
@@ -76,8 +76,8 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times larger the loss is after the first octave than before it."""
-    from bookserve.transform import transform
-    from trainers.samples import runners
+    from bookserve.generation.transform import transform
+    from trainers.engine.samples import runners
 
     verb = cast(Transform, data.verb)
     first = next(transform(verb, runners(graphs(model)), data.rows))

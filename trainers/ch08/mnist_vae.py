@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bookserve.latent import latent_points
+from bookserve.generation.latent import latent_points
 from bookserve.steps import Image, Pixels, Scale, apply
 from bookserve.verb import Sample
-from trainers import baseline
-from trainers.data import mnist
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import mnist
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import numpy as np
 
 from bookserve.steps import Characters
 from bookserve.verb import Generate
-from trainers import baseline
-from trainers.data import nietzsche
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import nietzsche
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

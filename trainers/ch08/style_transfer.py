@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from bookserve.generation.transform import prepared
 from bookserve.steps import apply
-from bookserve.transform import prepared
 from bookserve.verb import Style, Transform
-from trainers import bases
-from trainers.data import photos
-from trainers.data.source import Kind
-from trainers.pairs import Pairs
+from trainers.datasets import photos
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Pairs
+from trainers.networks import pretrained_bases as bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def build(data: Data, params: Params) -> keras.Model:
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers import gradients
+    from trainers.networks import gradient_graphs as gradients
 
     features = gradients.features(model)
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
@@ -99,8 +99,8 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times smaller the loss is after the first iteration than before it."""
-    from bookserve.transform import transform
-    from trainers.samples import runners
+    from bookserve.generation.transform import transform
+    from trainers.engine.samples import runners
 
     verb = cast(Transform, data.verb)
     first = next(transform(verb, runners(graphs(model)), data.rows))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import EachLabel, Numbers
 from bookserve.verb import Predict
-from trainers.data import generated
-from trainers.data.source import Kind
-from trainers.made import divided
+from trainers.datasets import generated
+from trainers.datasets.source import Kind
+from trainers.preparation.generated_data import divided
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

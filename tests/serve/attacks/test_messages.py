@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serve.tfs import tfs_pb2 as tfs
+from bookserve.api import tfserving_pb2 as tfs
 from tests.serve.attacks.wire import INFER, PREDICT, STREAM
 
 DOORS = ["/v1/models/affine:predict", "/v2/models/affine/infer", "/api/models/affine/predict"]

@@ -8,8 +8,8 @@ import grpc
 import httpx
 import pytest
 
-from serve.tfs import tfs_pb2 as tfs
-from serve.v2 import v2_pb2 as v2
+from bookserve.api import oip_pb2 as v2
+from bookserve.api import tfserving_pb2 as tfs
 from tests.serve.attacks.wire import INFER, PREDICT, connect, size, status
 from tests.servers import Server
 

@@ -1,0 +1,136 @@
+"""Rows, tensors and answers as messages of ``home.proto`` and back, for the server's home door and the gRPC wire.
+
+Rows are what ``bookserve.verb`` takes: text, bytes of a file, numbers (alone, nested in lists or as arrays), or an
+object that names each input. The JSON forms of the same are in ``plain.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from bookserve.api import native_pb2 as pb
+from bookserve.errors import InvalidInput
+from bookserve.graph import DTYPES, numpy_dtype
+from bookserve.steps import Label
+from bookserve.verb import Answer
+
+
+def to_row(value: Any) -> pb.Row:
+    """One row as a message.
+
+    Raises:
+        InvalidInput: nothing (null), lists that differ in length, or another kind of thing.
+    """
+    if isinstance(value, str):
+        try:
+            return pb.Row(text=value)
+        except UnicodeEncodeError as error:
+            raise InvalidInput("a row is not UTF-8 text.", "Save the file as UTF-8.") from error
+    if isinstance(value, bytes):
+        return pb.Row(data=value)
+    if isinstance(value, dict):
+        return pb.Row(fields=pb.Fields(fields={str(name): to_row(item) for name, item in value.items()}))
+    return pb.Row(tensor=to_tensor(_as_array(value)))
+
+
+def from_row(row: pb.Row) -> Any:
+    """The row that ``to_row`` was given; numbers and lists of them come back as arrays, a lone one as a number.
+
+    Raises:
+        InvalidInput: an empty message, or a tensor that ``from_tensor`` refuses.
+    """
+    kind = row.WhichOneof("kind")
+    if kind == "text":
+        return row.text
+    if kind == "data":
+        return row.data
+    if kind == "fields":
+        return {name: from_row(item) for name, item in row.fields.fields.items()}
+    if kind == "tensor":
+        array = from_tensor(row.tensor)
+        return array if array.ndim else array.item()
+    raise InvalidInput("a row is empty.", "Set one of text, data, tensor and fields.")
+
+
+def to_tensor(array: np.ndarray) -> pb.Tensor:
+    """An array of any of ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
+    if array.dtype == object:
+        strings = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()]
+        return pb.Tensor(dtype="string", shape=array.shape, strings=strings)
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return pb.Tensor(dtype=array.dtype.name, shape=array.shape, content=little.tobytes())
+
+
+def from_tensor(tensor: pb.Tensor) -> np.ndarray:
+    """The array in a message; numbers are a read-only view of its bytes.
+
+    Raises:
+        InvalidInput: an unknown dtype, a negative size, or content that does not fill the shape exactly.
+    """
+    shape = tuple(tensor.shape)
+    if tensor.dtype not in DTYPES:
+        raise InvalidInput(f"a tensor has the dtype '{tensor.dtype}'; expected one of {', '.join(DTYPES)}.")
+    if any(size < 0 for size in shape):
+        raise InvalidInput(f"a tensor has the shape {list(shape)}; sizes cannot be negative.")
+    count = math.prod(shape)
+    if tensor.dtype == "string":
+        if len(tensor.strings) != count:
+            raise InvalidInput(f"a tensor holds {len(tensor.strings)} strings; its shape {list(shape)} needs {count}.")
+        array = np.empty(count, object)
+        array[:] = list(tensor.strings)
+        return array.reshape(shape)
+    dtype = numpy_dtype(tensor.dtype).newbyteorder("<")
+    if len(tensor.content) != count * dtype.itemsize:
+        raise InvalidInput(
+            f"a tensor holds {len(tensor.content)} bytes; {tensor.dtype}{list(shape)} needs {count * dtype.itemsize}."
+        )
+    return np.frombuffer(tensor.content, dtype).reshape(shape).astype(numpy_dtype(tensor.dtype), copy=False)
+
+
+def to_answer(answer: Answer) -> pb.Answer:
+    """One row's answer as a message."""
+    outputs = []
+    for name, value in answer.items():
+        if isinstance(value, list):
+            labels = [pb.Label(label=item.label, score=item.score) for item in value]
+            outputs.append(pb.Output(name=name, labels=pb.Labels(labels=labels)))
+        else:
+            outputs.append(pb.Output(name=name, tensor=to_tensor(np.asarray(value))))
+    return pb.Answer(outputs=outputs)
+
+
+def from_answer(answer: pb.Answer) -> Answer:
+    """The answer that ``to_answer`` was given.
+
+    Raises:
+        InvalidInput: a tensor that ``from_tensor`` refuses.
+    """
+    found: Answer = {}
+    for output in answer.outputs:
+        if output.WhichOneof("kind") == "labels":
+            found[output.name] = [Label(item.label, item.score) for item in output.labels.labels]
+        else:
+            found[output.name] = from_tensor(output.tensor)
+    return found
+
+
+def _as_array(value: Any) -> np.ndarray:
+    """Numbers, alone or nested, as an array of one of ``DTYPES``."""
+    expected = "expected text, the bytes of a file, numbers, or an object that names each input"
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidInput(f"a row holds lists that differ in length; {expected}.") from error
+    except OverflowError as error:
+        raise InvalidInput("a row holds a number beyond 64 bits.") from error
+    if array.dtype.kind in "SU":
+        array = np.asarray(value, object)
+    if array.dtype == object:
+        if not all(isinstance(item, str | bytes) for item in array.ravel()):
+            raise InvalidInput(f"a row holds a mixture, or nothing (null); {expected}.")
+    elif array.dtype.name not in DTYPES:
+        raise InvalidInput(f"a row holds {array.dtype}; {expected}.")
+    return array

@@ -1,0 +1,15 @@
+"""Bundles: ``models/<name>/<version>/``, directories that bookserve, TensorFlow Serving and Triton can read."""
+
+from bookserve.bundle.bundle import AHEAD as AHEAD
+from bookserve.bundle.bundle import Bundle as Bundle
+from bookserve.bundle.bundle import model_names as model_names
+from bookserve.bundle.bundle import open_bundle as open_bundle
+from bookserve.bundle.bundle import publish_bundle as publish_bundle
+from bookserve.bundle.bundle import summary as summary
+from bookserve.bundle.manifest import MANIFEST as MANIFEST
+from bookserve.bundle.manifest import File as File
+from bookserve.bundle.manifest import Manifest as Manifest
+from bookserve.bundle.publication import new_version as new_version
+from bookserve.bundle.publication import seal as seal
+from bookserve.bundle.publication import sha256 as sha256
+from bookserve.bundle.publication import versions as versions

@@ -1,0 +1,1 @@
+"""The command ``bookserve``: its entry point, what commands share on a terminal, and the demo."""

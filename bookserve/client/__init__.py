@@ -1,0 +1,11 @@
+"""The client library: one object for every way to reach a model, over HTTP, gRPC, or without a server.
+
+from bookserve import connect
+
+with connect("http://127.0.0.1:8501") as client:
+    client.predict("mnist_convnet", [Path("digit.png").read_bytes()])
+"""
+
+from bookserve.client.address import connect as connect
+from bookserve.client.client import Client as Client
+from bookserve.client.client import Samples as Samples

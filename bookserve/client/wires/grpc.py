@@ -1,0 +1,220 @@
+# ruff: noqa: TID253
+"""The wire to a server's home door over gRPC: the service of ``bookserve/api/native.proto``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Generator
+from typing import Any
+
+import grpc
+import numpy as np
+
+from bookserve.api import HINT, pictures_pb2
+from bookserve.api import native_pb2 as pb
+from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.api.row_messages import from_answer, from_tensor, to_row
+from bookserve.api.text_messages import to_piece
+from bookserve.client.client import Samples, Tell
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
+from bookserve.formats.images import decode_png
+from bookserve.generation.explain import Explanation, Layer
+from bookserve.generation.text import Piece
+from bookserve.generation.transform import Progress
+from bookserve.verb import Answer
+
+#: Seconds that a whole answer may take; a stream may take as long as it likes.
+DEADLINE = 120.0
+
+_KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.UNAVAILABLE: NotReady,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+}
+
+
+#: Names of the services.
+_HOME, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
+
+
+class RpcWire:
+    """One channel. Proxies of the environment are not used: a model server is reached directly."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._channel = grpc.insecure_channel(
+            target,
+            [
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+
+    def models(self) -> list[dict[str, Any]]:
+        """See ``Client.models``."""
+        reply = self._call("Models", pb.ModelsRequest(), pb.ModelsReply.FromString)
+        return [
+            {
+                "name": model.name,
+                "version": model.version,
+                "verb": model.verb,
+                "summary": model.summary,
+                "data": model.data,
+                "graphs": list(model.graphs),
+                "parameters": model.parameters,
+                "bytes": model.bytes,
+                "metrics": dict(model.metrics),
+                "metric": model.metric,
+            }
+            for model in reply.models
+        ]
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+        rows = [to_row(row) for row in request.rows]
+        message = pb.PredictRequest(model=model, version=request.version, rows=rows)
+        reply = self._call("Predict", message, pb.PredictReply.FromString)
+        return [from_answer(answer) for answer in reply.answers]
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
+        message = pb.GenerateRequest(
+            model=model,
+            version=request.version,
+            prompt=request.prompt,
+            length=request.length,
+            temperature=request.temperature,
+            seed=request.seed,
+            top_k=request.top_k,
+            top_p=request.top_p,
+            n=request.n,
+            stop=request.stop,
+            logprobs=request.logprobs,
+            mode=request.mode,
+        )
+        method: Any = self._channel.unary_stream(
+            "/bookserve.v1.Bookserve/Generate",
+            request_serializer=pb.GenerateRequest.SerializeToString,
+            response_deserializer=pb.GenerateReply.FromString,
+        )
+        started = False
+        stream = method(message)
+        try:
+            for reply in stream:
+                started = True
+                yield to_piece(reply)
+        except grpc.RpcError as error:
+            if started and error.code() is grpc.StatusCode.UNAVAILABLE:
+                raise Failed(
+                    f"the text from grpc://{self._target} broke off.", "The server may have stopped."
+                ) from error
+            raise self._error(error) from error
+        finally:
+            stream.cancel()
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+        message = pb.SampleRequest(
+            model=model,
+            version=request.version,
+            n=request.n,
+            latent=[pb.Point(coordinates=point) for point in request.latent or []],
+            grid=request.grid,
+            seed=request.seed,
+            truncation=request.truncation,
+            walk=request.walk,
+            interpolate=request.interpolate,
+            start=request.start,
+            count=request.count,
+            images=[to_row(image) for image in request.images or []],
+        )
+        reply = self._call("Sample", message, pb.SampleReply.FromString)
+        latent = np.array([point.coordinates for point in reply.latent], np.float32)
+        return Samples(latent, np.stack([decode_png(image) for image in reply.images]))
+
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        message = pictures_pb2.TransformRequest(
+            model=request.model, version=request.version, images=request.images, params=json.dumps(request.params)
+        )
+        method: Any = self._channel.unary_stream(
+            f"/{_PICTURES}/Transform",
+            request_serializer=pictures_pb2.TransformRequest.SerializeToString,
+            response_deserializer=pictures_pb2.TransformProgress.FromString,
+        )
+        stream = method(message)
+        try:
+            for news in stream:
+                preview = decode_png(news.preview) if news.preview else None
+                loss = news.loss if news.HasField("loss") else math.nan
+                tell(Progress(news.step, news.steps, loss, preview))
+                if news.picture:
+                    return decode_png(news.picture)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        finally:
+            stream.cancel()
+        raise Failed(f"the job at grpc://{self._target} was cancelled.", "Start it again.")
+
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
+        """See ``Client.explain``."""
+        reply = self._call("Explain", _explain(model, request), pictures_pb2.ExplainReply.FromString, _PICTURES)
+        return Explanation(reply.label, reply.score, from_tensor(reply.heatmap), decode_png(reply.overlay))
+
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
+        """See ``Client.activations``."""
+        kind = pictures_pb2.ActivationsReply.FromString
+        reply = self._call("Activations", _explain(model, request), kind, _PICTURES)
+        return _layers(reply)
+
+    def filters(self, model: str, version: int | None) -> list[Layer]:
+        """See ``Client.filters``."""
+        message = pictures_pb2.FiltersRequest(model=model, version=version)
+        return _layers(self._call("Filters", message, pictures_pb2.ActivationsReply.FromString, _PICTURES))
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _HOME) -> Any:
+        method: Any = self._channel.unary_unary(
+            f"/{service}/{name}",
+            request_serializer=type(message).SerializeToString,
+            response_deserializer=parse,
+        )
+        try:
+            return method(message, timeout=DEADLINE)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Any) -> BookserveError:
+        """A gRPC status as one of ours; the server sends the hint in the trailing metadata."""
+        code, details = error.code(), error.details() or ""
+        hint = dict(error.trailing_metadata() or ()).get(HINT)
+        if hint is not None:
+            return _KINDS.get(code, Failed)(details, hint.decode(errors="replace"))
+        if code is grpc.StatusCode.UNAVAILABLE:
+            reason = details.rpartition(": ")[2]
+            return NotReady(
+                f"cannot reach grpc://{self._target}: {reason.strip().rstrip('.')}.",
+                "Start a server with: bookserve serve",
+            )
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return NotReady(f"grpc://{self._target} did not answer in time.", "It may be overloaded: try again.")
+        if code is grpc.StatusCode.UNIMPLEMENTED:
+            return NotReady(
+                f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
+            )
+        return _KINDS.get(code, Failed)(details)
+
+
+def _layers(reply: pictures_pb2.ActivationsReply) -> list[Layer]:
+    return [Layer(layer.name, tuple(layer.shape), decode_png(layer.picture)) for layer in reply.layers]
+
+
+def _explain(model: str, request: ExplainRequest) -> pictures_pb2.ExplainRequest:
+    row = to_row(request.row)
+    return pictures_pb2.ExplainRequest(model=model, version=request.version, row=row, label=request.label)

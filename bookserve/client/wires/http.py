@@ -1,0 +1,253 @@
+# ruff: noqa: TID253
+"""The wire to a server's home door over HTTP: JSON under ``/api``, text as server-sent events, pixels as NPZ."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import numpy as np
+
+from bookserve.api.json_values import dump, from_plain, to_answer
+from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.client import Samples, Tell
+from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
+from bookserve.formats.images import decode_png
+from bookserve.generation.explain import Explanation, Layer
+from bookserve.generation.text import Piece
+from bookserve.generation.transform import Progress
+from bookserve.verb import Answer
+
+#: Seconds to wait for a connection, and for the next bytes of an answer.
+CONNECT, READ = 5.0, 120.0
+
+
+class ModelsReply(msgspec.Struct):
+    """Answer of ``GET /api/models``."""
+
+    models: list[dict[str, Any]]
+
+
+class PredictReply(msgspec.Struct):
+    """Answer of ``…/predict``; further fields are passed over, here and below."""
+
+    answers: list[dict[str, Any]]
+
+
+class ExplainReply(msgspec.Struct):
+    """Answer of ``…/explain``."""
+
+    label: str
+    score: float
+    heatmap: list[list[float]]
+    overlay: dict[str, str]
+
+
+class LayerReply(msgspec.Struct):
+    """One layer in the answer of ``…/activations``."""
+
+    name: str
+    shape: list[int]
+    picture: dict[str, str]
+
+
+class ActivationsReply(msgspec.Struct):
+    """Answer of ``…/activations``."""
+
+    layers: list[LayerReply]
+
+
+class JobReply(msgspec.Struct):
+    """Answer of ``/api/jobs``."""
+
+    job: dict[str, Any]
+
+
+Reply = TypeVar("Reply", ModelsReply, PredictReply, ExplainReply, ActivationsReply, JobReply)
+Asked = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
+
+
+class HttpWire:
+    """One connection pool. Proxies of the environment are not used: a model server is reached directly."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Raises:
+            InvalidInput: not a URL.
+        """
+        self._url = url
+        try:
+            self._http = httpx.Client(
+                base_url=url,
+                timeout=httpx.Timeout(READ, connect=CONNECT),
+                trust_env=False,
+                verify=url.startswith("https:"),  # reading the certificates costs more than a whole request
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InvalidInput(f"'{url}' is no address: {error}.", "Use http://host:port") from error
+
+    def models(self) -> list[dict[str, Any]]:
+        """See ``Client.models``."""
+        models = self._call("GET", "/api/models", ModelsReply).models
+        return [{name: value for name, value in model.items() if name != "state"} for model in models]
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+        reply = self._call("POST", _path(model, "predict"), PredictReply, request)
+        return [to_answer(answer) for answer in reply.answers]
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
+        body = _body(msgspec.structs.replace(request, stream=True))
+        with self._errors(), self._http.stream("POST", _path(model, "generate"), content=body) as response:
+            if response.status_code != 200:
+                response.read()
+                raise self._error(response)
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                raise self._stranger()
+            try:
+                for event in _events(response.iter_raw()):
+                    if "error" in event:
+                        raise _from_fields(event["error"])
+                    if "done" in event:
+                        return
+                    yield msgspec.convert(event, Piece)
+            except httpx.TransportError as error:
+                raise Failed(f"the text from {self._url} broke off: {error}.") from error
+            raise Failed(f"the text from {self._url} broke off.", "The server may be gone.")
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+        with self._errors():
+            path = _path(model, "sample")
+            response = self._http.post(path, content=_body(request), headers={"accept": "application/x-npz"})
+            if response.status_code != 200:
+                raise self._error(response)
+            try:
+                with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
+                    return Samples(arrays["latent"], arrays["images"])
+            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise self._stranger() from error
+
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        job = self._call("POST", "/api/jobs", JobReply, request, 202).job
+        path = f"/api/jobs/{job['id']}"
+        try:
+            for news in self._watch(path):
+                if "error" in news:
+                    raise _from_fields(news["error"])
+                preview = decode_png(from_plain(news["preview"])) if "preview" in news else None
+                loss = math.nan if news["loss"] is None else news["loss"]
+                tell(Progress(news["step"], news["steps"], loss, preview))
+                job = news
+        except BaseException:  # whatever ends the watching, Ctrl-C too, ends the job
+            with self._errors():
+                self._http.delete(path)
+            raise
+        with self._errors():
+            response = self._http.get(f"{path}/result")
+            if response.status_code == 409:
+                raise Failed(f"the job at {self._url} was {job['state']}.", "Start it again.")
+            if response.status_code != 200:
+                raise self._error(response)
+            return decode_png(response.content)
+
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
+        """See ``Client.explain``."""
+        reply = self._call("POST", _path(model, "explain"), ExplainReply, request)
+        heatmap = np.array(reply.heatmap, np.float32)
+        return Explanation(reply.label, reply.score, heatmap, decode_png(from_plain(reply.overlay)))
+
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
+        """See ``Client.activations``."""
+        return _layers(self._call("POST", _path(model, "activations"), ActivationsReply, request))
+
+    def filters(self, model: str, version: int | None) -> list[Layer]:
+        """See ``Client.filters``."""
+        path = _path(model, "filters") + (f"?version={version}" if version else "")
+        return _layers(self._call("GET", path, ActivationsReply))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _watch(self, path: str) -> Iterator[dict[str, Any]]:
+        """What a job tells, until it has ended."""
+        with self._errors(), self._http.stream("GET", f"{path}/events", timeout=None) as response:
+            if response.status_code != 200:
+                response.read()
+                raise self._error(response)
+            for event in _events(response.iter_raw()):
+                yield event
+                if "done" in event:
+                    return
+        raise Failed(f"the news of a job at {self._url} broke off.", "The server may be gone.")
+
+    def _call(
+        self, method: str, path: str, kind: type[Reply], request: Asked | None = None, expected: int = 200
+    ) -> Reply:
+        content = None if request is None else _body(request)
+        with self._errors():
+            response = self._http.request(method, path, content=content)
+            if response.status_code != expected:
+                raise self._error(response)
+            try:
+                # The standard library's decoder, since answers may hold NaN.
+                return msgspec.convert(response.json(), kind)
+            except ValueError as error:
+                raise self._stranger() from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TimeoutException as error:
+            raise NotReady(f"{self._url} did not answer in time.", "It may be overloaded: try again.") from error
+        except httpx.RemoteProtocolError as error:
+            raise self._stranger() from error
+        except httpx.TransportError as error:
+            raise NotReady(f"cannot reach {self._url}: {error}.", "Start a server with: bookserve serve") from error
+
+    def _error(self, response: httpx.Response) -> BookserveError:
+        try:
+            return _from_fields(response.json()["error"])
+        except (ValueError, TypeError, KeyError):
+            return self._stranger()
+
+    def _stranger(self) -> NotReady:
+        return NotReady(f"what answers at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
+
+
+def _layers(reply: ActivationsReply) -> list[Layer]:
+    return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in reply.layers]
+
+
+def _path(model: str, verb: str) -> str:
+    return f"/api/models/{quote(model, safe='')}/{verb}"
+
+
+def _body(request: Asked) -> bytes:
+    return dump({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
+
+
+def _from_fields(fields: dict[str, str]) -> BookserveError:
+    return BY_CODE.get(fields["code"], Failed)(fields["message"], fields.get("hint", ""))
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
+    """The JSON of each ``data:`` line. (httpx's own lines also end at U+2028, which may stand inside JSON.)"""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield json.loads(line[5:])

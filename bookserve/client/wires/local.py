@@ -1,0 +1,155 @@
+"""The wire to a directory of bundles: the models run in this process, in ONNX Runtime, and there is no server."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bookserve import bundle
+from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.bundle import Bundle
+from bookserve.client.client import Samples, Tell
+from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.generation import explain as inside
+from bookserve.generation.latent import encoded, encoder, pictures_fed
+from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
+from bookserve.generation.transform import adjusted, prepared, watched
+from bookserve.graph import Arrays, Graph
+from bookserve.runtime.onnx import Backend, OnnxBackend, open_graph
+from bookserve.steps import apply
+from bookserve.verb import Answer, Generate, Predict, Sample, Transform
+
+
+class LocalWire:
+    """Bundles and sessions are opened at first use and kept."""
+
+    def __init__(self, models: Path, variant: str = "") -> None:
+        if not models.is_dir():
+            raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
+        self._models = models
+        self._variant = variant
+        self._bundles: dict[tuple[str, int | None], Bundle] = {}
+        self._backends: dict[Path, OnnxBackend] = {}
+
+    def models(self) -> list[dict[str, Any]]:
+        """The newest readable version of each model."""
+        return [bundle.summary(found) for found in readable(self._models)[0]]
+
+    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+        """See ``Client.predict``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Predict)
+        graph, backend = self._backend(opened, verb.graph)
+        feeds = verb.encode(request.rows)
+        graph.check(feeds)
+        return verb.decode(backend.run(feeds))
+
+    def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
+        """See ``Client.pieces``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Generate)
+        graph, backend = self._backend(opened, verb.graph)
+        live = streams(verb, graph, request)
+        outputs = backend.run(live[0].feeds())  # all begin with the same prompt
+        yield from (stream.take(outputs) for stream in live)
+        if verb.ahead is None or not request.plain(verb.ahead.likeliest):
+            for stream in live:
+                yield from stream.write(backend.run)
+            return
+        ahead = self._session(opened.path / verb.ahead.onnx)
+        while live := [stream for stream in live if not stream.done]:
+            feeds = ahead_feeds(live, verb.ahead, len(verb.characters.vocabulary))
+            yield from take_ahead(live, ahead.run(feeds))
+
+    def sample(self, model: str, request: SampleRequest) -> Samples:
+        """See ``Client.sample``."""
+        opened = self._open(model, request.version)
+        verb = opened.verb(Sample)
+        graph, backend = self._backend(opened, verb.decode)
+        points = request.points(verb.latent, self._encode(opened, verb, request.images) if request.images else None)
+        feeds = dict.fromkeys(graph.inputs, points)
+        graph.check(feeds)
+        outputs = backend.run(feeds)
+        return Samples(points, np.asarray(apply(verb.after, next(iter(outputs.values())))))
+
+    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+        """See ``Client.transform``."""
+        opened = self._open(request.model, request.version)
+        verb = adjusted(opened.verb(Transform), request.params)
+
+        def run(name: str, feeds: Arrays) -> Arrays:
+            graph, backend = self._backend(opened, name)
+            graph.check(feeds)
+            return backend.run(feeds)
+
+        return watched(verb, run, prepared(verb, request.images), tell)
+
+    def explain(self, model: str, request: ExplainRequest) -> inside.Explanation:
+        """See ``Client.explain``."""
+        opened = self._open(model, request.version)
+        verb, graphs = opened.verb(Predict), opened.manifest.graphs
+        inside.check(model, graphs)
+        return inside.explain(verb, graphs, self._runner(opened), request.row, request.label)
+
+    def activations(self, model: str, request: ExplainRequest) -> list[inside.Layer]:
+        """See ``Client.activations``."""
+        opened = self._open(model, request.version)
+        verb, graphs = opened.verb(Predict), opened.manifest.graphs
+        inside.check(model, graphs)
+        return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
+
+    def filters(self, model: str, version: int | None) -> list[inside.Layer]:
+        """See ``Client.filters``."""
+        return inside.filters(self._open(model, version))
+
+    def close(self) -> None:
+        """Let go of the sessions."""
+        self._backends.clear()
+
+    def _open(self, model: str, version: int | None) -> Bundle:
+        key = model, version
+        if key not in self._bundles:
+            found = bundle.open_bundle(self._models, model, version).with_variant(self._variant)
+            found.check_files(everything=False)
+            self._bundles[key] = found
+        return self._bundles[key]
+
+    def _encode(self, opened: Bundle, verb: Sample, rows: list[Any]) -> np.ndarray:
+        graph, backend = self._backend(opened, encoder(verb, opened.name))
+        feeds = pictures_fed(verb, graph, rows)
+        graph.check(feeds)
+        return encoded(graph, backend.run(feeds))
+
+    def _runner(self, opened: Bundle) -> inside.Run:
+        return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
+
+    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Backend]:
+        name, graph = opened.graph(name)
+        if graph.onnx is None and not graph.members:
+            raise Failed(
+                f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
+                f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
+            )
+        return graph, open_graph(opened, name, self._open, self._session)
+
+    def _session(self, path: Path) -> OnnxBackend:
+        if path not in self._backends:
+            self._backends[path] = OnnxBackend(path)
+        return self._backends[path]
+
+
+def readable(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
+    """The newest version of each model that can be opened, and why newer ones could not."""
+    found: list[Bundle] = []
+    errors: list[BookserveError] = []
+    for name in bundle.model_names(models):
+        for version in reversed(bundle.versions(models, name)):
+            try:
+                found.append(bundle.open_bundle(models, name, version))
+                break
+            except BookserveError as error:
+                errors.append(error)
+    return found, errors

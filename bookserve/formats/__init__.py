@@ -1,0 +1,1 @@
+"""Files of other systems: pictures, tf.Example records, Triton's ``config.pbtxt``."""

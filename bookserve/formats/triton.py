@@ -1,0 +1,96 @@
+"""Triton: ``config.pbtxt`` beside a model's versions, so that NVIDIA's server reads the same directory.
+
+Triton serves one graph a model, the default one, from its ONNX file; a bundle whose default graph has none gets no
+configuration. Written from the newest version, which is the one that Triton loads by default.
+
+Source: Triton's ``model_config.proto`` and its documentation of model configurations.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bookserve import bundle
+from bookserve.bundle import Bundle
+from bookserve.errors import BookserveError
+from bookserve.graph import TensorSpec
+from bookserve.steps import TopLabels
+from bookserve.verb import Predict
+
+CONFIG = "config.pbtxt"
+#: Rows that Triton may run together, and the most that one request may hold: as many as bookserve's own batcher runs.
+MAX_BATCH_SIZE = 256
+#: Labels of the default graph's output in a version's directory, one a line, as Triton's classification reads them.
+LABELS = Path("assets") / "labels.txt"
+
+_DTYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64"}
+
+
+def write(models: Path, name: str) -> None:
+    """Write the configuration of a model's newest version, whole or not at all; safe beside other exporters."""
+    written = None
+    while (newest := max(bundle.versions(models, name), default=None)) != written:
+        written = newest  # another version may have been published meanwhile: then the file is written again
+        path = models / name / CONFIG
+        try:
+            text = config(bundle.open_bundle(models, name, newest))
+        except BookserveError:
+            text = ""  # a version that nobody can read has no configuration
+        if not text:
+            path.unlink(missing_ok=True)
+            continue
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=".config-", delete=False
+        ) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(path)
+
+
+def config(opened: Bundle) -> str:
+    """A bundle's configuration as protobuf text; '' where its default graph has no ONNX file."""
+    graph = opened.manifest.graphs.get(opened.manifest.default)
+    if graph is None or graph.onnx is None:
+        return ""
+    specs = [*graph.inputs.values(), *graph.outputs.values()]
+    # Triton leaves the batch axis out of the dims; a tensor that has no other would have none left.
+    batched = graph.batched and all(len(spec.shape) > 1 for spec in specs)
+    labels = labelled(opened)
+    lines = [
+        f"# {opened.name}, version {opened.version}: written by bookserve with each version, read by Triton.",
+        f"name: {json.dumps(opened.name)}",
+        'backend: "onnxruntime"',
+        'platform: "onnxruntime_onnx"',
+        f"default_model_filename: {json.dumps(graph.onnx)}",
+        f"max_batch_size: {MAX_BATCH_SIZE if batched else 0}",
+        *(["dynamic_batching { }"] if batched else []),
+        *_tensors("input", graph.inputs, batched, {}),
+        *_tensors("output", graph.outputs, batched, labels),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def labelled(opened: Bundle) -> dict[str, str]:
+    """By output: the file of its labels inside the model's directory, where a version carries one."""
+    verb = opened.manifest.verb
+    if LABELS.as_posix() not in opened.manifest.files or not isinstance(verb, Predict):
+        return {}
+    with_labels = [name for name, steps in verb.outputs.items() if any(isinstance(step, TopLabels) for step in steps)]
+    return {name: f"{opened.version}/{LABELS.as_posix()}" for name in with_labels[:1]}
+
+
+def _tensors(side: str, specs: Mapping[str, TensorSpec], batched: bool, labels: Mapping[str, str]) -> list[str]:
+    lines = []
+    for name, spec in specs.items():
+        dims = spec.sizes()[1:] if batched else spec.sizes()
+        fields = [f"name: {json.dumps(name)}", f"data_type: TYPE_{_DTYPES.get(spec.dtype, spec.dtype.upper())}"]
+        fields.append(f"dims: [ {', '.join(map(str, dims or [1]))} ]")
+        if not dims:
+            fields.append("reshape { shape: [ ] }")  # a single number
+        if name in labels:
+            fields.append(f"label_filename: {json.dumps(labels[name])}")
+        lines.append(f"{side} {{\n  " + "\n  ".join(fields) + "\n}")
+    return lines

@@ -1,0 +1,208 @@
+"""Explain: which parts of a picture speak for a class (Grad-CAM), and what every layer gives for it.
+
+A convnet's bundle has two graphs for this: ``activations``, from the picture to every layer's output, and ``head``,
+from the map of the last convolution to the model's own output. Grad-CAM weighs a channel by the mean over its places
+of the gradient of the class's score. That is how fast the score changes when the whole channel is raised by the same
+amount, over the number of places: two runs of the head a channel measure it, and no backend needs a backward pass.
+
+Sources: section 5.4 of the book, listings 5.24–5.31 and 5.42–5.44; Selvaraju et al. 2016, arXiv 1610.02391.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bookserve.bundle import Bundle
+from bookserve.errors import InvalidInput, NotFound
+from bookserve.formats.images import contact_sheet, decode_png
+from bookserve.generation.colormap import colours
+from bookserve.graph import Arrays, Graph
+from bookserve.steps import EachLabel, EitherLabel, TopLabels
+from bookserve.verb import Predict
+
+#: Names of the two graphs, and of the folder with the patterns that filters answer to: in a run, in a bundle's assets.
+ACTIVATIONS, HEAD, FILTERS = "activations", "head", "filters"
+
+#: Runs one of a model's graphs, named first.
+Run = Callable[[str, Arrays], Arrays]
+
+#: How far channels are raised and lowered, as a share of the map's standard deviation.
+_NUDGE = 0.02
+#: Rows of the head that are run together.
+_TOGETHER = 64
+#: Channels in a row of a sheet, and pixels that a small channel is enlarged to: the book's.
+_COLUMNS, _SIZE = 16, 58
+#: Height in pixels that small pictures are enlarged to, about.
+_VISIBLE = 224
+
+
+class Explanation(NamedTuple):
+    """Why a model sees a class in a picture."""
+
+    label: str
+    score: float
+    #: float32 [height, width] of the last convolution's map, from 0 to 1; 0 everywhere where nothing speaks for it.
+    heatmap: np.ndarray
+    #: The heat over the picture, uint8 [height, width, 3].
+    overlay: np.ndarray
+
+
+class Layer(NamedTuple):
+    """What one layer gives: the shape without the batch, and its channels as a picture, uint8 [height, width, 3]."""
+
+    name: str
+    shape: tuple[int, ...]
+    picture: np.ndarray
+
+
+def check(name: str, graphs: Mapping[str, Graph]) -> None:
+    """
+    Raises:
+        InvalidInput: the model called ``name`` has not the graphs that explaining needs.
+    """
+    if ACTIVATIONS not in graphs or HEAD not in graphs:
+        raise InvalidInput(
+            f"model '{name}' cannot be looked into: it has no graphs '{ACTIVATIONS}' and '{HEAD}'.",
+            "Convnets of up to 50 million parameters have them; train and export it again.",
+        )
+
+
+def explain(verb: Predict, graphs: Mapping[str, Graph], run: Run, row: Any, wanted: str | None = None) -> Explanation:
+    """Grad-CAM of the class called ``wanted`` (a label, or the number of an output; the likeliest by default).
+
+    ``row`` is a picture as the model takes it. Of a model with one output, its first label is what that lacks to 1.
+
+    Raises:
+        NotFound: no such class.
+        InvalidInput: no picture.
+    """
+    (layer,) = graphs[HEAD].inputs
+    features = run(ACTIVATIONS, _feeds(verb, row))[layer]
+    scores = _classes(run(HEAD, {layer: features}))[0]
+    labels = _labels(verb, len(scores))
+    index = int(scores.argmax()) if wanted is None else _index(labels, wanted)
+    channels = features.shape[-1]
+    nudge = np.float32(_NUDGE * features.std() or 1)
+    slopes = np.empty(channels)
+    for start in range(0, channels, _TOGETHER // 2):
+        few = np.eye(channels, dtype=np.float32)[start : start + _TOGETHER // 2, None, None, :] * nudge
+        out = _classes(run(HEAD, {layer: np.concatenate([features + few, features - few])}))
+        raised, lowered = np.split(out.astype(np.float64), 2)
+        change = raised - lowered
+        # A score close to 1 has lost the digits that tell; what the other classes lose still has them.
+        rest = -np.delete(change, index, axis=1).sum(axis=1)
+        slopes[start : start + len(few)] = rest if scores[index] > 0.5 else change[:, index]
+    heat = np.maximum((features[0] * slopes).mean(axis=-1), 0)
+    highest = float(heat.max())
+    heatmap = (heat / highest if highest > 0 else heat).astype(np.float32)
+    return Explanation(labels[index], float(scores[index]), heatmap, overlay(heatmap, _photo(row)))
+
+
+def layers(verb: Predict, run: Run, row: Any, order: Sequence[str]) -> list[Layer]:
+    """What every layer gives for a picture, in ``order``; outputs that are neither maps nor vectors are left out.
+
+    Raises:
+        InvalidInput: no picture.
+    """
+    found = run(ACTIVATIONS, _feeds(verb, row))
+    return [Layer(name, found[name].shape[1:], sheet(found[name])) for name in order if found[name].ndim in (2, 4)]
+
+
+def filters(bundle: Bundle) -> list[Layer]:
+    """The patterns that each convolution's filters answer to most, drawn when the model was trained (figure 5.32–5.35).
+
+    A ``Layer``'s shape is that of the picture: gradients through the whole network are needed to draw others.
+
+    Raises:
+        NotFound: they were not drawn.
+    """
+    files = sorted((bundle.path / "assets" / FILTERS).glob("*.png"))
+    if not files:
+        raise NotFound(
+            f"model '{bundle.name}' came without pictures of its filters.",
+            "Train it with -p filters=40 and export it again, or draw them from its run: bookserve inside filters",
+        )
+    found = [(path.stem.partition("_")[2], decode_png(path.read_bytes())) for path in files]
+    return [Layer(name, picture.shape, picture) for name, picture in found]
+
+
+def sheet(activation: np.ndarray) -> np.ndarray:
+    """One layer's output [1, height, width, channels] or [1, n] → a picture, uint8 [height, width, 3].
+
+    Every channel is standardised by itself; a channel that is the same everywhere, as most are in deep layers, is
+    black. The numbers of a vector are standardised together and drawn as a square.
+    """
+    if activation.ndim == 4:
+        channels = np.moveaxis(activation[0].astype(np.float64), -1, 0)
+        spread = channels.std(axis=(1, 2), keepdims=True)
+        mean = channels.mean(axis=(1, 2), keepdims=True)
+        columns = _COLUMNS
+    else:
+        channels = activation.astype(np.float64).reshape(-1, 1, 1)
+        spread, mean = np.full_like(channels, channels.std()), np.full_like(channels, channels.mean())
+        columns = max(_COLUMNS, math.isqrt(len(channels)))
+    blank = spread <= 1e-6 * np.abs(mean)  # the same everywhere, but for rounding
+    standard = (channels - mean) / np.where(blank, 1, spread)
+    tiles = colours(0.5 + standard / 4)  # two standard deviations to each side
+    tiles[np.broadcast_to(blank, tiles.shape[:3])] = 0
+    scale = max(1, (_SIZE if activation.ndim == 4 else 8) // max(tiles.shape[1:3]))
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    return contact_sheet(np.pad(tiles, ((0, 0), (1, 1), (1, 1), (0, 0))), columns=columns)
+
+
+def enlarged(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The heat map float32 [height, width] at the size of a photo."""
+    from PIL import Image
+
+    picture = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    clipped: np.ndarray = np.clip(np.asarray(picture), 0, 1)
+    return clipped
+
+
+def overlay(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    """The heat map laid over a photo uint8 [height, width, 1 or 3] of any size: the hotter, the less shines through."""
+    heat = enlarged(heatmap, *photo.shape[:2])
+    opacity = 0.7 * heat[..., None]
+    mixed = photo * (1 - opacity) + colours(heat) * opacity
+    return np.rint(mixed).astype(np.uint8)
+
+
+def visible(picture: np.ndarray) -> np.ndarray:
+    """A small picture uint8 [height, width, …], its pixels enlarged until it can be looked at."""
+    scale = max(1, _VISIBLE // max(picture.shape[:2]))
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _feeds(verb: Predict, row: Any) -> Arrays:
+    return {name: np.asarray(array) for name, array in verb.encode([row]).items()}
+
+
+def _photo(row: Any) -> np.ndarray:
+    pixels = decode_png(row) if isinstance(row, bytes) else np.atleast_3d(np.asarray(row, np.uint8))
+    return visible(pixels)
+
+
+def _classes(outputs: Arrays) -> np.ndarray:
+    """The head's only output as scores [rows, classes], at least two."""
+    (scores,) = outputs.values()
+    return np.concatenate([1 - scores, scores], axis=1) if scores.shape[1] == 1 else scores
+
+
+def _labels(verb: Predict, count: int) -> tuple[str, ...]:
+    known = (step.labels for step in next(iter(verb.outputs.values())) if isinstance(step, _LABELLED))
+    return next((labels for labels in known if len(labels) == count), tuple(f"class {n}" for n in range(count)))
+
+
+_LABELLED = TopLabels | EitherLabel | EachLabel
+
+
+def _index(labels: tuple[str, ...], wanted: str) -> int:
+    if wanted in labels:
+        return labels.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(labels):
+        return int(wanted)
+    raise NotFound(f"there is no class '{wanted}'.", f"There are {', '.join(labels[:20])}{', …' * (len(labels) > 20)}.")

@@ -1,0 +1,97 @@
+"""The commands ``bookserve push`` and ``bookserve pull``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bookserve.cli.terminal import json_option, model_and_version, models_option, print_json
+
+if TYPE_CHECKING:
+    from bookserve.registry.transfer import Moved, Progress
+
+_ADDRESS = "ADDRESS is a directory, or whatever fsspec reaches: s3://bucket/models, gs://…, sftp://…, https://…"
+
+
+@click.command(epilog=_ADDRESS)
+@click.argument("names", type=model_and_version, nargs=-1, required=True, metavar="MODEL[/VERSION]...")
+@click.argument("address")
+@models_option
+@json_option
+def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, as_json: bool) -> None:
+    """Send bundles to another place.
+
+    The newest version is sent where none is named. Files that are there already are left out, and a file that was half
+    sent goes on where the place allows it. The version is there for others once all of it has arrived and was compared.
+    """
+    from bookserve import bundle
+    from bookserve.registry import transfer
+    from bookserve.registry.location import Place
+
+    found = [bundle.open_bundle(models, name, version) for name, version in names]
+    target = Place(address)
+    moved = []
+    for one in found:
+        with _bar(f"{one.name}/{one.version}") as progress:
+            moved.append(transfer.push(one, target, progress))
+    _say(moved, as_json)
+
+
+@click.command(epilog=_ADDRESS)
+@click.argument("address")
+@click.argument("names", type=model_and_version, nargs=-1, metavar="[MODEL[/VERSION]...]")
+@models_option
+@json_option
+def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, as_json: bool) -> None:
+    """Bring bundles from another place.
+
+    Without a name every model's newest version is brought, without a number the newest. What an interrupted pull
+    brought is kept, and the next one goes on from there. A version appears once all of it has arrived and was compared.
+    """
+    from bookserve.registry import transfer
+    from bookserve.registry.location import Place
+
+    source = Place(address)
+    if names:
+        moved = []
+        for name, given in names:
+            version = transfer.newest(source, name) if given is None else given
+            with _bar(f"{name}/{version}") as progress:
+                moved.append(transfer.pull(source, name, version, models, progress))
+    else:
+        with _bar("all models") as progress:
+            moved = transfer.pull_all(source, models, progress)
+    _say(moved, as_json)
+
+
+def _say(moved: list[Moved], as_json: bool) -> None:
+    if as_json:
+        print_json([one._asdict() for one in moved])
+        return
+    if not moved:
+        click.echo("There is no model.")
+    for one in moved:
+        there = "was there already" if not one.sent else f"{one.sent / 1e6:.1f} of {one.size / 1e6:.1f} MB moved"
+        click.echo(f"{one.name}/{one.version}: {one.files} files, {there} -> {one.where}/{one.version}")
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress]:
+    """A bar on a terminal; nothing elsewhere."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+    )
+    with bars.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        bar = shown.add_task(name, total=None)
+        yield lambda more, total: shown.update(bar, advance=more, total=total)

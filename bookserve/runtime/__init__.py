@@ -1,0 +1,1 @@
+"""Runtimes: what executes a graph. Only this package opens sessions of ONNX Runtime or TensorFlow."""

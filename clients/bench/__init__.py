@@ -1,0 +1,1 @@
+"""``bookserve bench``: a served model measured beside the bare runtime."""

@@ -1,0 +1,131 @@
+"""Bench of pictures: how fast a latent model draws, beside the bare runtime – ``bookserve bench sample MODEL``.
+
+The baseline decodes as many points a run in a session of this process, and makes no picture of what comes out. Served,
+the points are drawn (or sent, over the Open Inference Protocol) and the pixels travel: as one PNG, as a PNG each, or as
+tensors. ``local:`` and the writing of an .npy file are the project's own client and command, Python and all.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from bookserve import bundle
+from bookserve.api import native_pb2 as pb
+from bookserve.bundle import Bundle
+from bookserve.client.address import connect
+from bookserve.errors import Failed
+from bookserve.graph import Arrays
+from bookserve.runtime.onnx import OnnxBackend
+from bookserve.verb import Sample
+from clients.bench.load import Measured, infer_request, over_grpc, over_http, post
+from clients.bench.tensors import INFER, TURNS, Workload, addresses, calling, looping
+from clients.sample import BATCH, parts, stream
+
+#: Pictures of an .npy file, which come in several requests.
+FILE = 2 * BATCH
+
+
+def measure(
+    model: str, models: Path, url: str | None, seconds: float, callers: list[int], pictures: list[int]
+) -> dict[str, Any]:
+    """Measure the newest version of ``model``, so many ``pictures`` a request; report ``model``, ``version`` and
+    ``workloads``.
+
+    Raises:
+        NotFound, InvalidInput, Failed: the model cannot be run here or there, or does not sample.
+        NotReady: no server at ``url``.
+    """
+    found = bundle.open_bundle(models, model)
+    feeds = {count: _points(found, count) for count in pictures}
+    backend = OnnxBackend(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
+    raw = {
+        count: Workload(f"raw, {_of(count)}", count, looping(partial(backend.run, feeds[count]))) for count in pictures
+    }
+    with addresses(models, url) as served, connect(f"local:{models}") as local:
+        workloads = list(raw.values())
+        for count in pictures:
+            workloads.append(Workload(f"local:, {_of(count)}", count, looping(partial(local.sample, model, count))))
+        for address in served:
+            for count in pictures:
+                workloads += _served(address, model, feeds[count], count, callers)
+            workloads.append(Workload(f"{urlsplit(address).scheme}, to .npy", FILE, _file(address, model)))
+        for workload in workloads:
+            workload.turn(seconds / TURNS / 10)  # warm up
+            workload.forget()
+        for _ in range(TURNS):
+            for workload in workloads:
+                workload.turn(seconds / TURNS)
+    most = raw[max(pictures)]
+    lines = [workload.line(raw.get(workload.rows, most)) for workload in workloads]
+    return {"model": model, "version": found.version, "seconds": seconds, "workloads": lines}
+
+
+def _points(found: Bundle, count: int) -> Arrays:
+    verb = found.verb(Sample)
+    _, graph = found.graph(verb.decode)
+    if graph.onnx is None:
+        raise Failed(f"graph '{verb.decode}' of '{found.name}' has no ONNX form.")
+    return dict.fromkeys(graph.inputs, np.random.default_rng(0).standard_normal((count, verb.latent), np.float32))
+
+
+def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[int]) -> Iterator[Workload]:
+    """Each way to ask for ``count`` pictures at that address, from each number of callers."""
+    parts = urlsplit(address)
+    if parts.scheme == "grpc":
+        asked = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
+        ways = {
+            "api, PNGs": over_grpc(parts.netloc, "/bookserve.v1.Bookserve/Sample", asked),
+            "v2, tensors": over_grpc(parts.netloc, INFER, infer_request(model, feeds)),
+        }
+    else:
+        path, body = f"/api/models/{quote(model)}/sample", json.dumps({"n": count, "seed": 1}).encode()
+        requests = {
+            "api, sheet": post(parts.netloc, path, body, {"Accept": "image/png"}),
+            "api, PNGs": post(parts.netloc, path, body),
+            "api, NPZ": post(parts.netloc, path, body, {"Accept": "application/x-npz"}),
+            "v2, tensors": _binary(parts.netloc, model, feeds),
+        }
+        ways = {way: over_http(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}
+    for way, connected in ways.items():
+        for number in callers:
+            name = f"{parts.scheme} {way}, {_of(count)}, {number} caller{'s' * (number > 1)}"
+            yield Workload(name, count, calling(connected, number))
+
+
+def _binary(host: str, model: str, feeds: Arrays) -> bytes:
+    """The Open Inference Protocol's REST with tensors as bytes behind the JSON, both ways."""
+    inputs = [
+        {
+            "name": name,
+            "shape": array.shape,
+            "datatype": "FP32",
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for name, array in feeds.items()
+    ]
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    body = head + b"".join(array.tobytes() for array in feeds.values())
+    return post(host, f"/v2/models/{quote(model)}/infer", body, {"Inference-Header-Content-Length": str(len(head))})
+
+
+def _file(address: str, model: str) -> Callable[[float], Measured]:
+    """Files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` writes them."""
+
+    def run(seconds: float) -> Measured:
+        with tempfile.TemporaryDirectory() as place, connect(address) as client:
+            path = Path(place, "pictures.npy")
+            return looping(lambda: stream(path, FILE, parts(client, model, FILE, {"n": FILE, "seed": 1})))(seconds)
+
+    return run
+
+
+def _of(count: int) -> str:
+    return f"{count} picture{'s' * (count > 1)}"

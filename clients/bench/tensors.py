@@ -1,0 +1,181 @@
+"""Bench: a served model beside raw ONNX Runtime, measured in turns – ``bookserve bench MODEL``.
+
+The baseline is one ONNX Runtime session of this process in a loop; the server is a process of its own. Both get tensors
+of the bundle's own examples: the server over TensorFlow Serving's REST (JSON) and the Open Inference Protocol's gRPC,
+with requests prepared beforehand. Each workload runs in several short turns, so that whatever else the machine does
+falls on all alike. The load comes from the same machine: read the ratios, not the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+
+from bookserve import bundle
+from bookserve.bundle import Bundle
+from bookserve.errors import Failed, InvalidInput
+from bookserve.graph import Arrays, Graph
+from bookserve.runtime.onnx import OnnxBackend
+from clients.bench.load import Connect, Measured, infer_request, load, over_grpc, over_http, rest_request
+
+#: Turns that each workload's time is divided into.
+TURNS = 4
+#: Rows of a large request.
+LARGE = 32
+
+#: The Open Inference Protocol's method over gRPC.
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class Workload:
+    """One line of the report: a kind of request, and what was measured of it so far."""
+
+    def __init__(self, name: str, rows: int, run: Callable[[float], Measured]) -> None:
+        """``run(seconds)`` sends requests of ``rows`` rows for that long."""
+        self.name = name
+        self.rows = rows
+        self._run = run
+        self._parts: list[Measured] = []
+
+    def turn(self, seconds: float) -> None:
+        """Run once more."""
+        self._parts.append(self._run(seconds))
+
+    def forget(self) -> None:
+        """Drop what was measured so far."""
+        self._parts.clear()
+
+    @property
+    def samples(self) -> float:
+        """Rows answered in a second."""
+        answered = sum(len(part.latencies) for part in self._parts)
+        return answered * self.rows / sum(part.seconds for part in self._parts)
+
+    def line(self, baseline: Workload) -> dict[str, Any]:
+        """The figures, and the ratio of samples a second to those of ``baseline``."""
+        latencies = [latency * 1000 for part in self._parts for latency in part.latencies]
+        p50, p99 = np.percentile(latencies, [50, 99]).tolist() if latencies else (None, None)
+        return {
+            "workload": self.name,
+            "requests/s": round(self.samples / self.rows),
+            "samples/s": round(self.samples),
+            "p50 ms": p50 and round(p50, 3),
+            "p99 ms": p99 and round(p99, 3),
+            "ratio": round(self.samples / baseline.samples, 3),
+            "errors": sum(part.errors for part in self._parts),
+        }
+
+
+def measure(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
+    """Measure the newest version of ``model`` and report ``model``, ``version``, ``graph`` and ``workloads``.
+
+    Raises:
+        NotFound, InvalidInput, Failed: the model cannot be run here or there.
+        NotReady: no server at ``url``.
+    """
+    found = bundle.open_bundle(models, model)
+    name, graph = found.graph()
+    feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
+    backend = OnnxBackend(found.path / str(graph.onnx))
+    baselines = {
+        rows: Workload(f"raw, {_of(rows)}", rows, looping(partial(backend.run, feeds[rows]))) for rows in feeds
+    }
+    with addresses(models, url) as served:
+        workloads = list(baselines.values())
+        for address in served:
+            workloads += _served(address, model, feeds, callers)
+        for workload in workloads:
+            workload.turn(seconds / TURNS / 10)  # warm up
+            workload.forget()
+        for _ in range(TURNS):
+            for workload in workloads:
+                workload.turn(seconds / TURNS)
+    lines = [workload.line(baselines[workload.rows]) for workload in workloads]
+    return {"model": model, "version": found.version, "graph": name, "seconds": seconds, "workloads": lines}
+
+
+def _served(address: str, model: str, feeds: dict[int, Arrays], callers: list[int]) -> Iterator[Workload]:
+    """Single rows from each number of callers, and large requests from the largest."""
+    parts = urlsplit(address)
+    for count, rows in [*((count, 1) for count in callers), (max(callers), LARGE)]:
+        if parts.scheme == "grpc":
+            connect = over_grpc(parts.netloc, INFER, infer_request(model, feeds[rows]))
+        else:
+            request = rest_request(parts.netloc, quote(model), feeds[rows])
+            connect = over_http(parts.hostname or "", parts.port or 80, request)
+        name = f"{parts.scheme}, {_of(rows)}, {count} caller{'s' * (count > 1)}"
+        yield Workload(name, rows, calling(connect, count))
+
+
+def calling(connect: Connect, callers: int) -> Callable[[float], Measured]:
+    """What lets so many callers send for some seconds."""
+    return lambda seconds: asyncio.run(load(connect, callers, seconds))
+
+
+def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
+    """What calls again and again for some seconds, once at least."""
+
+    def run(seconds: float) -> Measured:
+        latencies: list[float] = []
+        start = begun = time.perf_counter()
+        while not latencies or begun < start + seconds:
+            call()
+            ended = time.perf_counter()
+            latencies.append(ended - begun)
+            begun = ended
+        return Measured(latencies, 0, begun - start)
+
+    return run
+
+
+def _feeds(found: Bundle, name: str, graph: Graph, rows: int) -> Arrays:
+    """The first ``rows`` rows of the bundle's examples, repeated where there are fewer."""
+    if graph.onnx is None or not graph.batched:
+        raise InvalidInput(f"graph '{name}' of '{found.name}' has no ONNX form with a batch axis to compare with.")
+    examples = found.examples().graphs
+    if name not in examples:
+        raise Failed(f"the bundle of '{found.name}' holds no example of graph '{name}'.", "Export the model again.")
+    return {key: array[np.arange(rows) % len(array)] for key, array in examples[name].inputs.items()}
+
+
+def _of(rows: int) -> str:
+    return f"{rows} row{'s' * (rows > 1)}"
+
+
+@contextmanager
+def addresses(models: Path, url: str | None) -> Iterator[list[str]]:
+    """The address given, or those of a server started for the while."""
+    if url:
+        if urlsplit(url).scheme not in ("http", "grpc"):
+            raise InvalidInput(f"'{url}' is no server to measure.", "Use http://host:port or grpc://host:port.")
+        yield [url]
+        return
+    command = [sys.executable, "-m", "bookserve", "serve", str(models), "--json"]
+    command += ["--http-port", "0", "--grpc-port", "0"]
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                process.wait()
+                log.seek(0)
+                raise Failed(f"the server did not start: {log.read().strip()}")
+            started = json.loads(line)
+            yield [started["http"], started["grpc"]]
+        finally:
+            process.terminate()
+            process.communicate()

@@ -1,0 +1,195 @@
+"""Bench of texts: how fast characters come over the wire, beside the bare runtime – ``bookserve bench generate MODEL``.
+
+The baseline runs the step graph in a loop of this process: one character for each of so many texts a run, and nothing
+drawn. The server is a process of its own; so many callers read streams of it, and every character that arrives is
+counted. The book's loop and Keras run in a third process, where TensorFlow may be. All take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from bookserve import bundle
+from bookserve.bundle import Bundle
+from bookserve.errors import Failed, NotFound
+from bookserve.graph import numpy_dtype
+from bookserve.runtime.onnx import OnnxBackend
+from bookserve.verb import Generate
+from clients.bench.tensors import TURNS, addresses
+from clients.bench.text_streams import Stream, Write, over_grpc, over_http
+
+#: Characters of each text.
+LENGTH = 5000
+
+
+class Written(NamedTuple):
+    """What came of some seconds: characters, how long the first one of each text took, and the time."""
+
+    characters: int
+    firsts: list[float]
+    seconds: float
+
+
+class Workload:
+    """One line of the report."""
+
+    def __init__(self, name: str, streams: int, run: Callable[[float], Written]) -> None:
+        self.name = name
+        self.streams = streams
+        self._run = run
+        self._parts: list[Written] = []
+
+    def turn(self, seconds: float, keep: bool = True) -> None:
+        """Run once more; the result counts if it is to be kept."""
+        part = self._run(seconds)
+        if keep:
+            self._parts.append(part)
+
+    @property
+    def rate(self) -> float:
+        """Characters a second."""
+        return sum(part.characters for part in self._parts) / sum(part.seconds for part in self._parts)
+
+    def line(self, raw: float, book: float | None) -> dict[str, Any]:
+        """The figures, beside the bare steps of as many texts and beside the book's loop."""
+        firsts = [first * 1000 for part in self._parts for first in part.firsts]
+        line: dict[str, Any] = {"workload": self.name, "texts": self.streams, "characters/s": round(self.rate)}
+        if firsts:
+            p50, p99 = np.percentile(firsts, [50, 99]).tolist()
+            line |= {"first p50 ms": round(p50, 2), "first p99 ms": round(p99, 2)}
+        line["of raw"] = round(self.rate / raw, 3)
+        if book:
+            line["× the book"] = round(self.rate / book)
+        return line
+
+
+def measure(
+    model: str, models: Path, url: str | None, seconds: float, streams: list[int], with_keras: bool
+) -> dict[str, Any]:
+    """Measure the newest version of ``model`` and report ``model``, ``version`` and ``workloads``.
+
+    Raises:
+        NotFound, InvalidInput, Failed: the model cannot be run here or there, or is not known to Keras.
+        NotReady: no server at ``url``.
+    """
+    found = bundle.open_bundle(models, model)
+    verb = found.verb(Generate)
+    keras: dict[str, Any] = {}
+    if with_keras:
+        keras = _keras(found, seconds)
+    raw = {count: Workload("raw steps", count, _steps(found, verb, count)) for count in streams}
+    with addresses(models, url) as served:
+        workloads = list(raw.values())
+        for address in served:
+            scheme = urlsplit(address).scheme
+            over = over_grpc if scheme == "grpc" else over_http
+            for count in streams:
+                stream = over(urlsplit(address).netloc, model, LENGTH)
+                workloads.append(Workload(f"served over {scheme}", count, _callers(stream, count)))
+        for workload in workloads:
+            workload.turn(seconds / TURNS / 4, keep=False)
+        for _ in range(TURNS):
+            for workload in workloads:
+                workload.turn(seconds / TURNS)
+    book = keras.get("the book's loop")
+    lines = [
+        {
+            "workload": name,
+            "texts": 1,
+            "characters/s": round(rate, 1),
+            "of raw": round(rate / raw[streams[0]].rate, 5),
+            "× the book": round(rate / book, 1) if book else None,
+        }
+        for name, rate in keras.items()
+    ]
+    lines += [workload.line(raw[workload.streams].rate, book) for workload in workloads]
+    return {"model": model, "version": found.version, "seconds": seconds, "workloads": lines}
+
+
+def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Written]:
+    _, graph = found.graph(verb.graph)
+    if graph.onnx is None:
+        raise Failed(f"graph '{verb.graph}' of '{found.name}' has no ONNX form.")
+    backend = OnnxBackend(found.path / graph.onnx)
+    feeds = {
+        name: np.zeros([count, *(abs(size) for size in spec.sizes()[1:])], numpy_dtype(spec.dtype))
+        for name, spec in graph.inputs.items()
+    }
+
+    def run(seconds: float) -> Written:
+        runs, start = 0, time.perf_counter()
+        while not runs or time.perf_counter() < start + seconds:
+            backend.run(feeds)
+            runs += 1
+        return Written(runs * count, [], time.perf_counter() - start)
+
+    return run
+
+
+def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
+    """So many callers, each of whom reads one text after the other until the time is over, and something came."""
+
+    async def work(seconds: float) -> Written:
+        async with AsyncExitStack() as connections:  # nothing is measured before all are connected
+            return await _read([await connections.enter_async_context(stream()) for _ in range(count)], seconds)
+
+    return lambda seconds: asyncio.run(work(seconds))
+
+
+async def _read(callers: list[Write], seconds: float) -> Written:
+    firsts: list[float] = []
+    characters = 0
+    begun_to_come = asyncio.Event()
+
+    async def read(write: Write) -> None:
+        nonlocal characters
+        while True:
+            begun, first = time.perf_counter(), True
+            async for text in write():
+                if first:
+                    firsts.append(time.perf_counter() - begun)
+                    first = False
+                characters += len(text)
+                begun_to_come.set()
+
+    start = time.perf_counter()
+    reading = [asyncio.create_task(read(write)) for write in callers]
+    done, _ = await asyncio.wait(reading, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+    if not done and not begun_to_come.is_set():
+        first = asyncio.create_task(_wait(begun_to_come))
+        done, _ = await asyncio.wait([first, *reading], return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+    ended = time.perf_counter()
+    for task in reading:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    for task in done:
+        task.result()  # what broke it, if that ended it
+    return Written(characters, firsts, ended - start)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+def _keras(found: Bundle, seconds: float) -> dict[str, Any]:
+    """Characters a second of Keras's ways, measured by the trainers' room in a process of its own."""
+    if not (found.path / "assets" / "model.keras").is_file():
+        raise NotFound(f"the bundle of '{found.name}' holds no Keras model.", "Leave --with-keras out.")
+    command = [sys.executable, "-m", "trainers.text_speed", str(found.path), "--seconds", str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"Keras could not be measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+    rates: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return rates

@@ -1,0 +1,266 @@
+"""Commands that change and explain pictures: ``bookserve dream | style | explain | activations | filters``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from bookserve.cli.terminal import json_option, print_json
+from bookserve.client.address import connect
+from bookserve.generation.explain import Layer
+from clients.predict import url_option, version_option
+
+file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
+previews_option = click.option(
+    "--previews",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for the picture after each stage, to look at meanwhile.",
+)
+params_option = click.option(
+    "-p", "params", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the method; repeatable."
+)
+
+
+def _png(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and value.suffix.lower() != ".png":
+        raise click.BadParameter(f"'{value}' does not end in .png.")
+    return value
+
+
+def out_option(default: str) -> Callable[[Any], Any]:
+    """The option ``-o`` for one PNG file."""
+    return click.option(
+        "-o",
+        "output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_png,
+        help=f"PNG file to write.  [default: {default}]",
+    )
+
+
+@click.command()
+@click.argument("image", type=file_argument)
+@click.option("--model", default="deepdream", show_default=True, help="Model that dreams.")
+@click.option("--layer", "layers", metavar="NAME=NUMBER", multiple=True, help="How much a layer counts; repeatable.")
+@params_option
+@out_option("IMAGE_dream.png")
+@previews_option
+@url_option
+@version_option
+def dream(
+    image: Path,
+    model: str,
+    layers: tuple[str, ...],
+    params: tuple[str, ...],
+    output: Path | None,
+    previews: Path | None,
+    url: str,
+    version: int | None,
+) -> None:
+    """Let a network dream of a picture (DeepDream).
+
+    Parameters are step, octaves, octave_scale, iterations, max_loss and height (pixels).
+    """
+    given = _values(params)
+    if layers:
+        given["contributions"] = _values(layers)
+    _change(model, [image], given, output or _beside(image, "dream"), previews, url, version)
+
+
+@click.command()
+@click.argument("content", type=file_argument)
+@click.argument("style", type=file_argument)
+@click.option("--model", default="style_transfer", show_default=True, help="Model that paints.")
+@params_option
+@out_option("CONTENT_style.png")
+@previews_option
+@url_option
+@version_option
+def style(
+    content: Path,
+    style: Path,
+    model: str,
+    params: tuple[str, ...],
+    output: Path | None,
+    previews: Path | None,
+    url: str,
+    version: int | None,
+) -> None:
+    """Paint a photo in the style of another picture.
+
+    Parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (pixels).
+    """
+    _change(model, [content, style], _values(params), output or _beside(content, "style"), previews, url, version)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("image")
+@click.option("--class", "label", help="Label or number of the class to look for.  [default: the likeliest]")
+@out_option("MODEL_explain.png")
+@json_option
+@url_option
+@version_option
+def explain(
+    model: str, image: str, label: str | None, output: Path | None, as_json: bool, url: str, version: int | None
+) -> None:
+    """Show which parts of a picture speak for a class (Grad-CAM).
+
+    IMAGE is what `bookserve predict` takes: a file, or - for standard input.
+    """
+    from clients.output import save
+
+    with connect(url) as client:
+        found = client.explain(model, _row(image), label, version)
+    path = output or Path(f"{model}_explain.png")
+    save(path, _encoded(found.overlay))
+    if as_json:
+        print_json({"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist(), "file": str(path)})
+        return
+    if not found.heatmap.any():
+        click.echo(f"nothing in this picture speaks for {found.label}: the heat map is 0 everywhere", err=True)
+    click.echo(f"{found.label} ({found.score:.4f}): {path}")
+
+
+layers_option = click.option(
+    "--layer", "layers", multiple=True, help="Write this layer's picture; repeatable.  [default: all]"
+)
+
+
+def folder_option(default: str) -> Callable[[Any], Any]:
+    """The option ``-o`` for a directory of pictures."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option(
+        "-o", "output", type=kind, default=Path(default), show_default=True, help="Directory for the pictures."
+    )
+
+
+@click.command()
+@click.argument("model")
+@click.argument("image")
+@layers_option
+@folder_option("activations")
+@url_option
+@version_option
+def activations(model: str, image: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
+    """Draw what every layer of a convnet gives for a picture, channel by channel.
+
+    IMAGE is what `bookserve predict` takes: a file, or - for standard input.
+    """
+    with connect(url) as client:
+        _write(client.activations(model, _row(image), version), layers, output)
+
+
+@click.command()
+@click.argument("model")
+@layers_option
+@folder_option("filters")
+@url_option
+@version_option
+def filters(model: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
+    """Fetch the patterns that the filters of a convnet answer to most.
+
+    They are drawn when it is trained with -p filters=40.
+    """
+    with connect(url) as client:
+        _write(client.filters(model, version), layers, output)
+
+
+def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
+    from clients.output import save
+
+    known = [layer.name for layer in found]
+    for name in layers:
+        if name not in known:
+            raise click.BadParameter(f"there is no layer '{name}'; there are {', '.join(known)}.")
+    output.mkdir(parents=True, exist_ok=True)
+    digits = len(str(len(found)))
+    for number, layer in enumerate(found, 1):
+        if not layers or layer.name in layers:
+            path = output / f"{number:0{digits}}_{layer.name}.png"
+            save(path, _encoded(layer.picture))
+            click.echo(f"{path}  {list(layer.shape)}")
+
+
+def _change(
+    model: str,
+    files: list[Path],
+    params: dict[str, Any],
+    output: Path,
+    previews: Path | None,
+    url: str,
+    version: int | None,
+) -> None:
+    from bookserve.generation.transform import Progress
+    from clients.output import save
+
+    if previews:
+        previews.mkdir(parents=True, exist_ok=True)
+    stages = 0
+    with connect(url) as client, _bar(model) as advance:
+
+        def tell(progress: Progress) -> None:
+            nonlocal stages
+            advance(progress.step, progress.steps, progress.loss)
+            if progress.picture is not None and previews:
+                stages += 1
+                save(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
+
+        picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
+    save(output, _encoded(picture))
+    click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
+
+
+@contextmanager
+def _bar(model: str) -> Iterator[Callable[[int, int, float], None]]:
+    """A progress bar on standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(model), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, loss="waiting")
+
+        def advance(step: int, steps: int, loss: float) -> None:
+            bar.update(task, completed=step, total=steps, loss="waiting" if loss != loss else f"loss {loss:.4g}")
+
+        yield advance
+
+
+def _values(items: tuple[str, ...]) -> dict[str, Any]:
+    """``("step=0.02",)`` → ``{"step": 0.02}``."""
+    found = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.BadParameter(f"'{item}' is no NAME=NUMBER.")
+    return found
+
+
+def _row(image: str) -> Any:
+    from clients.input_rows import read
+
+    _, rows = read((image,), sys.stdin.buffer)
+    return rows[0]
+
+
+def _beside(image: Path, word: str) -> Path:
+    return Path(f"{image.stem}_{word}.png")
+
+
+def _encoded(picture: np.ndarray) -> bytes:
+    from bookserve.formats.images import encode_png
+
+    return encode_png(picture)

@@ -1,0 +1,214 @@
+"""Rows: from what stands on the command line of ``bookserve predict`` to rows that a model takes.
+
+=================================  =================================================================================
+PNG, JPEG, GIF, BMP, WEBP          the file's bytes are one row
+CSV                                one row a line, all numbers; a first line of words is a header and skipped
+JSON                               a list of rows, ``{"instances": [rows]}``, or any other value as one row
+JSONL                              one row a line
+NPY, NPZ                           one row for each index of the first axis; several arrays are a model's inputs
+TXT                                the whole text is one row
+``-``                              standard input: any of these, recognised by its content
+anything else                      one row: JSON where it is a number, list, object or quoted text, else the text itself
+=================================  =================================================================================
+
+In JSON, ``{"b64": "…"}`` stands for bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from bookserve.api.json_values import from_plain
+from bookserve.errors import InvalidInput, NotFound
+
+Rows = list[Any]
+
+_PATH = re.compile(r"\S*[/\\]\S*\.[A-Za-z]\w{0,5}")
+_MEANT_AS_JSON = re.compile(r'\s*(\{\s*"|\[\s*[\[{"]|\[\s*-?\d[\d.]*\s*,)')
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
+
+
+def read(inputs: tuple[str, ...], standard_input: BinaryIO) -> tuple[list[str], Rows]:
+    """All rows of all inputs, with a short name for each.
+
+    Raises:
+        NotFound: what looks like a file is not there.
+        InvalidInput: a file is not what its suffix says.
+    """
+    names: list[str] = []
+    rows: Rows = []
+    for given in inputs:
+        found = _read(given, standard_input)
+        name = _shorten(Path(given).name if _is_file(given) else given)
+        names += [name] if len(found) == 1 else [f"{name} [{index}]" for index in range(len(found))]
+        rows += found
+    return names, rows
+
+
+def _read(given: str, standard_input: BinaryIO) -> Rows:
+    if given == "-":
+        return _recognise(standard_input.read(), "standard input")
+    if _is_file(given):
+        try:
+            content = Path(given).read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"{given} cannot be read: {error.strerror}.") from error
+        rows = _KINDS.get(Path(given).suffix.lower(), _recognise)(content, given)
+        if not rows:
+            raise InvalidInput(f"{given} holds no rows.")
+        return rows
+    value = _literal(given)
+    if value is not None:
+        return [from_plain(value)]
+    if _MEANT_AS_JSON.match(given):
+        _parse(given, f"'{_shorten(given)}'")
+    if _PATH.fullmatch(given) or Path(given).suffix.lower() in _KINDS:
+        raise NotFound(f"there is no file '{given}'.", "Is it a text? Then give it on standard input: -")
+    return [given]
+
+
+def _picture(content: bytes, name: str) -> Rows:
+    return [content]
+
+
+def _text(content: bytes, name: str) -> Rows:
+    return [decode(content, name)]
+
+
+def _csv(content: bytes, name: str) -> Rows:
+    text = decode(content, name)
+    first = text.partition("\n")[0]
+    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    rows: Rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        try:
+            row = np.array([float(cell) for cell in cells])
+        except ValueError as error:
+            if reader.line_num == 1 and not any(_is_number(cell) for cell in cells):
+                continue
+            raise InvalidInput(
+                f"{name}, line {reader.line_num}: {error}.", "A CSV file holds numbers; put texts into TXT or JSONL."
+            ) from error
+        if rows and len(row) != len(rows[0]):
+            raise InvalidInput(f"{name}, line {reader.line_num} has {len(row)} numbers; expected {len(rows[0])}.")
+        rows.append(row)
+    return rows
+
+
+def _json(content: bytes, name: str) -> Rows:
+    value = _parse(decode(content, name), name)
+    if isinstance(value, dict) and len(value) == 1:
+        value = value.get("instances", value.get("rows", value))
+    return [from_plain(row) for row in value] if isinstance(value, list) else [from_plain(value)]
+
+
+def _jsonl(content: bytes, name: str) -> Rows:
+    lines = enumerate(decode(content, name).split("\n"), 1)
+    return [from_plain(_parse(line, f"{name}, line {number}")) for number, line in lines if line.strip()]
+
+
+def _numpy(content: bytes, name: str) -> Rows:
+    try:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+    except Exception as error:  # a damaged header or zip raises many kinds; each means the same here
+        raise InvalidInput(f"{name} is not a whole NumPy file of numbers or strings: {error}.") from error
+    columns = {
+        key: list(array.tolist() if array.dtype.kind in "SU" else array) for key, array in arrays.items() if array.ndim
+    }
+    lengths = {len(column) for column in columns.values()}
+    if len(columns) != len(arrays) or len(lengths) != 1:
+        shapes = ", ".join(f"{key} {list(array.shape)}".strip() for key, array in arrays.items()) or "nothing"
+        raise InvalidInput(f"{name} holds {shapes}; expected a first axis that counts rows, the same in all arrays.")
+    if len(columns) == 1:
+        return next(iter(columns.values()))
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _recognise(content: bytes, name: str) -> Rows:
+    """Rows of content whose kind no suffix tells."""
+    if not content.strip():
+        raise InvalidInput(f"{name} is empty.")
+    if content.startswith(_PICTURES) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
+        return [content]
+    if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+        return _numpy(content, name)
+    text = decode(content, name)
+    if _literal(text) is not None:
+        return _json(content, name)
+    if all(_literal(line) is not None for line in text.split("\n") if line.strip()):
+        return _jsonl(content, name)
+    if _MEANT_AS_JSON.match(text):
+        _parse(text, name)
+    try:
+        return _csv(content, name) or [text]
+    except InvalidInput:
+        return [text]
+
+
+_KINDS: dict[str, Callable[[bytes, str], Rows]] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"), _picture),
+    ".csv": _csv,
+    ".json": _json,
+    **dict.fromkeys((".jsonl", ".ndjson"), _jsonl),
+    **dict.fromkeys((".npy", ".npz"), _numpy),
+    ".txt": _text,
+}
+
+
+def _literal(text: str) -> Any:
+    """The number, list, object or quoted text that ``text`` is in JSON, else None."""
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return None if isinstance(value, bool) else value
+
+
+def _parse(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name} is not JSON: {error}.") from error
+
+
+def decode(content: bytes, name: str) -> str:
+    """UTF-8 text, or InvalidInput."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from error
+
+
+def _is_file(given: str) -> bool:
+    try:
+        return Path(given).is_file()
+    except OSError:  # a long text is no file name
+        return False
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= 40 else f"{name[:39]}…"

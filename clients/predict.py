@@ -1,0 +1,196 @@
+"""The commands that call models: ``bookserve models | predict | generate``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
+from bookserve.cli.terminal import json_option, models_option, print_json, print_table
+from bookserve.client.address import connect
+
+#: Rows in one request of ``bookserve predict``; more go in several.
+BATCH = 1024
+
+_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (no server)."
+
+url_option = click.option(
+    "--url", envvar="BOOKSERVE_URL", show_envvar=True, default="local:models", show_default=True, help=_ADDRESS
+)
+version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
+seed_option = click.option("--seed", type=click.IntRange(0), help="The same seed gives the same result.")
+
+
+def suffix(*known: str) -> Any:
+    """A check of ``-o FILE`` that names the suffixes to choose from."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None and value.suffix.lower() not in known:
+            raise click.BadParameter(f"'{value}' has none of the suffixes {', '.join(known)}.")
+        return value
+
+    return check
+
+
+@click.command()
+@models_option
+@click.option("--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models there instead: {_ADDRESS}")
+@json_option
+@click.pass_context
+def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> None:
+    """List the models in a directory or on a server."""
+    here = click.core.ParameterSource.COMMANDLINE
+    if ctx.get_parameter_source("models") is here:
+        if ctx.get_parameter_source("url") is here:
+            raise click.UsageError("Give --models or --url, not both.")
+        url = None
+    url = url or f"local:{models}"
+    with connect(url) as client:
+        found = client.models()
+    on_disk: list[list[str]] = []  # what a server does not tell: every version that lies there, and how old it is
+    if url.startswith("local:"):
+        from bookserve.bundle import versions
+        from bookserve.client.wires.local import readable
+
+        directory = Path(url.removeprefix("local:"))
+        bundles, errors = readable(directory)
+        on_disk = [[", ".join(map(str, versions(directory, b.name))), b.manifest.created] for b in bundles]
+        for error in errors:
+            click.echo(f"skipped: {error}", err=True)
+    if as_json:
+        print_json(found)
+    elif not found:
+        click.echo(f"There are no models at {url}. Write some with: bookserve export")
+    else:
+        columns = ["name", "version", "verb", "graphs", "parameters", "KB", "figure"]
+        rows = []
+        for index, model in enumerate(found):
+            figures, metric = model["metrics"], model["metric"]
+            figure = f"{metric} {figures[metric]:.4g}" if metric in figures else None
+            sample = " (sample)" if figure and model["data"] == "sample" else ""
+            cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
+            cells += [round(model["bytes"] / 1000), figure and figure + sample]
+            rows.append([*cells, *(on_disk[index] if on_disk else ())])
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@url_option
+@version_option
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
+    help="Write the answers to a .json, .jsonl, .csv, .npy or .npz file instead.",
+)
+@json_option
+def predict(
+    model: str, inputs: tuple[str, ...], url: str, version: int | None, output: Path | None, as_json: bool
+) -> None:
+    """Predict files, standard input or literals.
+
+    INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON
+    itself. All rows of all inputs go to the model as one batch.
+    """
+    from bookserve.verb import simple
+    from clients.input_rows import read
+    from clients.output import cell, write
+
+    names, rows = read(inputs, sys.stdin.buffer)
+    with connect(url) as client:
+        answers = [
+            answer
+            for start in range(0, len(rows), BATCH)
+            for answer in client.predict(model, rows[start : start + BATCH], version)
+        ]
+    if output:
+        write(output, names, answers)
+        click.echo(f"{len(answers)} answers are in {output}", err=True)
+    if as_json:
+        print_json(simple(answers))
+    elif not output:
+        cells = ([name, *map(cell, answer.values())] for name, answer in zip(names, answers, strict=True))
+        print_table(["input", *answers[0]], cells)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompt", default="", help="Text to continue; - reads standard input.  [default: the model's own]")
+@click.option("--length", type=click.IntRange(1), default=400, show_default=True, help="Characters to write.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, MAX_TEMPERATURE),
+    default=0.5,
+    show_default=True,
+    help="0 takes the likeliest each time; above 1 grows wild.",
+)
+@click.option("--top-k", type=click.IntRange(1), help="Draw only from so many of the likeliest characters.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Draw only from the likeliest that have this probability together.",
+)
+@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeat for several.")
+@click.option("-n", "--n", type=click.IntRange(1, MAX_TEXTS), default=1, help="Texts to write; the seeds follow on.")
+@click.option("--logprobs", type=click.IntRange(0, MAX_LOGPROBS), help="Tell log-probabilities, and of so many others.")
+@click.option(
+    "--mode",
+    type=click.Choice(["state", "window"]),
+    default="state",
+    show_default=True,
+    help="Carry the state on, or read the last characters anew for each, as the book does.",
+)
+@seed_option
+@url_option
+@version_option
+@json_option
+def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs: int | None, **options: Any) -> None:
+    """Let a character model write; characters appear as they come.
+
+    A pipe receives the new text alone; a terminal shows the prompt before it. Several texts, and log-probabilities,
+    are shown when they are done.
+    """
+    from clients.input_rows import decode
+
+    if prompt == "-":
+        prompt = decode(sys.stdin.buffer.read(), "standard input")
+    asked = {**options, "prompt": prompt, "stop": list(options["stop"])}
+    with connect(url) as client:
+        if n == 1 and logprobs is None and not as_json:
+            _show_as_it_comes(prompt, client.generate(model, **asked))
+            return
+        texts = client.complete(model, **asked, n=n, logprobs=logprobs)
+    if as_json:
+        print_json(msgspec.to_builtins(texts))
+        return
+    for text in texts:
+        if logprobs is None:
+            click.echo(f"--- {text.index + 1}\n{text.text}")
+        else:
+            rows = ([repr(d.text), d.logprob, "  ".join(f"{t!r} {log:.3f}" for t, log in d.top)] for d in text.drawn)
+            print_table(("character", "log-probability", "likeliest"), rows, f"text {text.index + 1}: {text.finish}")
+
+
+def _show_as_it_comes(prompt: str, text: Generator[str]) -> None:
+    begun = False
+    try:
+        with closing(text):
+            for piece in text:
+                if not begun and sys.stdout.isatty():
+                    click.secho(prompt, dim=True, nl=False)
+                begun = True
+                click.echo(piece, nl=False)
+    finally:
+        if begun:
+            with suppress(BrokenPipeError):
+                click.echo()

@@ -1,0 +1,1 @@
+"""Model cards: the ``README.md`` of a bundle, with calls that run as they stand."""

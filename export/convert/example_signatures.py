@@ -1,0 +1,110 @@
+# ruff: noqa: TID253
+"""Signatures: ``classify`` and ``regress`` over ``tf.Example``, added to the SavedModel that a training left.
+
+``tf.saved_model.save`` knows one method only, ``tensorflow/serving/predict``; TensorFlow Serving's Classify and Regress
+look for theirs, so the method's name is put into ``saved_model.pb`` afterwards.
+
+Source: TensorFlow Serving's ``classifier.cc`` and ``regressor.cc``. Import this module only inside functions: it
+imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from bookserve.bundle.examples import Example
+from bookserve.errors import Failed
+from bookserve.formats.tf_example import Classify, Feature, Regress, signature_name
+from export.sources.saved_model import SavedModel
+from export.verify import parity
+from export.verify.parity import Finding
+
+_METHOD = "tensorflow/serving/"
+#: Numbers of a tf.Example by kind of list, as the parser gives them.
+_PARSED = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
+
+
+def add(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
+    """Write the SavedModel in ``directory`` anew with one signature more, and open it again.
+
+    The other signatures are the very functions that were loaded, and every weight is stored once.
+
+    Raises:
+        Failed: TensorFlow cannot write it.
+    """
+    module = tf.Module()
+    module.weights = saved.variables()
+    name = signature_name(answer)
+    call = tf.function(_call(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False)
+    with tempfile.TemporaryDirectory(prefix=".signatures-", dir=directory.parent) as written:
+        try:
+            tf.saved_model.save(module, written, signatures={**saved.signatures, name: call})
+        except Exception as error:  # TensorFlow's errors share no base that is public in all versions
+            raise Failed(f"TensorFlow cannot add the signature '{name}': {error}.") from error
+        shutil.rmtree(directory / "variables")
+        (Path(written) / "variables").rename(directory / "variables")
+        _name_method(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
+    (directory / "fingerprint.pb").unlink(missing_ok=True)  # of a file that is no longer there
+    return SavedModel(directory)
+
+
+def replay(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
+    """Run the example's rows through the signature and compare with what the graph gives for them."""
+    given = saved.run(
+        signature_name(answer), {"inputs": serialized(answer.feature, example.inputs[answer.feature.name])}
+    )
+    output = example.outputs[answer.output]
+    if isinstance(answer, Regress):
+        return parity.compare({"outputs": answer.values(output)}, given)
+    scores = answer.scores(output)
+    labels = np.array([[label.encode() for label in answer.labels]] * len(scores), object)
+    return parity.compare({"classes": labels, "scores": scores}, given)
+
+
+def serialized(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:
+    """Rows as the signatures take them: serialized ``tf.Example``s, object [batch]."""
+    examples = [example(feature, row).SerializeToString() for row in rows]
+    array = np.empty(len(examples), object)
+    array[:] = examples
+    return array
+
+
+def example(feature: Feature, row: np.ndarray) -> Any:
+    """One row as a ``tf.train.Example``."""
+    made = tf.train.Example()
+    getattr(made.features.feature[feature.name], feature.kind).value.extend(row.ravel().tolist())
+    return made
+
+
+def _call(saved: SavedModel, answer: Classify | Regress) -> Any:
+    """The body of the signature: parse, run the graph, give what TensorFlow Serving expects."""
+    feature, run = answer.feature, saved.signatures[answer.graph]
+    parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _PARSED[feature.kind])}
+
+    def call(inputs: Any) -> dict[str, Any]:
+        parsed = tf.io.parse_example(inputs, parser)[feature.name]
+        output = run(**{feature.name: tf.cast(parsed, feature.spec.dtype)})[answer.output]
+        if isinstance(answer, Regress):
+            for scale in answer.scales:
+                output = output * np.float32(scale.factor) + np.float32(scale.offset)
+            return {"outputs": tf.reshape(output, [-1])}
+        scores = tf.concat([1 - output, output], axis=1) if answer.either else output
+        classes = tf.tile(tf.constant([answer.labels]), [tf.shape(scores)[0], 1])
+        return {"classes": classes, "scores": scores}
+
+    return call
+
+
+def _name_method(source: Path, target: Path, name: str) -> None:
+    model = saved_model_pb2.SavedModel.FromString(source.read_bytes())
+    for graph in model.meta_graphs:
+        graph.signature_def[name].method_name = _METHOD + name
+    target.write_bytes(model.SerializeToString(deterministic=True))

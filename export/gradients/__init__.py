@@ -1,0 +1,1 @@
+"""TensorFlow's backward operators, written in ONNX's forward ones."""

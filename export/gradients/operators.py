@@ -1,0 +1,264 @@
+# ruff: noqa: TID253
+"""Gradients: the operators of TensorFlow's backward pass, written in ONNX's forward ones.
+
+A graph that holds a tape (DeepDream's step, the loss of style transfer) has operators that tf2onnx does not know.
+Each is handled here by the rule of TensorFlow's CPU kernel; heights and widths may be free. The weights' own gradients
+are nobody's output and have fallen away before.
+
+Sources: tensorflow/core/kernels and tensorflow/core/ops of TensorFlow 2.21, and ONNX's operator documentation.
+Import this module only inside functions: it imports ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+from tf2onnx import utils
+
+from export.gradients.node_writer import Writer, convolved_back, grid, to_first, to_last
+
+Handler = Callable[[Writer, Any], list[str]]
+
+
+def handlers() -> dict[str, tuple[Callable[..., None], list[str]]]:
+    """The handlers by operator, as ``tf2onnx.convert.from_function(custom_op_handlers=…)`` takes them."""
+    return {name: (_replacing(handler), []) for name, handler in _HANDLERS.items()}
+
+
+def _replacing(handler: Handler) -> Callable[..., None]:
+    def replace(context: Any, node: Any, name: str, _: list[str]) -> None:
+        writer = Writer(context, name)
+        shapes, dtypes = node.output_shapes, node.output_dtypes
+        results = handler(writer, node)
+        outputs = list(node.output)
+        context.remove_node(node.name)
+        for output, result, shape, dtype in zip(outputs, results, shapes, dtypes, strict=False):
+            context.make_node("Identity", [result], outputs=[output], shapes=[shape], dtypes=[dtype])
+
+    return replace
+
+
+def _relu(write: Writer, node: Any) -> list[str]:
+    """(gradient, feature) → the gradient where the feature is positive."""
+    gradient, feature = node.input
+    zero = write.constant(np.zeros((), np.float32))
+    return [write("Where", write("Greater", feature, zero), gradient, zero)]
+
+
+def _relu6(write: Writer, node: Any) -> list[str]:
+    gradient, feature = node.input
+    zero, six = write.constant(np.zeros((), np.float32)), write.constant(np.full((), 6, np.float32))
+    inside = write("And", write("Greater", feature, zero), write("Less", feature, six))
+    return [write("Where", inside, gradient, zero)]
+
+
+def _leaky_relu(write: Writer, node: Any) -> list[str]:
+    gradient, feature = node.input
+    zero, slope = (
+        write.constant(np.zeros((), np.float32)),
+        write.constant(np.float32(node.get_attr_value("alpha", 0.2))),
+    )
+    return [write("Where", write("Greater", feature, zero), gradient, write("Mul", gradient, slope))]
+
+
+def _elu(write: Writer, node: Any) -> list[str]:
+    """(gradient, output): exp(x) is the output and one."""
+    gradient, output = node.input
+    zero, one = write.constant(np.zeros((), np.float32)), write.constant(np.ones((), np.float32))
+    below = write("Mul", gradient, write("Add", output, one))
+    return [write("Where", write("Less", output, zero), below, gradient)]
+
+
+def _sigmoid(write: Writer, node: Any) -> list[str]:
+    """(output, gradient) → gradient · output · (1 - output)."""
+    output, gradient = node.input
+    slope = write("Mul", output, write("Sub", write.constant(np.ones((), np.float32)), output))
+    return [write("Mul", gradient, slope)]
+
+
+def _tanh(write: Writer, node: Any) -> list[str]:
+    """(output, gradient) → gradient · (1 - output²)."""
+    output, gradient = node.input
+    slope = write("Sub", write.constant(np.ones((), np.float32)), write("Mul", output, output))
+    return [write("Mul", gradient, slope)]
+
+
+def _softplus(write: Writer, node: Any) -> list[str]:
+    gradient, feature = node.input
+    return [write("Mul", gradient, write("Sigmoid", feature))]
+
+
+def _rsqrt(write: Writer, node: Any) -> list[str]:
+    """(output, gradient) → -½ · gradient · output³."""
+    output, gradient = node.input
+    cube = write("Mul", write("Mul", output, output), output)
+    return [write("Mul", write("Mul", gradient, cube), write.constant(np.float32(-0.5)))]
+
+
+def _sqrt(write: Writer, node: Any) -> list[str]:
+    """(output, gradient) → ½ · gradient / output."""
+    output, gradient = node.input
+    return [write("Div", write("Mul", gradient, write.constant(np.float32(0.5))), output)]
+
+
+def _convolution(write: Writer, node: Any) -> list[str]:
+    """(sizes of the input, filter [h, w, in, out], gradient) → the gradient of the convolution's input."""
+    sizes, kernel, gradient, *bias = node.input  # tf2onnx has joined the bias of a transposed convolution to it
+    shape = write.shape(kernel)
+    group = shape[2] if node.type == "DepthwiseConv2dNativeBackpropInput" else 1
+    where = grid(node, shape[:2])
+    found = to_last(write, convolved_back(write, to_first(write, gradient), kernel, write.size(sizes), where, group))
+    return [write("Add", found, bias[0]) if bias else found]
+
+
+def _max_pool(write: Writer, node: Any) -> list[str]:
+    """(input, output, gradient): to the first maximum of each window; windows may overlap."""
+    given, _, gradient = node.input
+    size = write.shape_of(to_first(write, given))
+    where = grid(node)
+    _, places = write.all(
+        "MaxPool",
+        [to_first(write, given)],
+        2,
+        kernel_shape=where.kernel,
+        strides=where.strides,
+        auto_pad=where.auto_pad,
+    )
+    found = _scatter(write, write("ReduceProd", size, keepdims=1), places, to_first(write, gradient))
+    return [to_last(write, write("Reshape", found, size))]
+
+
+def _average_pool(write: Writer, node: Any) -> list[str]:
+    """(sizes of the input, gradient): each element's share; what lies beyond the edge has none."""
+    sizes, gradient = node.input
+    where = grid(node)
+    channels = write.shape(gradient)[3]
+    size = write.size(sizes)
+    whole = write("Concat", write.constant(np.ones(2, np.int64)), size, axis=0)
+    ones = write("Expand", write.constant(np.ones((1, 1, 1, 1), np.float32)), whole)
+    window = write.constant(np.ones((1, 1, *where.kernel), np.float32))
+    count = write("Conv", ones, window, strides=where.strides, auto_pad=where.auto_pad)
+    share = write("Div", to_first(write, gradient), count)
+    kernel = write.constant(np.ones((*where.kernel, channels, 1), np.float32))
+    return [to_last(write, convolved_back(write, share, kernel, size, where, channels))]
+
+
+def _strided_slice(write: Writer, node: Any) -> list[str]:
+    """(shape, begin, end, strides, gradient): the gradient where the slice was, nought elsewhere."""
+    shape, *bounds, gradient = node.input
+    rank = write.shape(shape)[0]
+    utils.make_sure(all(write.is_constant(bound) for bound in bounds), "bounds that are not constant")
+    begin, end, strides = (write.value(bound) for bound in bounds)
+    masks = {
+        name: node.get_attr_value(f"{name}_mask", 0) for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    starts, ends, axis = [0] * rank, [np.iinfo(np.int64).max] * rank, 0
+    steps = [1] * rank
+    for i in range(len(begin)):
+        bit = 1 << i
+        if masks["ellipsis"] & bit:
+            later = sum(not masks["new_axis"] & (1 << j) for j in range(i + 1, len(begin)))
+            axis = rank - later
+            continue
+        if masks["new_axis"] & bit:
+            continue
+        steps[axis] = int(strides[i])
+        far = np.iinfo(np.int64).max if strides[i] > 0 else np.iinfo(np.int64).min
+        if masks["shrink_axis"] & bit:
+            starts[axis] = int(begin[i])
+            ends[axis] = int(begin[i]) + 1 if begin[i] != -1 else np.iinfo(np.int64).max
+        else:
+            starts[axis] = (0 if strides[i] > 0 else -1) if masks["begin"] & bit else int(begin[i])
+            ends[axis] = far if masks["end"] & bit else int(end[i])
+        axis += 1
+    size = write.int64(shape)
+    count = write("ReduceProd", size, keepdims=1)
+    scalar = write("Squeeze", count)
+    zero, one = write.constant(np.zeros((), np.int64)), write.constant(np.ones((), np.int64))
+    numbers = write("Reshape", write("Range", zero, scalar, one), size)
+    cut = [write.constant(np.array(values, np.int64)) for values in (starts, ends, range(rank), steps)]
+    return [write("Reshape", _scatter(write, count, write("Slice", numbers, *cut), gradient), size)]
+
+
+def _scatter(write: Writer, count: str, places: str, values: str) -> str:
+    """A row of ``count`` noughts to which each value is added at its place."""
+    flat = write.constant(np.array([-1], np.int64))
+    zeros = write("Expand", write.constant(np.zeros(1, np.float32)), count)
+    indices, updates = write("Reshape", places, flat), write("Reshape", values, flat)
+    return write("ScatterElements", zeros, indices, updates, axis=0, reduction="add")
+
+
+def _shapes(write: Writer, node: Any) -> list[str]:
+    """The shapes of several tensors."""
+    kind = node.get_attr_value("out_type", TensorProto.INT32)
+    return [write("Cast", write("Shape", tensor), to=kind) for tensor in node.input]
+
+
+def _concat_offset(write: Writer, node: Any) -> list[str]:
+    """(axis, shape, shape …) → where each of the joined tensors begins."""
+    axis, *shapes = node.input
+    utils.make_sure(write.is_constant(axis), "an axis that is not constant")
+    rank = write.shape(shapes[0])[0]
+    along = write.constant(np.eye(rank, dtype=np.int64)[int(write.value(axis))])
+    at = write.constant(np.zeros(rank, np.int64))
+    found = []
+    for shape in shapes:
+        found.append(write("Cast", at, to=node.output_dtypes[0]))
+        at = write("Add", at, write("Mul", write.int64(shape), along))
+    return found
+
+
+def _broadcast_arguments(write: Writer, node: Any) -> list[str]:
+    """(shape, shape) → the axes over which each operand's gradient is summed: those where it has one element."""
+    ranks = [write.shape(shape)[0] for shape in node.input]
+    found = []
+    for shape, rank in zip(node.input, ranks, strict=True):
+        missing = write.constant(np.ones(max(ranks) - rank, np.int64))
+        whole = write("Concat", missing, write.int64(shape), axis=0)
+        single = write("Equal", whole, write.constant(np.ones((), np.int64)))
+        axes = write("Squeeze", write("NonZero", single), write.constant(np.zeros(1, np.int64)))
+        found.append(write("Cast", axes, to=node.output_dtypes[0]))
+    return found
+
+
+def _stitch(write: Writer, node: Any) -> list[str]:
+    """(indices …, rows …) → each row at its index; of several rows with one index the last counts."""
+    half = len(node.input) // 2
+    row = [1] * (len(node.output_shapes[0]) - 1)
+    places = [write("Reshape", write.int64(tensor), write.constant(np.array([-1, 1]))) for tensor in node.input[:half]]
+    rows = node.input[half:]
+    if not row:
+        rows = [write("Reshape", tensor, write.constant(np.array([-1]))) for tensor in rows]
+    last = write("ReduceMax", write("Concat", *places, axis=0), keepdims=0)
+    length = write("Reshape", write("Add", last, write.constant(np.ones((), np.int64))), write.constant(np.array([1])))
+    rest = write("Slice", write.shape_of(rows[0]), write.constant(np.array([1])), write.constant(np.array([99])))
+    zero = write("Cast", write.constant(np.zeros([1, *row], np.float32)), to=node.output_dtypes[0])
+    found = write("Expand", zero, write("Concat", length, rest, axis=0))
+    for place, values in zip(places, rows, strict=True):
+        found = write("ScatterND", found, place, values)
+    return [found]
+
+
+_HANDLERS: dict[str, Handler] = {
+    "ReluGrad": _relu,
+    "Relu6Grad": _relu6,
+    "LeakyReluGrad": _leaky_relu,
+    "EluGrad": _elu,
+    "SigmoidGrad": _sigmoid,
+    "TanhGrad": _tanh,
+    "SoftplusGrad": _softplus,
+    "RsqrtGrad": _rsqrt,
+    "SqrtGrad": _sqrt,
+    "Conv2DBackpropInput": _convolution,
+    "DepthwiseConv2dNativeBackpropInput": _convolution,
+    "MaxPoolGrad": _max_pool,
+    "AvgPoolGrad": _average_pool,
+    "StridedSliceGrad": _strided_slice,
+    "ShapeN": _shapes,
+    "ConcatOffset": _concat_offset,
+    "DynamicStitch": _stitch,
+    "BroadcastGradientArgs": _broadcast_arguments,
+}

@@ -1,0 +1,185 @@
+"""Knowledge: labels and Steps from a Config, tried on the graph that they are for before anybody relies on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bookserve.bundle.examples import Example
+from bookserve.errors import BookserveError, InvalidInput
+from bookserve.graph import Graph, TensorSpec, numpy_dtype
+from bookserve.steps import (
+    Characters,
+    EachLabel,
+    EitherLabel,
+    Hashed,
+    Image,
+    ImageNetMeans,
+    NGrams,
+    Numbers,
+    Reshape,
+    Rows,
+    Softmax,
+    Step,
+    TopLabels,
+    Words,
+)
+from bookserve.steps import (
+    apply as apply_steps,
+)
+from bookserve.verb import Predict
+from export.sources.config import Config
+from export.verify.parity import Run
+
+_ROWS = 3
+#: For an axis that each call chooses.
+_SIZE = 8
+
+
+class Known(NamedTuple):
+    """The verb; the example and its raw rows where Steps made them; and notes on what was concluded."""
+
+    verb: Predict
+    example: Example | None
+    rows: np.ndarray
+    notes: list[str]
+
+
+def apply(
+    config: Config, name: str, graph: Graph, example: Example | None, run: Run, rng: np.random.Generator
+) -> Known:
+    """What ``config`` makes of the graph ``name``: by default rows are its tensors and answers its outputs.
+
+    Raises:
+        InvalidInput: it names other inputs or outputs, its Steps give what the graph does not take, or the labels are
+            not as many as the classes.
+    """
+    _refuse_unknown(config.inputs, graph.inputs, "input")
+    _refuse_unknown(config.outputs, graph.outputs, "output")
+    inputs = {
+        key: (Numbers(spec.dtype, tuple(spec.sizes()[1:])),) for key, spec in graph.inputs.items()
+    } | config.inputs
+    rows = np.array([], np.uint8)
+    if config.inputs:
+        columns = {key: _rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}
+        feeds = {key: _fed(key, config.inputs[key], columns[key], graph.inputs[key]) for key in columns}
+        feeds = {key: feeds[key] if key in feeds else example.inputs[key] for key in graph.inputs} if example else feeds
+        if feeds.keys() == graph.inputs.keys():
+            graph.check(feeds)
+            example = Example(feeds, run(feeds))
+            column = next(iter(columns.values()))
+            if len(graph.inputs) == 1 and (isinstance(column, np.ndarray) or isinstance(column[0], str)):
+                rows = np.asarray(column)
+    outputs: dict[str, tuple[Step, ...]] = {key: config.outputs.get(key, ()) for key in graph.outputs}
+    notes: list[str] = []
+    if config.labels:
+        key, outputs[key] = _labelled(tuple(config.labels), config, graph, example)
+        words = " and ".join(type(step).__name__.lower() for step in outputs[key])
+        notes.append(f"labels: the answers come from output '{key}' by {words}.")
+    verb = Predict(inputs=inputs, outputs=outputs, graph=name)
+    if example:
+        for key, steps in outputs.items():
+            _try_labels(key, steps, example.outputs[key])
+    elif config.inputs or config.labels:
+        notes.append("labels and Steps could not be tried: there is no example.")
+    return Known(verb, example, rows, notes)
+
+
+def _refuse_unknown(given: dict[str, tuple[Step, ...]], have: dict[str, TensorSpec], side: str) -> None:
+    unknown = sorted(given.keys() - have.keys())
+    if unknown:
+        names = ", ".join(f"'{name}' {spec}" for name, spec in have.items())
+        raise InvalidInput(f"the model has no {side} '{unknown[0]}'.", f"It has: {names}.")
+
+
+def _rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> Rows:
+    """Raw rows such as the first Step takes, as many as the graph takes at once."""
+    first = steps[0] if steps else None
+    count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROWS
+    if isinstance(first, Image):
+        return rng.integers(0, 256, (count, first.height, first.width, first.channels), np.uint8)
+    if isinstance(first, Words | Characters):
+        entries, between = np.array(first.vocabulary.entries), " " if isinstance(first, Words) else ""
+        return [between.join(rng.choice(entries, _SIZE)) for _ in range(count)]
+    if isinstance(first, NGrams | Hashed):
+        return [" ".join(rng.choice(["one", "two", "three"], _SIZE)) for _ in range(count)]
+    if isinstance(first, ImageNetMeans):
+        return rng.integers(0, 256, (count, *spec.sizes(unknown=_SIZE)[1:-1], 3), np.uint8)
+    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_SIZE)[1:]
+    if isinstance(first, Reshape) and -1 not in first.shape:
+        shape = (int(np.prod(first.shape)),)
+    shape = [size if size >= 0 else _SIZE for size in shape]
+    dtype = first.dtype if isinstance(first, Numbers) else spec.dtype
+    if dtype == "string":
+        return list(rng.choice(np.array([b"one", b"two"], object), (count, *shape)))
+    whole = numpy_dtype(dtype).kind in "biu"
+    numbers = rng.integers(0, 2, (count, *shape)) if whole else rng.random((count, *shape))
+    return list(numbers)
+
+
+def _fed(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.ndarray:
+    """What the Steps make of the rows.
+
+    Raises:
+        InvalidInput: they refuse it, or it is not what the graph takes.
+    """
+    try:
+        fed = np.asarray(apply_steps(steps, rows))
+    except BookserveError as error:
+        raise InvalidInput(f"the Steps of input '{key}' do not fit each other: {error.message}", error.hint) from error
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InvalidInput(f"the Steps of input '{key}' do not fit each other: {error}.") from error
+    fits = len(fed.shape) == len(spec.shape) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(spec.shape, fed.shape, strict=True)
+    )
+    if not fits or fed.dtype != numpy_dtype(spec.dtype):
+        raise InvalidInput(
+            f"the Steps of input '{key}' give {fed.dtype}{list(fed.shape)}; the graph takes {spec}.",
+            "Mend the Steps: scale gives float32, reshape another shape, channelsfirst what PyTorch takes.",
+        )
+    return fed
+
+
+def _labelled(
+    labels: tuple[str, ...], config: Config, graph: Graph, example: Example | None
+) -> tuple[str, tuple[Step, ...]]:
+    """The output that the labels belong to, and the Steps to them, by the values that it has."""
+    sizes = {key: spec.shape[-1] for key, spec in graph.outputs.items() if len(spec.shape) == 2}
+    fitting = [key for key, size in sizes.items() if size == len(labels) or (size == 1 and len(labels) == 2)]
+    fitting = [key for key in fitting if key not in config.outputs]
+    if len(fitting) != 1:
+        have = ", ".join(f"'{key}' {spec}" for key, spec in graph.outputs.items())
+        raise InvalidInput(
+            f"{len(labels)} labels belong to {'more than one output' if fitting else 'no output'}; there are: {have}.",
+            "Give as many labels as there are classes, or name the output: [outputs] name = [{ step = … }]",
+        )
+    key = fitting[0]
+    values = np.asarray(example.outputs[key], np.float64) if example else np.zeros((0, 1))
+    between = bool(((values >= 0) & (values <= 1)).all())
+    if sizes[key] == 1:
+        if not between:
+            raise InvalidInput(f"output '{key}' is no probability, as labels need it.", "End the model with a sigmoid.")
+        return key, (EitherLabel((labels[0], labels[1])),)
+    if not between:
+        return key, (Softmax(), TopLabels(labels))
+    if len(values) and not np.allclose(values.sum(axis=1), 1, atol=1e-2):
+        return key, (EachLabel(labels),)
+    return key, (TopLabels(labels),)
+
+
+def _try_labels(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
+    """Pass an output through its Steps.
+
+    Raises:
+        InvalidInput: they refuse it, or the labels are not as many as the classes.
+    """
+    rows: Rows = values
+    for step in steps:
+        if isinstance(step, TopLabels | EachLabel) and np.shape(rows)[-1] != len(step.labels):
+            raise InvalidInput(f"output '{key}' has {np.shape(rows)[-1]} classes; there are {len(step.labels)} labels.")
+        try:
+            rows = step(rows)
+        except (BookserveError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise InvalidInput(f"the Steps of output '{key}' do not fit it: {error}.") from error

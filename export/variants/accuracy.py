@@ -1,0 +1,64 @@
+"""Loss: what a variant of a graph costs – how far its outputs are from the float32 ones, how many labels it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bookserve.bundle.variant import Variant
+from bookserve.graph import Arrays
+from bookserve.steps import EachLabel, EitherLabel, Step, TopLabels, apply
+from bookserve.verb import Predict, Verb
+
+#: The most that the outputs may deviate (``Variant.deviation``), and the least share of rows that keep their label.
+DEVIATION = {"optimised": 1e-4, "float16": 0.02, "int8-dynamic": 0.15, "int8-static": 0.15}
+AGREEMENT = 0.9
+
+
+def compare(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
+    """How far a variant's outputs are from the float32 ones (its file and times are left out)."""
+    differences, deviations, kept, shifts = [0.0], [0.0], [], []
+    for output, array in expected.items():
+        if array.dtype.kind != "f" or not array.size:
+            continue
+        distance = np.abs(got[output].astype(np.float64) - array)
+        spread = float(array.std()) + 0.01 * float(np.abs(array).max())  # an output may hardly vary
+        differences.append(float(distance.max()))
+        deviations.append(float(np.sqrt(np.mean(distance**2))) / max(spread, 1e-12))
+        steps = verb.outputs.get(output, ()) if isinstance(verb, Predict) else ()
+        labels = next((step for step in steps if isinstance(step, TopLabels | EitherLabel | EachLabel)), None)
+        if labels is not None:
+            same = _chosen(labels, got[output]) == _chosen(labels, array)
+            kept.append(float(np.mean(same.reshape(len(same), -1).all(axis=1))))
+        elif isinstance(verb, Predict):
+            shifts.append(float(np.mean(np.abs(_number(steps, got[output]) - _number(steps, array)))))
+    return Variant(
+        file="",
+        bytes=0,
+        rows=len(next(iter(expected.values()), ())),
+        difference=float(np.max(differences)),  # unlike max, it overlooks no NaN
+        deviation=float(np.max(deviations)),
+        agreement=min(kept, default=None),
+        shift=max(shifts, default=None),
+    )
+
+
+def problem(name: str, found: Variant) -> str:
+    """In words, how a variant loses too much; '' where it does not."""
+    if not found.deviation <= DEVIATION[name]:  # NaN is no loss that can be borne
+        return f"its outputs deviate by {found.deviation:.2g} of their spread (at most {DEVIATION[name]:g})"
+    if found.agreement is not None and found.agreement < AGREEMENT:
+        return f"only {found.agreement:.0%} of {found.rows} rows keep their label (at least {AGREEMENT:.0%})"
+    return ""
+
+
+def _chosen(labels: TopLabels | EitherLabel | EachLabel, output: np.ndarray) -> np.ndarray:
+    """For each row, in numbers, what a person would read."""
+    if isinstance(labels, TopLabels):
+        return np.asarray(output.argmax(axis=1))
+    return np.packbits(output.reshape(len(output), -1) > 0.5, axis=1)
+
+
+def _number(steps: Iterable[Step], output: np.ndarray) -> np.ndarray:
+    return np.asarray(apply(tuple(steps), output), np.float64)

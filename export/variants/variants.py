@@ -1,0 +1,201 @@
+# ruff: noqa: TID253
+"""Variants: a graph's ONNX file made smaller or faster on request, and kept only if the model still answers alike.
+
+Every kind is ONNX Runtime's own: its graph optimiser, its float16 converter, its quantiser (calibrated on the bundle's
+examples). What gains nothing or loses too much is refused, and the reason told.
+Import this module only inside functions: it imports ONNX and ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import onnx
+import onnxruntime
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from bookserve.bundle import Manifest
+from bookserve.bundle.examples import Example, Examples
+from bookserve.bundle.variant import Variant
+from bookserve.errors import BookserveError, Failed
+from bookserve.generation.explain import ACTIVATIONS, HEAD
+from bookserve.graph import Arrays, Graph
+from bookserve.runtime.onnx import OnnxBackend
+from bookserve.verb import Verb
+from export.variants import accuracy as loss
+from export.variants import timing
+
+#: A file that is not at least so much smaller is not worth having; the optimiser is after speed, not size.
+SMALLER = 0.95
+#: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
+_DYNAMIC = ["MatMul", "Gather", "LSTM"]
+
+_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxBackend; OnnxBackend(pathlib.Path(sys.argv[1]))"
+
+Make = Callable[[Path, Path, Arrays], None]
+
+
+def write(
+    directory: Path, manifest: Manifest, examples: Examples, names: Iterable[str]
+) -> tuple[dict[str, dict[str, Variant]], list[str]]:
+    """Write the variants of every graph into ``directory``; what could be had by name and graph, and why not the rest.
+
+    A graph without one runs in float32 when the variant is asked for.
+    """
+    found: dict[str, dict[str, Variant]] = {}
+    notes: list[str] = []
+    for graph_name, graph in manifest.graphs.items():
+        if graph_name in (ACTIVATIONS, HEAD):
+            continue  # they explain single pictures: nobody waits for them
+        if graph.onnx is None or graph_name not in examples.graphs:
+            notes.append(f"no variants of graph '{graph_name}': only TensorFlow runs it.")
+            continue
+        for name in dict.fromkeys(names):
+            try:
+                made = _write(directory, name, graph, manifest.verb, examples.graphs[graph_name])
+                found.setdefault(name, {})[graph_name] = made
+            except Failed as error:
+                notes.append(f"no {name} of graph '{graph_name}': {error.message.rstrip('.')}.")
+    return found, notes
+
+
+def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
+    """Write one graph's file, prove and measure it.
+
+    Raises:
+        Failed: it cannot be made, gains nothing or loses too much; no file is left.
+    """
+    source = directory / str(graph.onnx)
+    path = directory / "variants" / name / source.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _silence():
+            _MAKERS[name](source, path, example.inputs)
+        size, before = path.stat().st_size, source.stat().st_size
+        if name != "optimised" and size > SMALLER * before:
+            raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
+        _try(path)
+        expected, backend = OnnxBackend(source), OnnxBackend(path)
+        found = loss.compare(verb, expected.run(example.inputs), backend.run(example.inputs))
+        if reason := loss.problem(name, found):
+            raise Failed(reason)
+        times = dict(_times(graph, example.inputs, source, path))
+    except Exception as error:  # the converters raise whatever they stumble over
+        path.unlink(missing_ok=True)
+        for empty in (path.parent, path.parent.parent):
+            if not any(empty.iterdir()):
+                empty.rmdir()
+        if isinstance(error, BookserveError):
+            raise Failed(error.message) from error
+        raise Failed(f"ONNX Runtime cannot make it: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    file = path.relative_to(directory).as_posix()
+    return msgspec.structs.replace(found, file=file, bytes=size, milliseconds=times)
+
+
+def _try(path: Path) -> None:
+    """Load a file in a process of its own: on some quantised graphs ONNX Runtime's optimiser aborts the whole process.
+
+    Raises:
+        Failed: that process ended otherwise than well.
+    """
+    done = subprocess.run([sys.executable, "-c", _TRIAL, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise Failed("ONNX Runtime breaks down when it loads the file")
+    if done.returncode:
+        raise Failed(f"ONNX Runtime cannot load the file: {done.stderr.strip().rpartition(chr(10))[2]}")
+
+
+def _times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Milliseconds of the first and the second file, in turns."""
+    first, second = map(str, paths)
+
+    def both(ways: dict[str, Callable[[], object]]) -> tuple[float, float]:
+        taken = timing.in_turns(ways)
+        return taken[first], taken[second]
+
+    yield "load", both({str(path): partial(OnnxBackend, path) for path in paths})
+    backends = {str(path): OnnxBackend(path) for path in paths}
+    for count in (1, 32) if graph.batched else (1,):
+        feeds = timing.rows(inputs, count) if graph.batched else inputs
+        yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})
+
+
+def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
+    options = onnxruntime.SessionOptions()
+    # Not the last level: its layouts are for the processor at hand, and the file goes elsewhere.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def _halve(source: Path, target: Path, inputs: Arrays) -> None:
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+
+
+def _quantise_dynamic(source: Path, target: Path, inputs: Arrays) -> None:
+    with _prepared(source, target) as prepared:
+        quantize_dynamic(prepared, target, op_types_to_quantize=_DYNAMIC, weight_type=QuantType.QInt8)
+
+
+def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
+    with _prepared(source, target) as prepared:
+        quantize_static(
+            prepared,
+            target,
+            _Rows(inputs),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,  # processors without VNNI add pairs of 8-bit products in 16 bits, which may overflow
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+@contextmanager
+def _prepared(source: Path, target: Path) -> Iterator[Path]:
+    """The file with constants folded and shapes inferred, as the quantiser wants it."""
+    prepared = target.with_suffix(".prepared.onnx")
+    try:
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        yield prepared
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc]
+    """The whole example as one batch."""
+
+    def __init__(self, inputs: Arrays) -> None:
+        self._left = [inputs]
+
+    def get_next(self) -> Arrays | None:
+        return self._left.pop() if self._left else None
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The converters log advice to the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+_MAKERS: dict[str, Make] = {
+    "optimised": _optimise,
+    "float16": _halve,
+    "int8-dynamic": _quantise_dynamic,
+    "int8-static": _quantise_static,
+}

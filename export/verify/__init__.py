@@ -1,0 +1,1 @@
+"""Proof that every form of a model gives the same answers."""

@@ -1,0 +1,99 @@
+"""Settings: everything that ``bookserve serve`` can be told, by flag, environment variable or TOML file."""
+
+from __future__ import annotations
+
+import ssl
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bookserve.errors import InvalidInput, NotFound
+from serve.batching.batch_config import Batching
+from serve.models.model_config import Policy
+from serve.security.access_policy import Doors
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """The server's certificate chain and key, and who signs the clients' certificates where they must show one."""
+
+    certificate: Path
+    key: Path
+    clients: Path | None = None
+
+    def check(self) -> None:
+        """
+        Raises:
+            NotFound: one of the files is missing.
+            InvalidInput: certificate and key do not belong together, or are none.
+        """
+        for path in filter(None, (self.certificate, self.key, self.clients)):
+            if not path.is_file():
+                raise NotFound(f"there is no file '{path}'.", "Name PEM files for --tls-certificate, --tls-key, …")
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate, self.key)
+            if self.clients:
+                context.load_verify_locations(self.clients)
+        except (ssl.SSLError, OSError) as error:
+            raise InvalidInput(
+                f"the certificate or key cannot be used: {error}.",
+                "Give a PEM certificate and its own unencrypted key.",
+            ) from error
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One server."""
+
+    models: Path
+    host: str = "127.0.0.1"
+    http_port: int = 8501
+    grpc_port: int = 8500
+    #: Whose HTTP/2: the ``builtin`` one in the server's own event loop, or that of ``grpcio``.
+    grpc_server: str = "builtin"
+    #: A ``models.config`` to serve instead of the directory.
+    model_config_file: Path | None = None
+    unavailable_labels: bool = False
+    policy: Policy = Policy()
+    #: Seconds between looks at the directory (and the ``models.config``); 0 for never.
+    poll: float = 0.0
+    lazy: bool = False
+    max_loaded: int = 0
+    canary_share: float = 0.0
+    batching: Batching = Batching()
+    #: The form to serve models in that have it; '' for float32.
+    variant: str = ""
+    #: Seconds that a request may take where it does not say itself; 0 for any time.
+    request_timeout: float = 0.0
+    api_key_file: Path | None = None
+    tls: Tls | None = None
+    access_log: bool = False
+    log_format: str = "text"
+    #: Address of an OpenTelemetry collector that is told of every request; '' for none.
+    otel: str = ""
+    doors: Doors = Doors()
+    workers: int = 1
+
+
+def read(path: Path, known: Collection[str]) -> dict[str, Any]:
+    """The options that a TOML file gives, by their names with underscores.
+
+    Raises:
+        NotFound: no such file.
+        InvalidInput: it is not TOML, or names an option that is not ``known``.
+    """
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file '{path}'.", "Name the TOML file with the server's options.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{path} is not TOML: {error}.", "Write lines such as: http-port = 8501") from error
+    options = {key.replace("-", "_"): value for key, value in document.items()}
+    if unknown := [key for key in document if key.replace("-", "_") not in known]:
+        listed = ", ".join(sorted(name.replace("_", "-") for name in known))
+        raise InvalidInput(f"{path} sets '{unknown[0]}', which is no option.", f"Options: {listed}.")
+    if wrong := [key for key, value in options.items() if isinstance(value, dict | list)]:
+        raise InvalidInput(f"{path}: '{wrong[0]}' must be a single value.")
+    return options

@@ -1,1 +1,0 @@
-"""Backends beside ONNX Runtime's (``bookserve/backend.py``)."""

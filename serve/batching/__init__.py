@@ -1,0 +1,1 @@
+"""Requests that wait for a model, and how they are gathered into runs."""

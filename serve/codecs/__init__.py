@@ -1,0 +1,1 @@
+"""JSON as arrays and back, strictly and fast."""

@@ -1,0 +1,1 @@
+"""The models of a server: repository, versions, labels, and which are in memory."""

@@ -1,0 +1,51 @@
+"""Classes: an output's scores with the names of what they are scores for, as the model's verb tells them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bookserve.errors import Failed
+from bookserve.steps import EachLabel, EitherLabel, TopLabels
+from bookserve.verb import Predict
+from serve.models.live_model import LiveModel
+
+Labelling = TopLabels | EitherLabel | EachLabel
+
+
+class Scores(NamedTuple):
+    """``values`` float32 [rows, classes] in the order of the graph; ``labels`` are empty where the model has none."""
+
+    values: np.ndarray
+    labels: tuple[str, ...]
+
+
+def labelled(live: LiveModel, graph: str) -> dict[str, Labelling]:
+    """The outputs of the graph of that proper name whose probabilities the verb turns into labels, and the Step."""
+    verb = live.bundle.manifest.verb
+    if not isinstance(verb, Predict) or live.bundle.graph(verb.graph)[0] != graph:
+        return {}
+    return {
+        name: steps[-1]
+        for name, steps in verb.outputs.items()
+        if steps and isinstance(steps[-1], TopLabels | EitherLabel | EachLabel)
+    }
+
+
+def scores(array: np.ndarray, step: Labelling | None) -> Scores:
+    """An output [rows, classes] with its labels. A probability of one of two classes becomes the scores of both.
+
+    Raises:
+        Failed: the model names more or fewer classes than it has scores.
+    """
+    values = np.asarray(array, np.float32)
+    if isinstance(step, EitherLabel) and values.shape[1] == 1:
+        values = np.concatenate([1 - values, values], axis=1)
+    if step is None:
+        return Scores(values, ("",) * values.shape[1])
+    if len(step.labels) != values.shape[1]:
+        raise Failed(
+            f"the model names {len(step.labels)} classes and gave {values.shape[1]} scores.", "Export it again."
+        )
+    return Scores(values, step.labels)

@@ -1,0 +1,146 @@
+"""Foreign: a version without ``bundle.json`` – a bare ONNX file or SavedModel – described by what it declares and does.
+
+A file ``model.onnx`` (Triton's layout) goes before a ``saved_model.pb`` (TensorFlow Serving's), which TensorFlow runs.
+An unknown first axis is called ``batch`` only if every row alone gives the answer it gives among others: random rows
+are run to find that out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bookserve.bundle import Bundle, Manifest
+from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.graph import DTYPES, Arrays, Graph, TensorSpec, numpy_dtype
+from bookserve.runtime.onnx import Backend, OnnxBackend
+from bookserve.steps import Numbers
+from bookserve.verb import Predict
+
+ONNX, SAVED_MODEL = "model.onnx", "saved_model.pb"
+_ROWS = 3
+#: Sizes for unknown axes and bounds for whole numbers (which may be ids of a small table), tried in turn.
+_SIZES, _BOUNDS = (8, 64, 256), (100, 2)
+#: ONNX's names of element types that are not NumPy's.
+_TYPES = {"float": "float32", "double": "float64"}
+
+Tensors = Mapping[str, tuple[str, list[Any]]]
+
+
+def describe(path: Path, name: str) -> tuple[Bundle, dict[str, Backend]]:
+    """The version at ``path`` as a bundle of the model ``name``, and what runs its graphs.
+
+    Raises:
+        NotFound: there is neither an ONNX file nor a SavedModel.
+        Failed: it cannot be loaded, or none of its graphs can be served.
+    """
+    graphs: dict[str, Graph] = {}
+    backends: dict[str, Backend] = {}
+    if (path / ONNX).is_file():
+        onnx = OnnxBackend(path / ONNX)
+        inputs, outputs = onnx.declared()
+        graphs["serving_default"] = _graph(onnx, _plain(inputs), _plain(outputs), ONNX)
+        backends["serving_default"] = onnx
+    elif (path / SAVED_MODEL).is_file():
+        from bookserve.runtime import tensorflow
+
+        found = tensorflow.open_signatures(path)
+        for signature in sorted(found, key=lambda key: key != "serving_default"):
+            graphs[signature] = _graph(found[signature], *tensorflow.declared(found[signature]))
+            backends[signature] = found[signature]
+        if not graphs:
+            raise Failed(f"the SavedModel in {path} has no signatures.", "Save it with signatures.")
+    else:
+        raise NotFound(f"{path} holds no bundle.json, {ONNX} or {SAVED_MODEL}.", "Write a bundle: bookserve export")
+    default, graph = next(iter(graphs.items()))
+    verb = Predict(
+        inputs={key: (Numbers(spec.dtype, tuple(spec.sizes()[1:])),) for key, spec in graph.inputs.items()},
+        outputs=dict.fromkeys(graph.outputs, ()),
+        graph=default,
+    )
+    return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), backends
+
+
+def _plain(tensors: Tensors) -> Tensors:
+    """ONNX's types as NumPy's names: ``tensor(float)`` is float32."""
+    bare = {name: (kind.removeprefix("tensor(").rstrip(")"), shape) for name, (kind, shape) in tensors.items()}
+    return {name: (_TYPES.get(kind, kind), shape) for name, (kind, shape) in bare.items()}
+
+
+def _graph(backend: Backend, inputs: Tensors, outputs: Tensors, onnx: str | None = None) -> Graph:
+    for name, (dtype, _) in [*inputs.items(), *outputs.items()]:
+        if dtype not in DTYPES:
+            raise Failed(f"'{name}' is a {dtype}, which cannot be served.", f"Use one of {', '.join(DTYPES)}.")
+    feeds, given = _try_out(backend, inputs)
+    shown = {name: (kind, _shape(shape, given.get(name))) for name, (kind, shape) in outputs.items()}
+    sides = inputs, shown
+    batched = all(shape and not isinstance(shape[0], int) for side in sides for _, shape in side.values())
+    if batched and given and _rows_are_their_own(backend, feeds, given):
+        return Graph(inputs=_specs(inputs, "batch"), outputs=_specs(shown, "batch"), onnx=onnx)
+    return Graph(inputs=_specs(inputs), outputs=_specs(shown), onnx=onnx)
+
+
+def _shape(declared: list[Any], given: np.ndarray | None) -> list[Any]:
+    """An output's shape: some files do not even declare how many axes it has."""
+    return declared if given is None or len(declared) == given.ndim else [None] * given.ndim
+
+
+def _specs(tensors: Tensors, first: str = "") -> dict[str, TensorSpec]:
+    """Unknown axes get a name of their own; one that the file called ``batch`` but is none may not keep it."""
+
+    def named(name: str, place: int, axis: Any) -> int | str:
+        if place == 0 and first:
+            return first
+        if isinstance(axis, int):
+            return axis
+        return str(axis) if axis and axis != "batch" else f"{name}_{place}"
+
+    return {
+        name: TensorSpec(dtype, tuple(named(name, place, axis) for place, axis in enumerate(shape)))
+        for name, (dtype, shape) in tensors.items()
+    }
+
+
+def _try_out(backend: Backend, inputs: Tensors) -> tuple[Arrays, Arrays]:
+    """Random inputs that it accepts, and what it gives for them; both empty where it accepts none."""
+    for size, bound in itertools.product(_SIZES, _BOUNDS):
+        rng = np.random.default_rng(0)
+        feeds = {name: _random(rng, dtype, shape, size, bound) for name, (dtype, shape) in inputs.items()}
+        try:
+            return feeds, backend.run(feeds)
+        except BookserveError:
+            continue
+    return {}, {}
+
+
+def _random(rng: np.random.Generator, dtype: str, shape: list[Any], size: int, bound: int) -> np.ndarray:
+    sizes = [axis if isinstance(axis, int) else _ROWS if place == 0 else size for place, axis in enumerate(shape)]
+    kind = numpy_dtype(dtype)
+    if kind.kind == "O":
+        return rng.choice(np.array([b"one", b"two", b"three"], object), sizes)
+    if kind.kind == "f":
+        return rng.random(sizes).astype(kind)
+    return rng.integers(0, 2 if kind.kind == "b" else bound, sizes).astype(kind)
+
+
+def _rows_are_their_own(backend: Backend, feeds: Arrays, given: Arrays) -> bool:
+    if any(len(array) != _ROWS for array in given.values()):
+        return False
+    try:
+        for row in range(_ROWS):
+            alone = backend.run({name: array[row : row + 1] for name, array in feeds.items()})
+            if not all(_alike(alone[name], array[row : row + 1]) for name, array in given.items()):
+                return False
+    except BookserveError:
+        return False  # it takes no other number of rows
+    return True
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.shape != other.shape:
+        return False
+    return bool(np.allclose(one, other, 1e-3, 1e-5, equal_nan=True) if one.dtype.kind == "f" else (one == other).all())

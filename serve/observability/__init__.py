@@ -1,0 +1,1 @@
+"""Metrics, statistics, traces and logs."""

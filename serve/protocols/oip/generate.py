@@ -1,0 +1,161 @@
+# ruff: noqa: TID253
+"""The generate extension of the Open Inference Protocol: a text in, a text out, whole or as it is written.
+
+Source: ``specification/protocol/generate_rest.yaml`` of the protocol, Triton's ``extension_generate.md``. A token is a
+character here. Unknown parameters are passed over, as Triton does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from bookserve.api.requests import GenerateRequest, Seed, check, invalid
+from bookserve.errors import BookserveError, Failed, InvalidInput
+from bookserve.generation.text import Piece
+from serve.codecs.json_document import dumps, loads
+from serve.engine import Engine
+from serve.models.live_model import LiveModel
+from serve.protocols.oip import request as asked
+from serve.protocols.oip.errors import cut
+from serve.transport.http.body import TooLarge, read_body
+from serve.transport.http.streaming import EventStream, unless_gone
+
+#: By ``BookserveError.code``: this extension's own codes.
+STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
+_REASONS = {"length": "length", "stop": "stop_sequence"}
+
+logger = logging.getLogger("bookserve")
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How to write; what is missing or ``null`` is the protocol's default. ``seed``, ``top_k``, ``mode`` are ours."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    stop: str | list[str] | None = None
+    seed: Seed | None = None
+    mode: Literal["state", "window"] | None = None
+    #: Tell why the text ended, and the log-probability of each character.
+    details: bool | None = None
+    best_of: int | None = None
+    frequency_penalty: float | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Body of a request."""
+
+    text_input: str
+    parameters: Parameters = Parameters()
+    id: str = ""
+
+    def request(self) -> GenerateRequest:
+        """What the engine is asked.
+
+        Raises:
+            InvalidInput: a parameter is out of bounds, or not offered.
+        """
+        given = self.parameters
+        if given.frequency_penalty or (given.best_of or 1) != 1:
+            raise InvalidInput("frequency_penalty and best_of are not offered by this server.")
+        fields = {
+            "prompt": self.text_input,
+            "temperature": 1.0 if given.temperature is None else given.temperature,
+            "top_p": 1.0 if given.top_p is None else given.top_p,
+            "top_k": given.top_k,
+            "length": 20 if given.max_tokens is None else given.max_tokens,
+            "stop": [given.stop] if isinstance(given.stop, str) else given.stop or [],
+            "seed": given.seed,
+            "mode": given.mode or "state",
+            "logprobs": 0 if given.details else None,
+        }
+        return check(GenerateRequest, fields)
+
+
+def routes(engine: Engine) -> list[BaseRoute]:
+    """``…/generate`` and ``…/generate_stream``."""
+
+    async def generate(request: Request) -> Response:
+        try:
+            live, call = await _asked(engine, request)
+            texts = await unless_gone(request.receive, engine.write(live, call.request()))
+            if not texts:  # nobody is there to read it
+                return Response(status_code=499)
+            return _json(_answer(live, call, texts[0]))
+        except Exception as error:
+            return _failure(request, error)
+
+    async def generate_stream(request: Request) -> Response:
+        try:
+            live, call = await _asked(engine, request)
+            return EventStream(_events(live, call, engine.generate(live, call.request())))
+        except Exception as error:
+            return _failure(request, error)
+
+    return [
+        Route(f"{path}/{handler.__name__}", handler, methods=["POST"])
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+        for handler in (generate, generate_stream)
+    ]
+
+
+async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, Call]:
+    document = loads(await read_body(request), depth=request.app.state.limits.depth)
+    try:
+        call = msgspec.convert(document, Call)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    return asked.find(engine, request.path_params["name"], request.path_params.get("version", "")), call
+
+
+async def _events(live: LiveModel, call: Call, written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+    try:
+        async with aclosing(written):
+            async for pieces in written:
+                for piece in pieces:
+                    yield _event({**_answer(live, call, piece), "done": bool(piece.finish)})
+    except Exception as error:
+        yield _event({"error": _message(error, "a text broke off")})
+
+
+def _answer(live: LiveModel, call: Call, piece: Piece) -> dict[str, Any]:
+    answer: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version), "text_output": piece.text}
+    if call.id:
+        answer["id"] = call.id
+    if call.parameters.details:
+        answer["details"] = {
+            "finish_reason": _REASONS.get(piece.finish),
+            "logprobs": [{"text": one.text, "logprob": one.logprob} for one in piece.drawn],
+        }
+    return answer
+
+
+def _message(error: Exception, doing: str) -> str:
+    """What may be told of an error; one that nobody expected is logged."""
+    if not isinstance(error, BookserveError):
+        logger.error("%s", doing, exc_info=error)
+        error = Failed("the server made a mistake.", "Its log says more.")
+    return cut(str(error))
+
+
+def _failure(request: Request, error: Exception) -> Response:
+    status = STATUS[error.code] if isinstance(error, BookserveError) else 500
+    message = _message(error, f"{request.method} {request.url.path} failed")
+    return _json({"error": message}, 413 if isinstance(error, TooLarge) else status)
+
+
+def _event(value: Any) -> bytes:
+    return b"data: %b\n\n" % dumps(value)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(dumps(value), status, media_type="application/json")

@@ -1,0 +1,182 @@
+"""The Open Inference Protocol over gRPC: the service ``inference.GRPCInferenceService``.
+
+A request that holds its tensors in ``raw_input_contents`` is answered in ``raw_output_contents``, one with typed
+``contents`` in such; float16 is always raw, since there is no typed list for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bookserve.api import oip_pb2 as pb
+from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.engine import Engine
+from serve.models.live_model import LiveModel
+from serve.protocols.oip import metadata
+from serve.protocols.oip import request as asked
+from serve.protocols.oip.errors import cut, told
+from serve.protocols.oip.model_repository import ModelRepository
+from serve.protocols.oip.statistics import statistics
+from serve.protocols.oip.tensors import count, datatype, from_raw, to_raw
+from serve.security.access_policy import Doors
+from serve.transport.grpc.service import Method, Service, Stream, until
+
+#: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
+INLINE_BYTES = 1_048_576
+
+_FIELDS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def service(engine: Engine, doors: Doors) -> Service:
+    """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
+    repository = ModelRepository(engine, doors)
+
+    async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ready(_: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=engine.ready)
+
+    async def model_ready(request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        try:
+            return pb.ModelReadyResponse(ready=asked.ready(engine, request.name, request.version))
+        except NotFound:  # whoever waits for a model asks until the answer is yes
+            return pb.ModelReadyResponse(ready=False)
+
+    async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(**metadata.server(doors))
+
+    async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
+
+    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        found = asked.find(engine, request.model_name, request.model_version)
+        signature, graph = asked.graph(found, _signature(request))
+        wishes = [(output.name, _plain(output.parameters)) for output in request.outputs]
+        wanted = asked.outputs(found, graph, wishes)
+        if request.ByteSize() > INLINE_BYTES:
+            feeds = await asyncio.to_thread(_feeds, found, graph, request)
+        else:
+            feeds = _feeds(found, graph, request)
+        outputs = await asked.run(engine, found, signature, feeds)
+        return _answer(found, request, asked.chosen(found, signature, outputs, wanted))
+
+    async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        async for request in until(lambda: not engine.ready, requests):
+            try:
+                yield pb.ModelStreamInferResponse(infer_response=await infer(request))
+            except BookserveError as error:  # of this request; the stream goes on
+                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
+                yield pb.ModelStreamInferResponse(error_message=cut(str(error)), infer_response=failed)
+
+    async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
+        return pb.ModelStatisticsResponse(**statistics(engine, asked.some(engine, request.name, request.version)))
+
+    async def index(request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+        return pb.RepositoryIndexResponse(models=await repository.index(request.ready))
+
+    async def load(request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
+        await repository.load(request.model_name, request.parameters)
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+        await repository.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    methods: dict[str, Method | Stream] = {
+        "ServerLive": Method(live, pb.ServerLiveRequest, pb.ServerLiveResponse),
+        "ServerReady": Method(ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
+        "ServerMetadata": Method(server, pb.ServerMetadataRequest, pb.ServerMetadataResponse),
+        "ModelReady": Method(model_ready, pb.ModelReadyRequest, pb.ModelReadyResponse),
+        "ModelMetadata": Method(model, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+        "ModelInfer": Method(infer, pb.ModelInferRequest, pb.ModelInferResponse),
+        "ModelStreamInfer": Stream(stream, pb.ModelInferRequest, pb.ModelStreamInferResponse),
+        "ModelStatistics": Method(stats, pb.ModelStatisticsRequest, pb.ModelStatisticsResponse),
+        "RepositoryIndex": Method(index, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
+        "RepositoryModelLoad": Method(load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
+        "RepositoryModelUnload": Method(unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
+    }
+    return Service("inference.GRPCInferenceService", methods, told)
+
+
+def _signature(request: pb.ModelInferRequest) -> object:
+    if "signature_name" not in request.parameters:
+        return ""
+    return _plain(request.parameters)["signature_name"]
+
+
+def _plain(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+    return {
+        name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+        for name, parameter in parameters.items()
+    }
+
+
+def _feeds(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
+    raws = list(request.raw_input_contents)
+    if raws and len(raws) != len(request.inputs):
+        raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raws)} raw_input_contents.")
+    arrays: Arrays = {}
+    for place, tensor in enumerate(request.inputs):
+        asked.check_parameters(tensor.name, tensor.parameters)
+        spec = asked.spec(live, graph, tensor.name, tensor.datatype, arrays)
+        if not raws:
+            arrays[tensor.name] = _from_contents(tensor, spec)
+        elif tensor.HasField("contents"):
+            raise InvalidInput(f"input '{tensor.name}' has contents beside raw_input_contents.", "Use one of the two.")
+        else:
+            arrays[tensor.name] = from_raw(tensor.name, raws[place], spec.dtype, list(tensor.shape))
+    return arrays
+
+
+def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> np.ndarray:
+    field = _FIELDS.get(tensor.datatype)
+    if field is None:
+        raise InvalidInput(f"input '{tensor.name}' is {tensor.datatype}.", "Send it in raw_input_contents.")
+    shape = list(tensor.shape)
+    elements = count(tensor.name, shape)
+    given = getattr(tensor.contents, field)
+    if len(given) != elements:
+        raise InvalidInput(
+            f"input '{tensor.name}' holds {len(given)} elements in {field}; its shape {shape} takes {elements}."
+        )
+    if spec.dtype == "string":
+        array = np.empty(elements, object)
+        array[:] = list(given)
+        return array.reshape(shape)
+    wide = np.array(given)
+    narrow = wide.astype(spec.dtype, copy=False)
+    if narrow.dtype.kind in "iu" and not np.array_equal(narrow, wide):
+        raise InvalidInput(f"input '{tensor.name}' has elements out of the range of {tensor.datatype}.")
+    return narrow.reshape(shape)
+
+
+def _answer(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
+    types = {name: datatype(array) for name, array in outputs.items()}
+    typed = not request.raw_input_contents and "FP16" not in types.values()
+    for name, array in outputs.items():
+        tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
+        if typed:
+            getattr(tensor.contents, _FIELDS[types[name]]).extend(array.ravel().tolist())
+        else:
+            response.raw_output_contents.append(to_raw(array))
+    return response

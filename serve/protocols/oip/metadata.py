@@ -1,0 +1,43 @@
+"""Metadata: what the Open Inference Protocol tells of this server and of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import bookserve
+from bookserve.graph import Graph, TensorSpec
+from serve.engine import Engine
+from serve.models.live_model import LiveModel
+from serve.protocols.oip.tensors import DATATYPES
+from serve.security.access_policy import Doors
+
+
+def server(doors: Doors) -> dict[str, Any]:
+    """Name, version and the extensions of the protocol that this server has."""
+    extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
+    if doors.control:
+        extensions.append("model_repository")
+    return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
+
+
+def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
+    """The versions of a model that can be asked, and the tensors of its default graph."""
+    _, graph = live.bundle.graph()
+    states = engine.status(live.name)
+    return {
+        "name": live.name,
+        "versions": [str(version) for version in sorted(s.version for s in states if s.state == "AVAILABLE")],
+        "platform": _platform(graph),
+        "inputs": _tensors(graph.inputs),
+        "outputs": _tensors(graph.outputs),
+    }
+
+
+def _platform(graph: Graph) -> str:
+    """What runs it, in Triton's words."""
+    return "ensemble" if graph.members else "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel"
+
+
+def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+    return [{"name": name, "datatype": DATATYPES[spec.dtype], "shape": spec.sizes()} for name, spec in specs.items()]

@@ -1,0 +1,165 @@
+"""Asked: what a request for completions means – which model, and what it is to write.
+
+A token is a character here. Source: https://platform.openai.com/docs/api-reference/completions
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from bookserve.api.requests import (
+    MAX_LENGTH,
+    MAX_PROMPT,
+    MAX_STOP,
+    MAX_STOPS,
+    MAX_TEMPERATURE,
+    MAX_TEXTS,
+    GenerateRequest,
+    Seed,
+    check,
+)
+from bookserve.errors import InvalidInput, NotFound
+from bookserve.verb import Generate
+from serve.engine import Engine
+from serve.models.live_model import LiveModel
+
+_Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_STOP)]
+_Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_TEXTS)]
+_Prompt = Annotated[str, msgspec.Meta(max_length=MAX_PROMPT)]
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """How a stream ends."""
+
+    include_usage: bool | None = None
+
+
+class Completions(msgspec.Struct, frozen=True):
+    """Body of ``POST /openai/v1/completions``; ``null`` is the default of every field, unknown ones are passed over.
+
+    ``top_k`` and ``mode`` are ours: the official client sends them in ``extra_body``.
+    """
+
+    model: str
+    prompt: _Prompt | list[Any] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_LENGTH)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=MAX_TEMPERATURE)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    n: _Count | None = None
+    best_of: _Count | None = None
+    stop: _Stop | Annotated[list[_Stop], msgspec.Meta(max_length=MAX_STOPS)] | None = None
+    seed: Seed | None = None
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=5)] | None = None
+    echo: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    suffix: str | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    mode: Literal["state", "window"] | None = None
+
+    def prompts(self) -> list[str]:
+        """The texts to go on with, at least one.
+
+        Raises:
+            InvalidInput: they are ids, or too many, or nothing.
+        """
+        given = self.prompt if isinstance(self.prompt, list) else [self.prompt or ""]
+        if not given:
+            raise Refused("the list of prompts is empty.", "prompt")
+        if not all(isinstance(prompt, str) and len(prompt) <= MAX_PROMPT for prompt in given):
+            raise Refused(
+                f"a prompt is no text of up to {MAX_PROMPT:,} characters; ids of tokens are not taken.", "prompt"
+            )
+        if len(given) * self.written > MAX_TEXTS:
+            raise Refused(f"{len(given)} prompts make more than {MAX_TEXTS} texts.", "prompt")
+        return given
+
+    @property
+    def written(self) -> int:
+        """Texts that are written for each prompt; ``n`` of them are answered."""
+        return max(self.n or 1, self.best_of or 1)
+
+    def check(self) -> None:
+        """Refuse what this server cannot do, rather than do something else.
+
+        Raises:
+            InvalidInput: such a field is set, or two contradict each other.
+        """
+        for field in ("suffix", "presence_penalty", "frequency_penalty", "logit_bias"):
+            if getattr(self, field):
+                raise Refused(f"'{field}' is not offered by this server.", field)
+        if self.best_of is not None and self.best_of < (self.n or 1):
+            raise Refused(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
+        if self.stream and self.written > (self.n or 1):
+            raise Refused("the best of several texts is known when all are written: it cannot be streamed.", "best_of")
+        if self.stream_options and not self.stream:
+            raise Refused("stream_options are for streams.", "stream_options")
+        if self.echo and self.logprobs is not None:
+            raise Refused("log-probabilities of the prompt are not told.", "echo")
+
+    def generate(self, prompt: str) -> GenerateRequest:
+        """What the engine is asked for one prompt.
+
+        Raises:
+            InvalidInput: the texts are too long together.
+        """
+        best = self.written > (self.n or 1)
+        fields = {
+            "prompt": prompt,
+            "length": self.max_tokens or 16,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "top_p": self.top_p or 1.0,
+            "top_k": self.top_k,
+            "n": self.written,
+            "stop": [self.stop] if isinstance(self.stop, str) else self.stop or [],
+            "seed": self.seed,
+            "logprobs": 0 if best and self.logprobs is None else self.logprobs,
+            "mode": self.mode or "state",
+        }
+        return check(GenerateRequest, fields)
+
+
+class Refused(InvalidInput):
+    """A field that cannot be used, by its name."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NoModel(NotFound):
+    """A model that is not there, or does not write."""
+
+
+def find(engine: Engine, model: str) -> LiveModel:
+    """The live model called ``name``, or ``name:version``.
+
+    Raises:
+        NoModel: none of that name writes texts.
+        NotReady: it could not be loaded.
+    """
+    name, _, version = model.partition(":")
+    try:
+        if version and not (version.isascii() and version.isdigit() and len(version) < 19):
+            raise NotFound(f"'{version[:40]}' is no version.")
+        live = engine.model(name, int(version) if version else None)
+    except NotFound as error:
+        raise NoModel(f"The model '{model[:200]}' does not exist.", _offered(engine)) from error
+    if not isinstance(live.bundle.manifest.verb, Generate):
+        raise NoModel(f"The model '{model[:200]}' does not write texts.", _offered(engine))
+    return live
+
+
+def writers(engine: Engine) -> list[LiveModel]:
+    """All live models that write, by name and version."""
+    return [live for live in engine.models() if isinstance(live.bundle.manifest.verb, Generate)]
+
+
+def _offered(engine: Engine) -> str:
+    names = sorted({live.name for live in writers(engine)})
+    return f"These do: {', '.join(names)}." if names else "No model here does."

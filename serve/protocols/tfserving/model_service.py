@@ -1,0 +1,50 @@
+"""TensorFlow Serving's gRPC API beside predictions: the service ``tensorflow.serving.ModelService``."""
+
+from __future__ import annotations
+
+from bookserve.api import tfserving_pb2 as pb
+from bookserve.errors import InvalidInput
+from serve.app.tfserving_files import models_config
+from serve.engine import Engine
+from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving.servable import find, states
+from serve.security.access_policy import Doors
+from serve.transport.grpc.service import Method, Service
+
+
+def service(engine: Engine, doors: Doors) -> Service:
+    """The state of a model's versions, and which models are served at all."""
+
+    async def get_status(request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
+        if not request.HasField("model_spec"):
+            raise InvalidInput("Missing ModelSpec")
+        spec = request.model_spec
+        if not spec.name:
+            raise InvalidInput("ModelSpec has no name specified.")
+        version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
+        if spec.version_label:
+            version = find(engine, spec.name, None, spec.version_label).version
+        return pb.GetModelStatusResponse(
+            model_version_status=[
+                pb.ModelVersionStatus(
+                    version=state.version,
+                    state=state.state,
+                    status=pb.StatusProto(error_code=status.UNKNOWN if state.error else 0, error_message=state.error),
+                )
+                for state in states(engine, spec.name, version)
+            ]
+        )
+
+    async def reload(request: pb.ReloadConfigRequest) -> pb.ReloadConfigResponse:
+        doors.check_control()
+        await engine.reload(models_config.parse(request.config))
+        return pb.ReloadConfigResponse(status=pb.StatusProto())
+
+    return Service(
+        "tensorflow.serving.ModelService",
+        {
+            "GetModelStatus": Method(get_status, pb.GetModelStatusRequest, pb.GetModelStatusResponse),
+            "HandleReloadConfigRequest": Method(reload, pb.ReloadConfigRequest, pb.ReloadConfigResponse),
+        },
+        status.told,
+    )

@@ -1,0 +1,166 @@
+# ruff: noqa: TID253
+"""TensorFlow Serving's REST API: everything under ``/v1``.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest. Paths are matched without regard to case, of a
+request's headers only ``Content-Encoding`` matters, and whatever is malformed is answered 400. Errors are
+``{"error": "<sentence>"}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from google.protobuf.json_format import MessageToDict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from bookserve.api import tfserving_pb2 as pb
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.graph import Arrays, Graph
+from serve.codecs import regular_json as regular
+from serve.codecs.json_document import dumps
+from serve.engine import Engine
+from serve.models.live_model import LiveModel
+from serve.models.repository import VersionStatus
+from serve.protocols.tfserving import classify_regress as verdicts
+from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving import predict_json as rows
+from serve.protocols.tfserving import servable
+from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
+from serve.protocols.tfserving.metadata import DEFAULT, signatures
+from serve.security.access_policy import Doors
+from serve.transport.http.body import pack, read_body
+
+#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
+INLINE_BYTES = 262_144
+#: Characters of an error; what a client sent may be quoted in it.
+LONGEST = 2048
+
+_VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_CALL = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
+_LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?")
+_TASKS = {"classify": CLASSIFY, "regress": REGRESS}
+
+
+def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
+    """The routes of this door."""
+    return [Route(f"/{letter}1/{{rest:path}}", _Door(engine, doors)) for letter in "vV"]
+
+
+class _Door:
+    """All paths, with any HTTP method: which of them are right is for the protocol to say."""
+
+    def __init__(self, engine: Engine, doors: Doors) -> None:
+        self._engine = engine
+        self._limits = doors.limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            body, code = await self._answer(request), 200
+        except BookserveError as error:
+            body, code = _failure(error), status.http(error)
+        except Exception:
+            logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
+            body, code = _failure(Failed("the server made a mistake.", "Its log says more.")), 500
+        packed, headers = await pack(request, body)
+        await Response(packed, code, headers, "application/json")(scope, receive, send)
+
+    async def _answer(self, request: Request) -> bytes:
+        # The path as it was sent: an escaped slash or colon is part of a name.
+        path = request.scope.get("raw_path", request.url.path.encode()).partition(b"?")[0].decode("latin-1")
+        if request.method == "POST" and (match := _CALL.fullmatch(path)):
+            return await self._call(match, await read_body(request))
+        if request.method == "GET" and (match := _LOOK.fullmatch(path)):
+            return self._look(match)
+        raise InvalidInput(f"Malformed request: {request.method} {path}")
+
+    async def _call(self, asked: re.Match[str], body: bytes) -> bytes:
+        in_thread = len(body) > INLINE_BYTES
+        verb = asked["verb"].lower()
+        if verb != "predict":
+            judge = partial(self._records, asked, verb, body)
+            live, signature, given = await asyncio.to_thread(judge) if in_thread else judge()
+            (result,) = await servable.judge(self._engine, live, [(_TASKS[verb], signature)], given)
+            return verdicts.dump(result)
+        read = partial(self._read, asked, body)
+        live, signature, (feeds, by_row) = await asyncio.to_thread(read) if in_thread else read()
+        return rows.answer(await self._engine.run(live, signature, feeds), by_row)
+
+    def _read(self, asked: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
+        """Which model and graph is asked, and with what."""
+        with suppress(BookserveError):  # said below, in TensorFlow Serving's order
+            live = self._find(asked)
+            signature, graph = _signature(live, "")
+            if quick := regular.feeds(body, graph.inputs):
+                return live, signature, quick
+        document = rows.parse(body, self._limits.depth)
+        live = self._find(asked)
+        signature, graph = _signature(live, document.get("signature_name", ""))
+        return live, signature, rows.feeds(document, graph.inputs)
+
+    def _records(self, asked: re.Match[str], verb: str, body: bytes) -> tuple[LiveModel, str, pb.Input]:
+        document = rows.parse(body, self._limits.depth)
+        live = self._find(asked)
+        try:
+            signature, _ = servable.graph_of(live, name := document.get("signature_name", ""))
+        except NotFound as error:
+            raise _no_signature(name) from error
+        return live, signature, examples.from_json(document, verb)
+
+    def _look(self, asked: re.Match[str]) -> bytes:
+        if not asked["name"]:
+            raise InvalidInput("Missing model name in request.")
+        if not asked["metadata"]:
+            known = servable.states(self._engine, unquote(asked["name"]), _version(asked))
+            return dumps({"model_version_status": [_state(status) for status in known]})
+        live = self._find(asked)
+        found = MessageToDict(
+            signatures(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        spec = {"name": live.name, "signature_name": "", "version": str(live.version)}
+        return dumps({"model_spec": spec, "metadata": {"signature_def": found}})
+
+    def _find(self, asked: re.Match[str]) -> LiveModel:
+        return servable.find(self._engine, unquote(asked["name"]), _version(asked), unquote(asked["label"] or ""))
+
+
+def _version(asked: re.Match[str]) -> int | None:
+    text = asked["version"]
+    if text is None:
+        return None
+    if len(text) > 19 or int(text) >= 2**63:
+        raise InvalidInput(f"Failed to convert version: {text} to numeric.")
+    return int(text)
+
+
+def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
+    try:
+        return live.bundle.graph(name)
+    except NotFound as error:
+        raise _no_signature(name) from error
+
+
+def _no_signature(name: str) -> InvalidInput:
+    return InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def')
+
+
+def _state(known: VersionStatus) -> dict[str, Any]:
+    return {
+        "version": str(known.version),
+        "state": known.state,
+        "status": {"error_code": "UNKNOWN" if known.error else "OK", "error_message": known.error},
+    }
+
+
+def _failure(error: BookserveError) -> bytes:
+    return dumps({"error": str(error)[:LONGEST]})

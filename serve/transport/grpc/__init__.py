@@ -1,0 +1,1 @@
+"""What every gRPC method shares, whichever server carries it."""

@@ -1,0 +1,134 @@
+# ruff: noqa: TID253
+"""Access over gRPC: what ``serve/transport/http/middleware.py`` is over HTTP, for every method of every service.
+
+The metadata ``authorization`` or ``x-api-key``, ``x-request-id`` and ``x-priority`` are read; the id is returned as
+initial metadata. A call's own deadline needs no header: gRPC ends the call when it is over, and what waits is dropped.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from bookserve.errors import InvalidInput
+from serve.batching.request_context import CURRENT, Call, priority_of
+from serve.observability import logs
+from serve.observability.metrics import Metrics
+from serve.observability.traces import CARRIED, Traces
+from serve.security.api_keys import HINT, MESSAGE, Keys
+
+_DOORS = {
+    "tensorflow.serving.PredictionService": "tfs/grpc",
+    "tensorflow.serving.ModelService": "tfs/grpc",
+    "inference.GRPCInferenceService": "v2/grpc",
+    "bookserve.v1.Bookserve": "api/grpc",
+}
+
+
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Stands before every method."""
+
+    def __init__(
+        self, metrics: Metrics, keys: Keys | None = None, timeout: float = 0.0, traces: Traces | None = None
+    ) -> None:
+        self._metrics = metrics
+        self._keys = keys
+        self._timeout = timeout
+        self._traces = traces
+        self._wrapped: dict[str, tuple[Any, Any]] = {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """The handler of a call."""
+        if self._keys and not any(self._keys.admit(key.encode(), _bytes(value)) for key, value in _metadata(details)):
+            return grpc.unary_unary_rpc_method_handler(_unauthenticated)
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        known = self._wrapped.get(details.method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[details.method] = handler, self._wrap(handler, details.method)
+        return known[1]
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        kind = ("stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary")
+        behaviour = getattr(handler, "_".join(kind))
+        service = _DOORS.get(method[1:].partition("/")[0], "grpc")
+        if inspect.isasyncgenfunction(behaviour):
+
+            async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
+                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
+                try:
+                    async for reply in behaviour(request, context):
+                        yield reply
+                    code = "OK"
+                finally:
+                    self._ended(method, call, code, start, context)
+
+            wrapped: Any = streamed
+        elif inspect.iscoroutinefunction(behaviour):
+
+            async def answered(request: Any, context: Any) -> Any:
+                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
+                try:
+                    reply = await behaviour(request, context)
+                    code = "OK"
+                    return reply
+                finally:
+                    self._ended(method, call, code, start, context)
+
+            wrapped = answered
+        else:
+            return handler
+        make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    async def _call(self, service: str, method: str, context: Any) -> Call:
+        """What the metadata says of a call."""
+        call = Call(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
+        CURRENT.set(call)
+        for key, value in context.invocation_metadata() or ():
+            if key == "x-request-id" and isinstance(value, str) and len(value) <= 128 and value.isprintable():
+                call.id = value
+                await context.send_initial_metadata((("x-request-id", value),))
+            elif key == "x-priority":
+                try:
+                    call.priority = priority_of(str(value))
+                except InvalidInput as error:
+                    self._metrics.responded(service, "INVALID_ARGUMENT")
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if self._traces is not None and service != "grpc":  # probes and reflection have none
+            carried = {key: value for key, value in context.invocation_metadata() or () if key in CARRIED}
+            asked = {"rpc.system.name": "grpc", "rpc.method": method[1:], "bookserve.protocol": service}
+            call.trace = self._traces.begin(method[1:], carried, asked)
+        return call
+
+    def _ended(self, method: str, call: Call, code: str, start: float, context: Any) -> None:
+        if code != "OK" and context.code():
+            code = _name(context.code())
+        self._metrics.responded(call.protocol, code)
+        if call.trace is not None:
+            call.trace.grpc(code, call.id)
+        if logs.access.isEnabledFor(20):  # INFO
+            logs.answered(call.protocol, method, code, time.perf_counter() - start, context.peer())
+
+
+async def _unauthenticated(_: bytes, context: Any) -> bytes:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{MESSAGE} {HINT}")
+    return b""  # not reached: abort raises
+
+
+def _metadata(details: Any) -> Any:
+    return details.invocation_metadata or ()
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _name(code: Any) -> str:
+    """The status's name; gRPC tells numbers, too."""
+    return code.name if isinstance(code, grpc.StatusCode) else str(code)

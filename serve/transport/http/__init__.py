@@ -1,0 +1,1 @@
+"""What every HTTP request shares: connection limits, middleware, bodies, streams, the fast path."""

@@ -1,0 +1,105 @@
+"""The end of the builtin gRPC server: what was accepted is answered, and clients know what was not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import hyperframe.frame as hf
+import pytest
+
+from tests.serve.transport.http2.peer import Raw, asked, framed, raw, serving
+
+
+async def next_of(peer: Raw, kind: type[hf.Frame]) -> hf.Frame:
+    while not isinstance(found := await peer.frame(), kind):
+        pass
+    return found
+
+
+def data(number: int, message: bytes) -> hf.DataFrame:
+    return hf.DataFrame(number, framed(message), flags=["END_STREAM"])
+
+
+def test_clients_are_told_and_calls_sent_before_they_heard_are_answered() -> None:
+    async def whole() -> None:
+        async with serving() as served, raw(served.port) as peer:
+            peer.greet()
+            peer.send(peer.headers(1, asked("wait")), data(1, b"to the end"))
+            while not served.methods.begun:
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(served.server.stop(20))
+            told = await next_of(peer, hf.GoAwayFrame)
+            assert (told.last_stream_id, told.error_code) == (2**31 - 1, 0)
+            ping = await next_of(peer, hf.PingFrame)
+            peer.send(peer.headers(3, asked("echo")), data(3, b"just in time"))
+            peer.send(hf.PingFrame(0, ping.opaque_data, flags=["ACK"]))
+            told = await next_of(peer, hf.GoAwayFrame)
+            assert (told.last_stream_id, told.error_code) == (3, 0)
+            answer = await next_of(peer, hf.DataFrame)
+            assert (answer.stream_id, answer.data) == (3, framed(b"just in time"))
+            peer.send(peer.headers(5, asked("echo")), data(5, b"too late"))
+            assert not stopping.done()
+            served.methods.go_on.set()
+            rest = await peer.frames()
+            assert [one.data for one in rest if isinstance(one, hf.DataFrame)] == [framed(b"to the end")]
+            peer.writer.close()
+            await stopping
+
+    asyncio.run(whole())
+
+
+def test_who_does_not_answer_is_not_waited_for() -> None:
+    async def whole() -> None:
+        async with serving() as served, raw(served.port) as peer:
+            peer.greet()
+            await next_of(peer, hf.SettingsFrame)
+            stopping = asyncio.create_task(served.server.stop(60))
+            told = [one for one in await peer.frames() if isinstance(one, hf.GoAwayFrame)]
+            assert [one.last_stream_id for one in told] == [2**31 - 1, 0]
+            peer.writer.close()
+            await asyncio.wait_for(stopping, 30)
+
+    asyncio.run(whole())
+
+
+def test_grpcios_own_client_parts_in_peace() -> None:
+    async def whole() -> None:
+        async with serving() as served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            call = channel.unary_unary("/t.T/wait")(b"to the end")
+            while not served.methods.begun:
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(served.server.stop(20))
+            await asyncio.sleep(0.1)
+            served.methods.go_on.set()
+            assert await call == b"to the end"
+            await asyncio.wait_for(stopping, 30)
+
+    asyncio.run(whole())
+
+
+def test_nobody_waits_longer_than_the_grace() -> None:
+    async def whole() -> None:
+        async with serving() as served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+            call = channel.unary_unary("/t.T/wait")(b"")
+            while not served.methods.begun:
+                await asyncio.sleep(0.01)
+            stopping = asyncio.create_task(served.server.stop(0.3))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert caught.value.details() == "the server stopped."
+            await stopping
+            assert served.methods.cancelled == 1
+
+    asyncio.run(whole())
+
+
+def test_nobody_connects_any_more() -> None:
+    async def whole() -> None:
+        async with serving() as served:
+            await served.server.stop(None)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", served.port)
+
+    asyncio.run(whole())

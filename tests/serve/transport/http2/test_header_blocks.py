@@ -1,0 +1,87 @@
+"""Header blocks: what is kept of a block means what a decoder that keeps nothing says."""
+
+from __future__ import annotations
+
+import contextlib
+
+import hpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve.transport.http2.frames import Violation
+from serve.transport.http2.header_blocks import Fields, Head, Malformed, encoded
+from tests.serve.transport.http2.peer import asked
+
+NAMES = st.sampled_from(["user-agent", "x-frog", "authorization", "x-request-id", "accept", "x-raw-bin"])
+VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200)
+
+
+def own(value: str, name: str) -> str | bytes:
+    return value.encode() if name.endswith("-bin") else value
+
+
+@given(
+    lists=st.lists(st.lists(st.tuples(NAMES, VALUES, st.booleans()), max_size=6), min_size=1, max_size=12),
+    huffman=st.booleans(),
+    order=st.lists(st.integers(0, 11), max_size=20),
+)
+@settings(max_examples=200, deadline=None)
+def test_blocks_mean_what_they_say_though_they_are_kept(
+    lists: list[list[tuple[str, str, bool]]], huffman: bool, order: list[int]
+) -> None:
+    encoder, fields = hpack.Encoder(), Fields(100_000)
+    for index in [*range(len(lists)), *(place % len(lists) for place in order)]:
+        more = [(name, value, private) for name, value, private in lists[index] if not name.endswith("-bin")]
+        block = encoder.encode(
+            [
+                *asked("echo"),
+                *(hpack.NeverIndexedHeaderTuple(n, v) if p else hpack.HeaderTuple(n, v) for n, v, p in more),
+            ],
+            huffman=huffman,
+        )
+        head = fields.head(block)
+        assert head.path == "/t.T/echo"
+        assert head.metadata == tuple((name, value) for name, value, _ in more)
+        assert (head.timeout, head.encoding, head.refused) == (None, "identity", 0)
+
+
+def test_a_block_that_changes_nothing_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, fields = hpack.Encoder(), Fields(100_000)
+    first, second = encoder.encode(asked("echo")), encoder.encode(asked("echo"))
+    assert fields.head(first) == fields.head(second)
+    kept = fields.head(second)
+    assert fields.head(second) is kept
+    fields.head(encoder.encode([*asked("echo"), ("x-new", "entry")]))  # moves the entries that the block refers to
+    with pytest.raises(Malformed):
+        fields.head(second)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
+def test_what_is_written_can_be_read(fields: list[tuple[str, str]]) -> None:
+    block = encoded([(name, own(value, name)) for name, value in fields])
+    read = hpack.Decoder().decode(block)
+    assert [name for name, _ in read] == [name for name, _ in fields]
+    plain = [(name, value) for name, value in fields if not name.endswith("-bin")]
+    assert [(name, value) for name, value in read if not name.endswith("-bin")] == plain
+
+
+@pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 254, 255, 256, 16_383, 16_511, 70_000])
+def test_lengths_of_every_size(length: int) -> None:
+    assert hpack.Decoder(max_header_list_size=10**6).decode(encoded([("x", "y" * length)])) == [("x", "y" * length)]
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=300)
+def test_any_bytes_are_a_request_or_an_error_that_is_told(block: bytes) -> None:
+    with contextlib.suppress(Malformed, Violation):
+        assert isinstance(Fields(1000).head(block), Head)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1H", 3600.0), ("2M", 120.0), ("3S", 3.0), ("40m", 0.04), ("5u", 5e-6), ("6n", 6e-9), ("99999999S", 99999999.0)],
+)
+def test_timeouts(text: str, seconds: float) -> None:
+    head = Fields(10_000).head(hpack.Encoder().encode(asked("echo", ("grpc-timeout", text))))
+    assert head.timeout == pytest.approx(seconds)

@@ -1,0 +1,128 @@
+"""Pictures: augmented ones stay pictures, photos become what a server sees, weights find their network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from bookserve.errors import Failed, NotFound
+from bookserve.formats.images import encode_png
+from bookserve.steps import Image
+from trainers.datasets import cats_dogs, photos, weights
+from trainers.networks import vgg
+from trainers.preparation.augmentation import affine
+
+REAL = os.environ.get("BOOKSERVE_DATA")
+NOTHING = {"turn": 0.0, "shift": 0.0, "shear": 0.0, "zoom": 0.0, "flip": False}
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return np.asarray(cats_dogs.load("sample", 48).train.rows)[:8]
+
+
+def test_nothing_asked_for_changes_nothing(rows: np.ndarray) -> None:
+    augment = affine(**NOTHING)  # type: ignore[arg-type]
+    assert np.array_equal(augment(rows, np.random.default_rng(0)), rows)
+
+
+def test_mirrored_pictures_are_mirrored(rows: np.ndarray) -> None:
+    augment = affine(**{**NOTHING, "flip": True})  # type: ignore[arg-type]
+    changed = augment(rows, np.random.default_rng(0))
+    same = [np.array_equal(new, old) for new, old in zip(changed, rows, strict=True)]
+    mirrored = [np.array_equal(new, old[:, ::-1]) for new, old in zip(changed, rows, strict=True)]
+    assert all(a or b for a, b in zip(same, mirrored, strict=True))
+    assert any(mirrored)
+    assert any(same)
+
+
+def test_a_shifted_picture_continues_its_edge(rows: np.ndarray) -> None:
+    """A picture of stripes: shifted, each row still has its one colour, and no black comes in."""
+    stripes = np.broadcast_to(np.linspace(100, 200, 48)[:, None, None], (48, 48, 3)).astype(np.uint8)[None]
+    changed = affine(**{**NOTHING, "shift": 0.4})(stripes, np.random.default_rng(3))[0]  # type: ignore[arg-type]
+    assert (changed == changed[:, :1]).all()
+    assert changed.min() >= 100
+    assert not np.array_equal(changed, stripes[0])
+
+
+def test_the_book_s_changes_are_drawn_by_the_generator(rows: np.ndarray) -> None:
+    augment = affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
+    first, again, other = (augment(rows, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first.shape == rows.shape
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert abs(first.mean() - rows.mean()) < 25
+
+
+@pytest.mark.parametrize("layout", ["book", "kaggle"])
+def test_photos_are_read_as_the_step_reads_them_and_left_alone(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: np.ndarray
+) -> None:
+    folder = tmp_path / "cats_vs_dogs_small"
+    monkeypatch.setattr(
+        cats_dogs, "_RANGES", {"train": range(2), "validation": range(2, 4), "test": range(4, 10)}, raising=True
+    )
+    for part, numbers in cats_dogs._RANGES.items():
+        for kind in ("cat", "dog"):
+            inner = folder / "train" if layout == "kaggle" else folder / part / f"{kind}s"
+            inner.mkdir(parents=True, exist_ok=True)
+            for number in numbers:
+                (inner / f"{kind}.{number}.jpg").write_bytes(encode_png(rows[number % 8]))
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    before = sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    pets = cats_dogs.load("real", 32)
+    assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [4, 4, 12]
+    assert pets.train.labels.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(pets.train.rows[0], Image(32, 32)([encode_png(rows[0])])[0])
+    assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+    before[-1][0].unlink()
+    with pytest.raises(NotFound, match=r"lacks 1 photos.*Kaggle|lacks 1 photos.*kaggle"):
+        cats_dogs.load("real", 32)
+
+
+def test_without_photos_the_way_to_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    with pytest.raises(NotFound, match=r"cats_vs_dogs_small is missing.*kaggle.*--data sample"):
+        cats_dogs.load("real")
+    monkeypatch.delenv("BOOKSERVE_DATA")
+    with pytest.raises(NotFound, match="BOOKSERVE_DATA is not set"):
+        photos.load("real")
+
+
+def test_pretrained_weights_fit_their_network_only(tmp_path: Path) -> None:
+    """A file as keras.applications publishes them: HDF5 of the very layers."""
+    published = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    published.save_weights(tmp_path / "vgg16.weights.h5")
+    loaded = vgg.base("vgg16", str(tmp_path / "vgg16.weights.h5"), (32, 32))
+    picture = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    np.testing.assert_allclose(loaded(picture), published(picture), rtol=1e-5)
+    assert loaded.count_params() == 14_714_688
+    assert [layer.name for layer in loaded.layers[1:]] == [layer.name for layer in published.layers[1:]]
+    with pytest.raises(Failed, match="does not hold the weights of vgg19"):
+        vgg.base("vgg19", str(tmp_path / "vgg16.weights.h5"), (32, 32))
+    with pytest.raises(NotFound, match=r"no file 'nowhere\.h5'"):
+        vgg.base("vgg16", "nowhere.h5", (32, 32))
+
+
+def test_random_bases_are_the_same_each_time() -> None:
+    first, second = (vgg.base("vgg19", "none", (32, 32), 0.125, 2) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+
+
+def test_missing_weights_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
+        weights.find("vgg16_notop", "imagenet")
+
+
+@pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
+def test_the_real_photos_and_labels_are_there() -> None:
+    pets = cats_dogs.load("real", 32)
+    assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [2000, 1000, 1000]
+    assert weights.labels()[386] == "African elephant"
+    assert next(iter(photos.load("real").values())).shape == (351, 525, 3)

@@ -1,0 +1,1 @@
+"""The book's data sets as raw rows, real or generated samples."""

@@ -1,0 +1,42 @@
+"""MNIST: 60,000 + 10,000 handwritten digits, 28×28, white on black.
+
+The sample is scikit-learn's ``load_digits`` (1,797 real handwritten digits of 8×8 pixels), enlarged to 28×28.
+Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes), as Keras packs it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+
+_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
+
+
+def load(kind: Kind) -> DataSet:
+    """Pictures uint8 [n, 28, 28] and labels int64 [n]."""
+    return _real() if kind == "real" else _sample()
+
+
+def _real() -> DataSet:
+    path = file("mnist.npz", f"{KERAS}mnist.npz", _SHA256)
+    with reading(path), np.load(path, allow_pickle=False) as arrays:
+        train, test = ((arrays[f"x_{part}"], arrays[f"y_{part}"].astype(np.int64)) for part in ("train", "test"))
+    return DataSet("MNIST: 60,000 handwritten digits, and 10,000 to test", Split(*train), Split(*test), test[0][:16])
+
+
+def _sample() -> DataSet:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    small = load_digits()
+    pixels = np.rint(small.images * (255 / 16)).astype(np.uint8)
+    # As in MNIST, a digit of 20 pixels stands in the middle of 28.
+    rows = np.zeros((len(pixels), 28, 28), np.uint8)
+    for row, picture in zip(rows, pixels, strict=True):
+        row[2:26, 2:26] = np.asarray(Image.fromarray(picture).resize((24, 24), Image.Resampling.BICUBIC))
+    order = np.random.default_rng(0).permutation(len(rows))
+    labels = small.target.astype(np.int64)
+    train, test = order[360:], order[:360]
+    about = "scikit-learn's handwritten digits enlarged from 8×8: 1,437, and 360 to test"
+    return DataSet(about, Split(rows[train], labels[train]), Split(rows[test], labels[test]), rows[test[:16]])

@@ -1,0 +1,92 @@
+"""Reuters: 11,228 newswires of 1986 on 46 topics.
+
+The sample is generated: wires made of topical words, words of other topics and plain ones, with topics as unequal in
+number as the real ones.
+Source: Reuters-21578 (Lewis), as Keras packs it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+
+from bookserve.steps.vocabulary import Vocabulary
+from trainers.datasets.imdb import RESERVED
+from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+
+_SHA256 = "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916"
+_WORDS_MD5 = "md5:4d44cc38712099c9e383dc6e5f11a921"
+
+_NAMES = (
+    "cocoa grain veg-oil earn acq wheat copper housing money-supply coffee sugar trade reserves ship cotton carcass "
+    "crude nat-gas cpi money-fx interest gnp meal-feed alum oilseed gold tin strategic-metal livestock retail ipi "
+    "iron-steel rubber heat jobs lei bop zinc orange pet-chem dlr gas silver wpi hog lead"
+)
+#: In the order of the labels 0–45.
+TOPICS = tuple(_NAMES.split())
+
+
+def load(kind: Kind, size: int = 10_000) -> DataSet:
+    """Newswires and topics int64 [n] (0–45); the vocabulary has ``size`` entries, the reserved ones included.
+
+    Real rows are ids, as ``keras.datasets.reuters.load_data`` gives them but with the rare words still in; sample rows
+    are texts. The Step ``Words`` takes both.
+    """
+    return _real(size) if kind == "real" else _sample(size)
+
+
+def _real(size: int) -> DataSet:
+    # The rows are arrays of Python lists, which NumPy stores as a pickle. Keras's reader refuses everything else in it.
+    from keras.src.datasets.npz_utils import load_npz
+
+    path = file("reuters.npz", f"{KERAS}reuters.npz", _SHA256)
+    index = file("reuters_word_index.json", f"{KERAS}reuters_word_index.json", _WORDS_MD5)
+    with reading(path):
+        arrays = load_npz(path)
+    with reading(index):
+        words: dict[str, int] = json.loads(index.read_text("utf-8"))
+    order = np.arange(len(arrays["x"]))
+    np.random.RandomState(113).shuffle(order)  # Keras's order: all rows are shuffled, the last fifth is for testing
+    ids = [np.concatenate([[1], np.array(row, np.int32) + 3], dtype=np.int32) for row in arrays["x"][order]]
+    labels = arrays["y"][order].astype(np.int64)
+    cut = int(len(ids) * 0.8)
+    ranked = (*RESERVED, *sorted(words, key=words.__getitem__))
+    texts = np.array([" ".join(ranked[index] for index in row[1:]) for row in ids[cut : cut + 16]])
+    about = f"Reuters: {cut:,} newswires, and {len(ids) - cut:,} to test"
+    return DataSet(
+        about, Split(ids[:cut], labels[:cut]), Split(ids[cut:], labels[cut:]), texts, Vocabulary("words", ranked[:size])
+    )
+
+
+_PLAIN = "the,of,said,and,mln,to,a,in,for,dlrs,it,is,on,its,from,year,at,be,by,was,company,will,market,has,tonnes"
+_STEMS = "price,output,export,import,stock,quota,board,mine,crop,rate,plant,trader,index,yield,cargo,demand"
+
+
+def _sample(size: int) -> DataSet:
+    rng = np.random.default_rng(0)
+    shares = 1 / (1 + np.arange(46.0))
+    # Every topic at least once in training, so that no label is a surprise in the test.
+    labels = np.concatenate([np.arange(46), rng.choice(46, 2954, p=shares / shares.sum())])
+    rows = [_wire(int(label), rng) for label in labels]
+    counts = Counter(word for row in rows[:2500] for word in row.split())
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = Vocabulary("words", (*RESERVED, *ranked[: size - len(RESERVED)]))
+    order = np.concatenate([rng.permutation(2500), np.arange(2500, 3000)])
+    rows, labels = [rows[index] for index in order], labels[order]
+    train, test = Split(rows[:2500], labels[:2500]), Split(rows[2500:], labels[2500:])
+    return DataSet("2,500 generated newswires, and 500 to test", train, test, np.array(rows[2500:2516]), vocabulary)
+
+
+def _wire(topic: int, rng: np.random.Generator) -> str:
+    """Fifteen to forty words: a third tells the topic, a tenth speaks of others."""
+    stems, plain = _STEMS.split(","), _PLAIN.split(",")
+    words = []
+    for chance in rng.random(rng.integers(15, 41)):
+        if chance < 0.43:
+            about = topic if chance < 0.33 else int(rng.integers(46))
+            words.append(f"{TOPICS[about].replace('-', '')}{stems[rng.integers(len(stems))]}")
+        else:
+            words.append(plain[rng.integers(len(plain))])
+    return " ".join(words)

@@ -1,0 +1,60 @@
+"""Weights: what networks learned from ImageNet, as keras.applications publishes it; and the names of its classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bookserve.errors import NotFound
+from trainers.datasets.source import file, given_folder, reading
+
+_SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_LABELS = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
+
+#: File and MD5 checksum of each network; ``notop`` ones end before the classifier.
+_FILES = {
+    "vgg16": ("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b"),
+    "vgg16_notop": ("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "6d6bbae143d832006294945121d1f1fc"),
+    "vgg19_notop": ("vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5", "253f8cb515780f3b799900260a226db6"),
+    "inception_v3_notop": (
+        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "bcbd6486424b2319ff4ef7d526e38f63",
+    ),
+}
+
+#: Networks whose weights nobody publishes under a lasting address: only found in ``$BOOKSERVE_DATA/weights``.
+_GIVEN = {"squeezenet_notop": "squeezenet_v1.1_weights_tf_dim_ordering_tf_kernels_notop.h5"}
+
+
+def find(network: str, given: str) -> Path | None:
+    """The file with the weights of ``network``: for ``imagenet`` the published one, else the one that ``given`` names.
+
+    Published files are downloaded once, but for those that have no lasting address (``_GIVEN``).
+
+    None where it is ``none``: random weights, for trying things out.
+
+    Raises:
+        NotFound: the file is not there, or could not be downloaded.
+    """
+    if given == "none":
+        return None
+    if given != "imagenet":
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise NotFound(
+                f"there is no file '{given}' of weights.", "Give imagenet, none, or the path of an .h5 file."
+            )
+        return path
+    if network in _GIVEN:
+        how = "Put the .h5 file there (it comes with keras-squeezenet), or name it: -p weights=PATH"
+        return given_folder(f"weights/{_GIVEN[network]}", how)
+    place, md5 = _FILES[network]
+    return file(place.rpartition("/")[2], f"{_SITE}{place}", f"md5:{md5}", folder="models")
+
+
+def labels() -> tuple[str, ...]:
+    """The names of ImageNet's 1,000 classes, as words: ``African elephant``."""
+    path = file("imagenet_class_index.json", _LABELS, "md5:c2c37ea517e94d9795004a39431a14cb", folder="models")
+    with reading(path):
+        index: dict[str, tuple[str, str]] = json.loads(path.read_text("utf-8"))
+        return tuple(index[str(number)][1].replace("_", " ") for number in range(1000))

@@ -1,0 +1,122 @@
+# ruff: noqa: TID253 - imported only inside functions of the command line
+"""The one training loop: seeded batches, a checkpoint after each epoch, a line or a progress bar on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import keras
+
+from bookserve.errors import InvalidInput
+from bookserve.run import Run
+from trainers.engine import checkpoint, curves, settings
+from trainers.engine.batches import Batches, InOrder
+from trainers.engine.checkpoint import Progress
+from trainers.engine.devices import ONE, Devices
+from trainers.task import Data, Params
+
+#: Takes a line for the user.
+Say = Callable[[str], None]
+
+
+def fit(
+    model: keras.Model,
+    data: Data,
+    params: Params,
+    *,
+    run: Run,
+    seed: int,
+    say: Say,
+    bar: bool = False,
+    devices: Devices = ONE,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Progress:
+    """Train ``model`` for ``params["epochs"]`` epochs in all, from the run's checkpoint on where it has one.
+
+    ``bar`` shows Keras's progress bar instead of one line an epoch through ``say``. ``after_epoch`` is called with the
+    number of epochs done. ``devices`` built ``model``. A KeyboardInterrupt loses no more than the epoch it falls in.
+    """
+    with devices.scope():
+        progress = checkpoint.load(run, model)
+        if progress.epochs < params["epochs"] and not progress.stopped:
+            train, steps = devices.rows(
+                Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
+            )
+            held = devices.rows(InOrder(data.validation, params["batch_size"])) if data.validation else (None, None)
+            model.fit(
+                train,
+                epochs=params["epochs"],
+                initial_epoch=progress.epochs,
+                steps_per_epoch=steps,
+                shuffle=False,  # Keras would shuffle once more, by a global generator that no checkpoint holds
+                validation_data=held[0],
+                validation_steps=held[1],
+                callbacks=[
+                    _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
+                    *_tensorboard(run, params),
+                ],
+                verbose=1 if bar else 0,
+            )
+        if params["keep_best"]:
+            checkpoint.load_best(run, model)
+    return progress
+
+
+def _tensorboard(run: Run, params: Params) -> list[keras.callbacks.Callback]:
+    """Keras's own callback writes through TensorFlow, which other backends may be without."""
+    if keras.backend.backend() != "tensorflow":
+        return []
+    return [
+        keras.callbacks.TensorBoard(run.path / "tensorboard", write_graph=False, histogram_freq=params["histograms"])
+    ]
+
+
+class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Notes the figures, decides by them, writes the checkpoint and reports."""
+
+    def __init__(
+        self, run: Run, progress: Progress, params: Params, say: Say | None, after_epoch: Callable[[int], None]
+    ) -> None:
+        super().__init__()
+        self._run = run
+        self._progress = progress
+        self._params_in_force = params
+        self._say = say
+        self._after_epoch = after_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self._start
+        for name, value in figures.items():
+            self._progress.history.setdefault(name, []).append(value)
+        self._progress.epochs = epoch + 1
+        self._progress.seconds += seconds
+        self._decide()
+        checkpoint.save(self._run, self.model, self._progress)
+        curves.write_csv(self._run.path, self._progress.history)
+        if self._say:
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            self._say(f"epoch {epoch + 1}/{self._params_in_force['epochs']}  {shown}  ({seconds:.1f} s)")
+        self._after_epoch(epoch + 1)
+
+    def _decide(self) -> None:
+        """Early stopping, best weights and learning rate on a plateau: section 7.2.1."""
+        params = self._params_in_force
+        if not (params["patience"] or params["keep_best"] or params["plateau"]):
+            return
+        values = settings.monitored(params, self._progress.history)
+        waited = settings.since_best(values)
+        if params["keep_best"] and waited == 0:
+            checkpoint.save_best(self._run, self.model)
+        if params["plateau"] and settings.lowers_rate(values, params["plateau"]):
+            rate = self.model.optimizer.learning_rate
+            if not hasattr(rate, "assign"):
+                raise InvalidInput("plateau lowers a constant learning rate; this task's follows a schedule.")
+            rate.assign(rate * params["plateau_factor"])
+        if params["patience"] and waited >= params["patience"]:
+            self._progress.stopped = True
+            self.model.stop_training = True

@@ -1,0 +1,134 @@
+# ruff: noqa: TID253 - imported only inside functions of the command line
+"""Signatures: a trained model's inference graphs by name, and the SavedModel that holds them.
+
+python -m trainers.engine.signatures RUN     write saved_model/ from model.keras, as a training on Keras's JAX backend
+has done
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bookserve.errors import Failed
+from bookserve.graph import Graph, TensorSpec
+from bookserve.run import Run
+from bookserve.verb import Predict
+from trainers import catalogue
+from trainers.networks.layer_graphs import parts
+from trainers.task import Data, Task
+
+Models = Mapping[str, keras.Model]
+
+
+def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
+    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers.
+
+    A convnet brings the two graphs more that explaining what it sees takes (``trainers/networks/layer_graphs.py``).
+    """
+    if task.graphs:
+        return task.graphs(model)
+    if not isinstance(data.verb, Predict):
+        raise TypeError(f"the task {task.name} needs a function graphs")
+    if data.front:
+        first, last = data.front.input, model(data.front.output)
+    elif isinstance(model, keras.Sequential):
+        first, last = model.inputs, model.outputs
+    else:
+        first, last = model.input, model.output
+    inputs, outputs = _named(first, data.verb.inputs), _named(last, data.verb.outputs)
+    whole = keras.Model(inputs, outputs, name=task.name)
+    return {data.verb.graph: whole, **parts(whole, data.verb)}
+
+
+def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Tensors by name, where a model does not name them itself."""
+    if isinstance(tensors, dict):
+        return {name: tensors[name] for name in names}
+    return dict(zip(names, keras.tree.flatten(tensors), strict=True))
+
+
+def graph_of(model: keras.Model) -> Graph:
+    """Names, element types and shapes of an inference model.
+
+    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``; how many ``numbers`` a
+    picture has depends on those.
+    """
+    pictures = any(len(tensor.shape) == 4 for tensor in model.input.values())
+
+    def spec(tensor: Any) -> TensorSpec:
+        axes = (
+            ("batch", "height", "width", "channels")
+            if len(tensor.shape) == 4
+            else ("batch", *("numbers" if pictures else "time" for _ in tensor.shape[1:]))
+        )
+        shape = tuple(axis if size is None else size for axis, size in zip(axes, tensor.shape, strict=True))
+        return TensorSpec(tensor.dtype, shape)
+
+    return Graph(
+        inputs={name: spec(tensor) for name, tensor in model.input.items()},
+        outputs={name: spec(tensor) for name, tensor in model.output.items()},
+    )
+
+
+def write(run: Run, models: Models) -> None:
+    """Write ``saved_model/`` of a run whose ``params.json`` and ``model.keras`` are there.
+
+    What another backend than TensorFlow would write is one opaque operation, which no converter reads. There, a process
+    of its own loads ``model.keras`` on TensorFlow and writes the SavedModel from that.
+
+    Raises:
+        Failed: that process did.
+    """
+    if keras.backend.backend() == "tensorflow":
+        write_saved_model(run.path / "saved_model", models)
+        return
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-m", "trainers.engine.signatures", str(run.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise Failed(
+            f"the SavedModel could not be written on TensorFlow: {lines[-1] if lines else 'no message'}",
+            "bookserve train --resume tries again.",
+        )
+
+
+def _rewrite(run: Run) -> None:
+    """Write ``saved_model/`` from ``model.keras``."""
+    task = catalogue.find(run.task)
+    params = run.read("params.json")
+    model = keras.models.load_model(run.path / "model.keras", custom_objects=task.custom and task.custom())
+    write_saved_model(run.path / "saved_model", inference_models(task, model, task.data(params["data"], params)))
+
+
+def write_saved_model(path: Path, models: Models) -> None:
+    """Write one signature for each model, and ``serving_default`` for the first where none bears that name."""
+    for model in models.values():
+        for layer in model._flatten_layers():
+            if hasattr(layer, "use_cudnn"):
+                layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
+    archive = keras.export.ExportArchive()
+    endpoints = dict(models)
+    endpoints.setdefault("serving_default", next(iter(models.values())))
+    for name, model in endpoints.items():
+        signature = [
+            keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=key) for key, tensor in model.input.items()
+        ]
+        archive.add_endpoint(name, _positional(model), signature)
+    archive.write_out(path, verbose=False)
+
+
+def _positional(model: keras.Model) -> Callable[..., Any]:
+    """The model as a function of one argument for each input: a signature takes its names from those of its specs."""
+    return lambda *tensors: model(dict(zip(model.input, tensors, strict=True)), training=False)
+
+
+if __name__ == "__main__":
+    _rewrite(Run(Path(sys.argv[1])))

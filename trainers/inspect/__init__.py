@@ -1,0 +1,1 @@
+"""Looking into trained networks: activations, filters, Grad-CAM, concept vectors."""

@@ -1,0 +1,167 @@
+"""Source: the trained Keras model that is looked into, and the Steps before it; of a Run or a Bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bookserve import bundle as bundles
+from bookserve import run as runs_
+from bookserve.bundle import MANIFEST, Bundle
+from bookserve.bundle.examples import Examples
+from bookserve.errors import Failed, InvalidInput, NotFound
+from bookserve.run import Origin
+from bookserve.steps import EachLabel, EitherLabel, Image, Rows, Step, TopLabels, apply
+from bookserve.verb import Predict, Sample, Verb, verb_name
+from trainers import catalogue
+from trainers.inspect.layers import nearest
+
+if TYPE_CHECKING:
+    import keras
+
+#: Where a bundle keeps the model as Keras saves it.
+IN_BUNDLE = Path("assets/model.keras")
+
+
+class Affine(NamedTuple):
+    """What the Steps after ``Image`` do to one pixel: ``pixel @ matrix + offset``, float32 [c, c] and [c]."""
+
+    matrix: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trained model and what belongs to it."""
+
+    name: str
+    origin: Origin
+    verb: Verb
+    #: By name, as in the bundle; they share the trained layers.
+    graphs: dict[str, keras.Model]
+    #: The raw rows of ``examples.npz``.
+    rows: Rows
+
+    @property
+    def model(self) -> keras.Model:
+        """The graph that takes pictures: of a verb ``sample`` the encoder.
+
+        Raises:
+            InvalidInput: none does, or it takes something beside them.
+        """
+        self._steps()
+        return self.graphs[str(self.verb.encode) if isinstance(self.verb, Sample) else self._predict.graph]
+
+    def encode(self, rows: Rows) -> np.ndarray:
+        """Pictures (file bytes or pixels) → float32 [rows, height, width, channels] as the network sees them.
+
+        Raises:
+            InvalidInput: the model takes no pictures, or these are none.
+        """
+        return np.asarray(apply(self._steps(), rows))
+
+    def affine(self) -> Affine:
+        """The Steps after ``Image``, measured on a black picture and one of each pure colour.
+
+        Raises:
+            InvalidInput: the network does not see its pictures as [height, width, channels].
+        """
+        image, *rest = self._steps()
+        if not isinstance(image, Image):
+            raise InvalidInput(f"{self.name} changes its pictures before they have their size.")
+        basis = np.zeros((1 + image.channels, image.height, image.width, image.channels), np.float32)
+        basis[1:] = 255 * np.eye(image.channels)[:, None, None]
+        seen = np.asarray(apply(rest, basis), np.float32)
+        if seen.ndim != 4:
+            raise InvalidInput(f"{self.name} sees a picture as {list(seen.shape[1:])} numbers, not as a picture.")
+        black, *pure = seen[:, 0, 0]
+        return Affine((np.stack(pure) - black) / 255, black)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's output; empty where they have none."""
+        steps = [step for steps in self._predict.outputs.values() for step in steps]
+        return next((step.labels for step in steps if isinstance(step, TopLabels | EitherLabel | EachLabel)), ())
+
+    def index(self, name: str) -> int:
+        """The number of the class called ``name``; a number is taken as it is.
+
+        Raises:
+            NotFound: no class of that name.
+        """
+        if name in self.labels:
+            return self.labels.index(name)
+        if name.isdecimal() and (not self.labels or int(name) < len(self.labels)):
+            return int(name)
+        raise NotFound(f"{self.name} has no class '{name}'.", nearest(name, self.labels))
+
+    @property
+    def _predict(self) -> Predict:
+        if not isinstance(self.verb, Predict):
+            raise InvalidInput(
+                f"{self.name} has no classes: its verb is {verb_name(self.verb)}.",
+                "Give a run whose verb is predict; see: bookserve tasks",
+            )
+        return self.verb
+
+    def _steps(self) -> tuple[Step, ...]:
+        if isinstance(self.verb, Sample) and self.verb.encode:
+            return self.verb.before
+        inputs = self.verb.inputs if isinstance(self.verb, Predict) else {}
+        pictures = [steps for steps in inputs.values() if any(isinstance(step, Image) for step in steps)]
+        if not pictures or len(inputs) > 1:
+            takes = f"takes {' and '.join(inputs)}" if inputs else f"does {verb_name(self.verb)}"
+            raise InvalidInput(
+                f"{self.name} takes no picture alone: it {takes}.", "Give a run of a convnet, such as mnist_convnet."
+            )
+        return pictures[0]
+
+
+def find(argument: str, runs: Path) -> Source:
+    """What ``argument`` means: a bundle's directory (or a model's, then its newest), or a run (``bookserve/run.py``).
+
+    Raises:
+        NotFound: nothing of that name, or it has no Keras model with it.
+        Failed: the Keras model cannot be loaded.
+    """
+    path = Path(argument)
+    if (path / MANIFEST).is_file():
+        return _of_bundle(Bundle.open(path.resolve()))
+    if bundles.versions(path.resolve().parent, path.resolve().name):
+        return _of_bundle(bundles.open_bundle(path.resolve().parent, path.resolve().name))
+    run = runs_.find(runs, argument)
+    if not run.finished:
+        raise Failed(f"the run {run.name} is unfinished.", f"Finish it: bookserve train {run.task} --resume")
+    return _load(run.name, run.path / "model.keras", run.recipe.origin, run.recipe.verb, _rows(run.path))
+
+
+def _of_bundle(bundle: Bundle) -> Source:
+    origin = bundle.manifest.origin
+    if origin is None or not (bundle.path / IN_BUNDLE).is_file():
+        raise NotFound(
+            f"{bundle.path} has no {IN_BUNDLE}: gradients and layers cannot be had from it.",
+            "Give the run that it was exported from, or export that again.",
+        )
+    name = f"{bundle.name}/{bundle.version}"
+    return _load(name, bundle.path / IN_BUNDLE, origin, bundle.manifest.verb, _rows(bundle.path))
+
+
+def _rows(path: Path) -> Rows:
+    return Examples.load(path / "examples.npz").rows
+
+
+def _load(name: str, path: Path, origin: Origin, verb: Verb, rows: Rows) -> Source:
+    import keras
+
+    task = catalogue.find(origin.task)
+    try:
+        model = keras.saving.load_model(path, custom_objects=task.custom and task.custom(), compile=False)
+    except Exception as error:  # Keras raises many kinds for a damaged file; each means the same here
+        reason = str(error).partition("\n")[0]
+        raise Failed(f"{path} cannot be loaded: {reason}.", "It is damaged: train or export again.") from error
+    if task.graphs:
+        return Source(name, origin, verb, task.graphs(model), rows)
+    return Source(name, origin, verb, {verb.graph if isinstance(verb, Predict) else "": model}, rows)

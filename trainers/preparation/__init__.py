@@ -1,0 +1,1 @@
+"""Data sets as the arrays that several tasks train on."""

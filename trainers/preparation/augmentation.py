@@ -1,0 +1,49 @@
+"""Augment: pictures turned, shifted, sheared, enlarged and mirrored at random, so that none is seen twice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainers.engine.arrays import Augment
+
+
+def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:
+    """Random affine changes of pictures uint8 [n, height, width, 3]; what comes in at an edge continues its colour.
+
+    ``turn`` is in degrees and ``shear`` in radians either way, ``shift`` a share of the size, ``zoom`` a share by which
+    each axis is stretched or shrunk. Source: section 5.2.5, listing 5.11.
+    """
+
+    def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.stack([_changed(row, _matrix(row.shape[:2], rng)) for row in rows])
+
+    def _matrix(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """From a place in the new picture to one in the old, as homogeneous coordinates from the upper left corner."""
+        angle = np.radians(rng.uniform(-turn, turn))
+        slant = rng.uniform(-shear, shear)
+        down, right = rng.uniform(-shift, shift, 2) * size
+        high, wide = rng.uniform(1 - zoom, 1 + zoom, 2)
+        mirror = -1.0 if flip and rng.random() < 0.5 else 1.0
+        cos, sin = np.cos(angle), np.sin(angle)
+        turned = np.array([[cos, -sin, right], [sin, cos, down], [0, 0, 1]])
+        sheared = np.array([[np.cos(slant), 0, 0], [-np.sin(slant), 1, 0], [0, 0, 1]])
+        stretched = np.diag([wide * mirror, high, 1.0])
+        centre = np.array([[1, 0, size[1] / 2], [0, 1, size[0] / 2], [0, 0, 1]])
+        change: np.ndarray = centre @ turned @ sheared @ stretched @ np.linalg.inv(centre)
+        return change
+
+    return augment
+
+
+def _changed(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    height, width = row.shape[:2]
+    edge = height // 2, width // 2
+    padded = np.pad(row, ((edge[0], edge[0]), (edge[1], edge[1]), (0, 0)), mode="edge")
+    matrix = np.array([[1, 0, edge[1]], [0, 1, edge[0]], [0, 0, 1]]) @ matrix
+    picture = Image.fromarray(padded)
+    coefficients = tuple(matrix[:2].ravel().tolist())
+    return np.asarray(
+        picture.transform((width, height), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    )

@@ -1,0 +1,79 @@
+"""Climate: windows of Jena's weather, and the temperature a day after each (section 6.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bookserve.steps import Numbers, Scale, Standardise
+from bookserve.verb import Predict
+from trainers.datasets import jena
+from trainers.datasets.jena import TEMPERATURE
+from trainers.datasets.source import Kind
+from trainers.engine.arrays import Encoded, Pairs
+from trainers.preparation import baseline
+from trainers.task import Data, Params
+
+if TYPE_CHECKING:
+    import keras
+
+#: Where training and validation end, as shares of the table: at rows 200,000 and 300,000 of 420,551 (listing 6.34).
+_ENDS = (200_000 / 420_551, 300_000 / 420_551)
+
+
+def windows(kind: Kind, params: Params) -> Data:
+    """The last ``lookback`` rows, every ``step``-th of them, and the temperature ``delay`` rows on.
+
+    The graph's input is ``weather`` float32 [batch, lookback / step, 14], standardised; its output ``temperature``
+    float32 [batch, 1] is too, and is told in °C. Mean and deviation come from the training rows alone.
+    """
+    weather = jena.load(kind)
+    table, lookback, delay = weather.table, params["lookback"], params["delay"]
+    train_end, validation_end = (round(share * len(table)) for share in _ENDS)
+    mean, deviation = (getattr(table[:train_end].astype(np.float64), name)(axis=0) for name in ("mean", "std"))
+    verb = Predict(
+        inputs={
+            "weather": (
+                Numbers("float32", (lookback // params["step"], table.shape[1])),
+                Standardise(tuple(mean.tolist()), tuple(deviation.tolist())),
+            )
+        },
+        outputs={"temperature": (Scale(float(deviation[TEMPERATURE]), float(mean[TEMPERATURE])),)},
+    )
+    # A view, not a copy: [rows, 14, lookback / step]; the last row of each window is always among those taken.
+    view = np.lib.stride_tricks.sliding_window_view(table, lookback, axis=0)[:, :, params["step"] - 1 :: params["step"]]
+    view = view.swapaxes(1, 2)
+    targets = ((table[:, TEMPERATURE] - mean[TEMPERATURE]) / deviation[TEMPERATURE]).astype(np.float32)
+
+    def pairs(start: int, end: int) -> Pairs:
+        """Windows that lie in the rows from ``start`` to ``end``, as do their targets."""
+        last = end - lookback - delay
+        answers = targets[start + lookback - 1 + delay :][: last - start]
+        return Pairs(Encoded(view[start:last], verb.inputs["weather"]), answers[:, None])
+
+    train, validation, test = (
+        pairs(*ends) for ends in ((0, train_end), (train_end, validation_end), (validation_end, len(table)))
+    )
+    rows = np.array(view[train_end : train_end + 16 * 100 : 100])
+    return Data(
+        verb=verb,
+        about=weather.about,
+        train=train,
+        validation=validation,
+        test=test,
+        rows=rows,
+        feeds={"serving_default": verb.encode(rows)},
+        baseline=baseline.median_error(np.asarray(train.y), np.asarray(validation.y)),
+    )
+
+
+def celsius(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
+    """The mean absolute error on the validation rows, standardised and in °C."""
+    from trainers.engine.batches import evaluate
+
+    if not (data.validation and isinstance(data.verb, Predict)):
+        raise TypeError("a climate task validates, and predicts")
+    (scale,) = data.verb.outputs["temperature"]
+    error = evaluate(model, data.validation, params["batch_size"])["loss"]
+    return {"val_mae": error, "val_celsius": error * scale.factor if isinstance(scale, Scale) else error}

@@ -1,0 +1,58 @@
+"""Reviews: IMDB as the book's models read it – rows of word ids of one length, or the set of words that occur."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bookserve.steps import EitherLabel, MultiHot, Pad, Reverse, Step, Words
+from bookserve.verb import Predict
+from trainers.datasets import imdb
+from trainers.datasets.source import DataSet, Kind
+from trainers.engine.arrays import Encoded, Pairs, ragged
+from trainers.preparation import baseline
+from trainers.task import Data, Params
+
+
+def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
+    """The ``params["words"]`` commonest words, ``params["length"]`` ids a row; the last fifth of the rows is held out.
+
+    The graph's input is ``tokens`` int32 [batch, length], its output ``probability`` float32 [batch, 1].
+    """
+    reviews = imdb.load(kind, params["words"])
+    verb = _verb("tokens", Words(reviews.vocabulary), *([Reverse()] if reverse else []), Pad(params["length"]))
+    train, test = (Pairs(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test))
+    return _data(verb, reviews, train, test, held_out=len(train) // 5, first=False)
+
+
+def multi_hot(kind: Kind, params: Params) -> Data:
+    """Which of the ``params["words"]`` commonest words occur; the first ``params["held_out"]`` rows are held out.
+
+    The graph's input is ``words`` float32 [batch, words], its output ``probability`` float32 [batch, 1].
+    """
+    reviews = imdb.load(kind, params["words"])
+    verb = _verb("words", Words(reviews.vocabulary), MultiHot(params["words"]))
+    train, test = (
+        Pairs(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels) for part in (reviews.train, reviews.test)
+    )
+    return _data(verb, reviews, train, test, held_out=params["held_out"], first=True)
+
+
+def _verb(name: str, *steps: Step) -> Predict:
+    return Predict(inputs={name: steps}, outputs={"probability": (EitherLabel(("negative", "positive")),)})
+
+
+def _data(verb: Predict, reviews: DataSet, train: Pairs, test: Pairs, *, held_out: int, first: bool) -> Data:
+    """``held_out`` rows, the first or the last ones, become validation data."""
+    cut = held_out if first else len(train) - held_out
+    parts = train.take(np.arange(cut)), train.take(np.arange(cut, len(train)))
+    validation, rest = parts if first else parts[::-1]
+    return Data(
+        verb=verb,
+        about=reviews.about,
+        train=rest,
+        validation=validation if held_out else None,
+        test=test,
+        rows=reviews.few,
+        feeds={"serving_default": verb.encode(reviews.few)},
+        baseline=baseline.commonest(reviews.test.labels),
+    )
