@@ -64,7 +64,7 @@ def document(data: bytes) -> None:
 
 def predictions(data: bytes) -> None:
     """TensorFlow Serving's JSON; where the quick reader takes it, the slow one says the same."""
-    quick = regular.feeds(data, SPECS)
+    quick = regular.parse_regular(data, SPECS)
     slow, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
     if quick is not None:
         for name, array in slow.items():
@@ -94,19 +94,19 @@ def gzipped(data: bytes) -> None:
 def config(data: bytes) -> None:
     """``models.config``."""
     _FILE.write_bytes(data)
-    models_config.read(_FILE)
+    models_config.read_models_config(_FILE)
 
 
 def batching(data: bytes) -> None:
     """``batching_parameters_file``."""
     _FILE.write_bytes(data)
-    batching_parameters.read(_FILE)
+    batching_parameters.read_batching_parameters(_FILE)
 
 
 def listing(data: bytes) -> None:
     """A list of files that a bundle's manifest holds."""
     with contextlib.suppress(Failed):  # the word for a damaged bundle
-        manifest.listing(data, "here")
+        manifest.list_files(data, "here")
 
 
 def picture(data: bytes) -> None:
@@ -158,9 +158,9 @@ def search(parse: Callable[[bytes], None], data: bytes) -> None:
 
 
 def _message(kind: type[Any], data: bytes) -> Any:
-    from serve.transport.grpc.service import read
+    from serve.transport.grpc.service import parse_message
 
-    return read(kind, data)
+    return parse_message(kind, data)
 
 
 class _Transport(asyncio.Transport):

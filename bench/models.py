@@ -24,7 +24,7 @@ from bookserve import bundle
 from bookserve.bundle import Bundle
 from bookserve.cli.terminal import hushed
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from export.variants import timing
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
@@ -78,7 +78,7 @@ def in_order(names: list[str]) -> list[str]:
     """Names of models in the order of the book's sections; others after them."""
     from trainers import catalogue
 
-    order = [task.name for task in catalogue.tasks()]
+    order = [task.name for task in catalogue.load_tasks()]
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
@@ -89,9 +89,9 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
         ClickException: a graph does not pass its check.
     """
     from export.sources.saved_model import SavedModel
-    from export.verify.verify import check
+    from export.verify.verify import verify_bundle
 
-    checks = {line.graph: line for line in check(opened)}
+    checks = {line.graph: line for line in verify_bundle(opened)}
     if wrong := next((line for line in checks.values() if not line.ok), None):
         raise click.ClickException(f"{wrong.model}, graph '{wrong.graph}': {wrong.problem}")
     saved = SavedModel(opened.path)
@@ -107,7 +107,7 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
                 feeds = timing.rows(examples[name].inputs, count)
             elif count > 1:
                 feeds = None
-            onnx = milliseconds(OnnxBackend(path).run, feeds) if path else None
+            onnx = milliseconds(OnnxSession(path).run, feeds) if path else None
             tensorflow = milliseconds(partial(saved.run, name), feeds)
             times += [_number(onnx), _number(tensorflow), _number(tensorflow / onnx) if onnx and tensorflow else "–"]
         size = f"{path.stat().st_size / 1e3:,.0f}" if path else "–"
@@ -190,7 +190,7 @@ def stale(text: str) -> str:
 
     if f"| {' | '.join(COLUMNS)} |" not in text:
         return "has other columns"
-    missing = [name for name in catalogue.names() if f"\n| `{name}` | `" not in text]
+    missing = [name for name in catalogue.task_names() if f"\n| `{name}` | `" not in text]
     return f"misses {', '.join(missing)}" if missing else ""
 
 

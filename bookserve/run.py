@@ -93,7 +93,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The task, its verb and graphs."""
-        return vocabulary.load(self.path / "task.json", Recipe)
+        return vocabulary.load_vocabularies(self.path / "task.json", Recipe)
 
     def read(self, name: str) -> dict[str, Any]:
         """The JSON object in the file ``name`` of this run.
@@ -113,7 +113,7 @@ class Run:
         partial.replace(self.path / name)
 
 
-def create(runs: Path, task: str) -> Run:
+def create_run(runs: Path, task: str) -> Run:
     """Make the directory of a new run of ``task``, named by the current UTC time."""
     stamp = datetime.now(UTC).strftime(_TIME)
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
@@ -126,27 +126,27 @@ def create(runs: Path, task: str) -> Run:
     raise Failed(f"{runs / task} already holds a thousand runs of this second.")
 
 
-def scan(runs: Path, task: str = "*") -> Iterator[Run]:
+def list_runs(runs: Path, task: str = "*") -> Iterator[Run]:
     """All runs under ``runs`` (of one task, or of all), oldest first."""
     for path in sorted(runs.glob(f"{task}/*")):
         if _NAME.fullmatch(path.name) and path.is_dir():
             yield Run(path)
 
 
-def latest(runs: Path, task: str, *, finished: bool = True) -> Run:
+def latest_run(runs: Path, task: str, *, finished: bool = True) -> Run:
     """The newest finished (or unfinished) run of a task.
 
     Raises:
         NotFound: there is none.
     """
-    found = [run for run in scan(runs, task) if run.finished is finished]
+    found = [run for run in list_runs(runs, task) if run.finished is finished]
     if not found:
         kind = "finished" if finished else "unfinished"
         raise NotFound(f"there is no {kind} run of '{task}' in {runs}.", f"Train it: bookserve train {task}")
     return found[-1]
 
 
-def find(runs: Path, name: str) -> Run:
+def find_run(runs: Path, name: str) -> Run:
     """The run called ``name``: a task (its newest finished run), ``task/time``, or the path of a run directory.
 
     Raises:
@@ -157,4 +157,4 @@ def find(runs: Path, name: str) -> Run:
             return Run(path.resolve())
     if "/" in name:
         raise NotFound(f"there is no run '{name}' in {runs}.", "See them with: bookserve runs")
-    return latest(runs, name)
+    return latest_run(runs, name)

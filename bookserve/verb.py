@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.steps import Characters, Label, Rows, Step, apply
+from bookserve.steps import Characters, Label, Rows, Step, apply_steps
 
 #: What a person gets for one row: by output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
@@ -38,7 +38,9 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         if not len(rows):
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
         try:
-            return {name: np.asarray(apply(steps, self._column(name, rows))) for name, steps in self.inputs.items()}
+            return {
+                name: np.asarray(apply_steps(steps, self._column(name, rows))) for name, steps in self.inputs.items()
+            }
         except InvalidInput as error:
             if len(rows) == 1:
                 raise
@@ -46,7 +48,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """Turn the graph's outputs into an answer for each row."""
-        columns = {name: apply(steps, outputs[name]) for name, steps in self.outputs.items()}
+        columns = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
         count = len(next(iter(columns.values())))
         return [{name: _item(column, index) for name, column in columns.items()} for index in range(count)]
 

@@ -115,12 +115,12 @@ def explain(
 
     IMAGE is what `bookserve predict` takes: a file, or - for standard input.
     """
-    from clients.output import save
+    from clients.output import save_atomically
 
     with connect(url) as client:
         found = client.explain(model, _row(image), label, version)
     path = output or Path(f"{model}_explain.png")
-    save(path, _encoded(found.overlay))
+    save_atomically(path, _encoded(found.overlay))
     if as_json:
         print_json({"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist(), "file": str(path)})
         return
@@ -174,7 +174,7 @@ def filters(model: str, layers: tuple[str, ...], output: Path, url: str, version
 
 
 def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
-    from clients.output import save
+    from clients.output import save_atomically
 
     known = [layer.name for layer in found]
     for name in layers:
@@ -185,7 +185,7 @@ def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
     for number, layer in enumerate(found, 1):
         if not layers or layer.name in layers:
             path = output / f"{number:0{digits}}_{layer.name}.png"
-            save(path, _encoded(layer.picture))
+            save_atomically(path, _encoded(layer.picture))
             click.echo(f"{path}  {list(layer.shape)}")
 
 
@@ -199,7 +199,7 @@ def _change(
     version: int | None,
 ) -> None:
     from bookserve.generation.transform import Progress
-    from clients.output import save
+    from clients.output import save_atomically
 
     if previews:
         previews.mkdir(parents=True, exist_ok=True)
@@ -211,10 +211,10 @@ def _change(
             advance(progress.step, progress.steps, progress.loss)
             if progress.picture is not None and previews:
                 stages += 1
-                save(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
+                save_atomically(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
 
         picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
-    save(output, _encoded(picture))
+    save_atomically(output, _encoded(picture))
     click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
 
 
@@ -250,9 +250,9 @@ def _values(items: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _row(image: str) -> Any:
-    from clients.input_rows import read
+    from clients.input_rows import read_rows
 
-    _, rows = read((image,), sys.stdin.buffer)
+    _, rows = read_rows((image,), sys.stdin.buffer)
     return rows[0]
 
 

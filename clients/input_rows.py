@@ -36,7 +36,7 @@ _MEANT_AS_JSON = re.compile(r'\s*(\{\s*"|\[\s*[\[{"]|\[\s*-?\d[\d.]*\s*,)')
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 
 
-def read(inputs: tuple[str, ...], standard_input: BinaryIO) -> tuple[list[str], Rows]:
+def read_rows(inputs: tuple[str, ...], standard_input: BinaryIO) -> tuple[list[str], Rows]:
     """All rows of all inputs, with a short name for each.
 
     Raises:

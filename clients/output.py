@@ -26,7 +26,7 @@ def cell(value: list[Label] | np.ndarray) -> str:
     return text.replace("\n", "")
 
 
-def write(path: Path, names: list[str], answers: list[Answer]) -> None:
+def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
     """Write answers to ``path`` in the form of its suffix (one of ``SUFFIXES``).
 
     Raises:
@@ -42,10 +42,10 @@ def write(path: Path, names: list[str], answers: list[Answer]) -> None:
         content = _csv(names, answers)
     else:
         content = _numpy(suffix, answers)
-    save(path, content)
+    save_atomically(path, content)
 
 
-def save(path: Path, content: bytes) -> None:
+def save_atomically(path: Path, content: bytes) -> None:
     """Write a file.
 
     Raises:

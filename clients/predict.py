@@ -56,10 +56,10 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     on_disk: list[list[str]] = []  # what a server does not tell: every version that lies there, and how old it is
     if url.startswith("local:"):
         from bookserve.bundle import versions
-        from bookserve.client.wires.local import readable
+        from bookserve.client.wires.local import list_bundles
 
         directory = Path(url.removeprefix("local:"))
-        bundles, errors = readable(directory)
+        bundles, errors = list_bundles(directory)
         on_disk = [[", ".join(map(str, versions(directory, b.name))), b.manifest.created] for b in bundles]
         for error in errors:
             click.echo(f"skipped: {error}", err=True)
@@ -102,10 +102,10 @@ def predict(
     itself. All rows of all inputs go to the model as one batch.
     """
     from bookserve.verb import simple
-    from clients.input_rows import read
-    from clients.output import cell, write
+    from clients.input_rows import read_rows
+    from clients.output import cell, write_answers
 
-    names, rows = read(inputs, sys.stdin.buffer)
+    names, rows = read_rows(inputs, sys.stdin.buffer)
     with connect(url) as client:
         answers = [
             answer
@@ -113,7 +113,7 @@ def predict(
             for answer in client.predict(model, rows[start : start + BATCH], version)
         ]
     if output:
-        write(output, names, answers)
+        write_answers(output, names, answers)
         click.echo(f"{len(answers)} answers are in {output}", err=True)
     if as_json:
         print_json(simple(answers))

@@ -120,7 +120,7 @@ def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Gene
 def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
     """Write what comes in the form of the file's suffix; what has been written, in words."""
     from bookserve.formats.images import contact_sheet, encode_animation, encode_png
-    from clients.output import save
+    from clients.output import save_atomically
 
     kind = path.suffix.lower()
     if kind == ".npy":
@@ -132,11 +132,11 @@ def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | 
     scale = max(1, VISIBLE // pictures.shape[1])
     if kind == ".png":
         sheet = contact_sheet(pictures, columns=columns, scale=scale)
-        save(path, encode_png(sheet))
+        save_atomically(path, encode_png(sheet))
         return f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
     scale *= 2  # one picture at a time may be larger
     frames = (picture.repeat(scale, axis=0).repeat(scale, axis=1) for picture in pictures)
-    save(path, encode_animation(frames, "gif" if kind == ".gif" else "apng", seconds))
+    save_atomically(path, encode_animation(frames, "gif" if kind == ".gif" else "apng", seconds))
     return f"{total * seconds:.1f} seconds"
 
 

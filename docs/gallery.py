@@ -119,7 +119,7 @@ def gallery(work: Path, only: tuple[str, ...]) -> None:
     chosen = [picture for picture in PICTURES if not only or picture.file in only]
     for task in dict.fromkeys(picture.model for picture in chosen):
         options = TRAIN[task]
-        if not any(found.finished for found in run.scan(runs, task)):
+        if not any(found.finished for found in run.list_runs(runs, task)):
             _bookserve(work, f"train {task} {options} --runs {runs}")
         if not bundle.versions(models, task):
             _bookserve(work, f"export {task} --runs {runs} --models {models}")

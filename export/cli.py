@@ -65,17 +65,17 @@ def export(
     if (name or config) and (len(sources) > 1 or every):
         raise click.UsageError(f"{'--name' if name else '--config'} goes with a single source.")
     from bookserve.errors import BookserveError, Failed
-    from export.sources.source import find, find_all
+    from export.sources.source import find_source, find_sources
 
     # All of them are looked for before the first is written.
-    found = find_all(runs) if every else [find(source, runs, name, config) for source in sources]
+    found = find_sources(runs) if every else [find_source(source, runs, name, config) for source in sources]
     _import_tensorflow()
-    from export.write import write
+    from export.write import write_bundle
 
     failed: list[str] = []
     for source in found:
         try:
-            written = write(source, models, variants)
+            written = write_bundle(source, models, variants)
         except BookserveError as error:
             if not every:
                 raise
@@ -121,7 +121,7 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
     models of their own, which a server runs once for both. A composite keeps to the versions it was made of: compose
     it again to take newer ones.
     """
-    from export.compose import compose as write
+    from export.compose import compose_models as write
 
     bundle, difference = write(models, name, members)
     click.echo(
@@ -148,9 +148,9 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
     bundles = _find_all(models) if every else [bundle.open_bundle(models, *name) for name in names]
     if any("saved_model.pb" in found.manifest.files for found in bundles):
         _import_tensorflow()
-    from export.verify.verify import check
+    from export.verify.verify import verify_bundle
 
-    checks = [line for found in bundles for line in check(found)]
+    checks = [line for found in bundles for line in verify_bundle(found)]
     if as_json:
         print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
     else:

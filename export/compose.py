@@ -24,11 +24,11 @@ from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
-from bookserve.runtime.onnx import OnnxBackend, open_graph
+from bookserve.runtime.onnx import OnnxSession, open_graph
 from bookserve.steps import Rows
 from bookserve.verb import Predict
 from export.card import card
-from export.package_versions import ONNX, versions
+from export.package_versions import ONNX, package_versions
 from export.verify import parity
 
 #: The composite's own graphs: what cuts rows to the members' lengths, and what takes the mean.
@@ -60,7 +60,7 @@ class Part(NamedTuple):
         return self.verb.encode(rows)[self.input[0]]
 
 
-def compose(models: Path, name: str, members: Sequence[tuple[str, int | None, float]]) -> tuple[Bundle, float]:
+def compose_models(models: Path, name: str, members: Sequence[tuple[str, int | None, float]]) -> tuple[Bundle, float]:
     """Write, prove and publish the next version of ``name``; also the largest difference that the proof met.
 
     ``members`` are names, versions (None: the newest) and shares, which are brought to a sum of 1.
@@ -91,7 +91,7 @@ def compose(models: Path, name: str, members: Sequence[tuple[str, int | None, fl
         if found.problem:
             raise Failed(f"the composite answers otherwise than its members: {found.problem}.")
         examples.save(directory / "examples.npz")
-        (directory / "README.md").write_text(card.card(manifest, examples, {}, directory), "utf-8")
+        (directory / "README.md").write_text(card.write_card(manifest, examples, {}, directory), "utf-8")
         seal(directory, manifest)
         return publish_bundle(directory), found.difference
 
@@ -127,7 +127,7 @@ def _examples(parts: Sequence[Part], first: Part) -> tuple[Examples, dict[str, i
             lengths[part.name] = read.shape[1]
         if not np.array_equal(read, whole[:, -read.shape[1] :] if read.ndim == whole.ndim == 2 else whole):
             raise InvalidInput(f"'{part.name}' reads rows otherwise than '{first.name}'.", _alike(first))
-        outputs = OnnxBackend(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: read})
+        outputs = OnnxSession(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: read})
         given |= {f"{part.name}/{name}": array for name, array in outputs.items()}
         means = {name: mean + part.share * outputs[name].astype(np.float64) for name, mean in means.items()}
     mean = {name: means[name].astype(spec.dtype) for name, spec in first.graph.outputs.items()}
@@ -173,7 +173,7 @@ def _manifest(name: str, parts: Sequence[Part], first: Part, lengths: dict[str, 
         summary="the weighted mean of " + ", ".join(f"{part.name} ({part.share:.3g})" for part in parts),
         parameters=sum(part.bundle.manifest.parameters for part in parts),
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        versions=versions(ONNX),
+        versions=package_versions(ONNX),
     )
 
 

@@ -12,6 +12,6 @@ ONNX = ("numpy", "onnx", "onnxruntime")
 CONVERTERS = ("keras", "tensorflow", "tf2onnx")
 
 
-def versions(packages: Sequence[str]) -> dict[str, str]:
+def package_versions(packages: Sequence[str]) -> dict[str, str]:
     """The version of bookserve and of each package, by the name under which it is imported."""
     return {"bookserve": __version__, **{name: str(import_module(name).__version__) for name in packages}}

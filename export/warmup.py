@@ -22,7 +22,9 @@ from export.convert import example_signatures as signatures
 PATH = Path("assets.extra/tf_serving_warmup_requests")
 
 
-def write(path: Path, model: str, examples: Mapping[str, Example], answer: Classify | Regress | None = None) -> None:
+def write_warmup(
+    path: Path, model: str, examples: Mapping[str, Example], answer: Classify | Regress | None = None
+) -> None:
     """Write one Predict request for each graph's example to ``path``, and one Classify or Regress of a single row."""
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as records:

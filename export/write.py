@@ -28,19 +28,19 @@ from bookserve.formats.tf_example import Classify, Regress
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate, Transform
 from export import warmup
 from export.card import card
 from export.convert import example_signatures as signatures
 from export.convert import multi_step_decoder as ahead
 from export.convert.saved_model_to_onnx import to_onnx
-from export.package_versions import CONVERTERS, ONNX, versions
+from export.package_versions import CONVERTERS, ONNX, package_versions
 from export.sources import external_model as foreign
 from export.sources import onnx_file
 from export.sources.keras_file import KerasFile
 from export.sources.onnx_file import OnnxFile
-from export.sources.saved_model import SavedModel, refuse_reach
+from export.sources.saved_model import SavedModel, refuse_file_access
 from export.sources.source import Source
 from export.verify import parity
 from export.verify.preprocessing import find_skew
@@ -66,7 +66,7 @@ class _Onnx(NamedTuple):
     difference: float
 
 
-def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
+def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
     """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
 
     ``variants`` names further forms (``bookserve/bundle/variant.py``); the notes say which of them could not be had.
@@ -88,14 +88,19 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             _copy_keras(source.run.path / "model.keras", directory)
             if (source.run.path / FILTERS).is_dir():
                 shutil.copytree(source.run.path / FILTERS, directory / "assets" / FILTERS)
-            answer = tfexample.find(manifest.verb, manifest.graphs)
+            answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs)
             if answer:
-                saved = signatures.add(directory, saved, answer)
+                saved = signatures.add_example_signatures(directory, saved, answer)
             onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
-            if answer and (found := signatures.replay(saved, answer, examples.graphs[answer.graph])).problem:
+            if (
+                answer
+                and (
+                    found := signatures.replay_example_signatures(saved, answer, examples.graphs[answer.graph])
+                ).problem
+            ):
                 raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
         elif source.kind == "onnx":
-            model = file = onnx_file.bring(source.path, directory)
+            model = file = onnx_file.read_onnx(source.path, directory)
             manifest, examples, notes = _of_foreign(source, model)
             onnx_forms = {name: _replay(file, name, manifest, examples, notes) for name in manifest.graphs}
         else:
@@ -114,27 +119,27 @@ def write(source: Source, models: Path, variants: Sequence[str] = ()) -> Written
             },
             parameters=model.parameters(),
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
+            versions=package_versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
         )
         if variants:
             from export.variants import variants as forms
 
-            written, refused = forms.write(directory, manifest, examples, variants)
+            written, refused = forms.write_variants(directory, manifest, examples, variants)
             manifest = msgspec.structs.replace(manifest, variants=written)
             notes += refused
         manifest = _with_ahead(directory, manifest, notes)
         examples.save(directory / "examples.npz")
         # A foreign model may bring requests of its own.
         if source.kind != "onnx" and not (directory / warmup.PATH).exists():
-            warmup.write(directory / warmup.PATH, source.name, examples.graphs, answer)
+            warmup.write_warmup(directory / warmup.PATH, source.name, examples.graphs, answer)
         operators = {name: form.operators for name, form in onnx_forms.items()}
-        (directory / "README.md").write_text(card.card(manifest, examples, operators, directory), "utf-8")
+        (directory / "README.md").write_text(card.write_card(manifest, examples, operators, directory), "utf-8")
         if isinstance(answer, Classify):
             (directory / "assets").mkdir(exist_ok=True)
             (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
         seal(directory, manifest)
         bundle = publish_bundle(directory)
-    triton.write(models, source.name)
+    triton.write_config(models, source.name)
     difference = max([difference, *(form.difference for form in onnx_forms.values())])
     return Written(bundle, difference, time.perf_counter() - start, notes)
 
@@ -158,7 +163,7 @@ def _copy_keras(path: Path, directory: Path) -> None:
 def _import(source: Source, directory: Path) -> KerasFile | None:
     """Fill ``directory`` with a SavedModel from elsewhere; what Keras read, where it comes from Keras."""
     if source.kind == "saved_model":
-        refuse_reach(source.path)
+        refuse_file_access(source.path)
         _copy(source.path, directory)
         return None
     model = KerasFile(source.path)
@@ -168,7 +173,7 @@ def _import(source: Source, directory: Path) -> KerasFile | None:
 
 
 def _of_foreign(source: Source, model: foreign.Model) -> tuple[Manifest, Examples, list[str]]:
-    described = foreign.describe(model, source.config)
+    described = foreign.describe_model(model, source.config)
     manifest = Manifest(
         name=source.name,
         verb=described.verb,
@@ -237,7 +242,9 @@ def _with_ahead(directory: Path, manifest: Manifest, notes: list[str]) -> Manife
     if not isinstance(verb, Generate) or manifest.graphs[verb.graph].onnx is None:
         return manifest
     try:
-        return msgspec.structs.replace(manifest, verb=ahead.write(directory, verb, manifest.graphs[verb.graph]))
+        return msgspec.structs.replace(
+            manifest, verb=ahead.write_multi_step_decoder(directory, verb, manifest.graphs[verb.graph])
+        )
     except Failed as error:
         notes.append(f"every character costs a run: {error.message.rstrip('.')}.")
         return manifest
@@ -284,7 +291,7 @@ def _convert(directory: Path, saved: SavedModel, name: str, graph: Graph, exampl
 def _prove(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
     """Compare an ONNX file, run as the server will run it, with Keras and at other lengths with the SavedModel."""
     try:
-        backend = OnnxBackend(path)
+        backend = OnnxSession(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
     found = parity.replay(graph, example, backend.run)

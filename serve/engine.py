@@ -15,13 +15,13 @@ from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.latent import encoded, encoder, pictures_fed
 from bookserve.generation.text import Piece
 from bookserve.graph import Arrays
-from bookserve.steps import apply
+from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.batching.request_context import CURRENT, Call, Gone
-from serve.batching.request_queue import Done
-from serve.batching.text_scheduler import PAUSE, WHOLE, collect
+from serve.batching.request_context import CURRENT, ClientDisconnected, RequestContext
+from serve.batching.request_queue import OnResult
+from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.models.live_model import LiveModel
-from serve.models.model_config import Served
+from serve.models.model_config import ModelConfig
 from serve.models.repository import Repository, VersionStatus
 from serve.observability.metrics import Metrics
 from serve.observability.statistics import Counted
@@ -71,7 +71,7 @@ class Engine:
         """Let go of a model; see ``Repository.unload``."""
         await asyncio.to_thread(self._repository.unload, name)
 
-    async def reload(self, served: Sequence[Served]) -> None:
+    async def reload(self, served: Sequence[ModelConfig]) -> None:
         """Serve this list of models and no other; see ``Repository.reload``."""
         await asyncio.to_thread(self._repository.reload, served)
 
@@ -87,7 +87,7 @@ class Engine:
         with _Stopwatch(self._metrics, model, name):
             return await model.run(name, feeds, spec.check(feeds))
 
-    def submit(self, model: LiveModel, graph: str, feeds: Arrays, call: Call, done: Done) -> bool:
+    def submit(self, model: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult) -> bool:
         """``run`` without a task: ``done`` is told the outputs or the error in a later turn of the event loop.
 
         The call is given, since there is no task that carries it; see ``Batcher.submit`` for who gives up. False says
@@ -150,7 +150,7 @@ class Engine:
 
     async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
         """The whole texts that ``generate`` yields in pieces."""
-        return await collect(self.generate(model, request, WHOLE), request.n)
+        return await collect_texts(self.generate(model, request, WHOLE), request.n)
 
     async def _timed(
         self, model: LiveModel, graph: str, pieces: AsyncGenerator[list[Piece]]
@@ -173,7 +173,7 @@ class Engine:
             latent = request.points(verb.latent, seen)
             feeds = dict.fromkeys(spec.inputs, latent)
             outputs = await model.run(name, feeds, spec.check(feeds))
-            return latent, np.asarray(apply(verb.after, next(iter(outputs.values()))))
+            return latent, np.asarray(apply_steps(verb.after, next(iter(outputs.values()))))
 
     async def _encode(self, model: LiveModel, verb: Sample, rows: list[Any]) -> np.ndarray:
         name, spec = model.bundle.graph(encoder(verb, model.name))
@@ -184,7 +184,7 @@ class Engine:
 class _Stopwatch:
     """Counts one request and how long it took, under the code of whatever ended it."""
 
-    def __init__(self, metrics: Metrics, model: LiveModel, graph: str, call: Call | None = None) -> None:
+    def __init__(self, metrics: Metrics, model: LiveModel, graph: str, call: RequestContext | None = None) -> None:
         self._metrics = metrics
         self._labels = model.name, model.version, graph
         self._call = call or CURRENT.get()
@@ -202,7 +202,7 @@ class _Stopwatch:
         """Count the request as ended."""
         if error is None:
             code = "ok"
-        elif isinstance(error, Gone | asyncio.CancelledError | GeneratorExit):
+        elif isinstance(error, ClientDisconnected | asyncio.CancelledError | GeneratorExit):
             code = "cancelled"
         else:
             code = error.code if isinstance(error, BookserveError) else "failed"

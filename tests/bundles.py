@@ -23,8 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from bookserve.bundle import Manifest, new_version, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.runtime.onnx import OnnxBackend
-from bookserve.steps import Characters, EitherLabel, Image, Numbers, Pad, Pixels, Scale, TopLabels, Words
+from bookserve.runtime.onnx import OnnxSession
+from bookserve.steps import BinaryLabel, Characters, Image, Numbers, Pad, Pixels, Scale, TopLabels, Words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate, Predict, Sample, Verb
 from export.convert import multi_step_decoder as ahead
@@ -73,11 +73,11 @@ def write_bundle(
             path = directory / str(graph.onnx)
             write_onnx(path, graph, nodes, constants)
             graph.check(feeds[graph_name])
-            examples[graph_name] = Example(feeds[graph_name], OnnxBackend(path).run(feeds[graph_name]))
+            examples[graph_name] = Example(feeds[graph_name], OnnxSession(path).run(feeds[graph_name]))
         Examples(examples, np.array([], np.uint8) if rows is None else rows).save(directory / "examples.npz")
         graphs_only = {graph_name: graph for graph_name, (graph, _, _) in graphs.items()}
         if isinstance(verb, Generate):
-            verb = ahead.write(directory, verb, graphs_only[verb.graph])
+            verb = ahead.write_multi_step_decoder(directory, verb, graphs_only[verb.graph])
         seal(directory, Manifest(name=name, verb=verb, graphs=graphs_only, parameters=7, metrics={"accuracy": 0.5}))
 
 
@@ -126,7 +126,7 @@ def write_reviews(models: Path, name: str = "reviews", length: int = 6) -> None:
         _node("ReduceMean", "ones axes", "score", keepdims=1),
     ]
     verb = Predict(
-        inputs={"tokens": (Words(WORDS), Pad(length))}, outputs={"score": (EitherLabel(("negative", "positive")),)}
+        inputs={"tokens": (Words(WORDS), Pad(length))}, outputs={"score": (BinaryLabel(("negative", "positive")),)}
     )
     rows = np.array(["a good good film", "bad film"])
     constants = {"good": np.array(4, np.int32), "axes": np.array([1], np.int64)}

@@ -51,7 +51,7 @@ def test_every_stage_is_in_the_table(said: str, directory: Path) -> None:
 
 
 def test_the_runs_are_trained_well_enough(said: str, directory: Path) -> None:
-    figures = {task: run.latest(directory / "runs", task).metrics for task in TASKS}
+    figures = {task: run.latest_run(directory / "runs", task).metrics for task in TASKS}
     assert figures["mnist_convnet"]["test_accuracy"] > 0.95
     assert figures["imdb_lstm"]["test_accuracy"] > 0.8
 

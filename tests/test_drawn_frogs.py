@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bookserve import bundle
 from bookserve.cli.main import cli
 from bookserve.formats.images import decode_png
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from tests.servers import start
 
 SHORT = ("steps_per_epoch=2", "batch_size=4", "width=0.0625")
@@ -37,7 +37,7 @@ def test_a_trained_gan_is_sampled(tmp_path: Path) -> None:
     assert (pixels.shape, pixels.dtype) == ((6, 32, 32, 3), np.uint8)
     latent = np.random.default_rng(4).standard_normal((6, 32), np.float32)
     found = bundle.open_bundle(Path(models), "cifar10_gan")
-    (drawn,) = OnnxBackend(found.path / str(found.graph("decode")[1].onnx)).run({"latent": latent}).values()
+    (drawn,) = OnnxSession(found.path / str(found.graph("decode")[1].onnx)).run({"latent": latent}).values()
     assert np.abs((drawn + 1) * 127.5 - pixels).max() < 1  # tanh's -1 to 1 as 0 to 255
     assert pixels.std(axis=0).max() > 0  # no two alike
     sheet = decode_png(sample("frogs.png", "-n", "6").read_bytes())

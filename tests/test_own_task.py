@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.steps import EitherLabel, Numbers
+from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
 from trainers import baseline
 from trainers.datasets.generated import Generated
@@ -33,7 +33,7 @@ from trainers.task import Task
 
 VERB = Predict(
     inputs={"pair": (Numbers("float32", (2,)),)},
-    outputs={"probability": (EitherLabel(("first", "second")),)},
+    outputs={"probability": (BinaryLabel(("first", "second")),)},
 )
 
 

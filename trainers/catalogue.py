@@ -12,24 +12,24 @@ from bookserve.errors import NotFound
 from trainers.task import Task
 
 
-def names() -> dict[str, str]:
+def task_names() -> dict[str, str]:
     """Chapter folder of every task by name, in the order of the book's chapters."""
     files = sorted(Path(__file__).parent.glob("ch[0-9][0-9]/*.py"))
     return {file.stem: file.parent.name for file in files if not file.stem.startswith("_")}
 
 
-def tasks() -> Iterator[Task]:
+def load_tasks() -> Iterator[Task]:
     """Every task, in the order of the book's sections."""
-    return iter(sorted(map(find, names()), key=lambda task: [int(part) for part in task.section.split(".")]))
+    return iter(sorted(map(find_task, task_names()), key=lambda task: [int(part) for part in task.section.split(".")]))
 
 
-def find(name: str) -> Task:
+def find_task(name: str) -> Task:
     """The task of that name.
 
     Raises:
         NotFound: there is none; the hint names those that are spelled like it.
     """
-    chapters = names()
+    chapters = task_names()
     if name not in chapters:
         close = difflib.get_close_matches(name, chapters, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(close)}?" if close else "See them all with: bookserve tasks"

@@ -68,21 +68,21 @@ def train(
         raise click.UsageError("Name at least one task, or give --all (and no names).")
     if resume and any(map(_is_given, ("data", "seed", "given", *short))):
         raise click.UsageError("--resume continues a run as it was begun: only --runs can be given with it.")
-    chosen = list(catalogue.tasks()) if every else [catalogue.find(name) for name in names]
+    chosen = list(catalogue.load_tasks()) if every else [catalogue.find_task(name) for name in names]
     if resume:
-        settled = [settings.of(runs_.latest(runs, task.name, finished=False)) for task in chosen]
+        settled = [settings.settings_of(runs_.latest_run(runs, task.name, finished=False)) for task in chosen]
     else:
         epochs = short.pop("epochs")
         given += tuple(f"{name}={value}" for name, value in short.items() if value)
         settled = [parameters(task, data, given, epochs) for task in chosen]
     for task, params in zip(chosen, settled, strict=True):
         try:
-            if params["distribute"] == "multiworker" and not cluster.given():
+            if params["distribute"] == "multiworker" and not cluster.is_worker():
                 _start_workers(task, {"data": data, "seed": seed, **params}, runs, resume)
             else:
                 _train(task, data, params, seed, runs, resume)
         except KeyboardInterrupt:
-            if not cluster.given():
+            if not cluster.is_worker():
                 click.echo(f"\nto continue: bookserve train {task.name} --runs {runs} --resume", err=True)
             raise
 
@@ -99,9 +99,11 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
     click.echo(f"{task.name}: {task.summary} (section {task.section})")
     with devices.place(runs, task.name) as place:
         if resume:
-            run = training.resume(task, place, say=click.echo, bar=bar, devices=devices)
+            run = training.resume_training(task, place, say=click.echo, bar=bar, devices=devices)
         else:
-            run = training.begin(task, data, params, seed=seed, runs=place, say=click.echo, bar=bar, devices=devices)
+            run = training.start_training(
+                task, data, params, seed=seed, runs=place, say=click.echo, bar=bar, devices=devices
+            )
         if devices.chief:
             _report(task, run)
 
@@ -118,7 +120,7 @@ def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool)
             "Give --workers 2 to start two on this machine, or set TF_CONFIG on each of several machines.",
         )
     words = ["train", task.name, "--resume"] if resume else task.command(params)[1:]
-    code = cluster.start([*words, "--runs", str(runs)], params["workers"])
+    code = cluster.start_workers([*words, "--runs", str(runs)], params["workers"])
     if code:
         click.get_current_context().exit(code)
 

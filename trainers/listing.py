@@ -19,7 +19,7 @@ from trainers.task import Task
 @json_option
 def tasks(runs: Path, as_json: bool) -> None:
     """List the models of the book and how ours compare."""
-    listed = [_listed(task, runs) for task in catalogue.tasks()]
+    listed = [_listed(task, runs) for task in catalogue.load_tasks()]
     if as_json:
         print_json(listed)
         return
@@ -36,7 +36,7 @@ def tasks(runs: Path, as_json: bool) -> None:
 @json_option
 def runs(runs: Path, as_json: bool) -> None:
     """List the runs that training left."""
-    listed = [_summary(run) for run in runs_.scan(runs)]
+    listed = [_summary(run) for run in runs_.list_runs(runs)]
     if as_json:
         print_json(listed)
         return
@@ -57,7 +57,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
 
     A RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
     """
-    found = [runs_.find(runs, name) for name in (first, second)]
+    found = [runs_.find_run(runs, name) for name in (first, second)]
     described = [
         {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
         for run in found

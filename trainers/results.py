@@ -28,7 +28,7 @@ def best(task: Task, runs: Path) -> dict[str, Any] | None:
     """The best figure of ``task`` among the runs in ``runs`` and ``results/``; real data before sample data."""
     known = [
         {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
-        for run in runs_.scan(runs, task.name)
+        for run in runs_.list_runs(runs, task.name)
         if task.metric in run.metrics and not run.read("params.json").get("text")
     ]
     recorded = RESULTS / f"{task.name}.json"
@@ -45,7 +45,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     Raises:
         InvalidInput: the run used sample data, or is not finished.
     """
-    task = catalogue.find(run.task)
+    task = catalogue.find_task(run.task)
     params = run.read("params.json")
     if not run.finished or params["data"] != "real" or params.get("text"):
         raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
@@ -70,7 +70,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
 def table(results: Path = RESULTS) -> str:
     """The recorded results as a Markdown table, one line a task."""
     lines = ["| task | section | figure | book | ours | epochs | seconds |", "|---|---|---|---|---|---|---|"]
-    for task in catalogue.tasks():
+    for task in catalogue.load_tasks():
         path = results / f"{task.name}.json"
         ours: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
         for name in list(task.book) or [task.metric]:

@@ -61,7 +61,7 @@ def search(
     """
     from trainers import catalogue
 
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     params = parameters(task, data, given, None)
     if not params["epochs"]:
         raise InvalidInput(f"'{name}' is not trained, so there is nothing to search for.")
@@ -77,7 +77,7 @@ def search(
     study = open_study(task, runs)
 
     def begin(params: dict[str, Any]) -> Run:
-        return training.begin(task, data, params, seed=seed, runs=runs, say=lambda line: None, devices=devices)
+        return training.start_training(task, data, params, seed=seed, runs=runs, say=lambda line: None, devices=devices)
 
     try:
         for line in run_trials(task, study, params, space, trials, seed, begin):

@@ -16,7 +16,7 @@ from bookserve.graph import Arrays
 from bookserve.verb import Verb
 from trainers.datasets.source import Kind
 from trainers.engine import settings
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 
 if TYPE_CHECKING:
     import keras
@@ -31,9 +31,9 @@ class Data:
     verb: Verb
     #: What the rows are and where they come from, in words.
     about: str
-    train: Pairs
-    validation: Pairs | None
-    test: Pairs | None
+    train: TrainingArrays
+    validation: TrainingArrays | None
+    test: TrainingArrays | None
     #: A few raw rows (texts or uint8 pictures) for ``examples.npz`` …
     rows: np.ndarray
     #: … and, for each inference graph, the inputs that Keras's expected outputs are computed from.

@@ -35,7 +35,7 @@ def measure(path: Path, seconds: float) -> dict[str, float]:
 
     opened = Bundle.open(path)
     verb, origin = opened.verb(Generate), opened.manifest.origin
-    task = catalogue.find(origin.task) if origin else None
+    task = catalogue.find_task(origin.task) if origin else None
     if task is None or task.graphs is None:
         raise NotFound(f"{path} is of no task that has a step graph.")
     model = keras.saving.load_model(path / "assets" / "model.keras", compile=False)

@@ -16,7 +16,7 @@ from bookserve.steps import Label
 from bookserve.verb import Answer
 
 
-def dump(value: Any) -> bytes:
+def dump_json(value: Any) -> bytes:
     """A request that holds rows as JSON.
 
     Raises:

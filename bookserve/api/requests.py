@@ -153,7 +153,7 @@ class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Request = TypeVar("Request", PredictRequest, GenerateRequest, SampleRequest, TransformRequest, ExplainRequest)
 
 
-def check(kind: type[Request], fields: dict[str, Any]) -> Request:
+def validate_request(kind: type[Request], fields: dict[str, Any]) -> Request:
     """Build a request from plain values.
 
     Raises:
@@ -162,10 +162,10 @@ def check(kind: type[Request], fields: dict[str, Any]) -> Request:
     try:
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
+        raise invalid_request(error) from error
 
 
-def parse(kind: type[Request], body: bytes) -> Request:
+def parse_request(kind: type[Request], body: bytes) -> Request:
     """Build a request from JSON.
 
     Raises:
@@ -174,11 +174,11 @@ def parse(kind: type[Request], body: bytes) -> Request:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
+        raise invalid_request(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the request is not JSON: {error}.", 'Send an object like {"rows": […]}.') from error
 
 
-def invalid(error: msgspec.ValidationError) -> InvalidInput:
+def invalid_request(error: msgspec.ValidationError) -> InvalidInput:
     """msgspec's complaint as ours."""
     return InvalidInput(f"the request is not valid: {error}.")

@@ -5,7 +5,7 @@ from bookserve.bundle.bundle import Bundle as Bundle
 from bookserve.bundle.bundle import model_names as model_names
 from bookserve.bundle.bundle import open_bundle as open_bundle
 from bookserve.bundle.bundle import publish_bundle as publish_bundle
-from bookserve.bundle.bundle import summary as summary
+from bookserve.bundle.bundle import summarise_bundle as summarise_bundle
 from bookserve.bundle.manifest import MANIFEST as MANIFEST
 from bookserve.bundle.manifest import File as File
 from bookserve.bundle.manifest import Manifest as Manifest

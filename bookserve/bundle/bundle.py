@@ -134,7 +134,7 @@ class Bundle:
 
     def _check_external(self, onnx: str) -> None:
         """An ONNX file may read other files; each must be one of the bundle's own, and so one with a checksum."""
-        for location in external.locations(self.path / onnx):
+        for location in external.external_data_locations(self.path / onnx):
             relative = str(PurePosixPath(onnx).parent / location)
             if manifest_.path_problem(location) or relative not in self.manifest.files:
                 raise Failed(
@@ -151,7 +151,7 @@ class Bundle:
             NotFound: no bundle there.
             Failed: its manifest is damaged, or of a format that this bookserve does not know.
         """
-        return cls(path, manifest_.load(path / MANIFEST), name)
+        return cls(path, manifest_.load_manifest(path / MANIFEST), name)
 
 
 def model_names(models: Path) -> list[str]:
@@ -176,10 +176,10 @@ def open_bundle(models: Path, name: str, version: int | None = None) -> Bundle:
 
 def publish_bundle(partial: Path) -> Bundle:
     """Open what ``bookserve.bundle.publication.publish`` makes the next version."""
-    return Bundle.open(partial.parent / str(version_.publish(partial)))
+    return Bundle.open(partial.parent / str(version_.publish_version(partial)))
 
 
-def summary(bundle: Bundle) -> dict[str, Any]:
+def summarise_bundle(bundle: Bundle) -> dict[str, Any]:
     """What lists of models show of one: name, version, verb, what it is, size, figures."""
     manifest = bundle.manifest
     return {

@@ -15,7 +15,7 @@ from itertools import chain
 from bookserve.graph import Graph, Member
 
 
-def rounds(graph: Graph) -> list[list[Member]]:
+def execution_rounds(graph: Graph) -> list[list[Member]]:
     """The members in the order in which they can run; those of one round need nothing of each other.
 
     A member whose inputs nobody gives is in none.
@@ -28,7 +28,7 @@ def rounds(graph: Graph) -> list[list[Member]]:
     return found
 
 
-def find_problem(graph: Graph, own: Mapping[str, Graph]) -> str:
+def composite_problem(graph: Graph, own: Mapping[str, Graph]) -> str:
     """In words, why the members cannot make up ``graph``; '' if they can. ``own`` are all graphs of its bundle."""
     if graph.onnx:
         return f"has both the file {graph.onnx!r} and members"
@@ -41,7 +41,7 @@ def find_problem(graph: Graph, own: Mapping[str, Graph]) -> str:
             return f"has the member '{member.graph}', which is no graph of this bundle with a form of its own"
         if bool(member.model) != (member.version > 0):
             return f"has the member {member}, which is no version of a model"
-    running = list(chain(*rounds(graph)))
+    running = list(chain(*execution_rounds(graph)))
     late = next((member for member in graph.members if member not in running), None)
     if late:
         return f"has the member {late}, whose inputs nobody gives"

@@ -31,7 +31,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DEEPEST = 200
 
 
-def locations(path: Path) -> list[str]:
+def external_data_locations(path: Path) -> list[str]:
     """The paths of external tensors as the ONNX file ``path`` gives them, each once, in order.
 
     Raises:

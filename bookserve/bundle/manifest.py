@@ -73,7 +73,7 @@ class Listing(msgspec.Struct, frozen=True):
     files: dict[str, File]
 
 
-def load(path: Path) -> Manifest:
+def load_manifest(path: Path) -> Manifest:
     """Read a version's ``bundle.json`` and the vocabularies beside it.
 
     Raises:
@@ -85,18 +85,18 @@ def load(path: Path) -> Manifest:
     if path.stat().st_size > LARGEST:
         raise Failed(f"{path} is larger than {LARGEST >> 20} MiB, as no manifest is.", "Do not use this bundle.")
     try:
-        manifest = vocabulary.load(path, Manifest)
+        manifest = vocabulary.load_vocabularies(path, Manifest)
     except Failed:
         _refuse_format(path)  # another format explains every other trouble
         raise
     if manifest.format != FORMAT:
         raise _other_format(path, manifest.format)
-    if problem := find_problem(manifest):
+    if problem := manifest_problem(manifest):
         raise Failed(f"{path}: {problem}.", "Do not use this bundle: no exporter writes such a manifest.")
     return manifest
 
 
-def listing(content: bytes, where: str) -> Listing:
+def list_files(content: bytes, where: str) -> Listing:
     """Read only which files a manifest lists; ``where`` is its address, for the message.
 
     Raises:
@@ -114,14 +114,14 @@ def listing(content: bytes, where: str) -> Listing:
     return found
 
 
-def find_problem(manifest: Manifest) -> str:
+def manifest_problem(manifest: Manifest) -> str:
     """In words, what a manifest says that no bundle can hold; '' if nothing."""
     problems = [_name_problem(manifest.name), *map(path_problem, manifest.files)]
     for name, graph in manifest.graphs.items():
         problems.append(_graph_problem(name, graph))
         if graph.members:
             problems += [_name_problem(member.model) for member in graph.members if member.model]
-            problem = composite.find_problem(graph, manifest.graphs)
+            problem = composite.composite_problem(graph, manifest.graphs)
             problems.append(problem and f"graph '{name}' {problem}")
             continue
         if graph.onnx is not None and graph.onnx not in manifest.files:

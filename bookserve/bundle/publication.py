@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from bookserve.bundle.manifest import MANIFEST, NAME, VERSION, File, Manifest, find_problem
+from bookserve.bundle.manifest import MANIFEST, NAME, VERSION, File, Manifest, manifest_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import vocabulary
 
@@ -45,7 +45,7 @@ def new_version(models: Path, name: str) -> Iterator[Path]:
     if not NAME.fullmatch(name):
         raise InvalidInput(f"'{name}' is no model name.", "Use letters, digits, '.', '_' and '-'.")
     home = models / name
-    with locked(home):  # nobody may take the new directory for a dead writer's before it is locked itself
+    with lock_directory(home):  # nobody may take the new directory for a dead writer's before it is locked itself
         _clear_away(home)
         partial = Path(tempfile.mkdtemp(prefix=_WRITING, dir=home))
         lock = _lock(partial, wait=True)
@@ -53,11 +53,11 @@ def new_version(models: Path, name: str) -> Iterator[Path]:
         partial.chmod(0o755)
         yield partial
         if partial.exists():
-            publish(partial)
+            publish_version(partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         _unlock(lock)
-        with locked(home):
+        with lock_directory(home):
             if not any(home.iterdir()):
                 home.rmdir()
 
@@ -68,19 +68,19 @@ def seal(directory: Path, manifest: Manifest) -> None:
     Raises:
         Failed: the manifest would say what no bundle can hold.
     """
-    vocabulary.save(manifest, directory / MANIFEST)  # also writes the vocabularies, which are listed below
+    vocabulary.save_vocabularies(manifest, directory / MANIFEST)  # also writes the vocabularies, which are listed below
     files = {
         path.relative_to(directory).as_posix(): File(path.stat().st_size, sha256(path))
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
     manifest = msgspec.structs.replace(manifest, files=files)
-    if problem := find_problem(manifest):
+    if problem := manifest_problem(manifest):
         raise Failed(f"{manifest.name} cannot be a bundle: {problem}.", "Give the model other names.")
-    vocabulary.save(manifest, directory / MANIFEST)
+    vocabulary.save_vocabularies(manifest, directory / MANIFEST)
 
 
-def publish(partial: Path) -> int:
+def publish_version(partial: Path) -> int:
     """Rename the directory of ``new_version`` to the next free version: atomic, and safe beside another exporter.
 
     Leaving ``new_version`` does it, too; call this as the last thing in its body to know the version.
@@ -88,11 +88,11 @@ def publish(partial: Path) -> int:
     home = partial.parent
     while True:
         version = max(versions(home.parent, home.name), default=0) + 1
-        if place(partial, home / str(version)):
+        if move_into_place(partial, home / str(version)):
             return version
 
 
-def place(partial: Path, path: Path) -> bool:
+def move_into_place(partial: Path, path: Path) -> bool:
     """Rename a whole version directory into its place; False where another one stands there already."""
     try:
         os.rename(partial, path)  # noqa: PTH104 - Path.rename has the same words for another promise
@@ -110,7 +110,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def locked(directory: Path, *, wait: bool = True) -> Iterator[bool]:
+def lock_directory(directory: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock of a directory, made where it is missing; False, at once, where ``wait`` is off and another has it.
 
     A lock binds those who ask for it, and no one else. It ends with the process, however that ends.

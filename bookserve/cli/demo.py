@@ -95,7 +95,7 @@ def _train(stages: Stages) -> None:
         click.echo(f"training {', '.join(missing)} on sample data (a minute or two) …")
         stages.bookserve("train", *missing, "--data", "sample", "--runs", str(runs))
     for task in TASKS:
-        found = run.latest(runs, task)
+        found = run.latest_run(runs, task)
         metrics, name = found.metrics, found.recipe.origin.metric
         again = "" if task in missing else ", trained before"
         stages.add(f"train {task}", f"{name} {metrics[name]:.3f} (sample{again})", metrics["seconds"] * (not again))
@@ -103,7 +103,7 @@ def _train(stages: Stages) -> None:
 
 def _trained(runs: Path, task: str) -> bool:
     try:
-        run.latest(runs, task)
+        run.latest_run(runs, task)
     except NotFound:
         return False
     return True

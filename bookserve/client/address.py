@@ -33,9 +33,9 @@ def connect(url: str) -> Client:
 
         return Client(HttpWire(f"{scheme}://{host}"))
     if scheme == "grpc" and rest.startswith("//") and host:
-        from bookserve.client.wires.grpc import RpcWire
+        from bookserve.client.wires.grpc import GrpcWire
 
-        return Client(RpcWire(host))
+        return Client(GrpcWire(host))
     raise InvalidInput(
         f"'{url}' is no address of models.", "Use http://host:port, grpc://host:port or local:DIRECTORY."
     )

@@ -18,7 +18,7 @@ from bookserve.api.requests import (
     PredictRequest,
     SampleRequest,
     TransformRequest,
-    check,
+    validate_request,
 )
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
@@ -87,7 +87,7 @@ class Client:
         """
         if isinstance(rows, str | bytes | dict):
             raise InvalidInput("rows must be a list of rows.", "For a single one, send [row].")
-        return self._wire.predict(model, check(PredictRequest, {"rows": list(rows), "version": version}))
+        return self._wire.predict(model, validate_request(PredictRequest, {"rows": list(rows), "version": version}))
 
     def generate(
         self,
@@ -111,11 +111,11 @@ class Client:
 
     def pieces(self, model: str, **options: Any) -> Generator[Piece]:
         """Yield pieces of one or several texts as they come; ``options`` are the fields of ``GenerateRequest``."""
-        return self._wire.generate(model, check(GenerateRequest, options))
+        return self._wire.generate(model, validate_request(GenerateRequest, options))
 
     def complete(self, model: str, **options: Any) -> list[Piece]:
         """The ``n`` whole texts, with why each ended and, where ``logprobs`` is given, its characters."""
-        asked = check(GenerateRequest, options)
+        asked = validate_request(GenerateRequest, options)
         return whole(self._wire.generate(model, asked), asked.n)
 
     @staticmethod
@@ -147,7 +147,7 @@ class Client:
         fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version, **ways}
         if images is not None:
             fields["images"] = list(images)
-        return self._wire.sample(model, check(SampleRequest, fields))
+        return self._wire.sample(model, validate_request(SampleRequest, fields))
 
     def transform(
         self,
@@ -163,15 +163,17 @@ class Client:
         (``bookserve.verb.Dream``, ``Style``). ``tell`` hears of every step; what it raises stops the work.
         """
         fields = {"model": model, "images": list(images), "params": dict(params or {}), "version": version}
-        return self._wire.transform(check(TransformRequest, fields), tell)
+        return self._wire.transform(validate_request(TransformRequest, fields), tell)
 
     def explain(self, model: str, row: Any, label: str | None = None, version: int | None = None) -> Explanation:
         """Which parts of a picture (as for ``predict``) speak for a class, the likeliest by default: Grad-CAM."""
-        return self._wire.explain(model, check(ExplainRequest, {"row": row, "label": label, "version": version}))
+        return self._wire.explain(
+            model, validate_request(ExplainRequest, {"row": row, "label": label, "version": version})
+        )
 
     def activations(self, model: str, row: Any, version: int | None = None) -> list[Layer]:
         """What every layer of a convnet gives for a picture, as pictures of their channels."""
-        return self._wire.activations(model, check(ExplainRequest, {"row": row, "version": version}))
+        return self._wire.activations(model, validate_request(ExplainRequest, {"row": row, "version": version}))
 
     def filters(self, model: str, version: int | None = None) -> list[Layer]:
         """The patterns that each convolution's filters answer to most, as they were drawn after the training."""

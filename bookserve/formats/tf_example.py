@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from bookserve.graph import Graph, TensorSpec
-from bookserve.steps import EachLabel, EitherLabel, Scale, Step, TopLabels
+from bookserve.steps import BinaryLabel, MultiLabel, Scale, Step, TopLabels
 from bookserve.verb import Predict, Verb
 
 
@@ -67,7 +67,7 @@ class Regress(msgspec.Struct, frozen=True):
         return np.asarray(output, np.float32).reshape(-1)
 
 
-def find(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
+def example_signatures_of(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
     """What a model answers of the two; None where neither makes sense.
 
     It must predict from one input, whose rows all have one shape, and give one output: probabilities with labels, or
@@ -84,9 +84,9 @@ def find(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
     steps: tuple[Step, ...] = verb.outputs.get(output, ())
     feature = Feature(name, taken)
     numbers = int(np.prod(given.sizes()[1:]))
-    if len(steps) == 1 and isinstance(steps[0], TopLabels | EachLabel) and numbers == len(steps[0].labels):
+    if len(steps) == 1 and isinstance(steps[0], TopLabels | MultiLabel) and numbers == len(steps[0].labels):
         return Classify(verb.graph, feature, output, steps[0].labels)
-    if len(steps) == 1 and isinstance(steps[0], EitherLabel) and numbers == 1:
+    if len(steps) == 1 and isinstance(steps[0], BinaryLabel) and numbers == 1:
         return Classify(verb.graph, feature, output, steps[0].labels, either=True)
     scales = tuple(step for step in steps if isinstance(step, Scale))
     if numbers == 1 and len(scales) == len(steps):
@@ -94,9 +94,9 @@ def find(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
     return None
 
 
-def graph_of(signature: str, verb: Verb, graphs: Mapping[str, Graph]) -> str:
+def example_graph_of(signature: str, verb: Verb, graphs: Mapping[str, Graph]) -> str:
     """The name of the graph that the signature ``classify`` or ``regress`` is made of; any other name as it is."""
-    answer = None if signature in graphs else find(verb, graphs)
+    answer = None if signature in graphs else example_signatures_of(verb, graphs)
     return answer.graph if answer and signature == signature_name(answer) else signature
 
 

@@ -29,14 +29,14 @@ LABELS = Path("assets") / "labels.txt"
 _DTYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64"}
 
 
-def write(models: Path, name: str) -> None:
+def write_config(models: Path, name: str) -> None:
     """Write the configuration of a model's newest version, whole or not at all; safe beside other exporters."""
     written = None
     while (newest := max(bundle.versions(models, name), default=None)) != written:
         written = newest  # another version may have been published meanwhile: then the file is written again
         path = models / name / CONFIG
         try:
-            text = config(bundle.open_bundle(models, name, newest))
+            text = config_pbtxt(bundle.open_bundle(models, name, newest))
         except BookserveError:
             text = ""  # a version that nobody can read has no configuration
         if not text:
@@ -50,7 +50,7 @@ def write(models: Path, name: str) -> None:
         Path(file.name).replace(path)
 
 
-def config(opened: Bundle) -> str:
+def config_pbtxt(opened: Bundle) -> str:
     """A bundle's configuration as protobuf text; '' where its default graph has no ONNX file."""
     graph = opened.manifest.graphs.get(opened.manifest.default)
     if graph is None or graph.onnx is None:

@@ -11,7 +11,7 @@ _VIRIDIS = (
 )
 
 
-def colours(values: np.ndarray) -> np.ndarray:
+def viridis(values: np.ndarray) -> np.ndarray:
     """Values 0–1 of any shape → uint8 [..., 3]; what lies outside is clipped."""
     known = np.array([list(bytes.fromhex(colour)) for colour in _VIRIDIS.split()])
     places = np.linspace(0, 1, len(known))

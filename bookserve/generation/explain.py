@@ -19,9 +19,9 @@ import numpy as np
 from bookserve.bundle import Bundle
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats.images import contact_sheet, decode_png
-from bookserve.generation.colormap import colours
+from bookserve.generation.colormap import viridis
 from bookserve.graph import Arrays, Graph
-from bookserve.steps import EachLabel, EitherLabel, TopLabels
+from bookserve.steps import BinaryLabel, MultiLabel, TopLabels
 from bookserve.verb import Predict
 
 #: Names of the two graphs, and of the folder with the patterns that filters answer to: in a run, in a bundle's assets.
@@ -59,7 +59,7 @@ class Layer(NamedTuple):
     picture: np.ndarray
 
 
-def check(name: str, graphs: Mapping[str, Graph]) -> None:
+def check_explains(name: str, graphs: Mapping[str, Graph]) -> None:
     """
     Raises:
         InvalidInput: the model called ``name`` has not the graphs that explaining needs.
@@ -147,7 +147,7 @@ def sheet(activation: np.ndarray) -> np.ndarray:
         columns = max(_COLUMNS, math.isqrt(len(channels)))
     blank = spread <= 1e-6 * np.abs(mean)  # the same everywhere, but for rounding
     standard = (channels - mean) / np.where(blank, 1, spread)
-    tiles = colours(0.5 + standard / 4)  # two standard deviations to each side
+    tiles = viridis(0.5 + standard / 4)  # two standard deviations to each side
     tiles[np.broadcast_to(blank, tiles.shape[:3])] = 0
     scale = max(1, (_SIZE if activation.ndim == 4 else 8) // max(tiles.shape[1:3]))
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -167,7 +167,7 @@ def overlay(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
     """The heat map laid over a photo uint8 [height, width, 1 or 3] of any size: the hotter, the less shines through."""
     heat = enlarged(heatmap, *photo.shape[:2])
     opacity = 0.7 * heat[..., None]
-    mixed = photo * (1 - opacity) + colours(heat) * opacity
+    mixed = photo * (1 - opacity) + viridis(heat) * opacity
     return np.rint(mixed).astype(np.uint8)
 
 
@@ -197,7 +197,7 @@ def _labels(verb: Predict, count: int) -> tuple[str, ...]:
     return next((labels for labels in known if len(labels) == count), tuple(f"class {n}" for n in range(count)))
 
 
-_LABELLED = TopLabels | EitherLabel | EachLabel
+_LABELLED = TopLabels | BinaryLabel | MultiLabel
 
 
 def _index(labels: tuple[str, ...], wanted: str) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph
-from bookserve.steps import Rows, apply
+from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Sample
 
 #: Random points come in blocks of this many, each of a generator of its own: a part of millions is drawn at once.
@@ -92,7 +92,7 @@ def how_many(
 
 def pictures_fed(verb: Sample, graph: Graph, rows: Rows) -> Arrays:
     """Pictures as the inputs of the encoder ``graph``."""
-    return dict.fromkeys(graph.inputs, np.asarray(apply(verb.before, rows)))
+    return dict.fromkeys(graph.inputs, np.asarray(apply_steps(verb.before, rows)))
 
 
 def encoder(verb: Sample, name: str) -> str:

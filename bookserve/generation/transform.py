@@ -15,7 +15,7 @@ import numpy as np
 from bookserve.errors import Failed, InvalidInput
 from bookserve.formats.images import decode_png
 from bookserve.graph import Arrays
-from bookserve.steps import apply
+from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Style, Transform
 
 #: Runs a graph by its name.
@@ -129,14 +129,14 @@ def transform(verb: Transform, run: Run, pictures: np.ndarray) -> Iterator[Stage
     Raises:
         InvalidInput: another number of pictures, or too small ones.
     """
-    check(verb, pictures)
+    check_transform(verb, pictures)
     if isinstance(verb.method, Dream):
         yield from _dream(verb, verb.method, run, pictures)
     else:
         yield from _paint(verb, verb.method, run, pictures)
 
 
-def check(verb: Transform, pictures: np.ndarray) -> None:
+def check_transform(verb: Transform, pictures: np.ndarray) -> None:
     """
     Raises:
         InvalidInput: as for ``transform``.
@@ -161,7 +161,7 @@ def octaves(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
 
 def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> Iterator[Stage]:
     """Gradient ascent at growing sizes; the detail that shrinking lost is put back after each (figure 8.4)."""
-    original = np.asarray(apply(verb.before, pictures), np.float32)
+    original = np.asarray(apply_steps(verb.before, pictures), np.float32)
     contributions = np.array([list(method.contributions.values())], np.float32)
     shapes = octaves(pictures.shape[1], pictures.shape[2], method)
     image: np.ndarray = original
@@ -195,7 +195,7 @@ def _paint(verb: Transform, method: Style, run: Run, pictures: np.ndarray) -> It
         from scipy.optimize import minimize
     except ModuleNotFoundError as error:
         raise Failed("style transfer needs the package 'scipy'.", "Install it: pip install scipy") from error
-    content, style = (np.asarray(apply(verb.before, picture[None]), np.float32) for picture in pictures)
+    content, style = (np.asarray(apply_steps(verb.before, picture[None]), np.float32) for picture in pictures)
     targets = {"content": content, "style": style}
     if verb.features:
         targets = {name: run(verb.features, {"image": picture})[name] for name, picture in targets.items()}
@@ -228,5 +228,5 @@ def resized(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _pixels(verb: Transform, image: np.ndarray) -> np.ndarray:
-    picture: np.ndarray = np.asarray(apply(verb.after, image))[0]
+    picture: np.ndarray = np.asarray(apply_steps(verb.after, image))[0]
     return picture

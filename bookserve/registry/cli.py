@@ -30,10 +30,10 @@ def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, 
     """
     from bookserve import bundle
     from bookserve.registry import transfer
-    from bookserve.registry.location import Place
+    from bookserve.registry.location import Location
 
     found = [bundle.open_bundle(models, name, version) for name, version in names]
-    target = Place(address)
+    target = Location(address)
     moved = []
     for one in found:
         with _bar(f"{one.name}/{one.version}") as progress:
@@ -53,9 +53,9 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     brought is kept, and the next one goes on from there. A version appears once all of it has arrived and was compared.
     """
     from bookserve.registry import transfer
-    from bookserve.registry.location import Place
+    from bookserve.registry.location import Location
 
-    source = Place(address)
+    source = Location(address)
     if names:
         moved = []
         for name, given in names:

@@ -18,7 +18,7 @@ from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Not
 CHUNK = 4 << 20
 
 
-class Place:
+class Location:
     """Names, versions and files under one address, laid out as ``models/`` is."""
 
     def __init__(self, address: str) -> None:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from bookserve import bundle as bundle_
 from bookserve.bundle import Bundle
-from bookserve.bundle.manifest import MANIFEST, NAME, File, listing
-from bookserve.bundle.publication import locked, place, sha256
+from bookserve.bundle.manifest import MANIFEST, NAME, File, list_files
+from bookserve.bundle.publication import lock_directory, move_into_place, sha256
 from bookserve.errors import Failed, InvalidInput, NotFound, NotReady
 from bookserve.formats import triton
-from bookserve.registry.location import Place
+from bookserve.registry.location import Location
 
 #: Told how many bytes more are where they should be, and how many there are in all.
 Progress = Callable[[int, int], object]
@@ -36,7 +36,7 @@ class Moved(NamedTuple):
     where: str
 
 
-def newest(source: Place, name: str) -> int:
+def newest(source: Location, name: str) -> int:
     """The number of the newest whole version there.
 
     Raises:
@@ -50,7 +50,7 @@ def newest(source: Place, name: str) -> int:
     return found
 
 
-def pull_all(source: Place, models: Path, progress: Progress) -> list[Moved]:
+def pull_all(source: Location, models: Path, progress: Progress) -> list[Moved]:
     """Bring the newest whole version of every model there; see ``pull``."""
     moved = []
     for name in source.names():
@@ -63,7 +63,7 @@ def pull_all(source: Place, models: Path, progress: Progress) -> list[Moved]:
     return moved
 
 
-def pull(source: Place, name: str, version: int, models: Path, progress: Progress) -> Moved:
+def pull(source: Location, name: str, version: int, models: Path, progress: Progress) -> Moved:
     """Bring one version to ``models/<name>/<version>``.
 
     Raises:
@@ -75,7 +75,7 @@ def pull(source: Place, name: str, version: int, models: Path, progress: Progres
     content = source.manifest(name, version)
     if content is None:
         raise NotFound(f"there is no version {version} of '{name}' at {source.address}.", "Check address and number.")
-    files = listing(content, source.path(name, version, MANIFEST)).files
+    files = list_files(content, source.path(name, version, MANIFEST)).files
     moved = Moved(name, version, len(files), sum(file.size for file in files.values()), 0, str(models / name))
 
     def advance(more: int) -> None:
@@ -86,7 +86,7 @@ def pull(source: Place, name: str, version: int, models: Path, progress: Progres
         _refuse_other(target, content, str(models))
         advance(moved.size)
         return moved
-    with locked(target.with_name(f".arriving-{version}"), wait=False) as mine:
+    with lock_directory(target.with_name(f".arriving-{version}"), wait=False) as mine:
         staging = target.with_name(f".arriving-{version}")
         if not mine:
             raise NotReady(f"another transfer brings {name}/{version} to {models} already.", "Wait for it to end.")
@@ -98,13 +98,13 @@ def pull(source: Place, name: str, version: int, models: Path, progress: Progres
             sent += _fetch(source, (name, version, relative), staging / relative, listed, advance)
         (staging / MANIFEST).write_bytes(content)
         Bundle.open(staging).check_files()
-        if not place(staging, target):
+        if not move_into_place(staging, target):
             _refuse_other(target, content, str(models))
-        triton.write(models, name)
+        triton.write_config(models, name)
     return moved._replace(sent=sent)
 
 
-def push(bundle: Bundle, target: Place, progress: Progress) -> Moved:
+def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
     """Send a bundle to ``<address>/<name>/<version>``.
 
     Raises:
@@ -120,7 +120,7 @@ def push(bundle: Bundle, target: Place, progress: Progress) -> Moved:
         )
     bundle.check_files()
     if target.local is not None:
-        return pull(Place(str(bundle.path.parent.parent.resolve())), name, version, target.local, progress)
+        return pull(Location(str(bundle.path.parent.parent.resolve())), name, version, target.local, progress)
     files = bundle.manifest.files
     moved = Moved(name, version, len(files), bundle.size, 0, target.path(name))
 
@@ -143,7 +143,7 @@ def push(bundle: Bundle, target: Place, progress: Progress) -> Moved:
     return moved._replace(sent=sent)
 
 
-def _fetch(source: Place, path: tuple[str, int, str], target: Path, listed: File, advance: Advance) -> int:
+def _fetch(source: Location, path: tuple[str, int, str], target: Path, listed: File, advance: Advance) -> int:
     """Bring one file, or the rest of it, and compare it; how many bytes that took."""
     target.parent.mkdir(parents=True, exist_ok=True)
     have = target.stat().st_size if target.is_file() else 0
@@ -165,7 +165,9 @@ def _fetch(source: Place, path: tuple[str, int, str], target: Path, listed: File
     return listed.size - start
 
 
-def _receive(source: Place, path: tuple[str, int, str], target: Path, start: int, size: int, advance: Advance) -> None:
+def _receive(
+    source: Location, path: tuple[str, int, str], target: Path, start: int, size: int, advance: Advance
+) -> None:
     """Write bytes ``start`` to ``size`` of a file; after a cut go on, until two tries in a row brought nothing."""
     idle = 0
     with target.open("r+b" if start else "wb") as file:
@@ -190,7 +192,7 @@ def _receive(source: Place, path: tuple[str, int, str], target: Path, start: int
                 )
 
 
-def _send(source: Path, target: Place, path: tuple[str, int, str], listed: File, advance: Advance) -> int:
+def _send(source: Path, target: Location, path: tuple[str, int, str], listed: File, advance: Advance) -> int:
     """Send one file, or the rest of it, and read it back; how many bytes that took."""
     have = target.size(*path)
     if have == listed.size and _there(target, path, have) == listed.sha256:
@@ -213,7 +215,7 @@ def _send(source: Path, target: Place, path: tuple[str, int, str], listed: File,
     return listed.size - start
 
 
-def _there(target: Place, path: tuple[str, int, str], size: int) -> str:
+def _there(target: Location, path: tuple[str, int, str], size: int) -> str:
     """SHA-256 of the first ``size`` bytes of a file at a place."""
     digest = hashlib.sha256()
     for piece in target.read(*path, 0, size):

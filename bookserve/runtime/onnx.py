@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bookserve.bundle.composite import rounds
+from bookserve.bundle.composite import execution_rounds
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bookserve.bundle import Bundle
 
 
-class Backend(Protocol):
+class Session(Protocol):
     """Runs one graph: arrays by input name in, arrays by output name out. One thread at a time may call it."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
@@ -32,7 +32,7 @@ class Backend(Protocol):
         """
 
 
-class OnnxBackend:
+class OnnxSession:
     """One ONNX file in an ONNX Runtime session on the CPU.
 
     One intra-op thread by default: at small batches a second thread is slower and burns more than twice the CPU;
@@ -83,10 +83,10 @@ class OnnxBackend:
         }
 
 
-class CompositeBackend:
+class CompositeSession:
     """A composite graph, whose members are run one after the other."""
 
-    def __init__(self, graph: Graph, members: Mapping[tuple[str, int, str], Backend]) -> None:
+    def __init__(self, graph: Graph, members: Mapping[tuple[str, int, str], Session]) -> None:
         """``members`` by model, version and graph."""
         self._graph = graph
         self._members = members
@@ -94,14 +94,14 @@ class CompositeBackend:
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph; see ``Backend.run``."""
         tensors = dict(feeds)
-        for member in chain(*rounds(self._graph)):
+        for member in chain(*execution_rounds(self._graph)):
             tensors |= member.give(self._members[member.model, member.version, member.graph].run(member.take(tensors)))
         return {name: tensors[name] for name in self._graph.outputs}
 
 
 def open_graph(
-    bundle: Bundle, name: str, find: Callable[[str, int], Bundle], session: Callable[[Path], Backend] = OnnxBackend
-) -> Backend:
+    bundle: Bundle, name: str, find: Callable[[str, int], Bundle], session: Callable[[Path], Session] = OnnxSession
+) -> Session:
     """What runs a graph of a bundle that has an ONNX form, or whose members have; ``find`` opens other models.
 
     Raises:
@@ -116,7 +116,7 @@ def open_graph(
             if whose.graph(member.graph)[1].members:
                 raise Failed(f"model '{bundle.name}' is made of {member}, which is made of others itself.")
             members[member.model, member.version, member.graph] = open_graph(whose, member.graph, find, session)
-        return CompositeBackend(graph, members)
+        return CompositeSession(graph, members)
     if graph.onnx is None:
         raise Failed(f"graph '{name}' of model '{bundle.name}' has no ONNX form and needs TensorFlow.")
     return session(bundle.path / graph.onnx)

@@ -13,10 +13,10 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Backend
+from bookserve.runtime.onnx import Session
 
 
-class TensorflowBackend:
+class TensorflowSession:
     """One signature of a loaded SavedModel."""
 
     def __init__(self, module: Any, signature: str) -> None:
@@ -36,7 +36,7 @@ class TensorflowBackend:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def open_signatures(path: Path, names: Iterable[str] | None = None) -> dict[str, Backend]:
+def open_signatures(path: Path, names: Iterable[str] | None = None) -> dict[str, Session]:
     """Load the SavedModel at ``path`` once and give a backend for each signature in ``names`` (None: every one).
 
     Raises:
@@ -51,12 +51,12 @@ def open_signatures(path: Path, names: Iterable[str] | None = None) -> dict[str,
         ) from error
     try:
         module = tf.saved_model.load(str(path))
-        return {name: TensorflowBackend(module, name) for name in (module.signatures if names is None else names)}
+        return {name: TensorflowSession(module, name) for name in (module.signatures if names is None else names)}
     except Exception as error:  # as above
         raise Failed(f"TensorFlow cannot load {path}: {_first_line(error)}.", "Save the model again.") from error
 
 
-def declared(backend: Backend) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
+def declared(backend: Session) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
     """Inputs and outputs of a signature: the name of the element type, and the shape with None for what is unknown.
 
     Raises:

@@ -10,21 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bookserve.steps.base import Rows
-from bookserve.steps.images import ChannelsFirst, Image, ImageNetMeans, Pixels, WithoutMeans
-from bookserve.steps.labels import EachLabel, EitherLabel, Label, Softmax, TopLabels
+from bookserve.steps.images import AddImageNetMeans, ChannelsFirst, Image, ImageNetMeans, Pixels
+from bookserve.steps.labels import BinaryLabel, Label, MultiLabel, Softmax, TopLabels
 from bookserve.steps.numbers import Numbers, Reshape, Scale, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
 
 __all__ = [
+    "AddImageNetMeans",
+    "BinaryLabel",
     "ChannelsFirst",
     "Characters",
-    "EachLabel",
-    "EitherLabel",
     "Hashed",
     "Image",
     "ImageNetMeans",
     "Label",
     "MultiHot",
+    "MultiLabel",
     "NGrams",
     "Numbers",
     "Pad",
@@ -37,9 +38,8 @@ __all__ = [
     "Standardise",
     "Step",
     "TopLabels",
-    "WithoutMeans",
     "Words",
-    "apply",
+    "apply_steps",
 ]
 
 Step = (
@@ -51,7 +51,7 @@ Step = (
     | ImageNetMeans
     | ChannelsFirst
     | Pixels
-    | WithoutMeans
+    | AddImageNetMeans
     | Words
     | Hashed
     | NGrams
@@ -61,12 +61,12 @@ Step = (
     | MultiHot
     | Softmax
     | TopLabels
-    | EitherLabel
-    | EachLabel
+    | BinaryLabel
+    | MultiLabel
 )
 
 
-def apply(steps: Sequence[Step], rows: Rows) -> Rows:
+def apply_steps(steps: Sequence[Step], rows: Rows) -> Rows:
     """Pass a batch through ``steps`` in order."""
     for step in steps:
         rows = step(rows)

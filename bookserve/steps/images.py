@@ -69,7 +69,7 @@ class ImageNetMeans(StepBase, frozen=True):
         return reversed_channels - np.array(IMAGENET_MEANS, np.float32)
 
 
-class WithoutMeans(StepBase, frozen=True):
+class AddImageNetMeans(StepBase, frozen=True, tag="withoutmeans"):
     """What ``ImageNetMeans`` gave, [rows, height, width, 3] → RGB pixels uint8, cut off at 0 and 255 (listing 8.15)."""
 
     def __call__(self, rows: Rows) -> np.ndarray:

@@ -38,7 +38,7 @@ class TopLabels(StepBase, frozen=True):
         ]
 
 
-class EitherLabel(StepBase, frozen=True):
+class BinaryLabel(StepBase, frozen=True, tag="eitherlabel"):
     """Probability of the second of two labels [rows, 1] → for each row both labels, likelier first."""
 
     labels: tuple[str, str]
@@ -48,7 +48,7 @@ class EitherLabel(StepBase, frozen=True):
         return TopLabels(self.labels, k=2)(np.concatenate([1 - positive, positive], axis=1))
 
 
-class EachLabel(StepBase, frozen=True):
+class MultiLabel(StepBase, frozen=True, tag="eachlabel"):
     """A probability for each of several labels that do not exclude each other [rows, labels] → all, likeliest first."""
 
     labels: tuple[str, ...]

@@ -44,7 +44,7 @@ class Vocabulary:
         return hash((self.name, self.entries))
 
 
-def save(value: Any, path: Path) -> None:
+def save_vocabularies(value: Any, path: Path) -> None:
     """Write ``value`` (a Struct) as indented JSON to ``path``, its vocabularies into ``assets/`` beside it."""
     assets = path.parent / "assets"
 
@@ -58,7 +58,7 @@ def save(value: Any, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value, enc_hook=hook)) + b"\n")
 
 
-def load(path: Path, kind: type[T]) -> T:
+def load_vocabularies(path: Path, kind: type[T]) -> T:
     """Read what ``save`` wrote.
 
     Raises:

@@ -12,7 +12,7 @@ from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Graph
 from bookserve.run import Origin
 from bookserve.verb import Generate, verb_name
-from export.card.snippets import calls
+from export.card.snippets import code_snippets
 
 #: Licence by a word in the description of the data, looked for from top to bottom.
 _LICENCES = (
@@ -35,7 +35,9 @@ _LICENCES = (
 )
 
 
-def card(manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping[str, int]], directory: Path) -> str:
+def write_card(
+    manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping[str, int]], directory: Path
+) -> str:
     """The card as Markdown; ``operators`` counts those of each graph's ONNX form, ``directory`` holds the files."""
     parts = [
         f"# {manifest.name}",
@@ -46,7 +48,7 @@ def card(manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping
         _variants(manifest, directory),
         _servers(manifest) if (directory / "saved_model.pb").is_file() else "",
         _limits(manifest),
-        calls(manifest, examples),
+        code_snippets(manifest, examples),
         "## Made with\n\n"
         + ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
         + f", on {manifest.created}.",
@@ -149,7 +151,7 @@ def _variants(manifest: Manifest, directory: Path) -> str:
 
 def _servers(manifest: Manifest) -> str:
     """What the two other servers find in the same directory."""
-    answer = tfexample.find(manifest.verb, manifest.graphs) if manifest.origin else None
+    answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs) if manifest.origin else None
     signatures = ", ".join(f"`{name}`" for name in manifest.graphs)
     also = "" if "serving_default" in manifest.graphs else ", and `serving_default` for the first of them"
     lines = [f"TensorFlow Serving: signatures for Predict: {signatures}{also}."]

@@ -38,7 +38,7 @@ class _Part(NamedTuple):
     r: str
 
 
-def calls(manifest: Manifest, examples: Examples) -> str:
+def code_snippets(manifest: Manifest, examples: Examples) -> str:
     """The section of the card, as Markdown."""
     parts = [
         "## Calls",

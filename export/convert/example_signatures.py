@@ -32,7 +32,7 @@ _METHOD = "tensorflow/serving/"
 _PARSED = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
 
 
-def add(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
+def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
     """Write the SavedModel in ``directory`` anew with one signature more, and open it again.
 
     The other signatures are the very functions that were loaded, and every weight is stored once.
@@ -56,7 +56,7 @@ def add(directory: Path, saved: SavedModel, answer: Classify | Regress) -> Saved
     return SavedModel(directory)
 
 
-def replay(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
+def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
     """Run the example's rows through the signature and compare with what the graph gives for them."""
     given = saved.run(
         signature_name(answer), {"inputs": serialized(answer.feature, example.inputs[answer.feature.name])}

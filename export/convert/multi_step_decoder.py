@@ -19,7 +19,7 @@ from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.text import ahead_feeds, streams, take_ahead
 from bookserve.graph import Graph, TensorSpec
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Ahead, Generate
 
 #: More gain little for one text, and what is drawn beyond a text's end is lost.
@@ -32,7 +32,7 @@ TEXTS, _RUNS = 48, 4
 _BOUNDS: tuple[tuple[int | None, float], ...] = ((1, 1.0), (3, 1.0), (None, 0.5), (None, 0.95), (10, 0.8))
 
 
-def write(directory: Path, verb: Generate, graph: Graph) -> Generate:
+def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> Generate:
     """Write ``ahead.onnx`` beside the step graph's file, prove it, and return the verb that knows of it.
 
     Raises:
@@ -44,7 +44,7 @@ def write(directory: Path, verb: Generate, graph: Graph) -> Generate:
         proto = _composed(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString(deterministic=True))
-        prove(directory, verb, graph, ahead)
+        prove_multi_step_decoder(directory, verb, graph, ahead)
     except Exception as error:  # the checker has its own error classes
         path.unlink(missing_ok=True)
         raise error if isinstance(error, BookserveError) else Failed(str(error).strip().splitlines()[-1]) from error
@@ -162,13 +162,13 @@ def _likeliest(probabilities: str, own: str) -> list[onnx.NodeProto]:
     ]
 
 
-def prove(directory: Path, verb: Generate, graph: Graph, ahead: Ahead) -> None:
+def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahead: Ahead) -> None:
     """Write some texts character by character, each alone, and ahead, all together: they must be the same.
 
     Raises:
         Failed: they are not, or a file cannot be run.
     """
-    step, many = (OnnxBackend(directory / str(file)) for file in (graph.onnx, ahead.onnx))
+    step, many = (OnnxSession(directory / str(file)) for file in (graph.onnx, ahead.onnx))
     length = 1 + _RUNS * ahead.steps
     bounds = [(None, 1.0)] * (TEXTS // 2) + [*_BOUNDS] * TEXTS if ahead.likeliest else [(None, 1.0)] * TEXTS
     asked = [

@@ -22,7 +22,7 @@ from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
-from export.gradients.operators import handlers
+from export.gradients.operators import gradient_handlers
 from export.recurrent.fuse import fuse
 from export.sources.saved_model import SavedModel
 
@@ -66,7 +66,7 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
     function = tf.function(call, autograph=False)
 
     def convert() -> onnx.ModelProto:
-        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=handlers())
+        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=gradient_handlers())
         proto: onnx.ModelProto = made[0]
         return proto
 

@@ -23,7 +23,7 @@ from export.gradients.node_writer import Writer, convolved_back, grid, to_first,
 Handler = Callable[[Writer, Any], list[str]]
 
 
-def handlers() -> dict[str, tuple[Callable[..., None], list[str]]]:
+def gradient_handlers() -> dict[str, tuple[Callable[..., None], list[str]]]:
     """The handlers by operator, as ``tf2onnx.convert.from_function(custom_op_handlers=…)`` takes them."""
     return {name: (_replacing(handler), []) for name, handler in _HANDLERS.items()}
 

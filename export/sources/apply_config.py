@@ -11,12 +11,12 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.graph import Graph, TensorSpec, numpy_dtype
 from bookserve.steps import (
+    BinaryLabel,
     Characters,
-    EachLabel,
-    EitherLabel,
     Hashed,
     Image,
     ImageNetMeans,
+    MultiLabel,
     NGrams,
     Numbers,
     Reshape,
@@ -27,7 +27,7 @@ from bookserve.steps import (
     Words,
 )
 from bookserve.steps import (
-    apply as apply_steps,
+    apply_steps as apply_steps,
 )
 from bookserve.verb import Predict
 from export.sources.config import Config
@@ -47,7 +47,7 @@ class Known(NamedTuple):
     notes: list[str]
 
 
-def apply(
+def apply_config(
     config: Config, name: str, graph: Graph, example: Example | None, run: Run, rng: np.random.Generator
 ) -> Known:
     """What ``config`` makes of the graph ``name``: by default rows are its tensors and answers its outputs.
@@ -161,11 +161,11 @@ def _labelled(
     if sizes[key] == 1:
         if not between:
             raise InvalidInput(f"output '{key}' is no probability, as labels need it.", "End the model with a sigmoid.")
-        return key, (EitherLabel((labels[0], labels[1])),)
+        return key, (BinaryLabel((labels[0], labels[1])),)
     if not between:
         return key, (Softmax(), TopLabels(labels))
     if len(values) and not np.allclose(values.sum(axis=1), 1, atol=1e-2):
-        return key, (EachLabel(labels),)
+        return key, (MultiLabel(labels),)
     return key, (TopLabels(labels),)
 
 
@@ -177,7 +177,7 @@ def _try_labels(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
     """
     rows: Rows = values
     for step in steps:
-        if isinstance(step, TopLabels | EachLabel) and np.shape(rows)[-1] != len(step.labels):
+        if isinstance(step, TopLabels | MultiLabel) and np.shape(rows)[-1] != len(step.labels):
             raise InvalidInput(f"output '{key}' has {np.shape(rows)[-1]} classes; there are {len(step.labels)} labels.")
         try:
             rows = step(rows)

@@ -64,7 +64,7 @@ class Description(NamedTuple):
     notes: list[str]
 
 
-def describe(model: Model, config: Config) -> Description:
+def describe_model(model: Model, config: Config) -> Description:
     """Describe every signature; the one that ``serving_default`` names, or the first, is the default graph.
 
     Raises:
@@ -96,7 +96,7 @@ def describe(model: Model, config: Config) -> Description:
             "A SavedModel gets signatures by: tf.saved_model.save(module, path, signatures=…)",
         )
     default, graph = next(iter(graphs.items()))
-    known = knowledge.apply(
+    known = knowledge.apply_config(
         config,
         default,
         graph,

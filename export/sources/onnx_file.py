@@ -17,7 +17,7 @@ from bookserve.bundle import external_data as external
 from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from export.sources.external_model import Tensor
 
 #: Its name in the bundle, and that of its only graph.
@@ -42,7 +42,7 @@ class OnnxFile:
         import onnx
 
         self.proto = onnx.load(path, load_external_data=False)
-        self._backend = OnnxBackend(path)
+        self._backend = OnnxSession(path)
         self._tensors = _described(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
 
@@ -66,7 +66,7 @@ class OnnxFile:
         return sum(sizes)
 
 
-def bring(source: Path, directory: Path) -> OnnxFile:
+def read_onnx(source: Path, directory: Path) -> OnnxFile:
     """Check ``source`` and copy it to ``directory/model.onnx``, its weights with it.
 
     Raises:
@@ -109,7 +109,7 @@ def bring(source: Path, directory: Path) -> OnnxFile:
 def _locations(source: Path) -> list[str]:
     """The files of external weights, all of them plain ones in the model's own directory."""
     try:
-        locations = external.locations(source)
+        locations = external.external_data_locations(source)
     except Failed as error:
         raise InvalidInput(f"{source} is no whole ONNX file.", "Write or copy it again.") from error
     home = source.resolve().parent

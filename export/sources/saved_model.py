@@ -103,7 +103,7 @@ class SavedModel:
         return [node.attr["f"].func.name for node in nodes if "f" in node.attr]
 
 
-def refuse_reach(path: Path) -> None:
+def refuse_file_access(path: Path) -> None:
     """Refuse a SavedModel from elsewhere that would read or write files, or call Python, before it is loaded.
 
     Source: the deny list of ``saved_model_cli scan``.

@@ -34,7 +34,7 @@ class Source(NamedTuple):
         return "keras" if self.path.suffix == ".keras" and self.path.is_file() else "saved_model"
 
 
-def find(argument: str, runs: Path, name: str | None = None, config: Path | None = None) -> Source:
+def find_source(argument: str, runs: Path, name: str | None = None, config: Path | None = None) -> Source:
     """What ``argument`` means: a model's file or directory, a run's directory, ``task/time``, or a task (newest run).
 
     The model is called ``name``; by default a run's model is called as its task, a foreign one as its file or directory
@@ -62,13 +62,13 @@ def find(argument: str, runs: Path, name: str | None = None, config: Path | None
     return Source(name or run.recipe.origin.task, run.path / "saved_model", run)
 
 
-def find_all(runs: Path) -> list[Source]:
+def find_sources(runs: Path) -> list[Source]:
     """The newest finished run of every task under ``runs``, by name.
 
     Raises:
         NotFound: there is none.
     """
-    newest = {run.task: run for run in runs_of.scan(runs) if run.finished}
+    newest = {run.task: run for run in runs_of.list_runs(runs) if run.finished}
     if not newest:
         raise NotFound(f"there is no finished run in {runs}.", "Train a task: bookserve train mnist_convnet")
     return [Source(task, run.path / "saved_model", run) for task, run in sorted(newest.items())]
@@ -100,7 +100,7 @@ def _refuse_kind(path: Path) -> None:
 
 def _find_run(argument: str, runs: Path) -> Run:
     try:
-        return runs_of.find(runs, argument)
+        return runs_of.find_run(runs, argument)
     except NotFound as error:
         path = Path(argument)
         if path.suffix in (".keras", ".onnx", ".h5", ".hdf5"):

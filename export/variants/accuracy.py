@@ -8,7 +8,7 @@ import numpy as np
 
 from bookserve.bundle.variant import Variant
 from bookserve.graph import Arrays
-from bookserve.steps import EachLabel, EitherLabel, Step, TopLabels, apply
+from bookserve.steps import BinaryLabel, MultiLabel, Step, TopLabels, apply_steps
 from bookserve.verb import Predict, Verb
 
 #: The most that the outputs may deviate (``Variant.deviation``), and the least share of rows that keep their label.
@@ -16,7 +16,7 @@ DEVIATION = {"optimised": 1e-4, "float16": 0.02, "int8-dynamic": 0.15, "int8-sta
 AGREEMENT = 0.9
 
 
-def compare(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
+def compare_variant(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
     """How far a variant's outputs are from the float32 ones (its file and times are left out)."""
     differences, deviations, kept, shifts = [0.0], [0.0], [], []
     for output, array in expected.items():
@@ -27,7 +27,7 @@ def compare(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
         differences.append(float(distance.max()))
         deviations.append(float(np.sqrt(np.mean(distance**2))) / max(spread, 1e-12))
         steps = verb.outputs.get(output, ()) if isinstance(verb, Predict) else ()
-        labels = next((step for step in steps if isinstance(step, TopLabels | EitherLabel | EachLabel)), None)
+        labels = next((step for step in steps if isinstance(step, TopLabels | BinaryLabel | MultiLabel)), None)
         if labels is not None:
             same = _chosen(labels, got[output]) == _chosen(labels, array)
             kept.append(float(np.mean(same.reshape(len(same), -1).all(axis=1))))
@@ -44,7 +44,7 @@ def compare(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
     )
 
 
-def problem(name: str, found: Variant) -> str:
+def accuracy_problem(name: str, found: Variant) -> str:
     """In words, how a variant loses too much; '' where it does not."""
     if not found.deviation <= DEVIATION[name]:  # NaN is no loss that can be borne
         return f"its outputs deviate by {found.deviation:.2g} of their spread (at most {DEVIATION[name]:g})"
@@ -53,7 +53,7 @@ def problem(name: str, found: Variant) -> str:
     return ""
 
 
-def _chosen(labels: TopLabels | EitherLabel | EachLabel, output: np.ndarray) -> np.ndarray:
+def _chosen(labels: TopLabels | BinaryLabel | MultiLabel, output: np.ndarray) -> np.ndarray:
     """For each row, in numbers, what a person would read."""
     if isinstance(labels, TopLabels):
         return np.asarray(output.argmax(axis=1))
@@ -61,4 +61,4 @@ def _chosen(labels: TopLabels | EitherLabel | EachLabel, output: np.ndarray) -> 
 
 
 def _number(steps: Iterable[Step], output: np.ndarray) -> np.ndarray:
-    return np.asarray(apply(tuple(steps), output), np.float64)
+    return np.asarray(apply_steps(tuple(steps), output), np.float64)

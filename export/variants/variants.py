@@ -29,7 +29,7 @@ from bookserve.bundle.variant import Variant
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Verb
 from export.variants import accuracy as loss
 from export.variants import timing
@@ -44,7 +44,7 @@ _TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxBackend; O
 Make = Callable[[Path, Path, Arrays], None]
 
 
-def write(
+def write_variants(
     directory: Path, manifest: Manifest, examples: Examples, names: Iterable[str]
 ) -> tuple[dict[str, dict[str, Variant]], list[str]]:
     """Write the variants of every graph into ``directory``; what could be had by name and graph, and why not the rest.
@@ -84,9 +84,9 @@ def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Exampl
         if name != "optimised" and size > SMALLER * before:
             raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
         _try(path)
-        expected, backend = OnnxBackend(source), OnnxBackend(path)
-        found = loss.compare(verb, expected.run(example.inputs), backend.run(example.inputs))
-        if reason := loss.problem(name, found):
+        expected, backend = OnnxSession(source), OnnxSession(path)
+        found = loss.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
+        if reason := loss.accuracy_problem(name, found):
             raise Failed(reason)
         times = dict(_times(graph, example.inputs, source, path))
     except Exception as error:  # the converters raise whatever they stumble over
@@ -122,8 +122,8 @@ def _times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tu
         taken = timing.in_turns(ways)
         return taken[first], taken[second]
 
-    yield "load", both({str(path): partial(OnnxBackend, path) for path in paths})
-    backends = {str(path): OnnxBackend(path) for path in paths}
+    yield "load", both({str(path): partial(OnnxSession, path) for path in paths})
+    backends = {str(path): OnnxSession(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
         feeds = timing.rows(inputs, count) if graph.batched else inputs
         yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})

@@ -8,7 +8,7 @@ from bookserve.bundle import Manifest
 from bookserve.bundle.examples import Examples
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from bookserve.steps import Rows, apply
+from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Transform
 from export.verify import parity
 
@@ -54,4 +54,4 @@ def _encode(manifest: Manifest, name: str, rows: Rows) -> np.ndarray:
         return arrays[name]
     if isinstance(verb, Generate):
         return np.stack(verb.characters(rows))
-    return np.asarray(apply(verb.before, rows))
+    return np.asarray(apply_steps(verb.before, rows))

@@ -12,7 +12,7 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Graph
-from bookserve.runtime.onnx import OnnxBackend, open_graph
+from bookserve.runtime.onnx import OnnxSession, open_graph
 from bookserve.verb import Ahead, Generate
 from export.variants import accuracy as loss
 from export.verify import parity
@@ -41,7 +41,7 @@ class Check(NamedTuple):
         return not self.problem
 
 
-def check(bundle: Bundle) -> Iterator[Check]:
+def verify_bundle(bundle: Bundle) -> Iterator[Check]:
     """Check a bundle: one line for each graph, or a single one if its files are not those that were exported."""
     line = Check(bundle.name, bundle.version, "–")
     try:
@@ -62,11 +62,11 @@ def check(bundle: Bundle) -> Iterator[Check]:
 
 def _check_ahead(line: Check, bundle: Bundle, verb: Generate, ahead: Ahead) -> Check:
     """Whether the graph that writes ahead still writes what the step graph does."""
-    from export.convert.multi_step_decoder import TEXTS, prove
+    from export.convert.multi_step_decoder import TEXTS, prove_multi_step_decoder
 
     line = line._replace(rows=TEXTS, tolerance="the same texts")
     try:
-        prove(bundle.path, verb, bundle.manifest.graphs[verb.graph], ahead)
+        prove_multi_step_decoder(bundle.path, verb, bundle.manifest.graphs[verb.graph], ahead)
     except BookserveError as error:
         return line._replace(problem=error.message.rstrip("."))
     return line._replace(onnx_difference=0.0)
@@ -106,12 +106,12 @@ def _models(bundle: Bundle) -> Path:
 
 def _check_signature(saved: SavedModel, bundle: Bundle, graph: str, example: Example) -> str:
     """What is wrong with the graph's signature over ``tf.Example``, where it has one; '' if nothing is."""
-    answer = tfexample.find(bundle.manifest.verb, bundle.manifest.graphs)
+    answer = tfexample.example_signatures_of(bundle.manifest.verb, bundle.manifest.graphs)
     if not answer or answer.graph != graph or tfexample.signature_name(answer) not in saved.signatures:
         return ""
     from export.convert import example_signatures as signatures
 
-    found = signatures.replay(saved, answer, example)
+    found = signatures.replay_example_signatures(saved, answer, example)
     return found.problem and f"{tfexample.signature_name(answer)}: {found.problem}"
 
 
@@ -119,8 +119,8 @@ def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[st
     """What is wrong with the graph's smaller and faster forms."""
     for name, variants in bundle.manifest.variants.items():
         if graph in variants:
-            outputs = OnnxBackend(bundle.path / variants[graph].file).run(example.inputs)
-            found = loss.problem(name, loss.compare(bundle.manifest.verb, example.outputs, outputs))
+            outputs = OnnxSession(bundle.path / variants[graph].file).run(example.inputs)
+            found = loss.accuracy_problem(name, loss.compare_variant(bundle.manifest.verb, example.outputs, outputs))
             if found:
                 yield f"{name}: {found}"
 

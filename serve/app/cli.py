@@ -32,7 +32,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
         from serve.app import settings
 
         known = [parameter.name for parameter in ctx.command.params if parameter.name and parameter.name != "config"]
-        ctx.default_map = settings.read(path, known)
+        ctx.default_map = settings.read_settings_file(path, known)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "BOOKSERVE"})
@@ -109,7 +109,7 @@ def serve(as_json: bool, **given: Any) -> None:
     settings = _settings(given)
     if not settings.model_config_file and not settings.models.is_dir():
         raise NotFound(f"there is no directory '{settings.models}'.", "Write bundles with: bookserve export")
-    logs.configure(settings.log_format, settings.access_log)
+    logs.configure_logging(settings.log_format, settings.access_log)
 
     def ready(told: server.Ready) -> None:
         for error in told.errors:
@@ -130,14 +130,14 @@ def serve(as_json: bool, **given: Any) -> None:
 
 def _settings(given: dict[str, Any]) -> Any:
     from serve.app.settings import Settings, Tls
-    from serve.batching.batch_config import Batching
-    from serve.models.model_config import Policy
+    from serve.batching.batch_config import BatchConfig
+    from serve.models.model_config import VersionPolicy
 
-    batching = Batching()
+    batching = BatchConfig()
     if path := given.pop("batching_parameters_file"):
         from serve.app.tfserving_files import batching_parameters
 
-        batching = batching_parameters.read(path)
+        batching = batching_parameters.read_batching_parameters(path)
     names = {"max_batch": "max_rows", "max_delay": "max_delay", "max_queue": "max_waiting"}
     changed = {field: value for name, field in names.items() if (value := given.pop(name)) is not None}
     batching = msgspec.structs.replace(batching, **changed)
@@ -153,7 +153,7 @@ def _settings(given: dict[str, Any]) -> Any:
     doors = _doors(given)
     if given["workers"] > 1 and (doors.http_socket or doors.grpc_socket):
         raise InvalidInput("several processes cannot share a Unix socket.", "Use --workers 1, or the ports.")
-    policy, variant = Policy.parse(given.pop("version_policy")), given.pop("variant") or ""
+    policy, variant = VersionPolicy.parse(given.pop("version_policy")), given.pop("variant") or ""
     labels = given.pop("allow_version_labels_for_unavailable_models")
     return Settings(
         **given,
@@ -167,7 +167,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 
 def _doors(given: dict[str, Any]) -> Any:
-    from serve.security.access_policy import Doors
+    from serve.security.access_policy import AccessPolicy
     from serve.security.limits import MIB, Limits
 
     limits = Limits(
@@ -183,4 +183,4 @@ def _doors(given: dict[str, Any]) -> Any:
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
             raise InvalidInput(f"'{origin}' is no origin.", "Write --cors https://example.org, without a path.")
-    return Doors(limits, origins, given.pop("model_control"), given.pop("http_socket"), given.pop("grpc_socket"))
+    return AccessPolicy(limits, origins, given.pop("model_control"), given.pop("http_socket"), given.pop("grpc_socket"))

@@ -15,17 +15,17 @@ from bookserve.api import pictures_pb2
 from bookserve.errors import Failed
 from serve.app.settings import Tls
 from serve.engine import Engine
-from serve.jobs.job_queue import Jobs
+from serve.jobs.job_queue import JobQueue
 from serve.protocols.native import grpc_service as home
 from serve.protocols.native import pictures_grpc as pictures
 from serve.protocols.oip import grpc_service as v2
 from serve.protocols.tfserving import model_service as models
 from serve.protocols.tfserving import prediction_service as tfs
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.health import Health
-from serve.transport.grpc.service import described
+from serve.transport.grpc.service import descriptor_pool
 from serve.transport.http2 import server as http2
-from serve.transport.sockets import listen
+from serve.transport.sockets import bind_tcp
 
 _HOME = home_pb2.DESCRIPTOR.services_by_name["Bookserve"].full_name
 _PICTURES = pictures_pb2.DESCRIPTOR.services_by_name["Pictures"].full_name
@@ -45,8 +45,8 @@ def server(
     engine: Engine,
     address: Address,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
-    doors: Doors | None = None,
-    jobs: Jobs | None = None,
+    doors: AccessPolicy | None = None,
+    jobs: JobQueue | None = None,
     builtin: bool = True,
 ) -> tuple[grpc.aio.Server | http2.Server, int]:
     """A server bound to its address (port 0: a free one), not yet started, and the port it got.
@@ -56,14 +56,14 @@ def server(
     Raises:
         Failed: the address is taken, or not one of this machine's.
     """
-    doors = doors or Doors()
+    doors = doors or AccessPolicy()
     made, port = (_builtin if builtin else _grpcio)(address, interceptors, doors)
     services = [tfs.service(engine, doors), models.service(engine, doors), v2.service(engine, doors)]
     made.add_generic_rpc_handlers([service.handler() for service in services])
-    made.add_generic_rpc_handlers(home.handlers(engine) + pictures.handlers(engine, jobs or Jobs(engine)))
+    made.add_generic_rpc_handlers(home.handlers(engine) + pictures.handlers(engine, jobs or JobQueue(engine)))
     names = [_HOME, _PICTURES, *(service.name for service in services)]
     health_pb2_grpc.add_HealthServicer_to_server(Health(engine, names), made)
-    pool = described(
+    pool = descriptor_pool(
         services, [home_pb2.DESCRIPTOR, pictures_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
     )
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
@@ -72,7 +72,7 @@ def server(
 
 
 def _grpcio(
-    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: Doors
+    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: AccessPolicy
 ) -> tuple[grpc.aio.Server, int]:
     limits = doors.limits
     made = grpc.aio.server(
@@ -108,11 +108,11 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def _builtin(
-    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: Doors
+    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: AccessPolicy
 ) -> tuple[http2.Server, int]:
     made = http2.Server(doors.limits, interceptors)
     if doors.grpc_socket:
         made.listen_at(doors.grpc_socket)
-    listener = listen("gRPC", address.host, address.port, address.shared)
+    listener = bind_tcp("gRPC", address.host, address.port, address.shared)
     made.listen(listener, http2.secured(address.tls) if address.tls else None)
     return made, int(listener.getsockname()[1])

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from serve.engine import Engine
-from serve.jobs.job_queue import Jobs
+from serve.jobs.job_queue import JobQueue
 from serve.observability.metrics import Metrics
 from serve.protocols import openapi as docs
 from serve.protocols.native import explain_rest as explain
@@ -24,12 +24,14 @@ from serve.protocols.oip import rest as v2
 from serve.protocols.oip.infer_body import LENGTH
 from serve.protocols.openai import rest as openai
 from serve.protocols.tfserving import rest as tfs
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 
 
-def application(engine: Engine, metrics: Metrics, doors: Doors | None = None, jobs: Jobs | None = None) -> Starlette:
+def application(
+    engine: Engine, metrics: Metrics, doors: AccessPolicy | None = None, jobs: JobQueue | None = None
+) -> Starlette:
     """The application of one server."""
-    doors = doors or Doors()
+    doors = doors or AccessPolicy()
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -49,7 +51,7 @@ def application(engine: Engine, metrics: Metrics, doors: Doors | None = None, jo
             *openai.routes(engine),
             *home.routes(engine),
             *explain.routes(engine),
-            *pictures.routes(jobs or Jobs(engine)),
+            *pictures.routes(jobs or JobQueue(engine)),
             *docs.routes(),
             Route("/healthz", alive),
             Route("/readyz", ready),

@@ -23,19 +23,19 @@ from serve.app import http_app as http
 from serve.app.settings import Settings
 from serve.app.tfserving_files import models_config, warmup
 from serve.engine import Engine
-from serve.jobs.job_queue import Jobs
-from serve.jobs.job_store import Shelf
-from serve.models.repository import Options, Repository
+from serve.jobs.job_queue import JobQueue
+from serve.jobs.job_store import JobStore
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
-from serve.observability.traces import Traces
+from serve.observability.traces import Tracer
 from serve.protocols.oip import infer as v2
 from serve.protocols.tfserving import fast_route as tfs
-from serve.security.api_keys import Keys
+from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import Quick, either
-from serve.transport.http.http_connection import Connection
-from serve.transport.http.middleware import Access
-from serve.transport.sockets import listen, listen_at
+from serve.transport.http.fast_path import FastRoute, first_route
+from serve.transport.http.http_connection import HttpConnection
+from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
 GRACE = 30
@@ -88,16 +88,16 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
     host, shared, doors = settings.host, worker is not None, settings.doors
     metrics = Metrics(worker and worker.counts)
-    traces = Traces(settings.otel) if settings.otel else None
-    keys = Keys.read(settings.api_key_file) if settings.api_key_file else None
+    traces = Tracer(settings.otel) if settings.otel else None
+    keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
-    jobs = Jobs(engine, Shelf(worker.counts / "jobs") if worker else None)
+    jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _on_signals()
-    with listen("HTTP", host, settings.http_port, shared) as listener, listen_at(doors.http_socket) as local:
+    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(doors.http_socket) as local:
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
-            listen("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
+            bind_tcp("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
         if shared:  # nobody connects to this process before it can answer
             errors = await _load(repository, settings)
         interceptor = Interceptor(metrics, keys, settings.request_timeout, traces)
@@ -109,8 +109,8 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             if not shared:
                 errors = await _load(repository, settings)
             app = http.application(engine, metrics, doors, jobs)
-            access = Access(app, metrics, keys, settings.request_timeout, traces)
-            quick = access.short(either(tfs.quick(engine), v2.quick(engine, doors.limits)))
+            access = RequestMiddleware(app, metrics, keys, settings.request_timeout, traces)
+            quick = access.short(first_route(tfs.quick(engine), v2.quick(engine, doors.limits)))
             web = _web(http.cross_origin(access, doors.origins), quick, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
@@ -148,18 +148,18 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
 
 
 def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repository:
-    options = Options(
+    options = LoadOptions(
         policy=settings.policy,
         batching=settings.batching,
         variant=settings.variant,
-        records=warmup.requests,
+        records=warmup.read_warmup_requests,
         lazy=settings.lazy,
         most=settings.max_loaded,
         canary=settings.canary_share,
         unavailable_labels=settings.unavailable_labels,
         controlled=not shared,
     )
-    served = models_config.read(settings.model_config_file) if settings.model_config_file else None
+    served = models_config.read_models_config(settings.model_config_file) if settings.model_config_file else None
     return Repository(settings.models, metrics, served, options)
 
 
@@ -190,7 +190,7 @@ async def _poll(repository: Repository, settings: Settings) -> None:
                 changed = path and path.stat().st_mtime_ns
             if path and changed and changed != seen:
                 seen = changed
-                await asyncio.to_thread(repository.reload, models_config.read(path))
+                await asyncio.to_thread(repository.reload, models_config.read_models_config(path))
                 logger.info("serving the models of %s as it is now", path)
             else:
                 await asyncio.to_thread(repository.refresh)
@@ -200,12 +200,12 @@ async def _poll(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _web(app: ASGIApp, quick: Quick, settings: Settings) -> uvicorn.Server:
+def _web(app: ASGIApp, quick: FastRoute, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
     return _Web(
         uvicorn.Config(
             app,
-            http=Connection.limited(settings.doors.limits, quick),
+            http=HttpConnection.limited(settings.doors.limits, quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

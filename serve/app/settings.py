@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
-from serve.batching.batch_config import Batching
-from serve.models.model_config import Policy
-from serve.security.access_policy import Doors
+from serve.batching.batch_config import BatchConfig
+from serve.models.model_config import VersionPolicy
+from serve.security.access_policy import AccessPolicy
 
 
 class Tls(msgspec.Struct, frozen=True):
@@ -56,13 +56,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: A ``models.config`` to serve instead of the directory.
     model_config_file: Path | None = None
     unavailable_labels: bool = False
-    policy: Policy = Policy()
+    policy: VersionPolicy = VersionPolicy()
     #: Seconds between looks at the directory (and the ``models.config``); 0 for never.
     poll: float = 0.0
     lazy: bool = False
     max_loaded: int = 0
     canary_share: float = 0.0
-    batching: Batching = Batching()
+    batching: BatchConfig = BatchConfig()
     #: The form to serve models in that have it; '' for float32.
     variant: str = ""
     #: Seconds that a request may take where it does not say itself; 0 for any time.
@@ -73,11 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "text"
     #: Address of an OpenTelemetry collector that is told of every request; '' for none.
     otel: str = ""
-    doors: Doors = Doors()
+    doors: AccessPolicy = AccessPolicy()
     workers: int = 1
 
 
-def read(path: Path, known: Collection[str]) -> dict[str, Any]:
+def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:
     """The options that a TOML file gives, by their names with underscores.
 
     Raises:

@@ -24,7 +24,7 @@ from serve.app import server
 from serve.app.server import Ready, Worker
 from serve.app.settings import Settings
 from serve.observability.metrics import Metrics
-from serve.transport.sockets import listen
+from serve.transport.sockets import bind_tcp
 
 #: Seconds to wait before a worker is replaced that died as soon as it had started.
 _BACKOFF = 1.0
@@ -51,8 +51,8 @@ def run(settings: Settings, ready: Callable[[Ready], None]) -> None:
         NotFound, InvalidInput, Failed: as ``server.run``, from whichever worker said so first.
     """
     with (
-        listen("HTTP", settings.host, settings.http_port, shared=True) as http,
-        listen("gRPC", settings.host, settings.grpc_port, shared=True) as grpc,
+        bind_tcp("HTTP", settings.host, settings.http_port, shared=True) as http,
+        bind_tcp("gRPC", settings.host, settings.grpc_port, shared=True) as grpc,
         tempfile.TemporaryDirectory(prefix="bookserve-") as counts,
     ):
         found = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}

@@ -16,7 +16,7 @@ from bookserve.verb import Predict, Verb
 _MOST, _ENOUGH = 256, 32
 
 
-class Batching(msgspec.Struct, frozen=True):
+class BatchConfig(msgspec.Struct, frozen=True):
     """The bounds of a batch. The plain values are right where nobody has measured otherwise."""
 
     #: Rows that one run takes at most; None lets ``most`` and ``enough`` say so.

@@ -17,10 +17,10 @@ import numpy as np
 
 from bookserve.errors import BookserveError, Failed, Overloaded
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import Backend
-from serve.batching.batch_config import Batching, Padding
-from serve.batching.request_context import CURRENT, Call
-from serve.batching.request_queue import Done, Queue, Tasks, Waiting, mistake
+from bookserve.runtime.onnx import Session
+from serve.batching.batch_config import BatchConfig, Padding
+from serve.batching.request_context import CURRENT, RequestContext
+from serve.batching.request_queue import BackgroundRuns, OnResult, PendingRequest, RequestQueue, unexpected_failure
 
 #: A run expected to take longer than this many seconds leaves the event loop.
 INLINE_SECONDS = 0.002
@@ -32,10 +32,10 @@ class Batcher:
     def __init__(
         self,
         graph: Graph,
-        backend: Backend,
+        backend: Session,
         ran: Callable[[int, float], None],
         waited: Callable[[list[float]], None] = lambda _: None,
-        batching: Batching | None = None,
+        batching: BatchConfig | None = None,
         padding: Padding | None = None,
     ) -> None:
         """``ran(rows, seconds)`` and ``waited([seconds of each request])`` are called for each run."""
@@ -46,10 +46,10 @@ class Batcher:
         self._backend = backend
         self._ran = ran
         self._waited = waited
-        self._batching = batching or Batching()
+        self._batching = batching or BatchConfig()
         self._padding = padding
-        self._queue = Queue(self._batching.enough, self._batched)
-        self._pieces = Tasks()
+        self._queue = RequestQueue(self._batching.enough, self._batched)
+        self._pieces = BackgroundRuns()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._seconds_per_row = 0.0
@@ -89,7 +89,7 @@ class Batcher:
         )
         return {name: np.concatenate([part[name] for part in parts]) for name in self._graph.outputs}
 
-    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
         """``run`` without a task, for callers that have many small requests and nothing to wait for.
 
         ``done`` is told the outputs, or the error that ``run`` would raise, in a later turn of the event loop. Who
@@ -124,7 +124,7 @@ class Batcher:
     def _is_full(self, rows: int) -> bool:
         return self._queue.rows + rows > self._batching.max_waiting and self._queue.rows > 0
 
-    def _future(self, feeds: Arrays, rows: int, call: Call) -> asyncio.Future[Arrays]:
+    def _future(self, feeds: Arrays, rows: int, call: RequestContext) -> asyncio.Future[Arrays]:
         future: asyncio.Future[Arrays] = asyncio.get_running_loop().create_future()
 
         def done(result: Arrays | BookserveError) -> None:
@@ -138,9 +138,11 @@ class Batcher:
         self._wait(feeds, rows, call, done, future.done)
         return future
 
-    def _wait(self, feeds: Arrays, rows: int, call: Call, done: Done, left: Callable[[], bool] | None = None) -> None:
+    def _wait(
+        self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult, left: Callable[[], bool] | None = None
+    ) -> None:
         key = () if self._fixed else tuple([feeds[name].shape[1:] for name in self._graph.inputs])
-        self._queue.add(Waiting(feeds, rows, key, done, call, time.perf_counter(), left))
+        self._queue.add(PendingRequest(feeds, rows, key, done, call, time.perf_counter(), left))
         if self._busy and not (self._timer and self._queue.rows >= self._batching.enough):
             return
         if self._timer:
@@ -182,14 +184,14 @@ class Batcher:
             return 0.0
         return oldest + self._batching.max_delay - time.perf_counter()
 
-    def _take(self) -> list[Waiting]:
+    def _take(self) -> list[PendingRequest]:
         now = time.perf_counter()
         group = self._queue.take(now)
         if group:
             self._waited([now - item.since for item in group])
         return group
 
-    def _execute(self, group: list[Waiting]) -> list[Arrays | BookserveError]:
+    def _execute(self, group: list[PendingRequest]) -> list[Arrays | BookserveError]:
         """Run one group. If it fails as a whole, each request is run alone, so that none suffers for another."""
         if len(group) == 1:
             try:
@@ -197,7 +199,7 @@ class Batcher:
             except BookserveError as error:
                 return [error]
             except Exception:  # whatever breaks in one run must not stop the next
-                return [mistake()]
+                return [unexpected_failure()]
         try:
             feeds = {name: np.concatenate([item.feeds[name] for item in group]) for name in self._graph.inputs}
             outputs = self._filled(feeds, sum(item.rows for item in group))
@@ -231,7 +233,7 @@ class Batcher:
             self._ran(rows, seconds)
 
     @staticmethod
-    def _settle(group: list[Waiting], results: Sequence[Arrays | BookserveError], start: float) -> None:
+    def _settle(group: list[PendingRequest], results: Sequence[Arrays | BookserveError], start: float) -> None:
         for item, result in zip(group, results, strict=True):
             if item.call.trace is not None:
                 item.call.trace.ran(item.since, start, time.perf_counter(), len(group))

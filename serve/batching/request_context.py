@@ -18,15 +18,15 @@ PRIORITIES = ("high", "normal", "low")
 NORMAL = 1
 
 
-class Expired(Overloaded):
+class DeadlineExceeded(Overloaded):
     """The caller's time was over before its turn came; nothing was run."""
 
 
-class Gone(Expired):
+class ClientDisconnected(DeadlineExceeded):
     """The caller has left before its turn came; nothing was run."""
 
 
-class Call:
+class RequestContext:
     """One request."""
 
     __slots__ = ("deadline", "gone", "id", "priority", "protocol", "trace")
@@ -48,21 +48,23 @@ class Call:
         #: Where it is recorded how long what took; None where it is not.
         self.trace: Trace | None = None
 
-    def dropped(self, now: float) -> Expired | None:
+    def dropped(self, now: float) -> DeadlineExceeded | None:
         """Why this request need not be run any more, if so."""
         if self.deadline is not None and now >= self.deadline:
-            return Expired("Request timeout expired: the request waited longer than it may.", "Allow more time.")
+            return DeadlineExceeded(
+                "Request timeout expired: the request waited longer than it may.", "Allow more time."
+            )
         if self.gone is not None and self.gone():
-            return Gone("the client left before its turn came.")
+            return ClientDisconnected("the client left before its turn came.")
         return None
 
 
 #: What is asked where no face said more: by the program itself, or by a test.
-UNKNOWN = Call()
-CURRENT: ContextVar[Call] = ContextVar("call", default=UNKNOWN)
+UNKNOWN = RequestContext()
+CURRENT: ContextVar[RequestContext] = ContextVar("call", default=UNKNOWN)
 
 
-def deadline_in(seconds: str) -> float:
+def parse_deadline(seconds: str) -> float:
     """The deadline of a request that may take so many seconds.
 
     Raises:
@@ -77,7 +79,7 @@ def deadline_in(seconds: str) -> float:
     return time.perf_counter() + allowed
 
 
-def priority_of(name: str) -> int:
+def parse_priority(name: str) -> int:
     """The number of a priority.
 
     Raises:

@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays
-from serve.batching.request_context import CURRENT, PRIORITIES, UNKNOWN, Call
+from serve.batching.request_context import CURRENT, PRIORITIES, UNKNOWN, RequestContext
 
 #: Is told how a request ended: its outputs, or why there are none. Called once, in the event loop.
-Done = Callable[[Arrays | BookserveError], None]
+OnResult = Callable[[Arrays | BookserveError], None]
 
 
-class Waiting(NamedTuple):
+class PendingRequest(NamedTuple):
     """One request."""
 
     feeds: Arrays
     rows: int
     #: Requests run together only if these agree: the shapes behind the batch axis.
     key: tuple[tuple[int, ...], ...]
-    done: Done
-    call: Call
+    done: OnResult
+    call: RequestContext
     #: When it began to wait.
     since: float
     #: Whether nobody listens to ``done`` any more, so that it need not be told.
@@ -48,13 +48,13 @@ class Waiting(NamedTuple):
             logging.getLogger("bookserve").exception("an answer was lost")
 
 
-class Tasks:
+class BackgroundRuns:
     """Runs that take a task although who asked has none; kept, since nobody else holds them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, running: Coroutine[Any, Any, Arrays], call: Call, done: Done) -> None:
+    def start(self, running: Coroutine[Any, Any, Arrays], call: RequestContext, done: OnResult) -> None:
         """Run it as part of ``call``, and tell ``done`` how it ended."""
 
         async def whole() -> None:
@@ -64,7 +64,7 @@ class Tasks:
             except BookserveError as error:
                 result = error
             except Exception:
-                result = mistake()
+                result = unexpected_failure()
             done(result)
 
         task = asyncio.get_running_loop().create_task(whole())
@@ -72,24 +72,24 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
 
 
-def mistake() -> Failed:
+def unexpected_failure() -> Failed:
     """What a caller is told of the exception at hand, which the log gets."""
     logging.getLogger("bookserve").exception("a run failed")
     return Failed("the server made a mistake.", "Its log says more.")
 
 
-class Queue:
+class RequestQueue:
     """What waits for one graph."""
 
     def __init__(self, enough: int, together: bool) -> None:
         """More requests than one share a run only if they may run ``together`` and have at most ``enough`` rows."""
         self._enough = enough
         self._together = together
-        self._queues: tuple[deque[Waiting], ...] = tuple(deque() for _ in PRIORITIES)
+        self._queues: tuple[deque[PendingRequest], ...] = tuple(deque() for _ in PRIORITIES)
         #: Rows that wait.
         self.rows = 0
 
-    def add(self, item: Waiting) -> None:
+    def add(self, item: PendingRequest) -> None:
         """Let a request wait."""
         self._queues[item.call.priority].append(item)
         self.rows += item.rows
@@ -98,12 +98,12 @@ class Queue:
         """Since when the request waits that waits the longest."""
         return min((queue[0].since for queue in self._queues if queue), default=None)
 
-    def take(self, now: float) -> list[Waiting]:
+    def take(self, now: float) -> list[PendingRequest]:
         """The most urgent request and those that fit into the same run; requests that nobody wants are dropped."""
-        group: list[Waiting] = []
+        group: list[PendingRequest] = []
         rows = 0
         for queue in self._queues:
-            passed: list[Waiting] = []
+            passed: list[PendingRequest] = []
             for item in self._wanted(queue, now):
                 if group and (item.key != group[0].key or rows + item.rows > self._enough or not self._together):
                     passed.append(item)
@@ -122,7 +122,7 @@ class Queue:
         for queue in self._queues:
             queue.extend(list(self._wanted(queue, now)))
 
-    def _wanted(self, queue: deque[Waiting], now: float) -> Iterator[Waiting]:
+    def _wanted(self, queue: deque[PendingRequest], now: float) -> Iterator[PendingRequest]:
         """Take one after the other, and drop those that nobody wants."""
         while queue:
             item = queue.popleft()

@@ -43,7 +43,7 @@ WHOLE = float("inf")
 Run = Callable[[str, Arrays, int], Awaitable[Arrays]]
 
 
-class Texts:
+class TextScheduler:
     """The live texts of one bundle."""
 
     def __init__(self, verb: Generate, graph: Graph) -> None:
@@ -58,7 +58,7 @@ class Texts:
         self.live = 0
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Texts | None:
+    def of(cls, bundle: Bundle) -> TextScheduler | None:
         """Those of a bundle that writes; None for others."""
         verb = bundle.manifest.verb
         return cls(verb, bundle.manifest.graphs[verb.graph]) if isinstance(verb, Generate) else None
@@ -160,7 +160,7 @@ class Texts:
             outlet.tell(now)
 
 
-async def collect(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
+async def collect_texts(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
     """The ``n`` whole texts that are written."""
     async with aclosing(written):
         return whole([piece async for pieces in written for piece in pieces], n)

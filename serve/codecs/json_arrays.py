@@ -53,7 +53,7 @@ def is_b64(value: Any) -> bool:
     return type(value) is dict and value.keys() == {"b64"} and type(value["b64"]) is str
 
 
-def unpacked(leaves: list[Any], word: str = "string") -> list[bytes]:
+def decode_b64(leaves: list[Any], word: str = "string") -> list[bytes]:
     """Strings of JSON, each a text or bytes as ``{"b64": …}``.
 
     Raises:
@@ -62,12 +62,12 @@ def unpacked(leaves: list[Any], word: str = "string") -> list[bytes]:
     return [leaf.encode() if type(leaf) is str else _from_b64(leaf, word) for leaf in leaves]
 
 
-def shown(value: Any) -> str:
+def shorten(value: Any) -> str:
     """A JSON value as errors quote it: long ones are cut."""
     if isinstance(value, list | dict):
         return "[…]" if isinstance(value, list) else "{…}"
     if isinstance(value, str) and len(value) > 64:
-        return f"{shown(value[:64])}…"
+        return f"{shorten(value[:64])}…"
     return orjson.dumps(value).decode() if isinstance(value, str | bool) or value is None else str(value)[:64]
 
 
@@ -80,7 +80,7 @@ def _flatten(value: Any) -> tuple[list[Any], list[int]]:
         if set(map(type, value)) != {list}:
             stray = next(item for item in value if type(item) is not list)
             raise InvalidInput(
-                f"JSON Value: {shown(stray)} found at incorrect level: {len(shape) + 1} in the JSON DOM. "
+                f"JSON Value: {shorten(stray)} found at incorrect level: {len(shape) + 1} in the JSON DOM. "
                 "All values must be nested equally deep."
             )
         size = len(value[0])
@@ -103,7 +103,7 @@ def _numbers(leaves: list[Any], dtype: np.dtype, word: str) -> np.ndarray:
             return np.array(leaves, dtype)
     except OverflowError:
         raise InvalidInput(
-            f"JSON Value: {shown(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}.",
+            f"JSON Value: {shorten(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}.",
             "It is out of range.",
         ) from None
 
@@ -117,7 +117,7 @@ def _outlier(leaves: list[Any], dtype: np.dtype) -> Any:
 
 def _strings(leaves: list[Any], word: str) -> np.ndarray:
     array = np.empty(len(leaves), object)
-    array[:] = unpacked(leaves, word)
+    array[:] = decode_b64(leaves, word)
     return array
 
 
@@ -126,7 +126,7 @@ def _from_b64(leaf: Any, word: str) -> bytes:
         raise _unexpected(leaf, word)
     if not is_b64(leaf):
         raise InvalidInput(
-            f"JSON Value: {shown(leaf)} not formatted correctly for base64 data.", 'Bytes are {"b64": "…"}, alone.'
+            f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.", 'Bytes are {"b64": "…"}, alone.'
         )
     text = leaf["b64"]
     try:
@@ -142,4 +142,4 @@ def _unexpected(leaf: Any, word: str) -> InvalidInput:
     if type(leaf) is list:
         return InvalidInput("Encountered list at unexpected level: all values must be nested equally deep.")
     kind = str(leaf) if type(leaf) is bool else _KINDS[type(leaf)]
-    return InvalidInput(f"JSON Value: {shown(leaf)} Type: {kind} is not of expected type: {word}")
+    return InvalidInput(f"JSON Value: {shorten(leaf)} Type: {kind} is not of expected type: {word}")

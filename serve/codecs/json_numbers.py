@@ -31,7 +31,7 @@ def readable(dtype: np.dtype) -> bool:
     return dtype.kind in _KINDS and dtype != np.float16
 
 
-def flat(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | None:
+def parse_numbers(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | None:
     """The numbers in ``text``, ``[…]``, as a flat array of a ``readable`` dtype, lists within lists unfolded.
 
     None where it is no JSON, or a number is out of range or not of the dtype's kind: what reads Python values knows

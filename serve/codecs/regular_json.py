@@ -33,7 +33,7 @@ class _Form(NamedTuple):
     skeleton: bytes
 
 
-def feeds(body: bytes, inputs: Mapping[str, TensorSpec]) -> tuple[Arrays, bool] | None:
+def parse_regular(body: bytes, inputs: Mapping[str, TensorSpec]) -> tuple[Arrays, bool] | None:
     """The array in a request's body and whether it came by row, as ``rows.feeds`` gives them; None if not regular."""
     head = _HEAD.match(body)
     if head is None or len(inputs) != 1:
@@ -54,7 +54,7 @@ def _array(body: bytes, head: re.Match[bytes], form: _Form) -> np.ndarray | None
     if body[end:].strip(_SPACE) != b"}":
         return None
     # A view: long bodies are not copied.
-    array = numbers.flat(memoryview(body)[head.end() : end], form.dtype)
+    array = numbers.parse_numbers(memoryview(body)[head.end() : end], form.dtype)
     if array is None or len(array) != rows * form.size:  # an innermost list of one number may have been empty
         return None
     return array.reshape(rows, *form.shape)

@@ -90,10 +90,10 @@ class Job:
             "created": round(self.created, 3),
         }
         if self.error:
-            fields["error"] = told_of(self.error)
+            fields["error"] = job_fields(self.error)
         return fields
 
 
-def told_of(error: BookserveError) -> dict[str, str]:
+def job_fields(error: BookserveError) -> dict[str, str]:
     """What is told of an error."""
     return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -18,11 +18,11 @@ import numpy as np
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
 from bookserve.formats.images import encode_png
-from bookserve.generation.transform import Progress, adjusted, check, prepared, resized, steps, watched
+from bookserve.generation.transform import Progress, adjusted, check_transform, prepared, resized, steps, watched
 from bookserve.verb import Transform
 from serve.engine import Engine
 from serve.jobs.job import Job
-from serve.jobs.job_store import LOOK, Elsewhere, Shelf
+from serve.jobs.job_store import LOOK, JobStore, RemoteJob
 from serve.models.live_model import LiveModel
 
 #: Jobs that may wait behind the one that runs.
@@ -39,10 +39,10 @@ class _Stopped(Exception):  # noqa: N818 - no error: the way out of a loop in a 
     """The job was cancelled."""
 
 
-class Jobs:
+class JobQueue:
     """All jobs of one server. ``shelf`` is where its processes show theirs, ``clock`` the seconds by which they age."""
 
-    def __init__(self, engine: Engine, shelf: Shelf | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, engine: Engine, shelf: JobStore | None = None, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._shelf = shelf
         self._clock = clock
@@ -66,7 +66,7 @@ class Jobs:
             raise InvalidInput("images must be the bytes of picture files.", 'In JSON, send {"b64": "…"}.')
         self._check_room()
         pictures = await asyncio.to_thread(prepared, verb, request.images)
-        check(verb, pictures)
+        check_transform(verb, pictures)
         self._check_room()  # others may have come meanwhile
         job = Job(model.name, model.version, verb, pictures, self._shelf.show if self._shelf else lambda job: None)
         self._jobs[job.id] = job
@@ -79,12 +79,12 @@ class Jobs:
             self._heeding = asyncio.create_task(self._heed(self._shelf))
         return job
 
-    def list(self) -> list[Job | Elsewhere]:
+    def list(self) -> list[Job | RemoteJob]:
         """Every job there is, oldest first."""
         self.tidy()
         return sorted(self._every(), key=lambda job: float(job.told()["created"]))
 
-    def get(self, name: str) -> Job | Elsewhere:
+    def get(self, name: str) -> Job | RemoteJob:
         """The job of that id.
 
         Raises:
@@ -97,7 +97,7 @@ class Jobs:
             return self._shelf.find(name)
         raise NotFound(f"there is no job '{name}'.", f"Results are kept for {KEEP_SECONDS // 60} minutes at most.")
 
-    def cancel(self, name: str) -> Job | Elsewhere:
+    def cancel(self, name: str) -> Job | RemoteJob:
         """Stop a job that has not ended; forget one that has.
 
         Raises:
@@ -106,7 +106,7 @@ class Jobs:
         job = self.get(name)
         if job.ended:
             self._forget(name)
-        elif isinstance(job, Elsewhere):
+        elif isinstance(job, RemoteJob):
             if self._shelf:
                 self._shelf.cancel(name)  # its process looks for that
             return job
@@ -151,7 +151,7 @@ class Jobs:
         if waiting >= MAX_WAITING:
             raise Overloaded(f"{waiting} jobs are waiting already.", "Try again later.")
 
-    def _every(self) -> Iterator[Job | Elsewhere]:
+    def _every(self) -> Iterator[Job | RemoteJob]:
         """The jobs of this process, and those of others."""
         yield from self._jobs.values()
         if self._shelf:
@@ -164,7 +164,7 @@ class Jobs:
         if self._shelf:
             self._shelf.forget(name)
 
-    async def _heed(self, shelf: Shelf) -> None:
+    async def _heed(self, shelf: JobStore) -> None:
         """Cancel what other processes were asked to cancel."""
         while live := [job for job in self._jobs.values() if not job.ended]:
             for job in live:

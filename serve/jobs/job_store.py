@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from bookserve.errors import BY_CODE, BookserveError, Failed, NotFound
-from serve.jobs.job import ENDED, Job, told_of
+from serve.jobs.job import ENDED, Job, job_fields
 
 #: Seconds between two looks at what other processes wrote.
 LOOK = 0.1
@@ -39,7 +39,7 @@ class _Shown(msgspec.Struct):
     previews: int
 
 
-class Elsewhere:
+class RemoteJob:
     """A job of another process; it shows what ``Job`` does, as of the last look."""
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -63,7 +63,7 @@ class Elsewhere:
             self._end(Failed("the process that worked on it died.", "Start it again."), written)
 
     def _end(self, error: BookserveError, when: float) -> None:
-        told = self._shown.told | {"state": "failed", "error": told_of(error)}
+        told = self._shown.told | {"state": "failed", "error": job_fields(error)}
         self._shown = msgspec.structs.replace(self._shown, told=told, ended_at=when)
 
     @property
@@ -128,7 +128,7 @@ class Elsewhere:
                     self._end(error, time.time())
 
 
-class Shelf:
+class JobStore:
     """The jobs of all processes, in a directory of theirs."""
 
     def __init__(self, directory: Path) -> None:
@@ -159,7 +159,7 @@ class Shelf:
         """The ids of all jobs there."""
         return {path.stem for path in self._directory.glob("[!.]*.json")}
 
-    def find(self, name: str) -> Elsewhere:
+    def find(self, name: str) -> RemoteJob:
         """The job of that id.
 
         Raises:
@@ -167,7 +167,7 @@ class Shelf:
         """
         if not _ID.fullmatch(name):
             raise NotFound(f"there is no job '{name}'.")
-        return Elsewhere(self._directory, name)
+        return RemoteJob(self._directory, name)
 
     def cancel(self, name: str) -> None:
         """Ask the process that has the job to cancel it."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bookserve.errors import Failed
-from bookserve.steps import EachLabel, EitherLabel, TopLabels
+from bookserve.steps import BinaryLabel, MultiLabel, TopLabels
 from bookserve.verb import Predict
 from serve.models.live_model import LiveModel
 
-Labelling = TopLabels | EitherLabel | EachLabel
+Labelling = TopLabels | BinaryLabel | MultiLabel
 
 
 class Scores(NamedTuple):
@@ -21,7 +21,7 @@ class Scores(NamedTuple):
     labels: tuple[str, ...]
 
 
-def labelled(live: LiveModel, graph: str) -> dict[str, Labelling]:
+def label_steps(live: LiveModel, graph: str) -> dict[str, Labelling]:
     """The outputs of the graph of that proper name whose probabilities the verb turns into labels, and the Step."""
     verb = live.bundle.manifest.verb
     if not isinstance(verb, Predict) or live.bundle.graph(verb.graph)[0] != graph:
@@ -29,18 +29,18 @@ def labelled(live: LiveModel, graph: str) -> dict[str, Labelling]:
     return {
         name: steps[-1]
         for name, steps in verb.outputs.items()
-        if steps and isinstance(steps[-1], TopLabels | EitherLabel | EachLabel)
+        if steps and isinstance(steps[-1], TopLabels | BinaryLabel | MultiLabel)
     }
 
 
-def scores(array: np.ndarray, step: Labelling | None) -> Scores:
+def class_scores(array: np.ndarray, step: Labelling | None) -> Scores:
     """An output [rows, classes] with its labels. A probability of one of two classes becomes the scores of both.
 
     Raises:
         Failed: the model names more or fewer classes than it has scores.
     """
     values = np.asarray(array, np.float32)
-    if isinstance(step, EitherLabel) and values.shape[1] == 1:
+    if isinstance(step, BinaryLabel) and values.shape[1] == 1:
         values = np.concatenate([1 - values, values], axis=1)
     if step is None:
         return Scores(values, ("",) * values.shape[1])

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from bookserve.bundle import Bundle, composite
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph, Member
-from serve.batching.request_context import Call
-from serve.batching.request_queue import Done, Tasks
+from serve.batching.request_context import RequestContext
+from serve.batching.request_queue import BackgroundRuns, OnResult
 
 
-class Live(Protocol):
+class MemberModel(Protocol):
     """What a composite needs of another model; a ``LiveModel`` has it."""
 
     bundle: Bundle
@@ -28,10 +28,10 @@ class Live(Protocol):
 
 
 #: Finds a live model by name and version, as ``Repository.find`` does.
-Find = Callable[[str, int], Live]
+FindModel = Callable[[str, int], MemberModel]
 
 
-class Runs(Protocol):
+class GraphRunner(Protocol):
     """What runs one graph of a model in memory: a ``Batcher``, or a ``Composite``."""
 
     def warm_up(self, feeds: Arrays) -> None:
@@ -40,7 +40,7 @@ class Runs(Protocol):
     async def run(self, feeds: Arrays, rows: int) -> Arrays:
         """See ``Batcher.run``."""
 
-    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
         """See ``Batcher.submit``."""
 
     def close(self) -> None:
@@ -54,7 +54,9 @@ class MemberMissing(NotReady):
 class Composite:
     """Runs one composite graph for many callers of one event loop."""
 
-    def __init__(self, graph: Graph, graphs: Mapping[str, Graph], own: Mapping[str, Runs], find: Find) -> None:
+    def __init__(
+        self, graph: Graph, graphs: Mapping[str, Graph], own: Mapping[str, GraphRunner], find: FindModel
+    ) -> None:
         """``graphs`` are those of the same bundle, and ``own`` what runs them: it may be filled until the first run.
 
         Raises:
@@ -62,11 +64,11 @@ class Composite:
             Failed: that model's graph takes or gives other tensors.
         """
         self._graph = graph
-        self._rounds = composite.rounds(graph)
+        self._rounds = composite.execution_rounds(graph)
         self._graphs = graphs
         self._own = own
         self._find = find
-        self._tasks = Tasks()
+        self._tasks = BackgroundRuns()
         for member in graph.members:
             if member.model:
                 self._look_at(member)
@@ -93,7 +95,7 @@ class Composite:
             tensors = {name: array for arrays in (tensors, *given) for name, array in arrays.items()}
         return {name: tensors[name] for name in self._graph.outputs}
 
-    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
         """``run``, with ``done`` told how it ended."""
         self._tasks.start(self.run(feeds, rows), call, done)
 
@@ -114,7 +116,7 @@ class Composite:
             raise InvalidInput(f"member {member}: {error.message}", error.hint) from error
         return member.give(await run(feeds, rows))
 
-    def _look_at(self, member: Member) -> tuple[Live, str, Graph]:
+    def _look_at(self, member: Member) -> tuple[MemberModel, str, Graph]:
         try:
             live = self._find(member.model, member.version)
         except BookserveError as error:

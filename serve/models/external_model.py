@@ -17,7 +17,7 @@ import numpy as np
 from bookserve.bundle import Bundle, Manifest
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import DTYPES, Arrays, Graph, TensorSpec, numpy_dtype
-from bookserve.runtime.onnx import Backend, OnnxBackend
+from bookserve.runtime.onnx import OnnxSession, Session
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
 
@@ -31,7 +31,7 @@ _TYPES = {"float": "float32", "double": "float64"}
 Tensors = Mapping[str, tuple[str, list[Any]]]
 
 
-def describe(path: Path, name: str) -> tuple[Bundle, dict[str, Backend]]:
+def describe_external_model(path: Path, name: str) -> tuple[Bundle, dict[str, Session]]:
     """The version at ``path`` as a bundle of the model ``name``, and what runs its graphs.
 
     Raises:
@@ -39,9 +39,9 @@ def describe(path: Path, name: str) -> tuple[Bundle, dict[str, Backend]]:
         Failed: it cannot be loaded, or none of its graphs can be served.
     """
     graphs: dict[str, Graph] = {}
-    backends: dict[str, Backend] = {}
+    backends: dict[str, Session] = {}
     if (path / ONNX).is_file():
-        onnx = OnnxBackend(path / ONNX)
+        onnx = OnnxSession(path / ONNX)
         inputs, outputs = onnx.declared()
         graphs["serving_default"] = _graph(onnx, _plain(inputs), _plain(outputs), ONNX)
         backends["serving_default"] = onnx
@@ -71,7 +71,7 @@ def _plain(tensors: Tensors) -> Tensors:
     return {name: (_TYPES.get(kind, kind), shape) for name, (kind, shape) in bare.items()}
 
 
-def _graph(backend: Backend, inputs: Tensors, outputs: Tensors, onnx: str | None = None) -> Graph:
+def _graph(backend: Session, inputs: Tensors, outputs: Tensors, onnx: str | None = None) -> Graph:
     for name, (dtype, _) in [*inputs.items(), *outputs.items()]:
         if dtype not in DTYPES:
             raise Failed(f"'{name}' is a {dtype}, which cannot be served.", f"Use one of {', '.join(DTYPES)}.")
@@ -105,7 +105,7 @@ def _specs(tensors: Tensors, first: str = "") -> dict[str, TensorSpec]:
     }
 
 
-def _try_out(backend: Backend, inputs: Tensors) -> tuple[Arrays, Arrays]:
+def _try_out(backend: Session, inputs: Tensors) -> tuple[Arrays, Arrays]:
     """Random inputs that it accepts, and what it gives for them; both empty where it accepts none."""
     for size, bound in itertools.product(_SIZES, _BOUNDS):
         rng = np.random.default_rng(0)
@@ -127,7 +127,7 @@ def _random(rng: np.random.Generator, dtype: str, shape: list[Any], size: int, b
     return rng.integers(0, 2 if kind.kind == "b" else bound, sizes).astype(kind)
 
 
-def _rows_are_their_own(backend: Backend, feeds: Arrays, given: Arrays) -> bool:
+def _rows_are_their_own(backend: Session, feeds: Arrays, given: Arrays) -> bool:
     if any(len(array) != _ROWS for array in given.values()):
         return False
     try:

@@ -9,15 +9,15 @@ from typing import Protocol
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Backend, OnnxBackend
-from serve.batching.batch_config import Batching, Padding
+from bookserve.runtime.onnx import OnnxSession, Session
+from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
-from serve.batching.text_scheduler import Texts
-from serve.models.composite import Composite, Find, Runs
+from serve.batching.text_scheduler import TextScheduler
+from serve.models.composite import Composite, FindModel, GraphRunner
 from serve.observability.metrics import Metrics
 
 #: By the graph's name.
-Batchers = dict[str, Runs]
+Batchers = dict[str, GraphRunner]
 #: More requests to run before a bundle is available: a graph's name and what to feed it.
 Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
 
@@ -44,18 +44,18 @@ class LiveModel:
         self,
         bundle: Bundle,
         metrics: Metrics,
-        batching: Batching | None = None,
+        batching: BatchConfig | None = None,
         records: Records = lambda _: (),
-        find: Find = _nobody,
+        find: FindModel = _nobody,
     ) -> None:
         """Nothing is loaded before ``open``; ``find`` finds what composites are made of."""
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version
         #: Where it writes texts, if it does.
-        self.texts = Texts.of(bundle)
+        self.texts = TextScheduler.of(bundle)
         self._metrics = metrics
-        self._batching = batching or Batching()
+        self._batching = batching or BatchConfig()
         self._records = records
         self._find = find
         #: None while the graphs are not in memory.
@@ -63,7 +63,7 @@ class LiveModel:
         #: Has the graphs in memory and gives them; set for models that are loaded when first run.
         self.on_demand: OnDemand | None = None
 
-    def open(self, backends: dict[str, Backend] | None = None) -> Batchers:
+    def open(self, backends: dict[str, Session] | None = None) -> Batchers:
         """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
 
         Warm-up runs one row of the bundle's own examples, and then its recorded requests.
@@ -136,10 +136,10 @@ class LiveModel:
             batcher.close()
 
 
-def _open_backends(bundle: Bundle) -> dict[str, Backend]:
+def _open_backends(bundle: Bundle) -> dict[str, Session]:
     graphs = bundle.runnable
-    backends: dict[str, Backend] = {
-        name: OnnxBackend(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
+    backends: dict[str, Session] = {
+        name: OnnxSession(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
     }
     left = [name for name, graph in graphs.items() if not graph.onnx and not graph.members]
     if left:

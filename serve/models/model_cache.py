@@ -11,7 +11,7 @@ from bookserve.errors import BookserveError, Failed, NotReady
 from serve.models.live_model import Batchers, LiveModel
 
 
-class Resident:
+class ModelCache:
     """Opens models on demand and lets the least recently used rest, so that thousands can be served."""
 
     def __init__(self, most: int, failed: Callable[[LiveModel, BookserveError], None]) -> None:

@@ -13,7 +13,7 @@ from bookserve.errors import InvalidInput
 CANARY, STABLE = "canary", "stable"
 
 
-class Policy(msgspec.Struct, frozen=True):
+class VersionPolicy(msgspec.Struct, frozen=True):
     """Which versions are live: the newest ``latest`` that can be loaded (None: all), or just the ``specific`` ones."""
 
     latest: int | None = 1
@@ -27,7 +27,7 @@ class Policy(msgspec.Struct, frozen=True):
         return newest, len(newest) if self.latest is None else self.latest
 
     @classmethod
-    def parse(cls, text: str) -> Policy:
+    def parse(cls, text: str) -> VersionPolicy:
         """A policy in words: ``latest``, ``latest:3``, ``all``, or versions such as ``1,4``.
 
         Raises:
@@ -47,12 +47,12 @@ class Policy(msgspec.Struct, frozen=True):
         raise InvalidInput(f"'{text}' is no version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
 
 
-class Served(msgspec.Struct, frozen=True):
+class ModelConfig(msgspec.Struct, frozen=True):
     """One model: ``path`` holds a directory for each version."""
 
     name: str
     path: Path
-    policy: Policy = Policy()
+    policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = {}
     #: Whether versions beside those of the policy are loaded when somebody asks for them by number.
     older: bool = True

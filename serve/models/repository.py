@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
-from serve.batching.batch_config import Batching
+from serve.batching.batch_config import BatchConfig
 from serve.models import external_model as foreign
 from serve.models.live_model import LiveModel, Records
-from serve.models.model_cache import Resident
-from serve.models.model_config import Policy, Served
-from serve.models.versions import Versions, VersionStatus, scan
+from serve.models.model_cache import ModelCache
+from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.versions import ModelVersions, VersionStatus, version_directories
 from serve.observability.metrics import Metrics
 
 __all__ = ["Repository", "VersionStatus"]
@@ -31,12 +31,12 @@ logger = logging.getLogger("bookserve")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
-class Options(NamedTuple):
+class LoadOptions(NamedTuple):
     """How models are loaded."""
 
     #: For the models of a directory; those of a list have their own.
-    policy: Policy = Policy()
-    batching: Batching = Batching()
+    policy: VersionPolicy = VersionPolicy()
+    batching: BatchConfig = BatchConfig()
     #: The form to serve models in that have it.
     variant: str = ""
     records: Records = lambda _: ()
@@ -56,19 +56,23 @@ class Repository:
     """The models of one server."""
 
     def __init__(
-        self, models: Path, metrics: Metrics, served: Sequence[Served] | None = None, options: Options | None = None
+        self,
+        models: Path,
+        metrics: Metrics,
+        served: Sequence[ModelConfig] | None = None,
+        options: LoadOptions | None = None,
     ) -> None:
         """Serve what is in ``models``, now and later, or the list ``served``."""
         self._path = models
         self._metrics = metrics
-        self._options = options or Options()
+        self._options = options or LoadOptions()
         self._served = served
-        self._models: dict[str, Versions] = {}
+        self._models: dict[str, ModelVersions] = {}
         self._unloaded: set[str] = set()
         self._changing = threading.Lock()
         #: What composites lack, as the log was told.
         self._waiting: set[str] = set()
-        self._resident = Resident(self._options.most, self._failed)
+        self._resident = ModelCache(self._options.most, self._failed)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
         """The live model of that name: the version or label asked for, else the newest.
@@ -153,7 +157,7 @@ class Repository:
                     versions.refresh()
             self._complete()
 
-    def reload(self, served: Sequence[Served]) -> None:
+    def reload(self, served: Sequence[ModelConfig]) -> None:
         """Serve this list from now on, and only it.
 
         Raises:
@@ -179,7 +183,9 @@ class Repository:
         """All versions known or on disk, by name and version; the state of those never loaded is UNKNOWN."""
         found = []
         for name, versions in list(self._models.items()):
-            states = {version: VersionStatus(version, "UNKNOWN") for version in scan(versions.served.path)}
+            states = {
+                version: VersionStatus(version, "UNKNOWN") for version in version_directories(versions.served.path)
+            }
             states |= {status.version: status for status in versions.status()}
             found += [(name, states[version]) for version in sorted(states)]
         return found
@@ -217,25 +223,25 @@ class Repository:
             self._models[name].unload()
         known = self._models
         self._models = {
-            name: known.get(name) or Versions(served, self._open, self._metrics, self._options.canary)
+            name: known.get(name) or ModelVersions(served, self._open, self._metrics, self._options.canary)
             for name, served in sorted(wanted.items())
         }
         for name, served in wanted.items():
             self._models[name].served = served
 
-    def _scan(self) -> list[Served]:
+    def _scan(self) -> list[ModelConfig]:
         try:
             found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
         except OSError:
             return []
-        return [Served(path.name, path, self._options.policy) for path in found if scan(path)]
+        return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
 
-    def _open(self, served: Served, path: Path, later: bool) -> LiveModel:
+    def _open(self, served: ModelConfig, path: Path, later: bool) -> LiveModel:
         options = self._options
         if (path / MANIFEST).exists():
             bundle, backends = Bundle.open(path, served.name).with_variant(options.variant), None
         else:
-            bundle, backends = foreign.describe(path, served.name)
+            bundle, backends = foreign.describe_external_model(path, served.name)
         model = LiveModel(bundle, self._metrics, options.batching, options.records, self.find)
         if (later or options.lazy) and backends is None:
             model.on_demand = self._resident

@@ -18,7 +18,7 @@ from bookserve.bundle import MANIFEST
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
 from serve.models.composite import MemberMissing
 from serve.models.live_model import LiveModel
-from serve.models.model_config import CANARY, STABLE, Served
+from serve.models.model_config import CANARY, STABLE, ModelConfig
 from serve.observability.metrics import Metrics
 
 #: Versions that ended and are still told of.
@@ -46,13 +46,13 @@ class LabelUnavailable(InvalidInput):
 
 Look = tuple[tuple[str, int, int, int], ...]
 #: Opens one version directory of a model; the flag says that nobody should wait for it (it is opened when first run).
-Open = Callable[[Served, Path, bool], LiveModel]
+Open = Callable[[ModelConfig, Path, bool], LiveModel]
 
 
-class Versions:
+class ModelVersions:
     """The versions of one model."""
 
-    def __init__(self, served: Served, open_version: Open, metrics: Metrics, canary: float = 0.0) -> None:
+    def __init__(self, served: ModelConfig, open_version: Open, metrics: Metrics, canary: float = 0.0) -> None:
         """``canary`` is the share of requests naming no version that the one labelled ``canary`` gets."""
         self.served = served
         self._open = open_version
@@ -115,7 +115,7 @@ class Versions:
         New versions are loaded before older ones are let go, and one that cannot be loaded replaces nothing. ``again``
         tries those, too, that failed and have not changed since.
         """
-        on_disk = scan(self.served.path)
+        on_disk = version_directories(self.served.path)
         candidates, count = self.served.policy.candidates(list(on_disk))
         chosen: set[int] = set()
         for version in candidates:
@@ -168,7 +168,7 @@ class Versions:
         if path is None:
             self._fail(version, NotFound(f"version {version} of model '{self.served.name}' is not on disk."))
             return False
-        looks, seen = look(path), self._seen.get(version)
+        looks, seen = directory_state(path), self._seen.get(version)
         changed = looks != seen
         self._seen[version] = looks
         if version in self._live and not changed:
@@ -208,7 +208,7 @@ class Versions:
 
     def _on_request(self, version: int | None) -> LiveModel:
         """The version that is not live: why not, unless it may be loaded now."""
-        name, on_disk = self.served.name, scan(self.served.path)
+        name, on_disk = self.served.name, version_directories(self.served.path)
         if version in self._errors:
             error = self._errors[version]
             raise NotReady(f"model '{name}' could not be loaded: {error.message}", error.hint)
@@ -255,7 +255,7 @@ class Versions:
             self._seen.pop(old, None)
 
 
-def scan(path: Path) -> dict[int, Path]:
+def version_directories(path: Path) -> dict[int, Path]:
     """The version directories in ``path``, by number; TensorFlow Serving's may begin with zeros."""
     try:
         found = [entry for entry in path.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir()]
@@ -264,7 +264,7 @@ def scan(path: Path) -> dict[int, Path]:
     return {int(entry.name): entry for entry in sorted(found) if int(entry.name)}
 
 
-def look(path: Path) -> Look:
+def directory_state(path: Path) -> Look:
     """What a version directory looks like; it looks otherwise once any file in it was written or replaced."""
     try:
         stats = [(str(file), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]

@@ -14,7 +14,7 @@ FORMATS = ("text", "json")
 access = logging.getLogger("bookserve.access")
 
 
-def configure(kind: str, access_log: bool) -> None:
+def configure_logging(kind: str, access_log: bool) -> None:
     """Write what is logged to standard error in this form."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if kind == "json" else _Text("%(asctime)s %(levelname)s %(message)s"))
@@ -22,7 +22,7 @@ def configure(kind: str, access_log: bool) -> None:
     access.setLevel(logging.INFO if access_log else logging.WARNING)
 
 
-def answered(protocol: str, what: str, code: str, seconds: float, client: str) -> None:
+def log_request(protocol: str, what: str, code: str, seconds: float, client: str) -> None:
     """Note one request in the access log."""
     fields = {"protocol": protocol, "request": what, "code": code, "seconds": round(seconds, 6), "client": client}
     access.info("%s %s %s %.1f ms", client, what, code, seconds * 1000, extra={"fields": fields})

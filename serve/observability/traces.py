@@ -29,7 +29,7 @@ _FAULTS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL"
 Attributes = Mapping[str, str | int]
 
 
-class Traces:
+class Tracer:
     """The traces of one process."""
 
     def __init__(self, endpoint: str) -> None:

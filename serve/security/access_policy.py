@@ -8,7 +8,7 @@ from bookserve.errors import InvalidInput
 from serve.security.limits import Limits
 
 
-class Doors(msgspec.Struct, frozen=True):
+class AccessPolicy(msgspec.Struct, frozen=True):
     """The defaults let any client ask models and nobody change which are loaded."""
 
     limits: Limits = Limits()

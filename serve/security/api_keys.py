@@ -17,14 +17,14 @@ MESSAGE = "an API key is needed."
 HINT = "Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
-class Keys:
+class ApiKeys:
     """The keys of one server, kept as digests: all of one length, so that comparing them tells nothing."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key.encode()) for key in keys]
 
     @classmethod
-    def read(cls, path: Path) -> Keys:
+    def read(cls, path: Path) -> ApiKeys:
         """The keys in a file; empty lines and those that begin with ``#`` are passed over.
 
         Raises:

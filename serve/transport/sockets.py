@@ -11,7 +11,7 @@ from pathlib import Path
 from bookserve.errors import Failed
 
 
-def listen(protocol: str, host: str, port: int, shared: bool = False) -> socket.socket:
+def bind_tcp(protocol: str, host: str, port: int, shared: bool = False) -> socket.socket:
     """A listening socket: whoever connects before the models are loaded waits, and is not turned away.
 
     One that is ``shared`` with other processes is only bound: the kernel hands connections to those who listen.
@@ -43,7 +43,7 @@ def listen(protocol: str, host: str, port: int, shared: bool = False) -> socket.
 
 
 @contextmanager
-def listen_at(path: str) -> Iterator[list[socket.socket]]:
+def bind_unix(path: str) -> Iterator[list[socket.socket]]:
     """A listening Unix socket, removed in the end; none where the path is empty."""
     if not path:
         yield []

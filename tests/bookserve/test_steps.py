@@ -13,15 +13,15 @@ from PIL import Image as Pillow
 
 from bookserve.errors import InvalidInput
 from bookserve.steps import (
+    BinaryLabel,
     ChannelsFirst,
     Characters,
-    EachLabel,
-    EitherLabel,
     Hashed,
     Image,
     ImageNetMeans,
     Label,
     MultiHot,
+    MultiLabel,
     NGrams,
     Numbers,
     Pad,
@@ -168,7 +168,7 @@ def test_numbers_refuse_other_shapes_kinds_and_ranges(step: Numbers, rows: list[
 
 def test_labels_come_likeliest_first() -> None:
     assert TopLabels(("a", "b", "c"), k=2)(np.array([[0.1, 0.7, 0.2]])) == [[Label("b", 0.7), Label("c", 0.2)]]
-    either = EitherLabel(("no", "yes"))(np.array([[0.25]], np.float32))[0]
+    either = BinaryLabel(("no", "yes"))(np.array([[0.25]], np.float32))[0]
     assert either == [Label("no", 0.75), Label("yes", 0.25)]
 
 
@@ -228,7 +228,7 @@ def test_imagenet_means_put_blue_first() -> None:
 
 
 def test_each_label_names_all_of_them() -> None:
-    (row,) = EachLabel(("a", "b", "c"))(np.array([[0.2, 0.9, 0.8]]))
+    (row,) = MultiLabel(("a", "b", "c"))(np.array([[0.2, 0.9, 0.8]]))
     assert [(label.label, label.score) for label in row] == [("b", 0.9), ("c", 0.8), ("a", 0.2)]
 
 

@@ -37,10 +37,12 @@ def runs(tensorflow, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]
 def bundles(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """The bundles exported from ``runs``, by task; read them, never write to them."""
     from export.sources.source import Source
-    from export.write import write
+    from export.write import write_bundle
 
     models = tmp_path_factory.mktemp("exported")
-    return {task: write(Source(task, run.path / "saved_model", run), models).bundle for task, run in runs.items()}
+    return {
+        task: write_bundle(Source(task, run.path / "saved_model", run), models).bundle for task, run in runs.items()
+    }
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from export.verify import parity
 from tests.export.runs import randomise
 
@@ -32,7 +32,7 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
     return signatures.graph_of(model)
 
 
-def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxBackend]:
+def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxSession]:
     """The ONNX form of a SavedModel's graph, and what runs it."""
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
@@ -40,7 +40,7 @@ def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxBacke
     proto = to_onnx(SavedModel(directory), "serving_default", graph)
     path = directory / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    return proto, OnnxBackend(path)
+    return proto, OnnxSession(path)
 
 
 def operators(proto: onnx.ModelProto) -> Counter[str]:
@@ -58,6 +58,6 @@ def answers(model: keras.Model, feeds: Mapping[str, np.ndarray]) -> Arrays:
     return {name: np.asarray(value) for name, value in model(dict(feeds), training=False).items()}
 
 
-def differences(model: keras.Model, backend: OnnxBackend, feeds: Mapping[str, np.ndarray]) -> str:
+def differences(model: keras.Model, backend: OnnxSession, feeds: Mapping[str, np.ndarray]) -> str:
     """How ONNX Runtime's outputs differ from Keras's past tolerance; '' if they do not."""
     return parity.compare(answers(model, feeds), backend.run(feeds)).problem

@@ -14,10 +14,10 @@ from keras import layers, ops
 
 from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.run import Origin, Recipe, Run, create
+from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import (
+    BinaryLabel,
     Characters,
-    EitherLabel,
     Image,
     Numbers,
     Pad,
@@ -68,7 +68,7 @@ def write_run(
     rows: np.ndarray,
 ) -> Run:
     """Write a finished Run whose examples are what Keras gives for ``feeds``; no training took place."""
-    run = create(runs, task)
+    run = create_run(runs, task)
     archive = keras.export.ExportArchive()
     for model in models.values():
         archive.track(model)
@@ -92,7 +92,7 @@ def write_run(
         book={"test_accuracy": 0.99},
     )
     graphs = {name: _graph(model) for name, model in models.items()}
-    vocabulary.save(Recipe(origin=origin, verb=verb, graphs=graphs), run.path / "task.json")
+    vocabulary.save_vocabularies(Recipe(origin=origin, verb=verb, graphs=graphs), run.path / "task.json")
     run.write("params.json", {})
     run.write("metrics.json", {"test_accuracy": 0.5, "seconds": 1.0, "book": origin.book})
     return run
@@ -122,7 +122,7 @@ def write_reviews(runs: Path) -> Run:
     model = keras.Model({"tokens": tokens}, {"probability": layers.Dense(1, activation="sigmoid")(layers.LSTM(7)(x))})
     randomise(model, 3)
     verb = Predict(
-        inputs={"tokens": (Words(WORDS), Pad(20))}, outputs={"probability": (EitherLabel(("negative", "positive")),)}
+        inputs={"tokens": (Words(WORDS), Pad(20))}, outputs={"probability": (BinaryLabel(("negative", "positive")),)}
     )
     rng = np.random.default_rng(4)
     rows = np.array([" ".join(rng.choice(WORDS.entries[4:], size)) for size in (3, 20, 31)])

@@ -101,17 +101,17 @@ def test_parameters_are_counted_once_over_all_graphs(bundles: dict[str, Bundle])
 
 def test_a_vocabulary_travels_as_an_asset(bundles: dict[str, Bundle], runs: dict[str, Run]) -> None:
     assert "assets/words.json" in bundles["reviews"].manifest.files
-    again = vocabulary.load(bundles["reviews"].path / "bundle.json", type(bundles["reviews"].manifest))
+    again = vocabulary.load_vocabularies(bundles["reviews"].path / "bundle.json", type(bundles["reviews"].manifest))
     assert again.verb == runs["reviews"].recipe.verb
 
 
 def test_the_keras_model_travels_as_an_asset(runs: dict[str, Run], tmp_path: Path) -> None:
     from export.sources.source import Source
-    from export.write import write
+    from export.write import write_bundle
 
     run = Run(shutil.copytree(runs["reviews"].path, tmp_path / "reviews" / runs["reviews"].path.name))
     (run.path / "model.keras").write_bytes(b"as Keras saves it")
-    bundle = write(Source("reviews", run.path / "saved_model", run), tmp_path / "models").bundle
+    bundle = write_bundle(Source("reviews", run.path / "saved_model", run), tmp_path / "models").bundle
     assert (bundle.path / "assets" / "model.keras").read_bytes() == b"as Keras saves it"
     assert {"assets/model.keras", "assets/words.json"} <= bundle.manifest.files.keys()
     bundle.check_files()

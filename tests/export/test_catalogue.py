@@ -21,7 +21,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in catalogue.names() if name not in GRADIENTS])
+@pytest.mark.parametrize("name", [name for name in catalogue.task_names() if name not in GRADIENTS])
 def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
     from bookserve.bundle.examples import Example
     from export.convert.saved_model_to_onnx import to_onnx
@@ -32,7 +32,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from trainers.engine import artifacts as finish
     from trainers.engine import signatures
 
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
     data = task.data("sample", params)
     trained = task.build(data, params)

@@ -14,11 +14,11 @@ from bookserve import bundle
 from bookserve.client import connect
 from bookserve.errors import BookserveError
 from bookserve.graph import Graph, TensorSpec
-from bookserve.steps import EitherLabel, Pad, Reverse, Words
+from bookserve.steps import BinaryLabel, Pad, Reverse, Words
 from bookserve.verb import Predict
 from export.cli import compose as command
-from export.compose import compose
-from export.verify.verify import check
+from export.compose import compose_models
+from export.verify.verify import verify_bundle
 from tests.bundles import WORDS, write_affine, write_bundle, write_reviews, write_writer
 
 ROWS = ["good bad film film film film good", "film good good bad", "good"]
@@ -39,7 +39,7 @@ def score(home: Path, model: str) -> list[float]:
 
 
 def test_it_gives_the_weighted_mean_of_what_each_member_gives(home: Path) -> None:
-    made, difference = compose(home, "vote", [("reviews", None, 3), ("recent", None, 2), ("latest", 1, 1)])
+    made, difference = compose_models(home, "vote", [("reviews", None, 3), ("recent", None, 2), ("latest", 1, 1)])
     by_hand = 0.5 * np.array(score(home, "reviews")) + np.array(score(home, "recent")) / 3
     np.testing.assert_allclose(score(home, "vote"), by_hand + np.array(score(home, "latest")) / 6, rtol=1e-6)
     assert len(set(score(home, "recent"))) > 1
@@ -56,28 +56,28 @@ def test_it_gives_the_weighted_mean_of_what_each_member_gives(home: Path) -> Non
 
 def test_members_of_one_length_need_no_cutting(home: Path) -> None:
     write_reviews(home, "twin")
-    made, _ = compose(home, "vote", [("reviews", None, 1), ("twin", None, 1)])
+    made, _ = compose_models(home, "vote", [("reviews", None, 1), ("twin", None, 1)])
     assert list(made.manifest.graphs) == ["serving_default", "mean"]
     assert score(home, "vote") == pytest.approx(score(home, "reviews"))
 
 
 def test_it_stands_the_proof_until_a_member_is_another(home: Path) -> None:
-    made, _ = compose(home, "vote", [("reviews", None, 1), ("recent", None, 1)])
-    lines = list(check(made))
+    made, _ = compose_models(home, "vote", [("reviews", None, 1), ("recent", None, 1)])
+    lines = list(verify_bundle(made))
     assert [(line.graph, line.ok, line.rows) for line in lines] == [
         ("serving_default", True, 2),
         ("cut", True, 2),
         ("mean", True, 2),
     ]
     write_reviews(home, "recent", 3)  # a newer version of a member changes nothing
-    assert all(line.ok for line in check(made))
+    assert all(line.ok for line in verify_bundle(made))
     shutil.rmtree(home / "recent")
-    (whole, *_) = check(made)
+    (whole, *_) = verify_bundle(made)
     assert "recent" in whole.problem
 
 
 def test_its_card_says_what_it_is_made_of(home: Path) -> None:
-    made, _ = compose(home, "vote", [("reviews", None, 3), ("recent", None, 1)])
+    made, _ = compose_models(home, "vote", [("reviews", None, 3), ("recent", None, 1)])
     card = (made.path / "README.md").read_text()
     for words in ("reviews/1 (0.75), recent/1 (0.25)", "made of `cut`, `reviews/1`, `recent/1`, `mean`"):
         assert words in card
@@ -99,7 +99,7 @@ def write_backwards(home: Path) -> None:
     ]
     verb = Predict(
         inputs={"tokens": (Words(WORDS), Reverse(), Pad(6))},
-        outputs={"score": (EitherLabel(("negative", "positive")),)},
+        outputs={"score": (BinaryLabel(("negative", "positive")),)},
     )
     feeds = {"serving_default": verb.encode(["good bad"])}
     constants = {"axes": np.array([1], np.int64)}
@@ -129,9 +129,9 @@ def test_what_has_no_mean_is_refused(home: Path, members: list[tuple[str, int | 
     write_affine(home)
     write_writer(home)
     write_backwards(home)
-    compose(home, "whole", [("reviews", None, 1), ("recent", None, 1)])
+    compose_models(home, "whole", [("reviews", None, 1), ("recent", None, 1)])
     with pytest.raises(BookserveError, match=problem):
-        compose(home, "vote", members)
+        compose_models(home, "vote", members)
     assert bundle.versions(home, "vote") == []
 
 

@@ -86,7 +86,7 @@ def test_a_line_for_each_variant(table: ModuleType, bundles: dict[str, Bundle]) 
 def test_a_document_that_misses_a_task_or_a_column_is_stale(table: ModuleType) -> None:
     from trainers import catalogue
 
-    lines = [(f"`{name}`", "`serving_default`", *["1"] * (len(table.COLUMNS) - 2)) for name in catalogue.names()]
+    lines = [(f"`{name}`", "`serving_default`", *["1"] * (len(table.COLUMNS) - 2)) for name in catalogue.task_names()]
     assert table.stale(table.document(lines, [])) == ""
     assert table.stale(table.document(lines[1:], [])) == f"misses {lines[0][0].strip('`')}"
     assert table.stale(table.document(lines, []).replace("worst difference", "difference")) == "has other columns"

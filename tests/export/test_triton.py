@@ -55,7 +55,7 @@ def test_every_field_agrees_with_the_onnx_file(bundles: dict[str, Bundle], task:
 
 def test_tensors_of_the_batch_alone_are_described_whole(tmp_path: Path) -> None:
     write_pair(tmp_path)
-    triton.write(tmp_path, "pair")
+    triton.write_config(tmp_path, "pair")
     config = read(tmp_path, "pair")
     assert config.max_batch_size == 0
     assert not config.HasField("dynamic_batching")
@@ -77,7 +77,7 @@ def write_shape(models: Path, shape: tuple[int | str, ...], onnx_file: str | Non
 
 def test_a_single_number_is_reshaped(tmp_path: Path) -> None:
     write_shape(tmp_path, ())
-    triton.write(tmp_path, "other")
+    triton.write_config(tmp_path, "other")
     (taken,) = read(tmp_path, "other").input
     assert list(taken.dims) == [1]
     assert taken.HasField("reshape")
@@ -87,10 +87,10 @@ def test_a_single_number_is_reshaped(tmp_path: Path) -> None:
 def test_it_describes_the_newest_version_and_goes_where_that_has_no_onnx_file(tmp_path: Path) -> None:
     for shape in (("batch", 3), ("batch", 5)):
         write_shape(tmp_path, shape)
-        triton.write(tmp_path, "other")
+        triton.write_config(tmp_path, "other")
         assert list(read(tmp_path, "other").input[0].dims) == [shape[1]]
     write_shape(tmp_path, ("batch", 5), None)
-    triton.write(tmp_path, "other")
+    triton.write_config(tmp_path, "other")
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["1", "2", "3"]
 
 
@@ -99,7 +99,7 @@ def test_beside_other_exporters_the_newest_version_is_described_in_the_end(tmp_p
 
     def export() -> None:
         write_affine(tmp_path)
-        triton.write(tmp_path, "affine")
+        triton.write_config(tmp_path, "affine")
 
     threads = [threading.Thread(target=export) for _ in range(12)]
     for thread in threads:

@@ -14,7 +14,7 @@ from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.formats.images import encode_png
 from bookserve.generation.text import merge, streams
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.engine import Engine
 from serve.models.repository import Repository
@@ -65,7 +65,7 @@ def test_the_served_text_is_the_offline_text(engine: Engine, models: Path) -> No
     assert isinstance(verb, Generate)
     graph = opened.graph("step")[1]
     (stream,) = streams(verb, graph, request)
-    offline = merge(list(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))).text
+    offline = merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
     assert write(engine, request) == offline
     assert len(offline) == 50
 

@@ -29,7 +29,7 @@ def bookserve(*words: str, **environment: str) -> subprocess.CompletedProcess[st
 def trained(runs: Path, *words: str, **environment: str) -> Run:
     done = bookserve("train", *words, "--runs", str(runs), **environment)
     assert done.returncode == 0, done.stderr
-    (run,) = runs_.scan(runs)
+    (run,) = runs_.list_runs(runs)
     return run
 
 
@@ -54,7 +54,7 @@ def killed_after_an_epoch(runs: Path, *words: str) -> Run:
     with process:
         next(line for line in process.stdout if line.startswith("epoch 1/"))
         os.killpg(process.pid, signal.SIGKILL)
-    (run,) = runs_.scan(runs)
+    (run,) = runs_.list_runs(runs)
     assert (run.path / "checkpoint" / "epoch.npz").exists()
     assert not run.finished
     return run

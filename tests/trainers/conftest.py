@@ -35,14 +35,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
             words = [name, "--data", "sample", "--epochs", "1", "-p", "jit_compile=false", "--runs", str(path)]
             done = CliRunner().invoke(train, [*words, *SHORT.get(name, ())], catch_exceptions=False)
             assert done.exit_code == 0, done.output
-            assert ("epoch 1/1" in done.output) == bool(catalogue.find(name).defaults("sample")["epochs"])
+            assert ("epoch 1/1" in done.output) == bool(catalogue.find_task(name).defaults("sample")["epochs"])
             assert "(sample)" in done.output
-        return run.latest(path, name)
+        return run.latest_run(path, name)
 
     return find
 
 
-@pytest.fixture(params=catalogue.names())
+@pytest.fixture(params=catalogue.task_names())
 def trained(request: pytest.FixtureRequest, finished: Callable[[str], Run]) -> Run:
     """The finished run of each task in turn."""
     return finished(request.param)

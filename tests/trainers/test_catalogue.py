@@ -17,7 +17,7 @@ HEAVY = ("keras", "tensorflow", "sklearn", "matplotlib", "PIL", "scipy", "rich")
 
 def test_every_file_of_a_chapter_is_a_task() -> None:
     files = {file.stem for file in Path(trainers.__file__).parent.glob("ch*/*.py")} - {"__init__"}
-    tasks = list(catalogue.tasks())
+    tasks = list(catalogue.load_tasks())
     assert {task.name for task in tasks} == files
     sections = [[int(part) for part in task.section.split(".")] for task in tasks]
     assert sections == sorted(sections)
@@ -26,9 +26,9 @@ def test_every_file_of_a_chapter_is_a_task() -> None:
     assert names.index("imdb_lstm") < names.index("mnist_vae")
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize("name", catalogue.task_names())
 def test_a_task_says_what_is_needed_to_train_and_compare_it(name: str) -> None:
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     assert task.section.startswith(str(int(task.chapter.removeprefix("ch"))))
     assert task.book or task.shown
     assert {"epochs", "batch_size"} <= task.params.keys()
@@ -48,6 +48,6 @@ def test_listing_imports_nothing_heavy() -> None:
 
 def test_an_unknown_name_is_answered_with_the_close_ones() -> None:
     with pytest.raises(NotFound, match="mnist_convnet"):
-        catalogue.find("mnist_convnt")
+        catalogue.find_task("mnist_convnt")
     with pytest.raises(NotFound, match="bookserve tasks"):
-        catalogue.find("zzz")
+        catalogue.find_task("zzz")

@@ -52,7 +52,7 @@ def test_the_best_run_is_a_real_one_where_there_is_one(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
-    task, runs = catalogue.find("mnist_convnet"), tmp_path / "runs"
+    task, runs = catalogue.find_task("mnist_convnet"), tmp_path / "runs"
     better = Run(runs / "mnist_convnet" / "2026-01-02T00-00-00Z")
     better.path.mkdir()
     better.write("params.json", {"data": "sample"})
@@ -60,7 +60,7 @@ def test_the_best_run_is_a_real_one_where_there_is_one(
     assert (results.best(task, runs) or {})["run"] == run.name
     better.write("params.json", {"data": "real"})
     assert (results.best(task, runs) or {})["run"] == better.name
-    assert results.best(catalogue.find("mnist_vae"), runs) is None
+    assert results.best(catalogue.find_task("mnist_vae"), runs) is None
 
 
 def test_the_table_stands_between_its_markers() -> None:

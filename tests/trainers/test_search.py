@@ -29,7 +29,7 @@ def tried(runs: Path, trials: int, seed: int = 0, stop: int = 0) -> list[dict[st
         begun += 1
         if begun == stop:
             raise KeyboardInterrupt
-        return training.begin(TINY, "sample", params, seed=1, runs=runs, say=lambda line: None)
+        return training.start_training(TINY, "sample", params, seed=1, runs=runs, say=lambda line: None)
 
     study = search.open_study(TINY, runs)
     list(search.run_trials(TINY, study, PARAMS, search.spaces(TINY, PARAMS, OVER), trials, seed, begin))
@@ -41,7 +41,7 @@ def test_trials_are_runs_and_the_best_is_the_best(tmp_path: Path) -> None:
     assert len(rows) == 4
     figures = []
     for row in rows:
-        run = runs_.find(tmp_path, row["run"])
+        run = runs_.find_run(tmp_path, row["run"])
         params = run.read("params.json")
         assert (params["learning_rate"], params["batch_size"]) == (row["learning_rate"], row["batch_size"])
         assert row["figure"] == run.metrics["val_loss"]  # not the test rows' loss, by which the task is compared
@@ -57,7 +57,7 @@ def test_an_interrupted_search_goes_on_and_tries_the_same(tmp_path: Path) -> Non
     resumed = tried(tmp_path / "cut", 3)
     chosen = [[(row["learning_rate"], row["batch_size"], row["figure"]) for row in rows] for rows in (whole, resumed)]
     assert chosen[0] == chosen[1]
-    assert len(list(runs_.scan(tmp_path / "cut"))) == 3
+    assert len(list(runs_.list_runs(tmp_path / "cut"))) == 3
     other = tried(tmp_path / "other", 3, seed=7)
     assert [row["learning_rate"] for row in other] != [row["learning_rate"] for row in whole]
 
@@ -87,4 +87,4 @@ def test_the_command_ends_with_a_table(tmp_path: Path) -> None:
     rows = json.loads(again.stdout)
     assert len(rows) == 2  # both are done: nothing is tried again
     assert {"learning_rate", "batch_size", "figure", "run"} <= rows[0].keys()
-    assert runs_.find(tmp_path, rows[0]["run"]).read("params.json")["hold_out"] == 0.2
+    assert runs_.find_run(tmp_path, rows[0]["run"]).read("params.json")["hold_out"] == 0.2

@@ -12,7 +12,7 @@ from bookserve import verb as verbs
 from bookserve.api.requests import GenerateRequest
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.generation.text import merge, streams
-from bookserve.steps import Rows, apply
+from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue
@@ -23,9 +23,9 @@ from trainers.networks import vgg
 from trainers.task import Data, Task
 
 
-@pytest.fixture(scope="module", params=catalogue.names())
+@pytest.fixture(scope="module", params=catalogue.task_names())
 def built(request: pytest.FixtureRequest) -> tuple[Task, Data, keras.Model]:
-    task = catalogue.find(request.param)
+    task = catalogue.find_task(request.param)
     params = task.defaults("sample")
     data = task.data("sample", params)
     return task, data, task.build(data, params)
@@ -79,7 +79,7 @@ def test_raw_rows_become_what_the_graphs_were_fed(built: tuple[Task, Data, keras
 @pytest.mark.parametrize("name", ["mnist_dense", "mnist_convnet", "imdb_lstm", "imdb_dense"])
 def test_training_arrays_have_passed_the_steps_that_are_served(name: str) -> None:
     """One raw row sent to a server, or found in the training data: the same numbers."""
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     data = task.data("sample", task.defaults("sample"))
     assert isinstance(data.verb, Predict)
     loaded = mnist.load("sample") if task.dataset == "mnist" else imdb.load("sample", 200)
@@ -91,16 +91,16 @@ def test_training_arrays_have_passed_the_steps_that_are_served(name: str) -> Non
 
 
 def test_pictures_of_the_vae_have_passed_its_steps() -> None:
-    task = catalogue.find("mnist_vae")
+    task = catalogue.find_task("mnist_vae")
     data, loaded = task.data("sample", task.defaults("sample")), mnist.load("sample")
     assert isinstance(data.verb, Sample)
-    assert np.array_equal(apply(data.verb.before, loaded.train.rows), data.train.x)
+    assert np.array_equal(apply_steps(data.verb.before, loaded.train.rows), data.train.x)
     assert data.train.y is data.train.x
-    assert np.array_equal(apply(data.verb.before, data.rows), data.feeds["encode"]["image"])
+    assert np.array_equal(apply_steps(data.verb.before, data.rows), data.feeds["encode"]["image"])
 
 
 def test_windows_of_the_corpus_are_the_characters_before_each_target() -> None:
-    task = catalogue.find("nietzsche_lstm")
+    task = catalogue.find_task("nietzsche_lstm")
     data, text = task.data("sample", task.defaults("sample")), nietzsche.load("sample").text
     assert isinstance(data.verb, Generate)
     ids = data.verb.characters((text[30:90], text[90]))  # the window of index 10, as every third is taken
@@ -112,7 +112,7 @@ def test_windows_of_the_corpus_are_the_characters_before_each_target() -> None:
 
 def test_steps_carry_the_state_that_the_window_has() -> None:
     """Sixty characters one by one through ``step`` give what the window gives at once, at any cut."""
-    task = catalogue.find("nietzsche_lstm")
+    task = catalogue.find_task("nietzsche_lstm")
     data = task.data("sample", task.defaults("sample"))
     models = inference_models(task, task.build(data, task.defaults("sample")), data)
     window = np.asarray(models["serving_default"](data.feeds["serving_default"])["probabilities"])

@@ -11,7 +11,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.generation.transform import Progress, octaves, resized, transform, watched
-from bookserve.steps import ImageNetMeans, Pixels, Scale, WithoutMeans
+from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale
 from bookserve.verb import Dream, Style, Transform, Verb
 from trainers import catalogue
 from trainers.engine import artifacts as finish
@@ -19,7 +19,7 @@ from trainers.engine import artifacts as finish
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)
 DREAM = Transform(method=Dream({"a": 1.0}, iterations=5), before=(Scale(2 / 255, -1),), after=(Pixels(-1, 1),))
-PAINT = Transform(method=Style(iterations=2), before=(ImageNetMeans(),), after=(WithoutMeans(),))
+PAINT = Transform(method=Style(iterations=2), before=(ImageNetMeans(),), after=(AddImageNetMeans(),))
 
 
 def nothing(graph: str, feeds: Arrays) -> Arrays:
@@ -94,7 +94,7 @@ def test_the_loss_of_style_is_the_book_s() -> None:
     """Listings 8.17–8.20, written out: all three pictures pass the network, layer by layer."""
     import tensorflow as tf
 
-    task = catalogue.find("style_transfer")
+    task = catalogue.find_task("style_transfer")
     params = task.defaults("sample")
     data = task.data("sample", params)
     network = task.build(data, params)
@@ -141,14 +141,14 @@ def test_what_cannot_be_transformed_is_told() -> None:
 def test_verbs_and_steps_go_through_json() -> None:
     for verb in (DREAM, PAINT):
         assert msgspec.json.decode(msgspec.json.encode(verb), type=Verb) == verb
-    assert np.array_equal(WithoutMeans()(ImageNetMeans()(PHOTO)), PHOTO)
+    assert np.array_equal(AddImageNetMeans()(ImageNetMeans()(PHOTO)), PHOTO)
     assert resized(PHOTO.astype(np.float32), (80, 100)).shape == (1, 80, 100, 3)
 
 
 @pytest.mark.parametrize("name", ["deepdream", "style_transfer"])
 def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
     """A small step along the gradient changes the loss by as much as the gradient says."""
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     params = task.defaults("sample")
     data = task.data("sample", params)
     assert task.graphs

@@ -14,7 +14,7 @@ from bookserve.steps import Numbers, Standardise
 from bookserve.verb import Predict
 from trainers.datasets import boston
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -34,7 +34,9 @@ def data(kind: Kind, params: Params) -> Data:
         },
         outputs={"price": ()},
     )
-    train, test = (Pairs(verb.encode(part.rows)["features"], part.labels) for part in (houses.train, houses.test))
+    train, test = (
+        TrainingArrays(verb.encode(part.rows)["features"], part.labels) for part in (houses.train, houses.test)
+    )
     return Data(
         verb=verb,
         about=houses.about,

@@ -10,7 +10,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation.cats_dogs import photos
 from trainers.task import Data, Params, Task
 
@@ -25,8 +25,8 @@ def data(kind: Kind, params: Params) -> Data:
     pets = photos(kind, params)
     front = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
 
-    def features(pairs: Pairs) -> Pairs:
-        return Pairs(front.predict(InOrder(pairs, params["batch_size"]), verbose=0), pairs.y)
+    def features(pairs: TrainingArrays) -> TrainingArrays:
+        return TrainingArrays(front.predict(InOrder(pairs, params["batch_size"]), verbose=0), pairs.y)
 
     return dataclasses.replace(
         pets,

@@ -15,7 +15,7 @@ from bookserve.steps import Image, ImageNetMeans, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import photos, weights
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def data(kind: Kind, params: Params) -> Data:
     return Data(
         verb=verb,
         about=f"photos: {', '.join(shown)}",
-        train=_pieces(list(shown.values()), verb) if kind == "sample" else Pairs(rows[:0], np.zeros(0, np.int64)),
+        train=_pieces(list(shown.values()), verb)
+        if kind == "sample"
+        else TrainingArrays(rows[:0], np.zeros(0, np.int64)),
         validation=None,
         test=None,
         rows=few,
@@ -56,7 +58,7 @@ def _labels(names: list[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _pieces(shown: list[np.ndarray], verb: Predict) -> Pairs:
+def _pieces(shown: list[np.ndarray], verb: Predict) -> TrainingArrays:
     """Square pieces of the photos, and the places of the photos' classes."""
     rng = np.random.default_rng(0)
     pieces, places = [], []
@@ -65,7 +67,7 @@ def _pieces(shown: list[np.ndarray], verb: Predict) -> Pairs:
             top, left = (rng.integers(0, length - side) for length in photo.shape[:2])
             pieces.append(photo[top : top + side, left : left + side])
             places.append(place)
-    return Pairs(verb.encode(pieces)["image"], np.array(places, np.int64))
+    return TrainingArrays(verb.encode(pieces)["image"], np.array(places, np.int64))
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -74,7 +76,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
     from trainers.networks.vgg import base
 
-    path = weights.find("vgg16", params["weights"])
+    path = weights.find_weights("vgg16", params["weights"])
     network = base("vgg16", "none", (params["size"], params["size"]), params["width"])
     x = layers.Flatten(name="flatten")(network.output)
     x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc1")(x)

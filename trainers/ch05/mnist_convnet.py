@@ -11,7 +11,7 @@ from bookserve.steps import Image, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import mnist
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -29,9 +29,9 @@ def data(kind: Kind, params: Params) -> Data:
     return Data(
         verb=VERB,
         about=digits.about,
-        train=Pairs(VERB.encode(digits.train.rows)["image"], digits.train.labels),
+        train=TrainingArrays(VERB.encode(digits.train.rows)["image"], digits.train.labels),
         validation=None,
-        test=Pairs(VERB.encode(digits.test.rows)["image"], digits.test.labels),
+        test=TrainingArrays(VERB.encode(digits.test.rows)["image"], digits.test.labels),
         rows=digits.few,
         feeds={"serving_default": VERB.encode(digits.few)},
         baseline=baseline.commonest(digits.test.labels),

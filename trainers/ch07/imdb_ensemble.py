@@ -13,7 +13,7 @@ import numpy as np
 
 from trainers.ch06 import imdb_conv1d, imdb_embedding, imdb_lstm, imdb_simple_rnn
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation.reviews import padded
 from trainers.task import Data, Params, Task
 
@@ -34,9 +34,9 @@ def data(kind: Kind, params: Params) -> Data:
     )
 
 
-def _for_all(pairs: Pairs) -> Pairs:
+def _for_all(pairs: TrainingArrays) -> TrainingArrays:
     """The same labels for each member, and for the vote."""
-    return Pairs(pairs.x, {name: np.asarray(pairs.y) for name in (*MEMBERS, "probability")})
+    return TrainingArrays(pairs.x, {name: np.asarray(pairs.y) for name in (*MEMBERS, "probability")})
 
 
 def vote_layer() -> type[keras.layers.Layer]:
@@ -89,7 +89,7 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
 
     from trainers.engine.batches import InOrder
 
-    def votes(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    def votes(pairs: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
         told = model.predict(InOrder(pairs, params["batch_size"]), verbose=0)
         labels = pairs.y["probability"] if isinstance(pairs.y, dict) else pairs.y
         return np.concatenate([told[name] for name in MEMBERS], axis=1), np.asarray(labels)

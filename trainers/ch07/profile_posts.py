@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EitherLabel, Pad, Scale, TopLabels, Words
+from bookserve.steps import BinaryLabel, Pad, Scale, TopLabels, Words
 from bookserve.steps.texts import words_of
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
@@ -32,7 +32,7 @@ def data(kind: Kind, params: Params) -> Data:
         outputs={
             "age": (Scale(20, 50),),
             "income": (TopLabels(tuple(f"class {number}" for number in range(10))),),
-            "gender": (EitherLabel(("a woman", "a man")),),
+            "gender": (BinaryLabel(("a woman", "a man")),),
         },
     )
     labels = {**posts.labels, "age": (posts.labels["age"] - 50) / 20}

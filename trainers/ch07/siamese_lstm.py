@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EitherLabel, Numbers
+from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.source import Kind
@@ -24,7 +24,7 @@ def data(kind: Kind, params: Params) -> Data:
     words = Numbers("float32", (params["length"], 128))
     verb = Predict(
         inputs={"left": (words,), "right": (words,)},
-        outputs={"probability": (EitherLabel(("not both", "both")),)},
+        outputs={"probability": (BinaryLabel(("not both", "both")),)},
     )
     return divided(verb, sentences, baseline.commonest(sentences.labels))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EitherLabel, Image, Scale
+from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.source import Kind
@@ -27,7 +27,7 @@ def data(kind: Kind, params: Params) -> Data:
     picture = (Image(size, size), Scale(2 / 255, -1))
     verb = Predict(
         inputs={"left": picture, "right": picture},
-        outputs={"probability": (EitherLabel(("left", "right")),)},
+        outputs={"probability": (BinaryLabel(("left", "right")),)},
     )
     return divided(verb, views, baseline.commonest(views.labels))
 

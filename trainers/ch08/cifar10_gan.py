@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bookserve.steps import Image, Pixels, Scale, apply
+from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
 from trainers.datasets import cifar10
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, Pairs
+from trainers.engine.arrays import Encoded, TrainingArrays
 from trainers.networks.frechet_distance import distance
 from trainers.task import Data, Params, Task
 
@@ -37,7 +37,7 @@ def data(kind: Kind, params: Params) -> Data:
     return Data(
         verb=verb,
         about=f"{len(frogs):,} {'frogs of CIFAR-10' if kind == 'real' else 'drawn frogs'}",
-        train=Pairs(pictures, np.zeros(len(frogs), np.float32)),
+        train=TrainingArrays(pictures, np.zeros(len(frogs), np.float32)),
         validation=None,
         test=None,
         rows=np.array([], np.uint8),
@@ -71,7 +71,7 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
 
 
 def _real(frogs: np.ndarray) -> np.ndarray:
-    return np.asarray(apply((Image(32, 32), Scale(2 / 255, -1)), frogs))
+    return np.asarray(apply_steps((Image(32, 32), Scale(2 / 255, -1)), frogs))
 
 
 def custom() -> dict[str, type]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from bookserve.generation.transform import prepared
-from bookserve.steps import apply
+from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Transform
 from trainers.datasets import photos
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.networks import pretrained_bases as bases
 from trainers.task import Data, Params, Task
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find(params["base"])
+    base = bases.find_base(params["base"])
     layers = bases.chosen(params["layers"] or base.dream)
     verb = Transform(
         method=Dream(
@@ -44,12 +44,12 @@ def data(kind: Kind, params: Params) -> Data:
     name, photo = next(iter(photos.load(kind).items()))
     rows = prepared(verb, [photo])
     noise = np.random.default_rng(0).integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)
-    image = np.asarray(apply(verb.before, noise), np.float32)
+    image = np.asarray(apply_steps(verb.before, noise), np.float32)
     contributions = np.array([list(layers.values())] * 8, np.float32)
     return Data(
         verb=verb,
         about=f"a photo: {name}",
-        train=Pairs(rows, np.zeros(len(rows))),
+        train=TrainingArrays(rows, np.zeros(len(rows))),
         validation=None,
         test=None,
         rows=rows,
@@ -59,7 +59,7 @@ def data(kind: Kind, params: Params) -> Data:
 
 
 def build(data: Data, params: Params) -> keras.Model:
-    base = bases.find(params["base"])
+    base = bases.find_base(params["base"])
     return bases.outputs(base.build(params), list(bases.chosen(params["layers"] or base.dream)))
 
 

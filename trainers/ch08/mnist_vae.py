@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bookserve.generation.latent import latent_points
-from bookserve.steps import Image, Pixels, Scale, apply
+from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
 from trainers.datasets import mnist
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -31,14 +31,14 @@ VERB = Sample(
 def data(kind: Kind, params: Params) -> Data:
     digits = mnist.load(kind)
     train, test, few = (
-        np.asarray(apply(VERB.before, rows)) for rows in (digits.train.rows, digits.test.rows, digits.few)
+        np.asarray(apply_steps(VERB.before, rows)) for rows in (digits.train.rows, digits.test.rows, digits.few)
     )
     return Data(
         verb=VERB,
         about=digits.about,
-        train=Pairs(train, train),
-        validation=Pairs(test, test),
-        test=Pairs(test, test),
+        train=TrainingArrays(train, train),
+        validation=TrainingArrays(test, test),
+        test=TrainingArrays(test, test),
         rows=digits.few,
         feeds={"decode": {"latent": latent_points(2, grid=4)}, "encode": {"image": few}},
         baseline=baseline.mean_row(train, test),

@@ -16,7 +16,7 @@ from bookserve.steps import Characters
 from bookserve.verb import Generate
 from trainers.datasets import nietzsche
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -27,7 +27,7 @@ WINDOW, UNITS = 60, 128
 
 
 def data(kind: Kind, params: Params) -> Data:
-    corpus = nietzsche.given(Path(params["text"])) if params["text"] else nietzsche.load(kind)
+    corpus = nietzsche.text_file(Path(params["text"])) if params["text"] else nietzsche.load(kind)
     text = corpus.text
     middle = len(text) // 2
     start = text.find(" ", middle, -WINDOW) + 1 or middle
@@ -40,7 +40,7 @@ def data(kind: Kind, params: Params) -> Data:
     return Data(
         verb=verb,
         about=corpus.about,
-        train=Pairs(windows[:, :WINDOW], windows[:, WINDOW]),
+        train=TrainingArrays(windows[:, :WINDOW], windows[:, WINDOW]),
         validation=None,
         test=None,
         rows=rows,

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from bookserve.generation.transform import prepared
-from bookserve.steps import apply
+from bookserve.steps import apply_steps
 from bookserve.verb import Style, Transform
 from trainers.datasets import photos
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.networks import pretrained_bases as bases
 from trainers.task import Data, Params, Task
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find(params["base"])
+    base = bases.find_base(params["base"])
     verb = Transform(
         method=Style(
             content_weight=params["content_weight"],
@@ -44,13 +44,13 @@ def data(kind: Kind, params: Params) -> Data:
     rows = prepared(verb, [shown[name] for name in names])
     rng = np.random.default_rng(0)
     image, other = (
-        np.asarray(apply(verb.before, rng.integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)), np.float32)
+        np.asarray(apply_steps(verb.before, rng.integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)), np.float32)
         for _ in range(2)
     )
     return Data(
         verb=verb,
         about=f"{names[0]}, in the style of {names[1]}",
-        train=Pairs(rows, np.zeros(len(rows))),
+        train=TrainingArrays(rows, np.zeros(len(rows))),
         validation=None,
         test=None,
         rows=rows,
@@ -67,7 +67,7 @@ def build(data: Data, params: Params) -> keras.Model:
     """The network with an output for each use of a layer, as large as it shall count in the sums of squares."""
     import keras
 
-    base = bases.find(params["base"])
+    base = bases.find_base(params["base"])
     network = base.build(params)
     outputs = {}
     for use, text, root in (

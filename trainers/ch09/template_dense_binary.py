@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EitherLabel, Numbers
+from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.source import Kind
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def data(kind: Kind, params: Params) -> Data:
     rows = generated.tables(kind, 2)
     verb = Predict(
-        inputs={"features": (Numbers("float32", (16,)),)}, outputs={"probability": (EitherLabel(("first", "second")),)}
+        inputs={"features": (Numbers("float32", (16,)),)}, outputs={"probability": (BinaryLabel(("first", "second")),)}
     )
     return divided(verb, rows, baseline.commonest(rows.labels))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EachLabel, Numbers
+from bookserve.steps import MultiLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.source import Kind
@@ -22,7 +22,7 @@ def data(kind: Kind, params: Params) -> Data:
     rows = generated.tables(kind, 10, several=True)
     verb = Predict(
         inputs={"features": (Numbers("float32", (16,)),)},
-        outputs={"probabilities": (EachLabel(tuple(f"label {number}" for number in range(10))),)},
+        outputs={"probabilities": (MultiLabel(tuple(f"label {number}" for number in range(10))),)},
     )
     return divided(verb, rows, 1 - float(rows.labels.mean()))
 

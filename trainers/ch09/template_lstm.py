@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import EachLabel, Numbers
+from bookserve.steps import MultiLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.source import Kind
@@ -22,7 +22,7 @@ def data(kind: Kind, params: Params) -> Data:
     rows = generated.signals(kind, 4)
     verb = Predict(
         inputs={"signal": (Numbers("float32", (20, 4)),)},
-        outputs={"probabilities": (EachLabel(tuple(f"rhythm {number}" for number in range(4))),)},
+        outputs={"probabilities": (MultiLabel(tuple(f"rhythm {number}" for number in range(4))),)},
     )
     return divided(verb, rows, max(float(rows.labels.mean()), 1 - float(rows.labels.mean())))
 

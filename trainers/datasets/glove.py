@@ -39,18 +39,18 @@ def load(given: str, words: Sequence[str]) -> np.ndarray:
         if not path.is_file():
             raise NotFound(f"there is no file '{given}' of vectors.", "Give glove.6B, or the path of such a file.")
         with path.open(encoding="utf-8") as lines:
-            return read(lines, words, str(path))
+            return read_glove(lines, words, str(path))
     folder = os.environ.get("BOOKSERVE_DATA")
     unpacked = Path(folder or "") / "text" / _NAME
     if folder and unpacked.is_file():
         with unpacked.open(encoding="utf-8") as lines:
-            return read(lines, words, str(unpacked))
+            return read_glove(lines, words, str(unpacked))
     path = file("glove.6B.zip", _URL, None)  # nobody publishes a checksum; the archive has one for each file in it
     with reading(path), zipfile.ZipFile(path) as archive, archive.open(_NAME) as packed:
-        return read(io.TextIOWrapper(packed, "utf-8"), words, str(path))
+        return read_glove(io.TextIOWrapper(packed, "utf-8"), words, str(path))
 
 
-def read(lines: Iterable[str], words: Sequence[str], path: str) -> np.ndarray:
+def read_glove(lines: Iterable[str], words: Sequence[str], path: str) -> np.ndarray:
     """The vectors of ``words`` from lines of a word and its hundred numbers."""
     rows = {word: index for index, word in enumerate(words)}
     vectors = np.zeros((len(words), DIMENSIONS), np.float32)

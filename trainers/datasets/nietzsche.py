@@ -30,7 +30,7 @@ def load(kind: Kind, sample_length: int = 40_000) -> Corpus:
     return Corpus(about, text, Vocabulary("characters", sorted(set(text))))
 
 
-def given(path: Path) -> Corpus:
+def text_file(path: Path) -> Corpus:
     """Any other text, a file in UTF-8, in lower case; it is called after the file.
 
     Raises:

@@ -26,7 +26,7 @@ _FILES = {
 _GIVEN = {"squeezenet_notop": "squeezenet_v1.1_weights_tf_dim_ordering_tf_kernels_notop.h5"}
 
 
-def find(network: str, given: str) -> Path | None:
+def find_weights(network: str, given: str) -> Path | None:
     """The file with the weights of ``network``: for ``imagenet`` the published one, else the one that ``given`` names.
 
     Published files are downloaded once, but for those that have no lasting address (``_GIVEN``).

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bookserve.steps import Rows, Step, apply
+from bookserve.steps import Rows, Step, apply_steps
 
 #: Changes raw rows at random, seeded by the generator: pictures turned, shifted, mirrored.
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -39,7 +39,7 @@ class Encoded:
         raw = self.rows[index]
         if self.augment and rng:
             raw = self.augment(raw, rng)
-        return np.asarray(apply(self.steps, raw))
+        return np.asarray(apply_steps(self.steps, raw))
 
 
 Column = np.ndarray | Encoded
@@ -49,7 +49,7 @@ Batch = np.ndarray | dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class TrainingArrays:
     """Inputs ``x`` and targets ``y`` with the same number of rows."""
 
     x: Columns
@@ -63,9 +63,9 @@ class Pairs:
         """Inputs and targets of the rows at ``index``."""
         return _batch(self.x, index, rng), _batch(self.y, index, rng)
 
-    def take(self, index: np.ndarray) -> Pairs:
+    def take(self, index: np.ndarray) -> TrainingArrays:
         """The rows at ``index`` as pairs of their own."""
-        return Pairs(_take(self.x, index), _take(self.y, index))
+        return TrainingArrays(_take(self.x, index), _take(self.y, index))
 
 
 def _batch(columns: Columns, index: np.ndarray, rng: np.random.Generator | None) -> Batch:

@@ -31,7 +31,7 @@ from trainers.inspect.source import Source
 from trainers.task import Data, Task
 
 
-def finish(
+def write_artifacts(
     task: Task,
     run: Run,
     model: keras.Model,
@@ -45,11 +45,11 @@ def finish(
 
     ``validated`` are the figures of K-fold validation, ``devices`` what the model was trained on.
     """
-    params = settings.of(run)
+    params = settings.settings_of(run)
     concluded = task.conclude(model, data, params) if task.conclude else {}
     models = inference_models(task, model, data)
     graphs = {name: graph_of(inference) for name, inference in models.items()}
-    shown = samples.write(run, data, models, graphs, params["seed"])
+    shown = samples.write_samples(run, data, models, graphs, params["seed"])
     if shown:
         say(shown)
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
@@ -67,13 +67,13 @@ def finish(
     curves.write_csv(run.path, progress.history)
     curves.write_picture(run.path, progress.history)
     model.save(run.path / "model.keras")
-    signatures.write(run, models)
+    signatures.write_signatures(run, models)
     if params.get("filters"):
         _draw_filters(run, Source(run.name, origin, data.verb, dict(models), data.rows), params)
     if params["histograms"]:
-        projector.write(run.path / "tensorboard", model, data.verb)
+        projector.write_projector(run.path / "tensorboard", model, data.verb)
     examples(models, data).save(run.path / "examples.npz")
-    vocabulary.save(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
+    vocabulary.save_vocabularies(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
     run.write("environment.json", _environment(task, params, progress.seconds, devices))
     counts = {
         "epochs": progress.epochs,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from trainers.engine.arrays import Batch, Pairs
+from trainers.engine.arrays import Batch, TrainingArrays
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -16,7 +16,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     for each batch.
     """
 
-    def __init__(self, pairs: Pairs, batch_size: int, seed: int, epoch: int = 0, steps: int = 0) -> None:
+    def __init__(self, pairs: TrainingArrays, batch_size: int, seed: int, epoch: int = 0, steps: int = 0) -> None:
         super().__init__()
         self._pairs = pairs
         self._batch_size = batch_size
@@ -42,7 +42,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 class InOrder(keras.utils.PyDataset):  # type: ignore[misc]
     """Every row once, in order and as it is: what a model is measured on."""
 
-    def __init__(self, pairs: Pairs, batch_size: int) -> None:
+    def __init__(self, pairs: TrainingArrays, batch_size: int) -> None:
         super().__init__()
         self._pairs = pairs
         self._batch_size = batch_size
@@ -55,7 +55,7 @@ class InOrder(keras.utils.PyDataset):  # type: ignore[misc]
         return self._pairs.batch(np.arange(start, min(start + self._batch_size, len(self._pairs))))
 
 
-def evaluate(model: keras.Model, pairs: Pairs, batch_size: int) -> dict[str, float]:
+def evaluate(model: keras.Model, pairs: TrainingArrays, batch_size: int) -> dict[str, float]:
     """The model's loss and metrics on ``pairs``, by name."""
     measured = model.evaluate(InOrder(pairs, batch_size), verbose=0, return_dict=True)
     return {name: float(value) for name, value in measured.items()}

@@ -27,7 +27,7 @@ _SAID = (0, NotFound.exit_code, InvalidInput.exit_code)
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerPlace:
     """Which of the workers this process is."""
 
     addresses: tuple[str, ...]
@@ -58,12 +58,12 @@ class Place:
         return mine
 
 
-def given() -> bool:
+def is_worker() -> bool:
     """Whether this process is one of several workers."""
     return bool(os.environ.get("TF_CONFIG"))
 
 
-def place() -> Place:
+def this_worker() -> WorkerPlace:
     """What ``TF_CONFIG`` says; the first worker, or the one called chief, is number 0.
 
     Raises:
@@ -73,7 +73,7 @@ def place() -> Place:
         config: dict[str, Any] = json.loads(os.environ["TF_CONFIG"])
         chiefs, workers = (list(config["cluster"].get(kind, ())) for kind in ("chief", "worker"))
         kind, index = config["task"]["type"], int(config["task"]["index"])
-        place = Place((*chiefs, *workers), {"chief": 0, "worker": len(chiefs)}[kind] + index)
+        place = WorkerPlace((*chiefs, *workers), {"chief": 0, "worker": len(chiefs)}[kind] + index)
         place.addresses[place.index].index(":")
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise InvalidInput(
@@ -84,7 +84,7 @@ def place() -> Place:
     return place
 
 
-def start(words: Sequence[str], count: int) -> int:
+def start_workers(words: Sequence[str], count: int) -> int:
     """Run ``bookserve`` with ``words`` in ``count`` processes, of which the first one speaks; return its exit code.
 
     Raises:

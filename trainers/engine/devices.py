@@ -112,7 +112,7 @@ class Devices:
             yield runs
             return
         with tempfile.TemporaryDirectory() as folder:
-            for run in runs_.scan(runs, task):
+            for run in runs_.list_runs(runs, task):
                 if not run.finished:
                     shutil.copytree(run.path, Path(folder) / task / run.path.name)
             yield Path(folder)
@@ -156,7 +156,7 @@ def _open_tensorflow(device: str, distribute: str, workers: int, deterministic: 
     import tensorflow as tf
 
     cpus, gpus = (tf.config.list_physical_devices(kind) for kind in ("CPU", "GPU"))
-    place = cluster.place() if distribute == "multiworker" else None
+    place = cluster.this_worker() if distribute == "multiworker" else None
     if workers and not distribute:
         raise InvalidInput("workers belong to --distribute mirrored or multiworker.")
     if place and workers and workers != place.count:

@@ -15,7 +15,7 @@ from bookserve.steps import Words
 from bookserve.verb import Predict, Verb
 
 
-def write(folder: Path, model: keras.Model, verb: Verb) -> None:
+def write_projector(folder: Path, model: keras.Model, verb: Verb) -> None:
     """Write ``words.tsv`` and ``vectors.tsv`` into ``folder``, and the file that tells TensorBoard of them.
 
     Nothing is written for a model without an embedding of words.

@@ -14,7 +14,7 @@ from bookserve.generation.text import streams
 from bookserve.generation.transform import transform
 from bookserve.graph import Arrays, Graph
 from bookserve.run import Run
-from bookserve.steps import apply
+from bookserve.steps import apply_steps
 from bookserve.verb import Generate, Sample, Transform
 from trainers.task import Data
 
@@ -26,7 +26,9 @@ TEMPERATURES = (0.2, 0.5, 1.0, 1.2)
 GRID = 15
 
 
-def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mapping[str, Graph], seed: int) -> str:
+def write_samples(
+    run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mapping[str, Graph], seed: int
+) -> str:
     """Write ``samples.txt`` or ``.png`` into the run and return what can be shown as text (for other verbs: '')."""
     verb = data.verb
     if isinstance(verb, Generate):
@@ -40,7 +42,7 @@ def write(run: Run, data: Data, models: Mapping[str, keras.Model], graphs: Mappi
             points = latent_points(verb.latent, n=GRID * GRID, seed=seed)
         (name,) = graphs[verb.decode].inputs
         (decoded,) = runner(models[verb.decode])({name: points}).values()
-        sheet = pictures.contact_sheet(np.asarray(apply(verb.after, decoded)), columns=GRID)
+        sheet = pictures.contact_sheet(np.asarray(apply_steps(verb.after, decoded)), columns=GRID)
         (run.path / "samples.png").write_bytes(pictures.encode_png(sheet))
         return f"{GRID} × {GRID} pictures: {run.path / 'samples.png'}"
     if isinstance(verb, Transform):

@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.it
 History = Mapping[str, Sequence[float]]
 
 
-def of(run: Run) -> dict[str, Any]:
+def settings_of(run: Run) -> dict[str, Any]:
     """The parameters in force of a run; settings that are younger than it have their defaults."""
     return {**DEFAULTS, **run.read("params.json")}
 

@@ -77,7 +77,7 @@ def graph_of(model: keras.Model) -> Graph:
     )
 
 
-def write(run: Run, models: Models) -> None:
+def write_signatures(run: Run, models: Models) -> None:
     """Write ``saved_model/`` of a run whose ``params.json`` and ``model.keras`` are there.
 
     What another backend than TensorFlow would write is one opaque operation, which no converter reads. There, a process
@@ -102,7 +102,7 @@ def write(run: Run, models: Models) -> None:
 
 def _rewrite(run: Run) -> None:
     """Write ``saved_model/`` from ``model.keras``."""
-    task = catalogue.find(run.task)
+    task = catalogue.find_task(run.task)
     params = run.read("params.json")
     model = keras.models.load_model(run.path / "model.keras", custom_objects=task.custom and task.custom())
     write_saved_model(run.path / "saved_model", inference_models(task, model, task.data(params["data"], params)))

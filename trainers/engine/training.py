@@ -17,14 +17,14 @@ from bookserve.run import Run
 from trainers.datasets.source import Kind
 from trainers.engine import cross_validation as folds
 from trainers.engine import samples, settings
-from trainers.engine.artifacts import finish
+from trainers.engine.artifacts import write_artifacts
 from trainers.engine.devices import ONE, Devices
 from trainers.engine.loop import Say, fit
 from trainers.engine.signatures import graph_of, inference_models
 from trainers.task import Data, Task
 
 
-def begin(
+def start_training(
     task: Task,
     kind: Kind,
     params: dict[str, Any],
@@ -42,7 +42,7 @@ def begin(
     """
     _check(task)
     data = task.data(kind, params)
-    run = runs_.create(runs, task.name)
+    run = runs_.create_run(runs, task.name)
     run.write("params.json", {"data": kind, "seed": seed, **params})
     try:
         _train(task, data, run, say, bar, devices)
@@ -53,15 +53,15 @@ def begin(
     return run
 
 
-def resume(task: Task, runs: Path, *, say: Say, bar: bool = False, devices: Devices = ONE) -> Run:
+def resume_training(task: Task, runs: Path, *, say: Say, bar: bool = False, devices: Devices = ONE) -> Run:
     """Continue the newest unfinished run of ``task`` with the parameters it was begun with.
 
     Raises:
         NotFound: no run of this task is unfinished.
     """
-    run = runs_.latest(runs, task.name, finished=False)
+    run = runs_.latest_run(runs, task.name, finished=False)
     _check(task)
-    params = settings.of(run)
+    params = settings.settings_of(run)
     _train(task, task.data(params["data"], params), run, say, bar, devices)
     return run
 
@@ -76,7 +76,7 @@ def _check(task: Task) -> None:
 
 
 def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devices) -> None:
-    params = settings.of(run)
+    params = settings.settings_of(run)
     seed = params["seed"]
     data = _held_out(data, params["hold_out"], seed)
     validated = folds.validate(task, data, params, run=run, seed=seed, say=say)
@@ -88,11 +88,11 @@ def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devic
         if every and epoch % every == 0 and epoch < params["epochs"]:
             models = inference_models(task, devices.finished(model, task, data, params), data)
             graphs = {name: graph_of(inference) for name, inference in models.items()}
-            say(samples.write(run, data, models, graphs, seed))
+            say(samples.write_samples(run, data, models, graphs, seed))
 
     progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, devices=devices, after_epoch=after_epoch)
     if devices.chief:
-        finish(task, run, devices.finished(model, task, data, params), data, progress, validated, devices, say)
+        write_artifacts(task, run, devices.finished(model, task, data, params), data, progress, validated, devices, say)
     devices.part()
 
 

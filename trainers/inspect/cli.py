@@ -13,7 +13,7 @@ from bookserve.cli.terminal import hushed, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.formats import images as pictures
 from bookserve.generation import explain
-from bookserve.generation.colormap import colours
+from bookserve.generation.colormap import viridis
 from bookserve.generation.latent import STRENGTHS
 
 run_argument = click.argument("name", metavar="RUN")
@@ -73,7 +73,7 @@ def filters(
     from trainers.inspect import filters as inside_filters
     from trainers.inspect import layers as inside_layers
 
-    chosen = [inside_layers.find(source.model, layer) for layer in layers]
+    chosen = [inside_layers.find_layer(source.model, layer) for layer in layers]
     for layer in chosen or inside_layers.names(source.model, maps=True):
         patterns = inside_filters.filters(
             source.model,
@@ -111,7 +111,7 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     named = labels[heat.chosen] if labels else f"class {heat.chosen}"
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture speaks for {named}: the heat map is 0 everywhere", err=True)
-    hot = colours(explain.enlarged(heat.heatmap, *photo.shape[:2]))
+    hot = viridis(explain.enlarged(heat.heatmap, *photo.shape[:2]))
     _write(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
     _write(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
 
@@ -151,7 +151,7 @@ def _open(name: str, runs: Path) -> Any:
         keras.ops.zeros(1)  # TensorFlow looks for its devices, which it does not do silently
     from trainers.inspect import source
 
-    return source.find(name, runs)
+    return source.find_source(name, runs)
 
 
 def _row(source: Any, file: Path | None) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.generation import latent
-from bookserve.steps import Rows, apply
+from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Sample, verb_name
 from trainers.inspect.source import Source
 
@@ -64,7 +64,7 @@ def coders(source: Source) -> tuple[Encode, Decode]:
         return _run(encoder, source.encode(rows))
 
     def decode(points: np.ndarray) -> np.ndarray:
-        return np.asarray(apply(verb.after, _run(decoder, points)))
+        return np.asarray(apply_steps(verb.after, _run(decoder, points)))
 
     return encode, decode
 
@@ -96,7 +96,7 @@ def _test_rows(source: Source) -> tuple[Rows, Sequence[Any]]:
 
     from trainers import catalogue
 
-    data = importlib.import_module(f"trainers.datasets.{catalogue.find(source.origin.task).dataset}")
+    data = importlib.import_module(f"trainers.datasets.{catalogue.find_task(source.origin.task).dataset}")
     test = getattr(data.load(source.origin.data), "test", None)
     return ([], []) if test is None else (test.rows, test.labels)
 

@@ -16,7 +16,7 @@ from keras import ops
 from bookserve.errors import InvalidInput
 from bookserve.formats import images as pictures
 from trainers.inspect.gradient import gradient
-from trainers.inspect.layers import find, ordered, walk
+from trainers.inspect.layers import find_layer, ordered, walk
 from trainers.inspect.source import Affine
 
 #: Filters in one sheet at most, and in a row of it.
@@ -80,7 +80,7 @@ def sheet(patterns: np.ndarray) -> np.ndarray:
 
 def _upto(model: keras.Model, layer: str) -> keras.Model:
     """The part of ``model`` that ends with ``layer``: what lies behind need not be computed."""
-    path, found = find(model, layer), []
+    path, found = find_layer(model, layer), []
 
     def visit(name: str, kind: Any, output: Any) -> Any:
         if name == path:

@@ -11,7 +11,7 @@ from keras import ops
 
 from bookserve.errors import InvalidInput
 from trainers.inspect.gradient import gradient
-from trainers.inspect.layers import find, names, walk
+from trainers.inspect.layers import find_layer, names, walk
 
 
 class Heat(NamedTuple):
@@ -34,7 +34,7 @@ def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, lay
         NotFound: no such layer.
         InvalidInput: no such class, no convolution, or a layer whose output is no map.
     """
-    path = find(model, layer) if layer else names(model, maps=True)[-1]
+    path = find_layer(model, layer) if layer else names(model, maps=True)[-1]
     picture, seen = ops.convert_to_tensor(image), {}
 
     def run(shift: Any) -> Any:

@@ -76,7 +76,7 @@ def names(model: keras.Model, *, maps: bool = False) -> list[str]:
     return found
 
 
-def find(model: keras.Model, wanted: str) -> str:
+def find_layer(model: keras.Model, wanted: str) -> str:
     """The path of the layer called ``wanted``: a path, or a name that only one layer bears.
 
     Raises:

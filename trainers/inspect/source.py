@@ -14,7 +14,7 @@ from bookserve.bundle import MANIFEST, Bundle
 from bookserve.bundle.examples import Examples
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.run import Origin
-from bookserve.steps import EachLabel, EitherLabel, Image, Rows, Step, TopLabels, apply
+from bookserve.steps import BinaryLabel, Image, MultiLabel, Rows, Step, TopLabels, apply_steps
 from bookserve.verb import Predict, Sample, Verb, verb_name
 from trainers import catalogue
 from trainers.inspect.layers import nearest
@@ -61,7 +61,7 @@ class Source:
         Raises:
             InvalidInput: the model takes no pictures, or these are none.
         """
-        return np.asarray(apply(self._steps(), rows))
+        return np.asarray(apply_steps(self._steps(), rows))
 
     def affine(self) -> Affine:
         """The Steps after ``Image``, measured on a black picture and one of each pure colour.
@@ -74,7 +74,7 @@ class Source:
             raise InvalidInput(f"{self.name} changes its pictures before they have their size.")
         basis = np.zeros((1 + image.channels, image.height, image.width, image.channels), np.float32)
         basis[1:] = 255 * np.eye(image.channels)[:, None, None]
-        seen = np.asarray(apply(rest, basis), np.float32)
+        seen = np.asarray(apply_steps(rest, basis), np.float32)
         if seen.ndim != 4:
             raise InvalidInput(f"{self.name} sees a picture as {list(seen.shape[1:])} numbers, not as a picture.")
         black, *pure = seen[:, 0, 0]
@@ -84,7 +84,7 @@ class Source:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the network's output; empty where they have none."""
         steps = [step for steps in self._predict.outputs.values() for step in steps]
-        return next((step.labels for step in steps if isinstance(step, TopLabels | EitherLabel | EachLabel)), ())
+        return next((step.labels for step in steps if isinstance(step, TopLabels | BinaryLabel | MultiLabel)), ())
 
     def index(self, name: str) -> int:
         """The number of the class called ``name``; a number is taken as it is.
@@ -120,7 +120,7 @@ class Source:
         return pictures[0]
 
 
-def find(argument: str, runs: Path) -> Source:
+def find_source(argument: str, runs: Path) -> Source:
     """What ``argument`` means: a bundle's directory (or a model's, then its newest), or a run (``bookserve/run.py``).
 
     Raises:
@@ -132,7 +132,7 @@ def find(argument: str, runs: Path) -> Source:
         return _of_bundle(Bundle.open(path.resolve()))
     if bundles.versions(path.resolve().parent, path.resolve().name):
         return _of_bundle(bundles.open_bundle(path.resolve().parent, path.resolve().name))
-    run = runs_.find(runs, argument)
+    run = runs_.find_run(runs, argument)
     if not run.finished:
         raise Failed(f"the run {run.name} is unfinished.", f"Finish it: bookserve train {run.task} --resume")
     return _load(run.name, run.path / "model.keras", run.recipe.origin, run.recipe.verb, _rows(run.path))
@@ -156,7 +156,7 @@ def _rows(path: Path) -> Rows:
 def _load(name: str, path: Path, origin: Origin, verb: Verb, rows: Rows) -> Source:
     import keras
 
-    task = catalogue.find(origin.task)
+    task = catalogue.find_task(origin.task)
     try:
         model = keras.saving.load_model(path, custom_objects=task.custom and task.custom(), compile=False)
     except Exception as error:  # Keras raises many kinds for a damaged file; each means the same here

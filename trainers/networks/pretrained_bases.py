@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.steps import ImageNetMeans, Pixels, Scale, Step, WithoutMeans
+from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale, Step
 from trainers.datasets import weights
 from trainers.task import Params
 
@@ -35,7 +35,7 @@ class Base(NamedTuple):
     build: Callable[[Params], keras.Model]
 
 
-def find(name: str) -> Base:
+def find_base(name: str) -> Base:
     """The base called ``name``.
 
     Raises:
@@ -82,7 +82,7 @@ def outputs(base: keras.Model, names: list[str]) -> keras.Model:
 def _inception(params: Params) -> keras.Model:
     import keras
 
-    path = weights.find("inception_v3_notop", params["weights"])
+    path = weights.find_weights("inception_v3_notop", params["weights"])
     image = keras.Input((None, None, 3), name="image")
     return keras.applications.InceptionV3(weights=path and str(path), include_top=False, input_tensor=image)
 
@@ -110,7 +110,7 @@ def _pets(params: Params) -> keras.Model:
     from trainers import catalogue
     from trainers.engine import training
 
-    task, given = catalogue.find("cats_dogs_convnet"), params["weights"]
+    task, given = catalogue.find_task("cats_dogs_convnet"), params["weights"]
     if given == "imagenet":
         raise NotFound("cats_dogs_convnet has no weights of ImageNet.", "Use -p weights=sample, none, or its run.")
     if given == "none":
@@ -119,7 +119,9 @@ def _pets(params: Params) -> keras.Model:
     elif given == "sample":
         with tempfile.TemporaryDirectory() as runs:
             settings = task.defaults("sample") | {"data": "sample"}
-            run = training.begin(task, "sample", settings, seed=0, runs=Path(runs), say=lambda _: None, bar=False)
+            run = training.start_training(
+                task, "sample", settings, seed=0, runs=Path(runs), say=lambda _: None, bar=False
+            )
             whole = keras.saving.load_model(run.path / "model.keras", compile=False)
     else:
         path = Path(given).expanduser()
@@ -157,7 +159,7 @@ BASES = {
     ),
     "vgg16": Base(
         before=(ImageNetMeans(),),
-        after=(WithoutMeans(),),
+        after=(AddImageNetMeans(),),
         unit=127.5,
         dream="block3_conv3=1e-5,block4_conv3=1e-5,block5_conv3=1e-3",
         content="block5_conv2",
@@ -166,7 +168,7 @@ BASES = {
     ),
     "vgg19": Base(
         before=(ImageNetMeans(),),
-        after=(WithoutMeans(),),
+        after=(AddImageNetMeans(),),
         unit=127.5,
         dream="block3_conv4=1e-5,block4_conv4=1e-5,block5_conv4=1e-3",
         content="block5_conv2",
@@ -175,7 +177,7 @@ BASES = {
     ),
     "squeezenet": Base(
         before=(ImageNetMeans(),),
-        after=(WithoutMeans(),),
+        after=(AddImageNetMeans(),),
         unit=127.5,
         dream="fire5=1e-5,fire7=2e-5,fire8=5e-5",
         content="fire6=0.003",

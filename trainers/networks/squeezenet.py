@@ -27,7 +27,7 @@ def base(given: str) -> keras.Model:
     Raises:
         Failed: the file holds weights of another network.
     """
-    path = weights.find("squeezenet_notop", given)
+    path = weights.find_weights("squeezenet_notop", given)
     image = keras.Input((None, None, 3), name="image")
     x = layers.Conv2D(64, 3, strides=2, activation="relu", kernel_initializer="he_normal", name="conv1")(image)
     x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)

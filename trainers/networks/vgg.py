@@ -25,7 +25,7 @@ def base(
     Raises:
         Failed: the file holds weights of another network.
     """
-    path = weights.find(f"{network}_notop", given)
+    path = weights.find_weights(f"{network}_notop", given)
     image = keras.Input((*size, 3), name="image")
     x, seed = image, 0
     for block, count in enumerate(_BLOCKS[network][:blocks], 1):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.steps import EitherLabel, Image, Scale
+from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
 from trainers.datasets import cats_dogs
 from trainers.datasets.source import Kind, Split
-from trainers.engine.arrays import Augment, Encoded, Pairs
+from trainers.engine.arrays import Augment, Encoded, TrainingArrays
 from trainers.preparation import baseline
 from trainers.preparation.augmentation import affine
 from trainers.task import Data, Params
@@ -25,11 +25,11 @@ def photos(kind: Kind, params: Params, augment: Augment | None = None) -> Data:
     size = params["size"]
     verb = Predict(
         inputs={"image": (Image(size, size), Scale(1 / 255))},
-        outputs={"probability": (EitherLabel(("cat", "dog")),)},
+        outputs={"probability": (BinaryLabel(("cat", "dog")),)},
     )
 
-    def pairs(part: Split, augment: Augment | None = None) -> Pairs:
-        return Pairs(Encoded(np.asarray(part.rows), verb.inputs["image"], augment), part.labels)
+    def pairs(part: Split, augment: Augment | None = None) -> TrainingArrays:
+        return TrainingArrays(Encoded(np.asarray(part.rows), verb.inputs["image"], augment), part.labels)
 
     pets = cats_dogs.load(kind, size)
     return Data(

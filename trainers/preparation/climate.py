@@ -11,7 +11,7 @@ from bookserve.verb import Predict
 from trainers.datasets import jena
 from trainers.datasets.jena import TEMPERATURE
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, Pairs
+from trainers.engine.arrays import Encoded, TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
@@ -46,11 +46,11 @@ def windows(kind: Kind, params: Params) -> Data:
     view = view.swapaxes(1, 2)
     targets = ((table[:, TEMPERATURE] - mean[TEMPERATURE]) / deviation[TEMPERATURE]).astype(np.float32)
 
-    def pairs(start: int, end: int) -> Pairs:
+    def pairs(start: int, end: int) -> TrainingArrays:
         """Windows that lie in the rows from ``start`` to ``end``, as do their targets."""
         last = end - lookback - delay
         answers = targets[start + lookback - 1 + delay :][: last - start]
-        return Pairs(Encoded(view[start:last], verb.inputs["weather"]), answers[:, None])
+        return TrainingArrays(Encoded(view[start:last], verb.inputs["weather"]), answers[:, None])
 
     train, validation, test = (
         pairs(*ends) for ends in ((0, train_end), (train_end, validation_end), (validation_end, len(table)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from bookserve.verb import Predict
 from trainers.datasets.generated import Generated
-from trainers.engine.arrays import Columns, Pairs
+from trainers.engine.arrays import Columns, TrainingArrays
 from trainers.task import Data
 
 
@@ -17,7 +17,7 @@ def divided(verb: Predict, generated: Generated, baseline: float) -> Data:
     """
     columns = verb.encode(generated.rows)
     x: Columns = {**columns} if len(columns) > 1 else next(iter(columns.values()))
-    everything = Pairs(x, generated.labels)
+    everything = TrainingArrays(x, generated.labels)
     count = len(everything)
     train, validation, test = (
         everything.take(part) for part in np.split(np.arange(count), [count * 7 // 10, count * 17 // 20])

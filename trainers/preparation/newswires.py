@@ -8,7 +8,7 @@ from bookserve.steps import MultiHot, TopLabels, Words
 from bookserve.verb import Predict
 from trainers.datasets import reuters
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, Pairs, ragged
+from trainers.engine.arrays import Encoded, TrainingArrays, ragged
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
@@ -24,7 +24,8 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         outputs={"probabilities": (TopLabels(reuters.TOPICS),)},
     )
     train, test = (
-        Pairs(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels) for part in (wires.train, wires.test)
+        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        for part in (wires.train, wires.test)
     )
     held_out = params["held_out"]
     return Data(

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 
-from bookserve.steps import EitherLabel, Pad, Words
+from bookserve.steps import BinaryLabel, Pad, Words
 from bookserve.steps.texts import words_of
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.datasets import imdb_texts
 from trainers.datasets.source import Kind
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
@@ -29,9 +29,11 @@ def few_reviews(kind: Kind, params: Params) -> Data:
     vocabulary = Vocabulary("words", ("<padding>", *ranked[: params["words"] - 1]))
     verb = Predict(
         inputs={"tokens": (Words(vocabulary, start=None, unknown=None), Pad(params["length"]))},
-        outputs={"probability": (EitherLabel(("negative", "positive")),)},
+        outputs={"probability": (BinaryLabel(("negative", "positive")),)},
     )
-    train, test = (Pairs(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test))
+    train, test = (
+        TrainingArrays(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test)
+    )
     order = np.random.default_rng(0).permutation(len(train))
     cut = params["rows"]
     return Data(

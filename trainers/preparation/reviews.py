@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.steps import EitherLabel, MultiHot, Pad, Reverse, Step, Words
+from bookserve.steps import BinaryLabel, MultiHot, Pad, Reverse, Step, Words
 from bookserve.verb import Predict
 from trainers.datasets import imdb
 from trainers.datasets.source import DataSet, Kind
-from trainers.engine.arrays import Encoded, Pairs, ragged
+from trainers.engine.arrays import Encoded, TrainingArrays, ragged
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
@@ -20,7 +20,9 @@ def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
     """
     reviews = imdb.load(kind, params["words"])
     verb = _verb("tokens", Words(reviews.vocabulary), *([Reverse()] if reverse else []), Pad(params["length"]))
-    train, test = (Pairs(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test))
+    train, test = (
+        TrainingArrays(verb.encode(part.rows)["tokens"], part.labels) for part in (reviews.train, reviews.test)
+    )
     return _data(verb, reviews, train, test, held_out=len(train) // 5, first=False)
 
 
@@ -32,16 +34,19 @@ def multi_hot(kind: Kind, params: Params) -> Data:
     reviews = imdb.load(kind, params["words"])
     verb = _verb("words", Words(reviews.vocabulary), MultiHot(params["words"]))
     train, test = (
-        Pairs(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels) for part in (reviews.train, reviews.test)
+        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        for part in (reviews.train, reviews.test)
     )
     return _data(verb, reviews, train, test, held_out=params["held_out"], first=True)
 
 
 def _verb(name: str, *steps: Step) -> Predict:
-    return Predict(inputs={name: steps}, outputs={"probability": (EitherLabel(("negative", "positive")),)})
+    return Predict(inputs={name: steps}, outputs={"probability": (BinaryLabel(("negative", "positive")),)})
 
 
-def _data(verb: Predict, reviews: DataSet, train: Pairs, test: Pairs, *, held_out: int, first: bool) -> Data:
+def _data(
+    verb: Predict, reviews: DataSet, train: TrainingArrays, test: TrainingArrays, *, held_out: int, first: bool
+) -> Data:
     """``held_out`` rows, the first or the last ones, become validation data."""
     cut = held_out if first else len(train) - held_out
     parts = train.take(np.arange(cut)), train.take(np.arange(cut, len(train)))

@@ -39,7 +39,7 @@ _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
 _HOME, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
 
 
-class RpcWire:
+class GrpcWire:
     """One channel. Proxies of the environment are not used: a model server is reached directly."""
 
     def __init__(self, target: str) -> None:

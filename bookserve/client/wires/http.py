@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import numpy as np
 
-from bookserve.api.json_values import dump, from_plain, to_answer
+from bookserve.api.json_values import dump_json, from_plain, to_answer
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.client.client import Samples, Tell
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
@@ -236,7 +236,7 @@ def _path(model: str, verb: str) -> str:
 
 
 def _body(request: Asked) -> bytes:
-    return dump({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
+    return dump_json({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
 
 
 def _from_fields(fields: dict[str, str]) -> BookserveError:

@@ -18,8 +18,8 @@ from bookserve.generation.latent import encoded, encoder, pictures_fed
 from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
 from bookserve.generation.transform import adjusted, prepared, watched
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import Backend, OnnxBackend, open_graph
-from bookserve.steps import apply
+from bookserve.runtime.onnx import OnnxSession, Session, open_graph
+from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 
 
@@ -32,11 +32,11 @@ class LocalWire:
         self._models = models
         self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
-        self._backends: dict[Path, OnnxBackend] = {}
+        self._backends: dict[Path, OnnxSession] = {}
 
     def models(self) -> list[dict[str, Any]]:
         """The newest readable version of each model."""
-        return [bundle.summary(found) for found in readable(self._models)[0]]
+        return [bundle.summarise_bundle(found) for found in list_bundles(self._models)[0]]
 
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
@@ -73,7 +73,7 @@ class LocalWire:
         feeds = dict.fromkeys(graph.inputs, points)
         graph.check(feeds)
         outputs = backend.run(feeds)
-        return Samples(points, np.asarray(apply(verb.after, next(iter(outputs.values())))))
+        return Samples(points, np.asarray(apply_steps(verb.after, next(iter(outputs.values())))))
 
     def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
         """See ``Client.transform``."""
@@ -91,14 +91,14 @@ class LocalWire:
         """See ``Client.explain``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check(model, graphs)
+        inside.check_explains(model, graphs)
         return inside.explain(verb, graphs, self._runner(opened), request.row, request.label)
 
     def activations(self, model: str, request: ExplainRequest) -> list[inside.Layer]:
         """See ``Client.activations``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check(model, graphs)
+        inside.check_explains(model, graphs)
         return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
 
     def filters(self, model: str, version: int | None) -> list[inside.Layer]:
@@ -126,7 +126,7 @@ class LocalWire:
     def _runner(self, opened: Bundle) -> inside.Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
 
-    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Backend]:
+    def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Session]:
         name, graph = opened.graph(name)
         if graph.onnx is None and not graph.members:
             raise Failed(
@@ -135,13 +135,13 @@ class LocalWire:
             )
         return graph, open_graph(opened, name, self._open, self._session)
 
-    def _session(self, path: Path) -> OnnxBackend:
+    def _session(self, path: Path) -> OnnxSession:
         if path not in self._backends:
-            self._backends[path] = OnnxBackend(path)
+            self._backends[path] = OnnxSession(path)
         return self._backends[path]
 
 
-def readable(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
+def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
     """The newest version of each model that can be opened, and why newer ones could not."""
     found: list[Bundle] = []
     errors: list[BookserveError] = []

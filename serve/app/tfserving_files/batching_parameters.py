@@ -13,10 +13,10 @@ from google.protobuf import text_format
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.app.tfserving_files import files_pb2 as pb
-from serve.batching.batch_config import Batching
+from serve.batching.batch_config import BatchConfig
 
 
-def read(path: Path) -> Batching:
+def read_batching_parameters(path: Path) -> BatchConfig:
     """The batching that a file asks for; what it leaves out is as without a file.
 
     Raises:
@@ -38,13 +38,13 @@ def read(path: Path) -> Batching:
     return batching(parameters)
 
 
-def batching(parameters: pb.BatchingParameters) -> Batching:
+def batching(parameters: pb.BatchingParameters) -> BatchConfig:
     """The batching that a message asks for.
 
     Raises:
         InvalidInput: a number below its least value, or allowed sizes that do not end at the largest batch.
     """
-    plain = Batching()
+    plain = BatchConfig()
     for name, least in (
         ("max_batch_size", 1),
         ("batch_timeout_micros", 0),
@@ -75,7 +75,7 @@ def batching(parameters: pb.BatchingParameters) -> Batching:
                 f"{'' if splitting else 'max_batch_size'}; last is {sizes[-1]}; expected {executed}."
             )
     queue = parameters.max_enqueued_batches.value * executed if parameters.HasField("max_enqueued_batches") else None
-    return Batching(
+    return BatchConfig(
         max_rows=executed if told else None,
         max_delay=parameters.batch_timeout_micros.value / 1e6,
         sizes=sizes,

@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.app.tfserving_files import files_pb2 as pb
-from serve.models.model_config import Policy, Served
+from serve.models.model_config import ModelConfig, VersionPolicy
 
 
-def read(path: Path) -> list[Served]:
+def read_models_config(path: Path) -> list[ModelConfig]:
     """The models that a ``models.config`` lists.
 
     Raises:
@@ -40,7 +40,7 @@ def read(path: Path) -> list[Served]:
     return models(config)
 
 
-def parse(message: bytes) -> list[Served]:
+def parse_models_config(message: bytes) -> list[ModelConfig]:
     """The models of an encoded ModelServerConfig, as ``HandleReloadConfigRequest`` carries it.
 
     Raises:
@@ -52,7 +52,7 @@ def parse(message: bytes) -> list[Served]:
         raise InvalidInput("the config is not a ModelServerConfig message.") from error
 
 
-def models(config: pb.ModelServerConfig) -> list[Served]:
+def models(config: pb.ModelServerConfig) -> list[ModelConfig]:
     """The models that a message lists.
 
     Raises:
@@ -62,7 +62,7 @@ def models(config: pb.ModelServerConfig) -> list[Served]:
         raise InvalidInput(
             "Invalid ServerModelConfig: it holds no model_config_list.", "A custom_model_config is not supported."
         )
-    found: dict[str, Served] = {}
+    found: dict[str, ModelConfig] = {}
     for entry in config.model_config_list.config:
         if not entry.name:
             raise InvalidInput("a model of the config list has no name.", "Give each config a name and a base_path.")
@@ -79,18 +79,18 @@ def models(config: pb.ModelServerConfig) -> list[Served]:
                 "Write the whole path of the directory that holds its versions.",
             )
         labels = dict(entry.version_labels)
-        found[entry.name] = Served(entry.name, path, _policy(entry), labels, older=False)
+        found[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels, older=False)
     return list(found.values())
 
 
-def _policy(entry: pb.ModelConfig) -> Policy:
+def _policy(entry: pb.ModelConfig) -> VersionPolicy:
     policy = entry.model_version_policy
     match policy.WhichOneof("policy_choice"):
         case "all":
-            return Policy(latest=None)
+            return VersionPolicy(latest=None)
         case "specific":
             if not policy.specific.versions:
                 raise InvalidInput(f"the specific version policy of model '{entry.name}' names no versions.")
-            return Policy(specific=tuple(sorted(set(policy.specific.versions))))
+            return VersionPolicy(specific=tuple(sorted(set(policy.specific.versions))))
         case _:
-            return Policy(latest=policy.latest.num_versions or 1)
+            return VersionPolicy(latest=policy.latest.num_versions or 1)

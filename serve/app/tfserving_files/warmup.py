@@ -31,7 +31,7 @@ MAX_RECORDS = 1000
 MAX_BYTES = 2**26
 
 
-def requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
+def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
     """The requests to run before a version is available: a graph's proper name and what to feed it.
 
     Raises:
@@ -82,7 +82,7 @@ def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
 
 def _of_examples(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[str, Arrays]:
     """Examples become rows of a graph's inputs, but go as they are where a graph takes one string, as signatures do."""
-    name = _graph(manifest.graphs, tfexample.graph_of(signature, manifest.verb, manifest.graphs))
+    name = _graph(manifest.graphs, tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
     graph = manifest.graphs[name]
     inputs = graph.inputs
     if [spec.dtype for spec in inputs.values()] != ["string"]:

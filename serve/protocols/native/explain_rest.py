@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.json_values import from_plain
-from bookserve.api.requests import ExplainRequest, parse
+from bookserve.api.requests import ExplainRequest, parse_request
 from bookserve.formats.images import encode_png
 from bookserve.generation import explain
 from bookserve.verb import Predict
@@ -31,7 +31,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     """The routes of this door."""
 
     async def asked(request: Request) -> tuple[LiveModel, ExplainRequest]:
-        body = parse(ExplainRequest, await read_body(request))
+        body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
         return live, msgspec.structs.replace(body, row=from_plain(body.row))
 
@@ -72,7 +72,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
 async def explained(engine: Engine, live: LiveModel, asked: ExplainRequest) -> explain.Explanation:
     """Grad-CAM; see ``bookserve.generation.explain.explain``. In a thread, since it runs the head many times."""
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
-    explain.check(live.name, graphs)
+    explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())
     return await asyncio.to_thread(explain.explain, verb, graphs, run, asked.row, asked.label)
 
@@ -80,7 +80,7 @@ async def explained(engine: Engine, live: LiveModel, asked: ExplainRequest) -> e
 async def looked_into(engine: Engine, live: LiveModel, asked: ExplainRequest) -> list[explain.Layer]:
     """What every layer gives; see ``bookserve.generation.explain.layers``."""
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
-    explain.check(live.name, graphs)
+    explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())
     return await asyncio.to_thread(explain.layers, verb, run, asked.row, list(graphs[explain.ACTIVATIONS].outputs))
 

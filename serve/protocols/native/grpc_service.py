@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from bookserve import bundle
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
-from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, check
+from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
 from bookserve.api.row_messages import from_row, to_answer
 from bookserve.api.text_messages import from_piece
 from bookserve.errors import BookserveError, Failed, InvalidInput
@@ -41,12 +41,14 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
 
     async def models(body: bytes, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
         async with _errors(context):
-            return pb.ModelsReply(models=[pb.Model(**bundle.summary(live.bundle)) for live in engine.models()])
+            return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
 
     async def predict(body: bytes, context: grpc.aio.ServicerContext) -> pb.PredictReply:
         async with _errors(context):
             request = _message(pb.PredictRequest, body)
-            asked = check(PredictRequest, {"rows": [from_row(row) for row in request.rows], **_given(request)})
+            asked = validate_request(
+                PredictRequest, {"rows": [from_row(row) for row in request.rows], **_given(request)}
+            )
             live = engine.model(request.model, asked.version)
             answers = await engine.predict(live, asked.rows)
             return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
@@ -55,7 +57,7 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         async with _errors(context):
             request = _message(pb.GenerateRequest, body)
             fields = {"prompt": request.prompt, "stop": list(request.stop), **_given(request)}
-            asked = check(GenerateRequest, fields)
+            asked = validate_request(GenerateRequest, fields)
             async with aclosing(engine.generate(engine.model(request.model, asked.version), asked)) as written:
                 async for pieces in written:
                     for piece in pieces:
@@ -66,7 +68,9 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
             request = _message(pb.SampleRequest, body)
             points = [list(point.coordinates) for point in request.latent]
             images = [from_row(row) for row in request.images]
-            asked = check(SampleRequest, {"latent": points or None, "images": images or None, **_given(request)})
+            asked = validate_request(
+                SampleRequest, {"latent": points or None, "images": images or None, **_given(request)}
+            )
             live = engine.model(request.model, asked.version)
             latent, pixels = await engine.sample(live, asked)
             return pb.SampleReply(

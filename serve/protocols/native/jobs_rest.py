@@ -23,24 +23,24 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.json_values import from_plain
-from bookserve.api.requests import TransformRequest, parse
+from bookserve.api.requests import TransformRequest, parse_request
 from bookserve.errors import NotReady
 from serve.jobs.job import Job
-from serve.jobs.job_queue import Jobs
-from serve.jobs.job_store import Elsewhere
+from serve.jobs.job_queue import JobQueue
+from serve.jobs.job_store import RemoteJob
 from serve.protocols.native.responses import answered, as_json, refused
 from serve.transport.http.body import read_body
 
 
-def routes(jobs: Jobs) -> list[BaseRoute]:
+def routes(jobs: JobQueue) -> list[BaseRoute]:
     """The routes of this door."""
 
-    def job(request: Request) -> Job | Elsewhere:
+    def job(request: Request) -> Job | RemoteJob:
         return jobs.get(request.path_params["id"])
 
     @answered
     async def start(request: Request) -> Response:
-        asked = parse(TransformRequest, await read_body(request))
+        asked = parse_request(TransformRequest, await read_body(request))
         images = [from_plain(image) for image in asked.images]
         begun = await jobs.start(msgspec.structs.replace(asked, images=images))
         return as_json({"job": begun.told()}, 202, {"location": f"/api/jobs/{begun.id}"})
@@ -84,7 +84,7 @@ def routes(jobs: Jobs) -> list[BaseRoute]:
     ]
 
 
-async def _events(job: Job | Elsewhere) -> AsyncIterator[bytes]:
+async def _events(job: Job | RemoteJob) -> AsyncIterator[bytes]:
     shown = None
     async with aclosing(job.watch()) as changes:
         async for _ in changes:

@@ -12,26 +12,26 @@ from typing import Any
 import grpc
 
 from bookserve.api import pictures_pb2 as pb
-from bookserve.api.requests import ExplainRequest, TransformRequest, check
+from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
 from bookserve.api.row_messages import from_row, to_tensor
 from bookserve.errors import InvalidInput
 from bookserve.formats.images import encode_png
 from bookserve.generation import explain as inside
 from serve.engine import Engine
-from serve.jobs.job_queue import Jobs
+from serve.jobs.job_queue import JobQueue
 from serve.protocols.native.explain_rest import explained, looked_into
 from serve.protocols.native.grpc_service import _errors as errors
 from serve.protocols.native.grpc_service import _message as message
 
 
-def handlers(engine: Engine, jobs: Jobs) -> list[grpc.GenericRpcHandler]:
+def handlers(engine: Engine, jobs: JobQueue) -> list[grpc.GenericRpcHandler]:
     """The methods of this door."""
 
     async def transform(body: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[pb.TransformProgress]:
         async with errors(context):
             request = message(pb.TransformRequest, body)
             fields = {"model": request.model, "images": list(request.images), "params": _params(request.params)}
-            job = await jobs.start(check(TransformRequest, fields | _version(request)))
+            job = await jobs.start(validate_request(TransformRequest, fields | _version(request)))
             shown = None
             try:
                 async with aclosing(job.watch()) as changes:
@@ -101,7 +101,7 @@ def handlers(engine: Engine, jobs: Jobs) -> list[grpc.GenericRpcHandler]:
 
 def _asked(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return check(ExplainRequest, {"row": from_row(request.row), "label": label} | _version(request))
+    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version(request))
 
 
 def _version(request: Any) -> dict[str, int]:

@@ -23,8 +23,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
-from bookserve.api.json_values import dump, from_plain
-from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse
+from bookserve.api.json_values import dump_json, from_plain
+from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse_request
 from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.formats.images import contact_sheet, encode_png
 from bookserve.generation.text import Piece
@@ -33,7 +33,7 @@ from bookserve.verb import simple
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.transport.http.body import TooLarge, read_body
-from serve.transport.http.streaming import EventStream, unless_gone
+from serve.transport.http.streaming import EventStream, unless_disconnected
 
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
@@ -74,18 +74,18 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
     @_answered
     async def generate(request: Request) -> Response:
-        asked = parse(GenerateRequest, await read_body(request))
+        asked = parse_request(GenerateRequest, await read_body(request))
         live = model(request, asked.version)
         if asked.stream:
             return EventStream(_events(engine.generate(live, asked)))
-        texts = await unless_gone(request.receive, engine.write(live, asked))
+        texts = await unless_disconnected(request.receive, engine.write(live, asked))
         if not texts:  # nobody is there to read them
             return Response(status_code=499)
         return _json(_named(live) | (msgspec.to_builtins(texts[0]) if asked.n == 1 else {"texts": texts}))
 
     @_answered
     async def sample(request: Request) -> Response:
-        asked = parse(SampleRequest, await read_body(request))
+        asked = parse_request(SampleRequest, await read_body(request))
         if asked.images:
             asked = msgspec.structs.replace(asked, images=[from_plain(image) for image in asked.images])
         live = model(request, asked.version)
@@ -96,7 +96,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if NPZ in accept:
             return Response(_npz(latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
-        return Response(dump(_named(live) | {"latent": latent, "images": images}), media_type="application/json")
+        return Response(dump_json(_named(live) | {"latent": latent, "images": images}), media_type="application/json")
 
     return [
         Route("/", page),
@@ -140,7 +140,7 @@ def _answered(handler: Handler) -> Handler:
 
 def _rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
     try:
-        asked = parse(PredictRequest, body)
+        asked = parse_request(PredictRequest, body)
         return asked, [from_plain(row) for row in asked.rows]
     except RecursionError as error:
         raise InvalidInput("the rows are nested too deeply.") from error
@@ -173,7 +173,7 @@ def _named(live: LiveModel) -> dict[str, Any]:
 
 
 def _summary(live: LiveModel) -> dict[str, Any]:
-    return bundle.summary(live.bundle) | {"state": "AVAILABLE"}
+    return bundle.summarise_bundle(live.bundle) | {"state": "AVAILABLE"}
 
 
 def _description(live: LiveModel) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def wanted(name: str, spec: TensorSpec, count: Any) -> int:
 
 def likeliest(live: LiveModel, graph: str, name: str, array: np.ndarray, count: int) -> np.ndarray:
     """Strings [rows, classes], at most ``count`` for each row."""
-    values, labels = classes.scores(array, classes.labelled(live, graph).get(name))
+    values, labels = classes.class_scores(array, classes.label_steps(live, graph).get(name))
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
     found = np.empty(order.shape, object)
     for (row, place), index in np.ndenumerate(order):

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.requests import GenerateRequest, Seed, check, invalid
+from bookserve.api.requests import GenerateRequest, Seed, invalid_request, validate_request
 from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.generation.text import Piece
 from serve.codecs.json_document import dumps, loads
@@ -26,7 +26,7 @@ from serve.models.live_model import LiveModel
 from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import cut
 from serve.transport.http.body import TooLarge, read_body
-from serve.transport.http.streaming import EventStream, unless_gone
+from serve.transport.http.streaming import EventStream, unless_disconnected
 
 #: By ``BookserveError.code``: this extension's own codes.
 STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
@@ -78,7 +78,7 @@ class Call(msgspec.Struct, frozen=True):
             "mode": given.mode or "state",
             "logprobs": 0 if given.details else None,
         }
-        return check(GenerateRequest, fields)
+        return validate_request(GenerateRequest, fields)
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
@@ -87,7 +87,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def generate(request: Request) -> Response:
         try:
             live, call = await _asked(engine, request)
-            texts = await unless_gone(request.receive, engine.write(live, call.request()))
+            texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
             if not texts:  # nobody is there to read it
                 return Response(status_code=499)
             return _json(_answer(live, call, texts[0]))
@@ -113,7 +113,7 @@ async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, Call]:
     try:
         call = msgspec.convert(document, Call)
     except msgspec.ValidationError as error:
-        raise invalid(error) from error
+        raise invalid_request(error) from error
     return asked.find(engine, request.path_params["name"], request.path_params.get("version", "")), call
 
 

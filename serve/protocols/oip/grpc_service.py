@@ -23,8 +23,8 @@ from serve.protocols.oip.errors import cut, told
 from serve.protocols.oip.model_repository import ModelRepository
 from serve.protocols.oip.statistics import statistics
 from serve.protocols.oip.tensors import count, datatype, from_raw, to_raw
-from serve.security.access_policy import Doors
-from serve.transport.grpc.service import Method, Service, Stream, until
+from serve.security.access_policy import AccessPolicy
+from serve.transport.grpc.service import Method, Service, Stream, requests_until
 
 #: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
 INLINE_BYTES = 1_048_576
@@ -45,7 +45,7 @@ _FIELDS = {
 }
 
 
-def service(engine: Engine, doors: Doors) -> Service:
+def service(engine: Engine, doors: AccessPolicy) -> Service:
     """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
     repository = ModelRepository(engine, doors)
 
@@ -80,7 +80,7 @@ def service(engine: Engine, doors: Doors) -> Service:
         return _answer(found, request, asked.chosen(found, signature, outputs, wanted))
 
     async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
-        async for request in until(lambda: not engine.ready, requests):
+        async for request in requests_until(lambda: not engine.ready, requests):
             try:
                 yield pb.ModelStreamInferResponse(infer_response=await infer(request))
             except BookserveError as error:  # of this request; the stream goes on

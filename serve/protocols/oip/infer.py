@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays, Graph
-from serve.batching.request_context import Call
+from serve.batching.request_context import RequestContext
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
@@ -18,7 +18,7 @@ from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import cut, http
 from serve.protocols.oip.infer_body import LENGTH, Request, answer, feeds, parse, parse_long
 from serve.security.limits import Limits
-from serve.transport.http.fast_path import Answer, Quick, Reply, Take, telling
+from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
@@ -60,17 +60,19 @@ async def infer(
     return meant.answer(await asked.run(engine, found, meant.signature, arrays))
 
 
-def quick(engine: Engine, limits: Limits) -> Quick:
+def quick(engine: Engine, limits: Limits) -> FastRoute:
     """The short way of this door."""
 
-    def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
+    def find(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
         length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
         return partial(take, match[1].decode(), (match[2] or b"").decode(), length)
 
-    def take(name: str, version: str, length: str | None, body: bytes, call: Call, reply: Reply) -> bool:
+    def take(
+        name: str, version: str, length: str | None, body: bytes, call: RequestContext, reply: SendResponse
+    ) -> bool:
         try:
             found = asked.find(engine, name, version)
             parsed = (parse if len(body) <= INLINE_BYTES else parse_long)(body, length, limits.depth)
@@ -79,7 +81,7 @@ def quick(engine: Engine, limits: Limits) -> Quick:
             request, binary = parsed
             meant = _meant(found, request)
             arrays = feeds(found, meant.graph, request, binary)
-            return asked.submit(engine, found, meant.signature, arrays, call, telling(reply, partial(_answer, meant)))
+            return asked.submit(engine, found, meant.signature, arrays, call, on_result(reply, partial(_answer, meant)))
         except BookserveError as error:
             reply(_refusal(error))
             return True
@@ -93,7 +95,7 @@ def _meant(live: LiveModel, request: Request) -> _Meant:
     return _Meant(live, request, signature, graph, wanted)
 
 
-def _answer(meant: _Meant, result: Arrays | BookserveError) -> Answer:
+def _answer(meant: _Meant, result: Arrays | BookserveError) -> FastResponse:
     if isinstance(result, BookserveError):
         return _refusal(result)
     try:
@@ -101,9 +103,9 @@ def _answer(meant: _Meant, result: Arrays | BookserveError) -> Answer:
     except BookserveError as error:
         return _refusal(error)
     if header is None:
-        return Answer(200, content)
-    return Answer(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
+        return FastResponse(200, content)
+    return FastResponse(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
 
 
-def _refusal(error: BookserveError) -> Answer:
-    return Answer(http(error), dumps({"error": cut(str(error))}))
+def _refusal(error: BookserveError) -> FastResponse:
+    return FastResponse(http(error), dumps({"error": cut(str(error))}))

@@ -124,7 +124,7 @@ def _with_numbers(text: bytes, depth: int) -> Request | None:
     item = request.inputs[0] if len(request.inputs) == 1 else None
     if item is None or item.data != [] or item.datatype not in _NUMBERS:
         return None
-    array = numbers.flat(memoryview(text)[start - 1 : end + 1], _NUMBERS[item.datatype])
+    array = numbers.parse_numbers(memoryview(text)[start - 1 : end + 1], _NUMBERS[item.datatype])
     return None if array is None else replace(request, inputs=[replace(item, data=array)])
 
 

@@ -10,10 +10,10 @@ from bookserve.graph import Graph, TensorSpec
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip.tensors import DATATYPES
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 
 
-def server(doors: Doors) -> dict[str, Any]:
+def server(doors: AccessPolicy) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that this server has."""
     extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
     if doors.control:

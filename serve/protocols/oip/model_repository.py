@@ -7,7 +7,7 @@ from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.engine import Engine
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 
 _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLOADING": "UNLOADING"}
 
@@ -15,7 +15,7 @@ _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLO
 class ModelRepository:
     """The three calls, each refused where the operator did not allow control."""
 
-    def __init__(self, engine: Engine, doors: Doors) -> None:
+    def __init__(self, engine: Engine, doors: AccessPolicy) -> None:
         self._engine = engine
         self._doors = doors
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.graph import Arrays, Graph, TensorSpec
-from serve.batching.request_context import Call
-from serve.batching.request_queue import Done
+from serve.batching.request_context import RequestContext
+from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import classification
@@ -95,7 +95,7 @@ async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arr
         raise
 
 
-def submit(engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: Call, done: Done) -> bool:
+def submit(engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult) -> bool:
     """``run`` without a task; see ``Engine.submit``.
 
     Raises:

@@ -25,13 +25,13 @@ from serve.protocols.oip.infer import infer
 from serve.protocols.oip.infer_body import LENGTH
 from serve.protocols.oip.model_repository import ModelRepository, parameters
 from serve.protocols.oip.statistics import statistics
-from serve.security.access_policy import Doors
-from serve.transport.http.body import pack, read_body
+from serve.security.access_policy import AccessPolicy
+from serve.transport.http.body import compress_body, read_body
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
+def routes(engine: Engine, doors: AccessPolicy) -> list[BaseRoute]:
     """The routes of this door."""
     depth = doors.limits.depth
     repository = ModelRepository(engine, doors)
@@ -62,7 +62,7 @@ def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
     async def answered(request: Request) -> Response:
         length = request.headers.get(LENGTH)
         content, header = await infer(engine, doors.limits, *_named(request), await read_body(request), length)
-        packed, headers = await pack(request, content)
+        packed, headers = await compress_body(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")
         return Response(packed, 200, headers | {LENGTH: str(header)}, "application/octet-stream")

@@ -18,7 +18,7 @@ from bookserve.api.requests import (
     MAX_TEXTS,
     GenerateRequest,
     Seed,
-    check,
+    validate_request,
 )
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.verb import Generate
@@ -121,7 +121,7 @@ class Completions(msgspec.Struct, frozen=True):
             "logprobs": 0 if best and self.logprobs is None else self.logprobs,
             "mode": self.mode or "state",
         }
-        return check(GenerateRequest, fields)
+        return validate_request(GenerateRequest, fields)
 
 
 class Refused(InvalidInput):

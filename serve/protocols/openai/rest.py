@@ -22,13 +22,13 @@ from starlette.routing import BaseRoute, Route
 from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation.text import Piece
-from serve.batching.text_scheduler import PAUSE, WHOLE, collect
+from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.engine import Engine
 from serve.protocols.openai import response as answer
 from serve.protocols.openai.request import Completions, Refused, find, writers
 from serve.protocols.openai.response import Answer
 from serve.transport.http.body import TooLarge, read_body
-from serve.transport.http.streaming import EventStream, unless_gone
+from serve.transport.http.streaming import EventStream, unless_disconnected
 
 Handler = Callable[[Request], Awaitable[Response]]
 logger = logging.getLogger("bookserve")
@@ -58,7 +58,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         written = [engine.generate(live, one, PAUSE if asked.stream else WHOLE) for one in requests]
         if asked.stream:
             return EventStream(_events(asked, Answer(asked.model, prompts), prompts, written))
-        whole = await unless_gone(request.receive, _whole(asked, requests, written))
+        whole = await unless_disconnected(request.receive, _whole(asked, requests, written))
         return _json(whole) if whole else Response(status_code=499)  # nobody is there to read it
 
     return [
@@ -80,7 +80,9 @@ async def _whole(
     """All texts at once; of ``best_of`` the ``n`` whose characters are the likeliest on the mean."""
     made = Answer(asked.model, [request.prompt for request in requests])
     choices: list[dict[str, Any]] = []
-    all_texts = await asyncio.gather(*(collect(one, request.n) for one, request in zip(written, requests, strict=True)))
+    all_texts = await asyncio.gather(
+        *(collect_texts(one, request.n) for one, request in zip(written, requests, strict=True))
+    )
     for request, texts in zip(requests, all_texts, strict=True):
         best = sorted(texts, key=answer.mean_logprob, reverse=True) if request.n > (asked.n or 1) else texts
         for text in best[: asked.n or 1]:

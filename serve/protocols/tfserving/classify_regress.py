@@ -42,7 +42,7 @@ def classify(live: LiveModel, signature: str, graph: Graph, outputs: Arrays) -> 
         Failed: the model names more or fewer classes than it has scores.
     """
     name = _scored(live, signature, graph)
-    values, labels = classes.scores(outputs[name], classes.labelled(live, signature).get(name))
+    values, labels = classes.class_scores(outputs[name], classes.label_steps(live, signature).get(name))
     return pb.ClassificationResult(
         classifications=[
             pb.Classifications(
@@ -73,7 +73,7 @@ def regress(live: LiveModel, signature: str, outputs: Arrays) -> pb.RegressionRe
     """The only output's number for each row, in the unit that the model's verb gives it."""
     (array,) = outputs.values()
     manifest = live.bundle.manifest
-    answer = tfexample.find(manifest.verb, manifest.graphs)
+    answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs)
     if isinstance(answer, tfexample.Regress) and answer.graph == signature:
         array = answer.values(array)
     with np.errstate(over="ignore"):  # a double too large for a float is infinite
@@ -98,7 +98,7 @@ def dump(result: pb.InferenceResult) -> bytes:
 
 def _scored(live: LiveModel, signature: str, graph: Graph) -> str:
     """The output that holds the scores: the one with labels, or the only one."""
-    found = list(classes.labelled(live, signature)) or list(graph.outputs)
+    found = list(classes.label_steps(live, signature)) or list(graph.outputs)
     if len(found) != 1:
         raise InvalidInput(f"Expected one output of scores, found {len(found)}.", "Use predict.")
     return found[0]

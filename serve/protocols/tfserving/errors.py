@@ -6,7 +6,7 @@ from __future__ import annotations
 import grpc
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
-from serve.batching.request_context import Expired
+from serve.batching.request_context import DeadlineExceeded
 from serve.models.versions import LabelUnavailable
 from serve.security.access_policy import Forbidden
 from serve.transport.http.body import TooLarge
@@ -33,7 +33,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Expired: grpc.StatusCode.DEADLINE_EXCEEDED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     LabelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     Failed: grpc.StatusCode.INTERNAL,
 }

@@ -8,11 +8,11 @@ from serve.app.tfserving_files import models_config
 from serve.engine import Engine
 from serve.protocols.tfserving import errors as status
 from serve.protocols.tfserving.servable import find, states
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service
 
 
-def service(engine: Engine, doors: Doors) -> Service:
+def service(engine: Engine, doors: AccessPolicy) -> Service:
     """The state of a model's versions, and which models are served at all."""
 
     async def get_status(request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
@@ -37,7 +37,7 @@ def service(engine: Engine, doors: Doors) -> Service:
 
     async def reload(request: pb.ReloadConfigRequest) -> pb.ReloadConfigResponse:
         doors.check_control()
-        await engine.reload(models_config.parse(request.config))
+        await engine.reload(models_config.parse_models_config(request.config))
         return pb.ReloadConfigResponse(status=pb.StatusProto())
 
     return Service(

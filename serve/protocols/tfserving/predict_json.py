@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, TensorSpec
-from serve.codecs.json_arrays import is_b64, shown, to_array
+from serve.codecs.json_arrays import is_b64, shorten, to_array
 from serve.codecs.json_document import dumps, elements, loads
 from serve.protocols.tfserving.errors import Unsupported
 
@@ -32,7 +32,7 @@ def parse(body: bytes, depth: int) -> dict[str, Any]:
     """
     document = loads(body, depth=depth, trailing=True)
     if type(document) is not dict:
-        raise InvalidInput(f"JSON Value: {shown(document)} Is not object")
+        raise InvalidInput(f"JSON Value: {shorten(document)} Is not object")
     if type(document.get("signature_name", "")) is not str:
         raise InvalidInput("JSON Value: {…} not formatted correctly. 'signature_name' key must be a string value.")
     return document
@@ -120,7 +120,7 @@ def _by_column(value: Any, inputs: Specs) -> Arrays:
 
 def _by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances) is not list:
-        raise InvalidInput(f"JSON Value: {shown(instances)} Expecting 'instances' to be a list/array")
+        raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be a list/array")
     if not instances:
         raise InvalidInput("JSON Value: [] No values in 'instances' array")
     if type(instances[0]) is not dict and len(inputs) > 1:
@@ -160,7 +160,7 @@ def _blame(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | N
         if items.keys() != inputs.keys():
             return InvalidInput(
                 f"Failed to process element: {index} of 'instances' list. "
-                f"JSON object: {shown(row)} keys must be equal to: {_listed(inputs)}"
+                f"JSON object: {shorten(row)} keys must be equal to: {_listed(inputs)}"
             )
     return None
 
@@ -179,7 +179,7 @@ def _fit(name: str, value: Any, inputs: Specs, shapes: dict[str, tuple[int, ...]
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
     word = _WORDS.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
-        raise Unsupported(f"Conversion of JSON Value: {shown(value)} to type: {word}.", "Send it over gRPC.")
+        raise Unsupported(f"Conversion of JSON Value: {shorten(value)} to type: {word}.", "Send it over gRPC.")
     return to_array(value, spec.dtype, word)
 
 

@@ -18,7 +18,7 @@ from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT, TYPE_URL, signatures
 from serve.protocols.tfserving.servable import find, graph_of, judge
 from serve.protocols.tfserving.tensors import to_array, to_tensor
-from serve.security.access_policy import Doors
+from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
 from serve.transport.grpc.service import Method, Service
 
@@ -26,7 +26,7 @@ from serve.transport.grpc.service import Method, Service
 INLINE_BYTES = 1_048_576
 
 
-def service(engine: Engine, doors: Doors) -> Service:
+def service(engine: Engine, doors: AccessPolicy) -> Service:
     """Predictions, classes, numbers, and what a model takes."""
 
     async def predict(request: pb.PredictRequest) -> pb.PredictResponse:

@@ -37,8 +37,8 @@ from serve.protocols.tfserving import servable
 from serve.protocols.tfserving import tf_examples as examples
 from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT, signatures
-from serve.security.access_policy import Doors
-from serve.transport.http.body import pack, read_body
+from serve.security.access_policy import AccessPolicy
+from serve.transport.http.body import compress_body, read_body
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
@@ -51,7 +51,7 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata
 _TASKS = {"classify": CLASSIFY, "regress": REGRESS}
 
 
-def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
+def routes(engine: Engine, doors: AccessPolicy) -> list[BaseRoute]:
     """The routes of this door."""
     return [Route(f"/{letter}1/{{rest:path}}", _Door(engine, doors)) for letter in "vV"]
 
@@ -59,7 +59,7 @@ def routes(engine: Engine, doors: Doors) -> list[BaseRoute]:
 class _Door:
     """All paths, with any HTTP method: which of them are right is for the protocol to say."""
 
-    def __init__(self, engine: Engine, doors: Doors) -> None:
+    def __init__(self, engine: Engine, doors: AccessPolicy) -> None:
         self._engine = engine
         self._limits = doors.limits
 
@@ -72,7 +72,7 @@ class _Door:
         except Exception:
             logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
             body, code = _failure(Failed("the server made a mistake.", "Its log says more.")), 500
-        packed, headers = await pack(request, body)
+        packed, headers = await compress_body(request, body)
         await Response(packed, code, headers, "application/json")(scope, receive, send)
 
     async def _answer(self, request: Request) -> bytes:
@@ -101,7 +101,7 @@ class _Door:
         with suppress(BookserveError):  # said below, in TensorFlow Serving's order
             live = self._find(asked)
             signature, graph = _signature(live, "")
-            if quick := regular.feeds(body, graph.inputs):
+            if quick := regular.parse_regular(body, graph.inputs):
                 return live, signature, quick
         document = rows.parse(body, self._limits.depth)
         live = self._find(asked)

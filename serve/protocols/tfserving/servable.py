@@ -56,7 +56,7 @@ def graph_of(live: LiveModel, signature: str) -> tuple[str, Graph]:
         NotFound: no such graph.
     """
     manifest = live.bundle.manifest
-    return live.bundle.graph(tfexample.graph_of(signature, manifest.verb, manifest.graphs))
+    return live.bundle.graph(tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
 
 
 def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:

@@ -16,7 +16,7 @@ import numpy as np
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
-from serve.codecs.json_arrays import is_b64, shown, unpacked
+from serve.codecs.json_arrays import decode_b64, is_b64, shorten
 
 _KINDS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
 _TAKEN = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
@@ -32,7 +32,7 @@ def from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
         raise InvalidInput(f"When method is {verb}, key 'examples' is expected and was not found")
     records = document["examples"]
     if type(records) is not list:
-        raise InvalidInput(f"JSON Value: {shown(records)} Expecting 'examples' value to be an list/array")
+        raise InvalidInput(f"JSON Value: {shorten(records)} Expecting 'examples' value to be an list/array")
     if not records:
         raise InvalidInput("JSON Value: [] 'examples' value is an empty array")
     examples = [_example(record) for record in records]
@@ -101,7 +101,7 @@ def _row(where: str, feature: pb.Feature | None, spec: TensorSpec, shape: list[i
 
 def _example(record: Any) -> pb.Example:
     if type(record) is not dict or is_b64(record):
-        raise InvalidInput(f"Example must be JSON object but got JSON {shown(record)}")
+        raise InvalidInput(f"Example must be JSON object but got JSON {shorten(record)}")
     return pb.Example(features=pb.Features(feature={name: _feature(name, value) for name, value in record.items()}))
 
 
@@ -113,7 +113,7 @@ def _feature(name: str, value: Any) -> pb.Feature:
         raise InvalidInput(f"Unexpected element type in feature: {name} expecting type: {expected}")
     kind = kinds.pop() if kinds else ""
     if kind == "bytes_list":
-        return pb.Feature(bytes_list=pb.BytesList(value=unpacked(values)))
+        return pb.Feature(bytes_list=pb.BytesList(value=decode_b64(values)))
     if kind == "float_list":
         with np.errstate(over="ignore"):  # a number too large for a float is infinite
             return pb.Feature(float_list=pb.FloatList(value=np.array(values, np.float64).astype(np.float32)))
@@ -132,4 +132,4 @@ def _kind(name: str, item: Any) -> str:
         return "float_list"
     if type(item) is str or is_b64(item):
         return "bytes_list"
-    raise InvalidInput(f"Feature: {name} has element with unexpected JSON type: {shown(item)}")
+    raise InvalidInput(f"Feature: {name} has element with unexpected JSON type: {shorten(item)}")

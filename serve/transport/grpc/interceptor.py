@@ -15,11 +15,11 @@ from typing import Any
 import grpc
 
 from bookserve.errors import InvalidInput
-from serve.batching.request_context import CURRENT, Call, priority_of
+from serve.batching.request_context import CURRENT, RequestContext, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Traces
-from serve.security.api_keys import HINT, MESSAGE, Keys
+from serve.observability.traces import CARRIED, Tracer
+from serve.security.api_keys import HINT, MESSAGE, ApiKeys
 
 _DOORS = {
     "tensorflow.serving.PredictionService": "tfs/grpc",
@@ -33,7 +33,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Stands before every method."""
 
     def __init__(
-        self, metrics: Metrics, keys: Keys | None = None, timeout: float = 0.0, traces: Traces | None = None
+        self, metrics: Metrics, keys: ApiKeys | None = None, timeout: float = 0.0, traces: Tracer | None = None
     ) -> None:
         self._metrics = metrics
         self._keys = keys
@@ -86,9 +86,9 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    async def _call(self, service: str, method: str, context: Any) -> Call:
+    async def _call(self, service: str, method: str, context: Any) -> RequestContext:
         """What the metadata says of a call."""
-        call = Call(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
+        call = RequestContext(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
         CURRENT.set(call)
         for key, value in context.invocation_metadata() or ():
             if key == "x-request-id" and isinstance(value, str) and len(value) <= 128 and value.isprintable():
@@ -96,7 +96,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await context.send_initial_metadata((("x-request-id", value),))
             elif key == "x-priority":
                 try:
-                    call.priority = priority_of(str(value))
+                    call.priority = parse_priority(str(value))
                 except InvalidInput as error:
                     self._metrics.responded(service, "INVALID_ARGUMENT")
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
@@ -106,14 +106,14 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             call.trace = self._traces.begin(method[1:], carried, asked)
         return call
 
-    def _ended(self, method: str, call: Call, code: str, start: float, context: Any) -> None:
+    def _ended(self, method: str, call: RequestContext, code: str, start: float, context: Any) -> None:
         if code != "OK" and context.code():
             code = _name(context.code())
         self._metrics.responded(call.protocol, code)
         if call.trace is not None:
             call.trace.grpc(code, call.id)
         if logs.access.isEnabledFor(20):  # INFO
-            logs.answered(call.protocol, method, code, time.perf_counter() - start, context.peer())
+            logs.log_request(call.protocol, method, code, time.perf_counter() - start, context.peer())
 
 
 async def _unauthenticated(_: bytes, context: Any) -> bytes:

@@ -27,7 +27,7 @@ PAUSE = 0.5
 
 T = TypeVar("T")
 #: The status of an error, and what is said about it.
-Told = Callable[[BookserveError], tuple[grpc.StatusCode, str]]
+ErrorStatus = Callable[[BookserveError], tuple[grpc.StatusCode, str]]
 
 
 class Method(NamedTuple):
@@ -51,7 +51,7 @@ class Service(NamedTuple):
 
     name: str
     methods: Mapping[str, Method | Stream]
-    told: Told
+    told: ErrorStatus
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What answers calls to this service."""
@@ -66,7 +66,7 @@ class Service(NamedTuple):
 
         async def answered(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             try:
-                return (await method.answer(read(method.takes, data))).SerializeToString()
+                return (await method.answer(parse_message(method.takes, data))).SerializeToString()
             except Exception as error:
                 code, message = self._blame(error)
             await context.abort(code, message)
@@ -77,7 +77,7 @@ class Service(NamedTuple):
     def _stream(self, method: Stream) -> grpc.RpcMethodHandler:
         async def answered(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
-                async for reply in method.answers(read(method.takes, data) async for data in requests):
+                async for reply in method.answers(parse_message(method.takes, data) async for data in requests):
                     yield reply.SerializeToString()
                 return
             except Exception as error:
@@ -93,7 +93,7 @@ class Service(NamedTuple):
         return self.told(error)
 
 
-def read(kind: type[Message], data: bytes) -> Message:
+def parse_message(kind: type[Message], data: bytes) -> Message:
     """The message in ``data``.
 
     Raises:
@@ -105,7 +105,7 @@ def read(kind: type[Message], data: bytes) -> Message:
         raise InvalidInput(f"the request is not a {kind.DESCRIPTOR.name} message") from error
 
 
-async def until(ended: Callable[[], bool], requests: AsyncIterator[T]) -> AsyncIterator[T]:
+async def requests_until(ended: Callable[[], bool], requests: AsyncIterator[T]) -> AsyncIterator[T]:
     """The requests of a stream; it is over, too, where none came for a moment and ``ended`` says so.
 
     A server that drains would wait for an idle stream to the end of its patience otherwise.
@@ -125,7 +125,7 @@ async def until(ended: Callable[[], bool], requests: AsyncIterator[T]) -> AsyncI
         coming.add_done_callback(lambda late: late.cancelled() or late.exception())  # a read ends with its call
 
 
-def described(services: Iterable[Service], files: Iterable[FileDescriptor] = ()) -> DescriptorPool:
+def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor] = ()) -> DescriptorPool:
     """A pool that knows the services and their messages, and whatever else is in ``files``."""
     pool = DescriptorPool()
     known: set[str] = set()

@@ -77,7 +77,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     return inflated
 
 
-async def pack(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
+async def compress_body(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
     """A body as the client asked to have it, and the headers that say so."""
     encoding = request.headers.get("accept-encoding", "").strip().lower()
     if encoding not in _WINDOWS:

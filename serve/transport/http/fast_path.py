@@ -18,8 +18,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from serve.batching.request_context import Call
-from serve.batching.request_queue import Done
+from serve.batching.request_context import RequestContext
+from serve.batching.request_queue import OnResult
 
 #: Bytes of the longest body. Numbers are read so fast that handing the body to the application, piece by piece, would
 #: cost more; what has to become Python objects is left to it, which reads long bodies in a thread.
@@ -34,7 +34,7 @@ _CODINGS = (b"gzip", b"deflate")
 _LONG, _MANY = 1024, 1024
 
 
-class Answer(NamedTuple):
+class FastResponse(NamedTuple):
     """What goes back: a status, the body, and headers beside its length, as they are sent."""
 
     status: int
@@ -42,27 +42,27 @@ class Answer(NamedTuple):
     headers: bytes = b"content-type: application/json\r\n"
 
 
-_BROKEN = Answer(500, b'{"error":"the server made a mistake. Its log says more."}')
+_BROKEN = FastResponse(500, b'{"error":"the server made a mistake. Its log says more."}')
 
 #: Is given the answer, once, in the event loop.
-Reply = Callable[[Answer], None]
+SendResponse = Callable[[FastResponse], None]
 #: Takes a body, the call (``gone`` says whether the client has left) and what to give the answer to, now or later.
 #: False leaves this request to the application.
-Take = Callable[[bytes, Call, Reply], bool]
+FastHandler = Callable[[bytes, RequestContext, SendResponse], bool]
 #: Tells from a path as it was sent and the headers what takes such requests; None leaves them to the application.
-Quick = Callable[[bytes, Mapping[bytes, bytes]], Take | None]
+FastRoute = Callable[[bytes, Mapping[bytes, bytes]], FastHandler | None]
 
 
-def either(*ways: Quick) -> Quick:
+def first_route(*ways: FastRoute) -> FastRoute:
     """The first of ``ways`` that takes a request."""
 
-    def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
+    def find(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
         return next((taken for way in ways if (taken := way(path, headers))), None)
 
     return find
 
 
-def telling(reply: Reply, answer: Callable[[Arrays | BookserveError], Answer]) -> Done:
+def on_result(reply: SendResponse, answer: Callable[[Arrays | BookserveError], FastResponse]) -> OnResult:
     """What takes the result of a run, and gives to ``reply`` what ``answer`` makes of it."""
 
     def done(result: Arrays | BookserveError) -> None:
@@ -79,7 +79,7 @@ def telling(reply: Reply, answer: Callable[[Arrays | BookserveError], Answer]) -
 class _Head(NamedTuple):
     """What the line and the headers of a request mean."""
 
-    take: Take
+    take: FastHandler
     #: Bytes of the body.
     length: int
     keep_alive: bool
@@ -99,7 +99,7 @@ class _Cycle:
     message_event = _NoEvent()
     response_started = False  # an answer is written as a whole
 
-    def __init__(self, connection: Express, head: _Head) -> None:
+    def __init__(self, connection: FastPathProtocol, head: _Head) -> None:
         self.connection = connection
         self.head = head
         self.keep_alive = head.keep_alive
@@ -114,12 +114,12 @@ class _Cycle:
     def begin(self, body: bytes) -> bool:
         """Whether a door takes the request."""
         try:
-            self.begun = self.head.take(body, Call(gone=self.gone), self.reply)
+            self.begun = self.head.take(body, RequestContext(gone=self.gone), self.reply)
         except Exception:  # the application will stumble, too, and say so
             return False
         return self.begun
 
-    def reply(self, answer: Answer) -> None:
+    def reply(self, answer: FastResponse) -> None:
         """Give the answer: not before ``begin`` has ended, since the parser may be in the middle of what was read."""
         if self.begun:
             self.connection.answer(self, answer)
@@ -127,10 +127,10 @@ class _Cycle:
             self.connection.loop.call_soon(self.connection.answer, self, answer)
 
 
-class Express(HttpToolsProtocol):
+class FastPathProtocol(HttpToolsProtocol):
     """uvicorn's connection, with the short way in front of the application. ``protocol.py`` makes the class to use."""
 
-    _quick: Quick
+    _quick: FastRoute
     #: Bytes of the longest body that is taken.
     _longest = LONGEST
     #: What the heads mean that were read last, of all connections.
@@ -192,7 +192,7 @@ class Express(HttpToolsProtocol):
             self.cycle.body = cycle.body
             super().on_message_complete()
 
-    def answer(self, cycle: _Cycle, answer: Answer) -> None:
+    def answer(self, cycle: _Cycle, answer: FastResponse) -> None:
         """Write the answer to a request as a whole."""
         if self.transport.is_closing():
             return
@@ -211,7 +211,7 @@ class Express(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    async def _drained(self, cycle: _Cycle, answer: Answer) -> None:
+    async def _drained(self, cycle: _Cycle, answer: FastResponse) -> None:
         """Wait until the client has read what it was sent before."""
         await self.flow.drain()
         self.answer(cycle, answer)

@@ -10,18 +10,18 @@ from asyncio import TimerHandle, Transport
 from typing import Any, ClassVar
 
 from serve.security.limits import Limits
-from serve.transport.http.fast_path import LONGEST, Express, Quick
+from serve.transport.http.fast_path import LONGEST, FastPathProtocol, FastRoute
 
 _REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
-class Connection(Express):
+class HttpConnection(FastPathProtocol):
     """One connection; ``limited`` makes the class that holds to given limits."""
 
     limits: ClassVar[Limits] = Limits()
 
     @classmethod
-    def limited(cls, limits: Limits, quick: Quick) -> type[Connection]:
+    def limited(cls, limits: Limits, quick: FastRoute) -> type[HttpConnection]:
         """The class that uvicorn is given: it holds to ``limits`` and has ``quick`` for its short way."""
         longest = min(LONGEST, limits.body)
         own = {"limits": limits, "_quick": staticmethod(quick), "_longest": longest, "_heads": {}}

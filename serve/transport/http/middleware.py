@@ -18,12 +18,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bookserve.errors import InvalidInput
-from serve.batching.request_context import CURRENT, Call, deadline_in, priority_of
+from serve.batching.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Trace, Traces
-from serve.security.api_keys import HINT, MESSAGE, Keys
-from serve.transport.http.fast_path import Answer, Quick, Reply, Take
+from serve.observability.traces import CARRIED, Trace, Tracer
+from serve.security.api_keys import HINT, MESSAGE, ApiKeys
+from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
 
 #: What may be asked without a key: whether the process lives.
 OPEN = "/healthz"
@@ -33,16 +33,16 @@ _CARRIED = frozenset(name.encode() for name in CARRIED)
 _DOORS = {"v1": "tfs/http", "v2": "v2/http", "openai": "openai/http", "api": "api/http"}
 
 
-class Access:
+class RequestMiddleware:
     """An ASGI application around that of the doors."""
 
     def __init__(
         self,
         app: ASGIApp,
         metrics: Metrics,
-        keys: Keys | None = None,
+        keys: ApiKeys | None = None,
         timeout: float = 0.0,
-        traces: Traces | None = None,
+        traces: Tracer | None = None,
     ) -> None:
         """``timeout`` is the seconds that a request may take where it does not say itself; 0 for any time."""
         self._app = app
@@ -59,7 +59,7 @@ class Access:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        call = Call(_protocol(scope["path"]), gone=_gone(receive))
+        call = RequestContext(_protocol(scope["path"]), gone=_gone(receive))
         if self._traces is not None:
             call.trace = _trace(self._traces, call.protocol, scope)
         CURRENT.set(call)
@@ -81,28 +81,28 @@ class Access:
             if logs.access.isEnabledFor(20):  # INFO
                 client = (scope.get("client") or ("-",))[0]
                 what = f"{scope['method']} {_shown(scope)}"
-                logs.answered(call.protocol, what, str(status), time.perf_counter() - start, client)
+                logs.log_request(call.protocol, what, str(status), time.perf_counter() - start, client)
 
-    def short(self, quick: Quick) -> Quick:
+    def short(self, quick: FastRoute) -> FastRoute:
         """``quick`` for what needs no key, log line or trace: each answer gets what ``__call__`` gives to all."""
 
-        def find(path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
+        def find(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
             if self._keys is not None or self._traces is not None or logs.access.isEnabledFor(20):  # INFO
                 return None
             take = quick(path, headers)
             return take and partial(begin, _protocol(path.decode("latin-1")), take)
 
-        def begin(protocol: str, take: Take, body: bytes, call: Call, reply: Reply) -> bool:
+        def begin(protocol: str, take: FastHandler, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
             call.protocol = protocol
             call.id = self._next_id()
             if self._timeout:
                 call.deadline = time.perf_counter() + self._timeout
 
-            def answered(answer: Answer) -> None:
+            def answered(answer: FastResponse) -> None:
                 left = call.gone is not None and call.gone()
                 self._metrics.responded(protocol, "499" if left else str(answer.status))
                 status, content, headers = answer
-                reply(Answer(status, content, headers + b"x-request-id: %b\r\n" % call.id.encode()))
+                reply(FastResponse(status, content, headers + b"x-request-id: %b\r\n" % call.id.encode()))
 
             return take(body, call, answered)
 
@@ -111,7 +111,7 @@ class Access:
     def _next_id(self) -> str:
         return f"{self._boot}-{next(self._numbers):x}"
 
-    async def _refusing(self, call: Call, start: float, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refusing(self, call: RequestContext, start: float, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, unless its headers are wrong or hold no key."""
         admitted = self._keys is None or scope["path"] == OPEN
         wrong: InvalidInput | None = None
@@ -124,9 +124,9 @@ class Access:
                 if name == b"x-request-id" and _ID.fullmatch(value):
                     call.id = value.decode()
                 elif name == b"x-request-timeout":
-                    call.deadline = deadline_in(value.decode("latin-1"))
+                    call.deadline = parse_deadline(value.decode("latin-1"))
                 elif name == b"x-priority":
-                    call.priority = priority_of(value.decode("latin-1"))
+                    call.priority = parse_priority(value.decode("latin-1"))
                 elif not admitted and self._keys:
                     admitted = self._keys.admit(name, value)
             except InvalidInput as error:
@@ -156,7 +156,7 @@ def _protocol(path: str) -> str:
     return _DOORS.get(path[1:].partition("/")[0].lower(), "http")
 
 
-def _trace(traces: Traces, protocol: str, scope: Scope) -> Trace | None:
+def _trace(traces: Tracer, protocol: str, scope: Scope) -> Trace | None:
     """The trace of a request to a door; pages, probes and metrics have none."""
     if protocol == "http":
         return None

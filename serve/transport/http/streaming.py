@@ -25,10 +25,10 @@ class EventStream(StreamingResponse):
         super().__init__(events, headers={"cache-control": "no-store"}, media_type="text/event-stream; charset=utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self.stream_response(send))
+        await unless_disconnected(receive, self.stream_response(send))
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
     """Await ``work``, but stop it as soon as the client closes the connection; None then."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
     gone.add_done_callback(lambda _: task.cancel())

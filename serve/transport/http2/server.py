@@ -17,7 +17,7 @@ from serve.app.settings import Tls
 from serve.security.limits import Limits
 from serve.transport.http2.call import Call
 from serve.transport.http2.connection import Connection
-from serve.transport.sockets import listen_at
+from serve.transport.sockets import bind_unix
 
 #: Seconds between two looks at the connections.
 TICK = 1.0
@@ -72,7 +72,7 @@ class Server:
         Raises:
             Failed: there can be no such socket.
         """
-        for sock in self._ways.enter_context(listen_at(path)):
+        for sock in self._ways.enter_context(bind_unix(path)):
             self.listen(sock)
 
     async def start(self) -> None:

@@ -23,7 +23,7 @@ def test_versions_are_numbered_and_found(models: Path) -> None:
     assert bundle.open_bundle(models, "digits").version == 2
     assert bundle.open_bundle(models, "digits", 1).version == 1
     assert "digits" in bundle.model_names(models)
-    assert bundle.summary(bundle.open_bundle(models, "writer"))["verb"] == "generate"
+    assert bundle.summarise_bundle(bundle.open_bundle(models, "writer"))["verb"] == "generate"
 
 
 def test_a_manifest_survives_the_disk(models: Path, tmp_path: Path) -> None:
@@ -128,18 +128,18 @@ def test_damaged_examples_are_said(models: Path, tmp_path: Path) -> None:
 
 
 def test_runs_are_found_by_task_time_and_path(tmp_path: Path) -> None:
-    first, second = run.create(tmp_path, "t"), run.create(tmp_path, "t")
+    first, second = run.create_run(tmp_path, "t"), run.create_run(tmp_path, "t")
     assert first.path != second.path
     with pytest.raises(NotFound):
-        run.find(tmp_path, "t")  # none is finished
+        run.find_run(tmp_path, "t")  # none is finished
     first.write("metrics.json", {"test_accuracy": 0.5})
-    assert run.find(tmp_path, "t").path == first.path.resolve()
-    assert run.find(tmp_path, second.name).path == second.path.resolve()
-    assert run.find(Path("elsewhere"), str(second.path)).path == second.path.resolve()
-    assert [found.finished for found in run.scan(tmp_path)] == [True, False]
-    assert run.latest(tmp_path, "t", finished=False).path == second.path
+    assert run.find_run(tmp_path, "t").path == first.path.resolve()
+    assert run.find_run(tmp_path, second.name).path == second.path.resolve()
+    assert run.find_run(Path("elsewhere"), str(second.path)).path == second.path.resolve()
+    assert [found.finished for found in run.list_runs(tmp_path)] == [True, False]
+    assert run.latest_run(tmp_path, "t", finished=False).path == second.path
     with pytest.raises(NotFound, match="t/2000"):
-        run.find(tmp_path, "t/2000-01-01T00-00-00Z")
+        run.find_run(tmp_path, "t/2000-01-01T00-00-00Z")
     (first.path / "metrics.json").write_text("{")
     with pytest.raises(Failed):
         _ = first.metrics

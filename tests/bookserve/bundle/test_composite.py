@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bookserve import bundle
-from bookserve.bundle.composite import find_problem, rounds
+from bookserve.bundle.composite import composite_problem, execution_rounds
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import Graph, Member
 from bookserve.runtime.onnx import open_graph
@@ -17,7 +17,7 @@ from tests.composites import ROW, chain, member, write_composite
 
 
 def named(graph: Graph) -> list[list[str]]:
-    return [[part.graph for part in members] for members in rounds(graph)]
+    return [[part.graph for part in members] for members in execution_rounds(graph)]
 
 
 def test_members_run_as_soon_as_their_inputs_are_there() -> None:
@@ -48,13 +48,13 @@ OWN = {"f": Graph(inputs={"x": ROW}, outputs={"y": ROW}, onnx="f.onnx"), "whole"
 )
 def test_what_cannot_be_a_composite(members: list[Member], problem: str) -> None:
     graph = Graph(inputs={"x": ROW}, outputs={"y": ROW}, members=tuple(members))
-    assert problem in find_problem(graph, OWN)
-    assert bool(find_problem(graph, OWN)) == bool(problem)
+    assert problem in composite_problem(graph, OWN)
+    assert bool(composite_problem(graph, OWN)) == bool(problem)
 
 
 def test_a_composite_has_no_file_of_its_own() -> None:
     graph = Graph(inputs={"x": ROW}, outputs={"y": ROW}, onnx="f.onnx", members=(member("f", "x", "y"),))
-    assert "both" in find_problem(graph, OWN)
+    assert "both" in composite_problem(graph, OWN)
 
 
 def test_no_bundle_is_written_that_leads_out_of_the_models(tmp_path: Path) -> None:

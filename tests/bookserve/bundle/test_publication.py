@@ -12,7 +12,7 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve.bundle import new_version
-from bookserve.bundle.publication import locked
+from bookserve.bundle.publication import lock_directory
 from tests import bundles
 
 #: Writes one version after the other, for ever; says when it begins.
@@ -110,10 +110,10 @@ def test_a_model_whose_first_writers_all_fail_leaves_no_directory(tmp_path: Path
 
 
 def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path: Path) -> None:
-    with locked(tmp_path / "d") as mine, locked(tmp_path / "d", wait=False) as theirs:
+    with lock_directory(tmp_path / "d") as mine, lock_directory(tmp_path / "d", wait=False) as theirs:
         assert (mine, theirs) == (True, False)
-    with locked(tmp_path / "d", wait=False) as mine:
+    with lock_directory(tmp_path / "d", wait=False) as mine:
         assert mine
         (tmp_path / "d").rename(tmp_path / "e")
-        with locked(tmp_path / "d", wait=False) as another:
+        with lock_directory(tmp_path / "d", wait=False) as another:
             assert another

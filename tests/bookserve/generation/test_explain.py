@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.generation.colormap import colours
-from bookserve.generation.explain import ACTIVATIONS, HEAD, check, explain, layers, overlay
+from bookserve.generation.colormap import viridis
+from bookserve.generation.explain import ACTIVATIONS, HEAD, check_explains, explain, layers, overlay
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.steps import EitherLabel, Image, Scale, TopLabels
+from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
 
 RNG = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_a_single_output_has_two_sides() -> None:
             return run(graph, feeds)
         return {"p": run(graph, feeds)["p"][:, :1]}
 
-    verb = Predict(inputs=VERB.inputs, outputs={"p": (EitherLabel(("no", "yes")),)})
+    verb = Predict(inputs=VERB.inputs, outputs={"p": (BinaryLabel(("no", "yes")),)})
     yes, no = (explain(verb, GRAPHS, judge, PHOTO, side) for side in ("yes", "no"))
     assert yes.score + no.score == pytest.approx(1, abs=1e-6)
     assert not (yes.heatmap * no.heatmap).any()  # what speaks for one speaks against the other
@@ -76,15 +76,15 @@ def test_what_cannot_be_explained_is_told() -> None:
     with pytest.raises(NotFound, match=r"no class 'horse'. There are cat, dog, cow"):
         explain(VERB, GRAPHS, run, PHOTO, "horse")
     with pytest.raises(InvalidInput, match="cannot be looked into"):
-        check("plain", {HEAD: GRAPHS[HEAD]})
+        check_explains("plain", {HEAD: GRAPHS[HEAD]})
 
 
 def test_the_colours_are_viridis() -> None:
     colormaps = pytest.importorskip("matplotlib").colormaps
     values = np.linspace(0, 1, 256)
     theirs = colormaps["viridis"](values, bytes=True)[:, :3]
-    assert np.abs(colours(values).astype(int) - theirs).max() <= 6
-    assert colours(np.array([-1.0, 2.0])).tolist() == colours(np.array([0.0, 1.0])).tolist()
+    assert np.abs(viridis(values).astype(int) - theirs).max() <= 6
+    assert viridis(np.array([-1.0, 2.0])).tolist() == viridis(np.array([0.0, 1.0])).tolist()
 
 
 def test_heat_hides_the_photo() -> None:

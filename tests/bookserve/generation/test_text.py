@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bookserve import bundle
-from bookserve.api.requests import GenerateRequest, check
+from bookserve.api.requests import GenerateRequest, validate_request
 from bookserve.errors import InvalidInput
 from bookserve.generation.text import Piece, TextStream, ahead_feeds, merge, streams, take_ahead
 from bookserve.graph import Graph
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 
 
@@ -25,13 +25,13 @@ class Writer:
         opened = bundle.open_bundle(models, "writer")
         self.verb = opened.verb(Generate)
         self.graph: Graph = opened.graph(self.verb.graph)[1]
-        self.step = OnnxBackend(opened.path / str(self.graph.onnx))
+        self.step = OnnxSession(opened.path / str(self.graph.onnx))
         assert self.verb.ahead
-        self.ahead = OnnxBackend(opened.path / self.verb.ahead.onnx)
+        self.ahead = OnnxSession(opened.path / self.verb.ahead.onnx)
 
     def streams(self, **asked: object) -> list[TextStream]:
         defaults = {"prompt": "abc", "length": 30, "temperature": 1.0, "seed": 3}
-        return streams(self.verb, self.graph, check(GenerateRequest, defaults | asked))
+        return streams(self.verb, self.graph, validate_request(GenerateRequest, defaults | asked))
 
     def pieces(self, **asked: object) -> Iterator[Piece]:
         return self.streams(**asked)[0].write(self.step.run)
@@ -189,7 +189,7 @@ def test_a_prompt_of_other_characters_is_refused(writer: Writer) -> None:
 )
 def test_hostile_values_are_refused(asked: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="not valid"):
-        check(GenerateRequest, asked)
+        validate_request(GenerateRequest, asked)
 
 
 def test_a_graph_written_before_it_knew_bounds_serves_texts_without_them(writer: Writer) -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from bookserve import bundle
 from bookserve.bundle import Bundle, manifest, new_version, seal
-from bookserve.bundle.publication import locked
+from bookserve.bundle.publication import lock_directory
 from bookserve.errors import InvalidInput, NotFound, NotReady
-from bookserve.registry.location import Place
+from bookserve.registry.location import Location
 from bookserve.registry.transfer import newest, pull, push
 from tests.bookserve.registry.transfers import MIB, Plain, ignore, same
 
@@ -23,68 +23,74 @@ from tests.bookserve.registry.transfers import MIB, Plain, ignore, same
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_a_directory_is_pushed_to_and_pulled_from(big: Bundle, tmp_path: Path, prefix: str) -> None:
     there = f"{prefix}{tmp_path / 'there'}"
-    moved = push(big, Place(there), ignore)
+    moved = push(big, Location(there), ignore)
     assert (moved.files, moved.size, moved.sent) == (3, big.size, big.size)
     assert same(big, bundle.open_bundle(tmp_path / "there", "big"))
-    assert push(big, Place(there), ignore).sent == 0
-    assert pull(Place(there), "big", 1, tmp_path / "here", ignore).sent == big.size
+    assert push(big, Location(there), ignore).sent == 0
+    assert pull(Location(there), "big", 1, tmp_path / "here", ignore).sent == big.size
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
     assert sorted(path.name for path in (tmp_path / "here" / "big").iterdir()) == ["1"]
 
 
 def test_a_bucket_is_pushed_to_and_pulled_from(big: Bundle, tmp_path: Path, bucket: str) -> None:
     told: list[int] = []
-    assert push(big, Place(bucket), lambda more, total: told.append(more)).sent == big.size
+    assert push(big, Location(bucket), lambda more, total: told.append(more)).sent == big.size
     assert sum(told) == big.size
-    assert push(big, Place(bucket), ignore).sent == 0
-    assert (Place(bucket).names(), Place(bucket).newest("big")) == (["big"], 1)
+    assert push(big, Location(bucket), ignore).sent == 0
+    assert (Location(bucket).names(), Location(bucket).newest("big")) == (["big"], 1)
     told.clear()
-    pull(Place(bucket), "big", newest(Place(bucket), "big"), tmp_path / "here", lambda more, total: told.append(more))
+    pull(
+        Location(bucket),
+        "big",
+        newest(Location(bucket), "big"),
+        tmp_path / "here",
+        lambda more, total: told.append(more),
+    )
     assert sum(told) == big.size
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
 
 
 def test_a_version_is_there_once_its_manifest_is(big: Bundle, bucket: str) -> None:
     files = fsspec.filesystem("memory")
-    push(big, Place(bucket), ignore)
+    push(big, Location(bucket), ignore)
     files.rm("/bucket/models/big/1/bundle.json")
-    assert Place(bucket).newest("big") is None
+    assert Location(bucket).newest("big") is None
     with pytest.raises(NotFound, match="no whole version"):
-        newest(Place(bucket), "big")
-    assert push(big, Place(bucket), ignore).sent == 0  # the files are still there
-    assert Place(bucket).newest("big") == 1
+        newest(Location(bucket), "big")
+    assert push(big, Location(bucket), ignore).sent == 0  # the files are still there
+    assert Location(bucket).newest("big") == 1
 
 
 def test_a_half_sent_file_goes_on_and_a_wrong_beginning_does_not(big: Bundle, bucket: str) -> None:
     files = fsspec.filesystem("memory")
     for name, beginning in (("a.bin", (big.path / "a.bin").read_bytes()[:MIB]), ("c.bin", bytes(MIB))):
         files.pipe_file(f"/bucket/models/big/1/{name}", beginning)
-    moved = push(big, Place(bucket), ignore)
+    moved = push(big, Location(bucket), ignore)
     assert moved.sent == big.size - MIB
     assert files.cat_file("/bucket/models/big/1/c.bin") == (big.path / "c.bin").read_bytes()
 
 
 def test_another_bundle_of_that_number_is_never_replaced(big: Bundle, tmp_path: Path, bucket: str) -> None:
-    push(big, Place(bucket), ignore)
-    push(big, Place(str(tmp_path / "there")), ignore)
+    push(big, Location(bucket), ignore)
+    push(big, Location(str(tmp_path / "there")), ignore)
     with new_version(tmp_path / "others", "big") as directory:
         seal(directory, manifest.Manifest(name="big", verb=Plain.verb, graphs={}, parameters=7))
     other = bundle.open_bundle(tmp_path / "others", "big")
     for address in (bucket, str(tmp_path / "there")):
         with pytest.raises(InvalidInput, match="another big/1, and a version never changes"):
-            push(other, Place(address), ignore)
+            push(other, Location(address), ignore)
     with pytest.raises(InvalidInput, match="never changes"):
-        pull(Place(bucket), "big", 1, tmp_path / "others", ignore)
+        pull(Location(bucket), "big", 1, tmp_path / "others", ignore)
     assert same(other, bundle.open_bundle(tmp_path / "others", "big"))
 
 
 def test_two_transfers_of_one_version_do_not_mix(big: Bundle, shop: Path, tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "here" / "big" / ".arriving-1"),
+        lock_directory(tmp_path / "here" / "big" / ".arriving-1"),
         pytest.raises(NotReady, match="another transfer brings big/1"),
     ):
-        pull(Place(str(shop)), "big", 1, tmp_path / "here", ignore)
-    pull(Place(str(shop)), "big", 1, tmp_path / "here", ignore)
+        pull(Location(str(shop)), "big", 1, tmp_path / "here", ignore)
+    pull(Location(str(shop)), "big", 1, tmp_path / "here", ignore)
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
 
 
@@ -114,7 +120,7 @@ def test_a_pull_that_is_killed_at_any_moment_goes_on(big: Bundle, shop: Path, tm
         puller.stdout.close()
         if bundle.versions(here, "big"):
             assert same(big, bundle.open_bundle(here, "big"))
-        pull(Place(str(shop)), "big", 1, here, ignore)
+        pull(Location(str(shop)), "big", 1, here, ignore)
         assert same(big, bundle.open_bundle(here, "big"))
         assert [path.name for path in (here / "big").iterdir()] == ["1"]
     assert killed
@@ -131,11 +137,11 @@ def test_a_pull_that_is_killed_at_any_moment_goes_on(big: Bundle, shop: Path, tm
 )
 def test_places_that_are_none_are_said(address: str, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
-        Place(address).names()
+        Location(address).names()
 
 
 def test_what_is_not_there_is_said(site: str, shop: Path, tmp_path: Path) -> None:
-    for source in (Place(site), Place(str(shop))):
+    for source in (Location(site), Location(str(shop))):
         with pytest.raises(NotFound, match="there is no"):
             newest(source, "other")
         with pytest.raises(NotFound, match="no version 9"):
@@ -144,6 +150,6 @@ def test_what_is_not_there_is_said(site: str, shop: Path, tmp_path: Path) -> Non
 
 
 def test_what_was_pulled_can_be_served_by_triton(models: Path, tmp_path: Path) -> None:
-    push(bundle.open_bundle(models, "affine"), Place(str(tmp_path / "there")), ignore)
-    pull(Place(str(tmp_path / "there")), "affine", 1, tmp_path / "here", ignore)
+    push(bundle.open_bundle(models, "affine"), Location(str(tmp_path / "there")), ignore)
+    pull(Location(str(tmp_path / "there")), "affine", 1, tmp_path / "here", ignore)
     assert 'name: "affine"' in (tmp_path / "here" / "affine" / "config.pbtxt").read_text("utf-8")

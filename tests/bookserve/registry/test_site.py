@@ -10,14 +10,14 @@ import pytest
 from bookserve import bundle
 from bookserve.bundle import Bundle, manifest
 from bookserve.errors import Failed, InvalidInput, NotReady
-from bookserve.registry.location import Place
+from bookserve.registry.location import Location
 from bookserve.registry.transfer import pull, push
 from tests.bookserve.registry.site import Site
 from tests.bookserve.registry.transfers import MIB, ignore, same
 
 
 def test_a_web_site_is_pulled_from(big: Bundle, site: str, tmp_path: Path) -> None:
-    source = Place(site)
+    source = Location(site)
     assert (source.names(), source.newest("big")) == (["big"], 1)
     assert pull(source, "big", 1, tmp_path / "here", ignore).sent == big.size
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
@@ -32,7 +32,7 @@ def test_a_pull_that_is_cut_again_and_again_goes_on(
     monkeypatch.setattr(Site, "ranges", ranges)
     cuts = [900_000, 10, 700_000]
     monkeypatch.setattr(Site, "cuts", cuts)
-    pull(Place(site), "big", 1, tmp_path / "here", ignore)
+    pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert cuts == []
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
 
@@ -42,12 +42,12 @@ def test_what_a_failed_pull_brought_is_not_brought_again(
 ) -> None:
     monkeypatch.setattr(Site, "budget", 5 * MIB)
     with pytest.raises(NotReady, match="what has come so far is kept"):
-        pull(Place(site), "big", 1, tmp_path / "here", ignore)
+        pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert bundle.versions(tmp_path / "here", "big") == []
     assert bundle.model_names(tmp_path / "here") == []
     monkeypatch.setattr(Site, "budget", 1 << 60)
     Site.sent.clear()
-    moved = pull(Place(site), "big", 1, tmp_path / "here", ignore)
+    moved = pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert 4 * MIB < moved.sent <= 6 * MIB  # of nine: all but what came in whole pieces of one
     assert sum(Site.sent) < moved.sent + MIB // 2  # and the manifest
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
@@ -60,7 +60,7 @@ def test_a_kept_beginning_of_something_else_is_thrown_away(big: Bundle, site: st
     (staging / "stray").write_bytes(b"x")
     (staging / "c.bin").symlink_to(tmp_path / "victim")
     (tmp_path / "victim").write_bytes(b"x")
-    pull(Place(site), "big", 1, tmp_path / "here", ignore)
+    pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
     assert not (tmp_path / "here" / "big" / "1" / "stray").exists()
     assert (tmp_path / "victim").read_bytes() == b"x"
@@ -73,10 +73,10 @@ def test_a_file_that_is_damaged_there_never_appears_here(
     path = big.path / "c.bin"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(Failed, match=says):
-        pull(Place(site), "big", 1, tmp_path / "here", ignore)
+        pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert bundle.versions(tmp_path / "here", "big") == []
     with pytest.raises(Failed, match="not the file that was exported"):
-        push(big, Place(str(tmp_path / "there")), ignore)
+        push(big, Location(str(tmp_path / "there")), ignore)
 
 
 @pytest.mark.parametrize("path", ["../../../escaped", "/tmp/escaped", "a\\..\\escaped"])
@@ -85,12 +85,12 @@ def test_a_manifest_that_leads_outside_writes_nothing(big: Bundle, site: str, tm
     content["files"][path] = content["files"]["a.bin"]
     (big.path / "bundle.json").write_text(json.dumps(content))
     with pytest.raises(Failed, match="it lists"):
-        pull(Place(site), "big", 1, tmp_path / "here", ignore)
+        pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert not (tmp_path / "here").exists()
 
 
 def test_an_endless_manifest_is_not_read_to_its_end(big: Bundle, site: str, tmp_path: Path) -> None:
     (big.path / "bundle.json").write_bytes(b" " * (manifest.LARGEST + 20 * MIB))
     with pytest.raises(Failed, match="too large for a manifest"):
-        pull(Place(site), "big", 1, tmp_path / "here", ignore)
+        pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert sum(Site.sent) <= manifest.LARGEST + 2 * MIB

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle, seal
-from bookserve.formats.tf_example import Classify, Regress, find
+from bookserve.formats.tf_example import Classify, Regress, example_signatures_of
 from bookserve.graph import Graph, TensorSpec
-from bookserve.steps import EachLabel, EitherLabel, Scale, TopLabels
+from bookserve.steps import BinaryLabel, MultiLabel, Scale, TopLabels
 from bookserve.verb import Predict
 from tests.export.damage import copy_bundle
 
@@ -126,13 +126,13 @@ def predict(steps, inputs=("x",), outputs=("y",)) -> Predict:
 
 def test_which_of_the_two_a_model_answers_is_read_off_its_verb() -> None:
     one, three = graph({"x": ("batch", 4)}, {"y": ("batch", 1)}), graph({"x": ("batch", 4)}, {"y": ("batch", 3)})
-    either = find(predict((EitherLabel(("no", "yes")),)), one)
+    either = example_signatures_of(predict((BinaryLabel(("no", "yes")),)), one)
     assert isinstance(either, Classify)
     np.testing.assert_allclose(either.scores(np.array([[0.25]], np.float32)), [[0.75, 0.25]])
-    each = find(predict((EachLabel(("a", "b", "c")),)), three)
+    each = example_signatures_of(predict((MultiLabel(("a", "b", "c")),)), three)
     assert isinstance(each, Classify)
     assert each.labels == ("a", "b", "c")
-    scaled = find(predict((Scale(2.0, 1.0), Scale(10.0))), one)
+    scaled = example_signatures_of(predict((Scale(2.0, 1.0), Scale(10.0))), one)
     assert isinstance(scaled, Regress)
     np.testing.assert_allclose(scaled.values(np.array([[3.0]], np.float32)), [70.0])
 
@@ -150,4 +150,4 @@ def test_which_of_the_two_a_model_answers_is_read_off_its_verb() -> None:
 )
 def test_where_neither_makes_sense_there_is_none(steps, graphs: dict[str, Graph]) -> None:
     whole = graphs["serving_default"]
-    assert find(predict(steps, whole.inputs, whole.outputs), graphs) is None
+    assert example_signatures_of(predict(steps, whole.inputs, whole.outputs), graphs) is None

@@ -15,7 +15,7 @@ from bookserve.api.requests import GenerateRequest
 from bookserve.errors import Failed
 from bookserve.generation.text import ahead_feeds, merge, streams, take_ahead
 from bookserve.graph import Graph, TensorSpec
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.steps import Characters
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate
@@ -89,7 +89,7 @@ def lstm(tmp_path: Path) -> Path:
 
 def test_rows_do_not_depend_on_their_company(lstm: Path) -> None:
     """What all of this rests on: ONNX Runtime computes a row alike to the last bit in any batch."""
-    backend = OnnxBackend(lstm / "step.onnx")
+    backend = OnnxSession(lstm / "step.onnx")
     rng = np.random.default_rng(0)
     feeds = {
         "characters": rng.integers(0, SIZE, (130, 1), np.int32),
@@ -104,7 +104,7 @@ def test_rows_do_not_depend_on_their_company(lstm: Path) -> None:
 
 
 def test_a_prompt_read_at_once_leaves_the_state_of_one_read_character_by_character(lstm: Path) -> None:
-    backend = OnnxBackend(lstm / "step.onnx")
+    backend = OnnxSession(lstm / "step.onnx")
     ids = VERB.characters(["what is read at once"])[0][None]
     nothing = np.zeros((1, UNITS), np.float32)
     at_once = backend.run({"characters": ids, "h": nothing, "c": nothing})
@@ -131,9 +131,9 @@ def some_bound(seed: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("bounds", [free, bound, some_bound])
 def test_over_many_seeds_the_graph_draws_what_numpy_draws(lstm: Path, bounds: Callable[[int], dict[str, Any]]) -> None:
-    verb = ahead.write(lstm, VERB, GRAPH)
+    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
-    step, many = OnnxBackend(lstm / "step.onnx"), OnnxBackend(lstm / verb.ahead.onnx)
+    step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     requests = [
         GenerateRequest(length=200, temperature=(0.0, 0.3, 0.7, 1.0, 2.0, 10.0)[seed % 6], seed=seed, **bounds(seed))
         for seed in range(180)
@@ -156,9 +156,9 @@ def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
     dense = next(tensor for tensor in proto.graph.initializer if tensor.name == "dense")
     dense.CopyFrom(numpy_helper.from_array(np.zeros((UNITS, SIZE), np.float32), "dense"))
     onnx.save(proto, lstm / "step.onnx")
-    verb = ahead.write(lstm, VERB, GRAPH)
+    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
-    step, many = OnnxBackend(lstm / "step.onnx"), OnnxBackend(lstm / verb.ahead.onnx)
+    step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     shares = [count / SIZE for count in range(1, SIZE)]
     asked = [{"top_k": count} for count in range(1, SIZE)] + [{"top_p": share} for share in shares]
     live = [
@@ -195,7 +195,7 @@ def test_a_graph_that_would_write_otherwise_is_not_shipped(
 
     monkeypatch.setattr(ahead, "_composed", swapped)
     with pytest.raises(Failed, match="another text"):
-        ahead.write(lstm, VERB, GRAPH)
+        ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert not (lstm / ahead.FILE).exists()
 
 
@@ -203,5 +203,5 @@ def test_a_graph_that_takes_no_single_step_is_refused(lstm: Path) -> None:
     """The states have other names than the outputs say."""
     graph = Graph(inputs={**GRAPH.inputs, "x": STATE}, outputs=GRAPH.outputs, onnx="step.onnx")
     with pytest.raises(Failed):
-        ahead.write(lstm, VERB, graph)
+        ahead.write_multi_step_decoder(lstm, VERB, graph)
     assert not (lstm / ahead.FILE).exists()

@@ -99,7 +99,7 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     from trainers.engine import artifacts as finish
     from trainers.engine import signatures
 
-    found = catalogue.find(task)
+    found = catalogue.find_task(task)
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
     models = signatures.inference_models(found, found.build(data, params), data)
@@ -132,7 +132,7 @@ def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tenso
     from bookserve.steps import Pixels, Scale
     from bookserve.verb import Dream, Transform
     from export.sources.source import Source
-    from export.write import write
+    from export.write import write_bundle
     from tests.export.runs import write_run
     from trainers.networks import gradient_graphs as gradients
 
@@ -152,7 +152,7 @@ def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tenso
             {"gradient": {"image": noise, "contributions": np.ones((2, 1), np.float32)}},
             np.zeros((1, 20, 24, 3), np.uint8),
         )
-        written = write(Source(activation, run.path / "saved_model", run), tmp_path / "models")
+        written = write_bundle(Source(activation, run.path / "saved_model", run), tmp_path / "models")
         assert written.bundle.manifest.graphs["gradient"].onnx == file
         assert bool(written.notes) == (file is None)
         card = (written.bundle.path / "README.md").read_text("utf-8")

@@ -16,7 +16,7 @@ from bookserve.client import connect
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import ChannelsFirst, Image, Scale, Softmax, TopLabels
 from export.sources.config import Config
-from export.sources.source import find as find_source
+from export.sources.source import find_source as find_source
 
 #: Red, green, blue: the brightest channel wins.
 STEPS = """
@@ -43,10 +43,10 @@ def colours(tmp_path: Path) -> Path:
 @pytest.fixture
 def export(tensorflow, colours: Path, tmp_path: Path, models: Path):
     def export(config: str, source: Path = colours):
-        from export.write import write
+        from export.write import write_bundle
 
         (tmp_path / "c.toml").write_text(config)
-        return write(find_source(str(source), tmp_path, None, tmp_path / "c.toml"), models)
+        return write_bundle(find_source(str(source), tmp_path, None, tmp_path / "c.toml"), models)
 
     return export
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.steps import Numbers
-from export.sources.source import find
+from export.sources.source import find_source
 
 
 @pytest.fixture
 def written(tensorflow, tmp_path: Path, models: Path):
     """Save a ``tf.Module`` with signatures and export it."""
-    from export.write import write
+    from export.write import write_bundle
 
     def save(name: str = "thing", **signatures):
         """``signatures``: name → (function of named tensors, its TensorSpecs)."""
@@ -26,7 +26,7 @@ def written(tensorflow, tmp_path: Path, models: Path):
         tensorflow.saved_model.save(
             module, str(tmp_path / name), signatures={key: getattr(module, key) for key in signatures}
         )
-        return write(find(str(tmp_path / name), tmp_path), models)
+        return write_bundle(find_source(str(tmp_path / name), tmp_path), models)
 
     return save
 
@@ -51,17 +51,17 @@ def test_named_tensors_become_graph_verb_and_examples(written, spec) -> None:
     example = bundle.examples().graphs["serving_default"]
     np.testing.assert_allclose(example.outputs["c"], example.inputs["a"] + example.inputs["b"], rtol=1e-6)
     feeds = manifest.verb.encode([{"a": [1, 2, 3], "b": [1, 1, 1]}])
-    assert OnnxBackend(bundle.path / "model.onnx").run(feeds)["c"].tolist() == [[2, 3, 4]]
+    assert OnnxSession(bundle.path / "model.onnx").run(feeds)["c"].tolist() == [[2, 3, 4]]
 
 
 def test_a_keras_model_with_its_twin_signatures_shares_one_onnx_file(tensorflow, tmp_path: Path, models: Path) -> None:
     import keras
 
-    from export.write import write
+    from export.write import write_bundle
 
     model = keras.Sequential([keras.Input((6,), name="x"), keras.layers.Dense(3), keras.layers.Dense(2)])
     model.export(tmp_path / "net", verbose=False)
-    bundle = write(find(str(tmp_path / "net"), tmp_path), models).bundle
+    bundle = write_bundle(find_source(str(tmp_path / "net"), tmp_path), models).bundle
     assert list(bundle.manifest.graphs) == ["serving_default", "serve"]
     assert {graph.onnx for graph in bundle.manifest.graphs.values()} == {"model.onnx"}
     assert bundle.manifest.parameters == model.count_params()
@@ -122,14 +122,14 @@ def test_ids_stay_within_a_small_table_that_the_function_closed_over(tensorflow,
     table = tensorflow.constant([[1.0, 2.0], [3.0, 4.0]])
     done = written(f=(lambda i: {"y": tensorflow.gather(table, i)}, spec("i", None, dtype="int32")))
     assert done.notes == []
-    answer = OnnxBackend(done.bundle.path / "model.onnx").run({"i": np.array([1, 0], np.int32)})
+    answer = OnnxSession(done.bundle.path / "model.onnx").run({"i": np.array([1, 0], np.int32)})
     assert answer["y"].tolist() == [[3, 4], [1, 2]]
 
 
 def test_an_input_that_nothing_reads_is_kept(written, spec) -> None:
     bundle = written(f=(lambda a, b: {"y": a * 2}, spec("a", None, 2), spec("b", None, 2))).bundle
     feeds = {"a": np.ones((1, 2), np.float32), "b": np.ones((1, 2), np.float32)}
-    assert OnnxBackend(bundle.path / "model.onnx").run(feeds)["y"].tolist() == [[2, 2]]
+    assert OnnxSession(bundle.path / "model.onnx").run(feeds)["y"].tolist() == [[2, 2]]
 
 
 def test_random_answers_and_refused_inputs_have_no_example(tensorflow, written, spec) -> None:
@@ -165,12 +165,12 @@ def test_without_a_usable_signature_nothing_is_written(written, spec, models: Pa
 
 
 def test_a_broken_savedmodel_is_refused(tensorflow, tmp_path: Path, models: Path) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"\x00nonsense")
     with pytest.raises(Failed, match="TensorFlow cannot load"):
-        write(find(str(tmp_path / "broken"), tmp_path), models)
+        write_bundle(find_source(str(tmp_path / "broken"), tmp_path), models)
     assert not list(models.glob("*"))
 
 
@@ -178,8 +178,8 @@ def test_a_broken_savedmodel_is_refused(tensorflow, tmp_path: Path, models: Path
 def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).mkdir(parents=True)
     (tmp_path / path / "saved_model.pb").touch()
-    assert find(str(tmp_path / path), tmp_path).name == name
-    assert find(str(tmp_path / path), tmp_path, "other").name == "other"
+    assert find_source(str(tmp_path / path), tmp_path).name == name
+    assert find_source(str(tmp_path / path), tmp_path, "other").name == "other"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str
 def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).touch()
-    assert find(str(tmp_path / path), tmp_path).name == name
+    assert find_source(str(tmp_path / path), tmp_path).name == name
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> 
 def test_files_of_other_kinds_are_refused_with_the_way_out(tmp_path: Path, file: str, way: str) -> None:
     (tmp_path / file).touch()
     with pytest.raises(InvalidInput, match=way):
-        find(str(tmp_path / file), tmp_path)
+        find_source(str(tmp_path / file), tmp_path)
 
 
 def test_a_savedmodel_that_reads_files_is_refused(tensorflow, written, spec, models: Path) -> None:
@@ -207,20 +207,20 @@ def test_a_savedmodel_that_reads_files_is_refused(tensorflow, written, spec, mod
 
 
 def test_a_savedmodel_with_an_unknown_operator_is_refused(tensorflow, written, spec, tmp_path: Path) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     written(f=(lambda x: {"y": tensorflow.math.erf(x)}, spec("x", None, 2)))
     file = tmp_path / "thing" / "saved_model.pb"
     file.write_bytes(file.read_bytes().replace(b"\x03Erf", b"\x03Xrf"))
     with pytest.raises(InvalidInput, match="operator 'Xrf', which TensorFlow does not have"):
-        write(find(str(tmp_path / "thing"), tmp_path), tmp_path / "other")
+        write_bundle(find_source(str(tmp_path / "thing"), tmp_path), tmp_path / "other")
 
 
 def test_what_is_no_source_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
-        find("nothing", tmp_path)
+        find_source("nothing", tmp_path)
     with pytest.raises(NotFound, match=r"holds no saved_model\.pb"):
-        find(str(tmp_path / "empty"), tmp_path)
+        find_source(str(tmp_path / "empty"), tmp_path)
     with pytest.raises(NotFound, match=r"no file .*model\.keras"):
-        find(str(tmp_path / "model.keras"), tmp_path)
+        find_source(str(tmp_path / "model.keras"), tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from bookserve.bundle import Bundle
 from bookserve.client import connect
 from bookserve.errors import InvalidInput
-from export.sources.source import find
+from export.sources.source import find_source
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def write(keras, tmp_path: Path, models: Path):
     """Save a model as ``net.keras`` and export it."""
 
     def write(model: Any = None) -> Any:
-        from export.write import write
+        from export.write import write_bundle
 
         path = tmp_path / "net.keras"
         if model is not None:
             model.save(path)
-        return write(find(str(path), tmp_path), models)
+        return write_bundle(find_source(str(path), tmp_path), models)
 
     return write
 

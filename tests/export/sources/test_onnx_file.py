@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, open_bundle
 from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput
 from export.sources import onnx_file
-from export.sources.source import find as find_source
+from export.sources.source import find_source as find_source
 from tests.servers import start
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -48,12 +48,12 @@ def write(tensorflow, tmp_path: Path, models: Path) -> Callable[..., Any]:
     """Write an ONNX file and export it."""
 
     def write(proto: onnx.ModelProto | bytes, config: str = "") -> Any:
-        from export.write import write
+        from export.write import write_bundle
 
         path = tmp_path / "net.onnx"
         path.write_bytes(proto if isinstance(proto, bytes) else proto.SerializeToString())
         (tmp_path / "net.toml").write_text(config)
-        return write(find_source(str(path), tmp_path, None, tmp_path / "net.toml"), models)
+        return write_bundle(find_source(str(path), tmp_path, None, tmp_path / "net.toml"), models)
 
     return write
 
@@ -153,13 +153,13 @@ def external(path: Path, location: str, *, offset: int = 0) -> None:
 def test_weights_beside_the_model_come_along(
     tensorflow, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     monkeypatch.setattr(onnx_file, "_EMBEDDED", limit)
     (tmp_path / "from").mkdir()
     external(tmp_path / "from" / "net.onnx", "net.weights")
     (tmp_path / "from" / "net.weights").write_bytes(WEIGHTS.tobytes())
-    bundle = write(find_source(str(tmp_path / "from" / "net.onnx"), tmp_path), models).bundle
+    bundle = write_bundle(find_source(str(tmp_path / "from" / "net.onnx"), tmp_path), models).bundle
     assert ("net.weights" in bundle.manifest.files) is (limit == 10)
     (tmp_path / "from" / "net.weights").unlink()
     bundle.check_files()
@@ -183,7 +183,7 @@ def test_weights_beside_the_model_come_along(
     ],
 )
 def test_weights_elsewhere_are_refused(tensorflow, tmp_path: Path, models: Path, location: str, says: str) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     home = tmp_path / "from"
     home.mkdir()
@@ -193,7 +193,7 @@ def test_weights_elsewhere_are_refused(tensorflow, tmp_path: Path, models: Path,
     (home / "link").symlink_to(tmp_path / "net.weights")
     external(home / "net.onnx", location)
     with pytest.raises(InvalidInput, match=says):
-        write(find_source(str(home / "net.onnx"), tmp_path), models)
+        write_bundle(find_source(str(home / "net.onnx"), tmp_path), models)
     assert not models.exists() or not list(models.iterdir())
 
 

@@ -18,7 +18,7 @@ from bookserve.bundle.variant import NAMES, Variant
 from bookserve.client import connect
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Predict
 from export.variants import accuracy as loss
 from export.variants import timing, variants
@@ -32,13 +32,13 @@ Command = Callable[..., tuple[int, str, str]]
 def models(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``larger``, ``prices`` and ``writer`` with every variant that can be had, ``reviews`` with one."""
     from export.sources.source import Source
-    from export.write import write
+    from export.write import write_bundle
     from tests.export.runs import write_larger
 
     models = tmp_path_factory.mktemp("smaller")
     for run in (write_larger(tmp_path_factory.mktemp("larger")), runs["prices"], runs["writer"]):
-        write(Source(run.task, run.path / "saved_model", run), models, tuple(NAMES))
-    write(Source("reviews", runs["reviews"].path / "saved_model", runs["reviews"]), models, ["float16"])
+        write_bundle(Source(run.task, run.path / "saved_model", run), models, tuple(NAMES))
+    write_bundle(Source("reviews", runs["reviews"].path / "saved_model", runs["reviews"]), models, ["float16"])
     return models
 
 
@@ -63,8 +63,8 @@ def test_a_variant_holds_other_operators_and_answers_alike(models: Path, task: s
     assert variant.file == f"variants/{name}/model.onnx"
     assert operators(path)[kernel]
     example = bundle.examples().graphs["serving_default"]
-    given = OnnxBackend(path).run(example.inputs)
-    assert loss.problem(name, loss.compare(bundle.verb(Predict), example.outputs, given)) == ""
+    given = OnnxSession(path).run(example.inputs)
+    assert loss.accuracy_problem(name, loss.compare_variant(bundle.verb(Predict), example.outputs, given)) == ""
     assert variant.file in bundle.manifest.files
     assert variant.bytes == path.stat().st_size
     assert variant.rows == len(next(iter(example.inputs.values())))
@@ -118,7 +118,7 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
     """The process that tries the file is made to die as an assertion of native code dies."""
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
     monkeypatch.setattr(variants, "_TRIAL", "import os; os.abort()")
-    found, notes = variants.write(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
+    found, notes = variants.write_variants(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
     assert found == {}
     assert notes == ["no float16 of graph 'serving_default': ONNX Runtime breaks down when it loads the file."]
 
@@ -135,11 +135,11 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
 def test_a_loss_past_bounds_is_told(models: Path, outputs: list[list[float]], said: str) -> None:
     verb = open_bundle(models, "larger").verb(Predict)
     expected = {"probabilities": np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)}
-    found = loss.compare(verb, expected, {"probabilities": np.array(outputs, np.float32)})
+    found = loss.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
     if "label" in said:  # a row that turns over at little distance
         found = Variant(file="", bytes=0, rows=2, difference=found.difference, deviation=0.1, agreement=found.agreement)
-    assert loss.problem("int8-static", found).startswith(said)
-    assert bool(loss.problem("int8-static", found)) is bool(said)
+    assert loss.accuracy_problem("int8-static", found).startswith(said)
+    assert bool(loss.accuracy_problem("int8-static", found)) is bool(said)
 
 
 def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command, models: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_the_server_and_the_local_client_use_the_variant_that_they_are_told(mode
         bundle = open_bundle(models, "prices").with_variant(name)
         verb = bundle.verb(Predict)
         path = bundle.path / str(bundle.manifest.graphs["serving_default"].onnx)
-        expected[name] = [row["price"].tolist() for row in verb.decode(OnnxBackend(path).run(verb.encode(rows)))]
+        expected[name] = [row["price"].tolist() for row in verb.decode(OnnxSession(path).run(verb.encode(rows)))]
     assert expected[""] != expected["float16"]
     with start(models, "--variant", "float16") as server, connect(server.http) as client:
         served = [row["price"].tolist() for row in client.predict("prices", rows)]

@@ -14,7 +14,7 @@ from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Run
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from export.sources.source import Source
 from export.verify import parity
 from tests.export.damage import copy_run
@@ -31,7 +31,7 @@ def test_onnx_and_savedmodel_answer_as_keras_did(bundles: dict[str, Bundle], tas
     for name, graph in bundle.manifest.graphs.items():
         example = examples.graphs[name]
         assert all(array.std(axis=0).max() > 0.03 for array in example.outputs.values()), "rows that say the same"
-        for run in (partial(saved.run, name), OnnxBackend(bundle.path / str(graph.onnx)).run):
+        for run in (partial(saved.run, name), OnnxSession(bundle.path / str(graph.onnx)).run):
             found = parity.replay(graph, example, run)
             assert found.problem == ""
             assert found.difference < 1e-5
@@ -41,7 +41,7 @@ def test_the_step_graph_takes_any_number_of_characters(bundles: dict[str, Bundle
     from export.sources.saved_model import SavedModel
 
     bundle = bundles["writer"]
-    run, saved = OnnxBackend(bundle.path / "step.onnx").run, SavedModel(bundle.path)
+    run, saved = OnnxSession(bundle.path / "step.onnx").run, SavedModel(bundle.path)
     feeds = bundle.examples().graphs["step"].inputs
     whole = run(feeds)
     one_by_one = dict(feeds)
@@ -75,14 +75,14 @@ def test_onnx_files_bear_the_names_of_the_graphs(bundles: dict[str, Bundle], tas
 
 
 def test_a_run_whose_examples_differ_is_not_published(runs: dict[str, Run], tmp_path: Path, models: Path) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     run = copy_run(runs["convnet"], tmp_path)
     examples = Examples.load(run.path / "examples.npz")
     examples.graphs["serving_default"].outputs["probabilities"][2, 1] += 0.01
     examples.save(run.path / "examples.npz")
     with pytest.raises(Failed) as caught:
-        write(Source("convnet", run.path / "saved_model", run), models)
+        write_bundle(Source("convnet", run.path / "saved_model", run), models)
     message = caught.value.message
     assert "graph 'serving_default'" in message
     assert "output 'probabilities' at [2, 1]" in message
@@ -93,7 +93,7 @@ def test_a_run_whose_examples_differ_is_not_published(runs: dict[str, Run], tmp_
 def test_a_run_whose_rows_no_longer_become_its_tensors_is_not_published(
     runs: dict[str, Run], tmp_path: Path, models: Path
 ) -> None:
-    from export.write import write
+    from export.write import write_bundle
 
     for task, position in (("convnet", (1, 0, 0)), ("reviews", (0,)), ("writer", (3,)), ("plane", (0, 3, 3))):
         run = copy_run(runs[task], tmp_path)
@@ -102,7 +102,7 @@ def test_a_run_whose_rows_no_longer_become_its_tensors_is_not_published(
         examples.rows[position] = 255 - old if examples.rows.dtype == np.uint8 else old[::-1]
         examples.save(run.path / "examples.npz")
         with pytest.raises(Failed, match="do not become the stored tensors"):
-            write(Source(task, run.path / "saved_model", run), models)
+            write_bundle(Source(task, run.path / "saved_model", run), models)
 
 
 GRAPH = Graph(inputs={"x": TensorSpec("float32", ("batch", 2))}, outputs={"y": TensorSpec("float32", ("batch", 2))})

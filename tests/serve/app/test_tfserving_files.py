@@ -20,10 +20,10 @@ from bookserve import bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.graph import Graph, TensorSpec
 from serve.app.tfserving_files import batching_parameters, models_config, warmup
-from serve.batching.batch_config import Batching
+from serve.batching.batch_config import BatchConfig
 from serve.engine import Engine
-from serve.models.model_config import Policy, Served
-from serve.models.repository import Options, Repository
+from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
 FULL = """
@@ -46,17 +46,17 @@ model_config_list: {
 """
 
 
-def config(tmp_path: Path, text: str) -> list[Served]:
+def config(tmp_path: Path, text: str) -> list[ModelConfig]:
     (tmp_path / "models.config").write_text(text)
-    return models_config.read(tmp_path / "models.config")
+    return models_config.read_models_config(tmp_path / "models.config")
 
 
 def test_a_models_config_is_read(tmp_path: Path) -> None:
     assert config(tmp_path, FULL) == [
-        Served("half", Path("/models/half"), Policy(), {}, older=False),
-        Served("two", Path("/models/two"), Policy(latest=2), {"stable": 3, "canary": 4}, older=False),
-        Served("all", Path("/models/x"), Policy(latest=None), {}, older=False),
-        Served("some", Path("/models/y"), Policy(specific=(1, 7)), {}, older=False),
+        ModelConfig("half", Path("/models/half"), VersionPolicy(), {}, older=False),
+        ModelConfig("two", Path("/models/two"), VersionPolicy(latest=2), {"stable": 3, "canary": 4}, older=False),
+        ModelConfig("all", Path("/models/x"), VersionPolicy(latest=None), {}, older=False),
+        ModelConfig("some", Path("/models/y"), VersionPolicy(specific=(1, 7)), {}, older=False),
     ]
     assert config(tmp_path, "model_config_list {}") == []
 
@@ -92,7 +92,7 @@ def test_a_wrong_models_config_is_refused_in_that_servers_words(tmp_path: Path, 
 
 
 def test_files_that_are_missing(tmp_path: Path) -> None:
-    for read in (models_config.read, batching_parameters.read):
+    for read in (models_config.read_models_config, batching_parameters.read_batching_parameters):
         with pytest.raises(NotFound, match="nowhere"):
             read(tmp_path / "nowhere")
         with pytest.raises(InvalidInput):
@@ -106,36 +106,39 @@ def test_an_encoded_config_of_the_official_library_is_read() -> None:
         "sys.stdout.buffer.write(text_format.Parse(sys.stdin.read(), pb.ModelServerConfig()).SerializeToString())"
     )
     done = subprocess.run([sys.executable, "-c", script], input=FULL.encode(), capture_output=True, check=True)
-    assert [served.name for served in models_config.parse(done.stdout)] == ["half", "two", "all", "some"]
-    assert models_config.parse(done.stdout)[1].labels == {"stable": 3, "canary": 4}
+    assert [served.name for served in models_config.parse_models_config(done.stdout)] == ["half", "two", "all", "some"]
+    assert models_config.parse_models_config(done.stdout)[1].labels == {"stable": 3, "canary": 4}
     with pytest.raises(InvalidInput):
-        models_config.parse(b"\xff\xff")
+        models_config.parse_models_config(b"\xff\xff")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", Batching()),
-        ("max_batch_size { value: 128 } batch_timeout_micros { value: 5000 }", Batching(max_rows=128, max_delay=0.005)),
+        ("", BatchConfig()),
+        (
+            "max_batch_size { value: 128 } batch_timeout_micros { value: 5000 }",
+            BatchConfig(max_rows=128, max_delay=0.005),
+        ),
         (
             "max_batch_size { value: 32 } allowed_batch_sizes: 8 allowed_batch_sizes: 32 "
             "max_enqueued_batches { value: 4 }",
-            Batching(max_rows=32, sizes=(8, 32), max_waiting=128),
+            BatchConfig(max_rows=32, sizes=(8, 32), max_waiting=128),
         ),
         (
             "max_batch_size { value: 64 } enable_large_batch_splitting { value: true } "
             "max_execution_batch_size { value: 16 } allowed_batch_sizes: 4 allowed_batch_sizes: 16",
-            Batching(max_rows=16, sizes=(4, 16)),
+            BatchConfig(max_rows=16, sizes=(4, 16)),
         ),
         (
             "num_batch_threads { value: 8 } thread_pool_name { value: 'x' } pad_variable_length_inputs: true",
-            Batching(pad=True),
+            BatchConfig(pad=True),
         ),
     ],
 )
-def test_batching_parameters_are_read(tmp_path: Path, text: str, expected: Batching) -> None:
+def test_batching_parameters_are_read(tmp_path: Path, text: str, expected: BatchConfig) -> None:
     (tmp_path / "batching").write_text(text)
-    assert batching_parameters.read(tmp_path / "batching") == expected
+    assert batching_parameters.read_batching_parameters(tmp_path / "batching") == expected
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_batching_parameters_are_read(tmp_path: Path, text: str, expected: Batch
 def test_wrong_batching_parameters_are_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "batching").write_text(text)
     with pytest.raises(InvalidInput) as caught:
-        batching_parameters.read(tmp_path / "batching")
+        batching_parameters.read_batching_parameters(tmp_path / "batching")
     assert said in str(caught.value)
 
 
@@ -202,7 +205,9 @@ def affine(models: Path, tmp_path: Path) -> bundle.Bundle:
 def load(opened: bundle.Bundle, content: bytes) -> Repository:
     """A repository of that model, with these warm-up records."""
     (opened.path / warmup.PATH).write_bytes(content)
-    repository = Repository(opened.path.parent.parent, Metrics(), options=Options(records=warmup.requests))
+    repository = Repository(
+        opened.path.parent.parent, Metrics(), options=LoadOptions(records=warmup.read_warmup_requests)
+    )
     repository.load()
     return repository
 
@@ -215,7 +220,7 @@ def record(data: bytes) -> bytes:
 
 def test_the_official_records_are_read_and_run(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     repository = load(affine, official[0])
-    found = list(warmup.requests(affine))
+    found = list(warmup.read_warmup_requests(affine))
     assert [(name, feeds["x"].tolist()) for name, feeds in found] == [
         ("serving_default", [[0, 1, 2]]),
         ("serving_default", [[1, 1, 1], [2, 2, 2]]),
@@ -232,10 +237,10 @@ def test_the_official_records_are_read_and_run(affine: bundle.Bundle, official: 
 def test_examples_go_into_the_one_input_of_strings(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     (affine.path / warmup.PATH).write_bytes(official[1])
     with pytest.raises(Failed, match="Feature: x"):  # its graph takes three numbers
-        list(warmup.requests(affine))
+        list(warmup.read_warmup_requests(affine))
     texts = Graph(inputs={"examples": TensorSpec("string", ("batch",))}, outputs={})
     affine.manifest.graphs["serving_default"] = texts
-    ((name, feeds),) = warmup.requests(affine)
+    ((name, feeds),) = warmup.read_warmup_requests(affine)
     assert name == "serving_default"
     assert feeds["examples"].dtype == object
     assert b"x" in feeds["examples"][0]
@@ -283,6 +288,6 @@ def test_every_error_is_one_of_ours(affine: bundle.Bundle, official: tuple[bytes
             content[place] = rng.integers(0, 256)
         (affine.path / warmup.PATH).write_bytes(content)
         try:
-            list(warmup.requests(affine))
+            list(warmup.read_warmup_requests(affine))
         except BookserveError:
             continue

@@ -15,15 +15,15 @@ from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Numbers, Pad, Words
 from bookserve.verb import Predict
 from serve.batching import batcher as module
-from serve.batching.batch_config import Batching, Padding
+from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
-from serve.batching.request_context import CURRENT, Call, Expired, priority_of
+from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
 from tests.bundles import WORDS
 from tests.serve.batching.test_batcher import Doubling, ask, make, rows
 
 
 def set_call(**fields: Any) -> None:
-    CURRENT.set(Call(**fields))
+    CURRENT.set(RequestContext(**fields))
 
 
 async def asked(batcher: Batcher, feeds: Arrays, **fields: Any) -> list[float]:
@@ -71,7 +71,7 @@ def test_batches_are_filled_up_to_the_allowed_sizes() -> None:
 
 def test_filling_up_repeats_a_real_row_so_that_nothing_new_can_fail() -> None:
     backend = Recording()
-    batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=Batching(max_rows=4, sizes=(4,)))
+    batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=BatchConfig(max_rows=4, sizes=(4,)))
     asyncio.run(ask(batcher, rows(5, 6)))
     assert backend.seen[0].ravel().tolist() == [5, 6, 6, 6]
 
@@ -98,13 +98,13 @@ def test_what_is_urgent_runs_first(in_thread: None) -> None:
     async def scenario() -> None:
         first = await busy(backend, batcher)
         order = [("low", 1), ("normal", 2), ("high", 3), ("low", 4), ("normal", 5), ("high", 6)]
-        tasks = [asyncio.ensure_future(asked(batcher, rows(n), priority=priority_of(name))) for name, n in order]
+        tasks = [asyncio.ensure_future(asked(batcher, rows(n), priority=parse_priority(name))) for name, n in order]
         await asyncio.sleep(0.01)
         backend.gate.set()
         assert await asyncio.gather(first, *tasks) == [[0.0], *([2.0 * n] for _, n in order)]
 
     backend = Recording()
-    batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=Batching(max_rows=2))
+    batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=BatchConfig(max_rows=2))
     asyncio.run(scenario())
     assert [batch.ravel().tolist() for batch in backend.seen] == [[0], [3, 6], [2, 5], [1, 4]]
     batcher.close()
@@ -122,7 +122,7 @@ def test_a_deadline_drops_work_before_it_runs(in_thread: None) -> None:
     backend, batcher, _ = make()
     answer, late, patient = asyncio.run(scenario())
     assert (answer, patient) == ([0.0], [4.0])
-    assert isinstance(late, Expired)
+    assert isinstance(late, DeadlineExceeded)
     assert backend.batches == [1, 1]
     batcher.close()
 
@@ -142,7 +142,7 @@ def test_a_client_that_left_frees_its_place(in_thread: None) -> None:
     backend, batcher, _ = make(max_waiting=6)
     first, stays, *left = asyncio.run(scenario())
     assert (first, stays) == ([0.0], [6.0] * 4)
-    assert all(isinstance(error, Expired) for error in left)
+    assert all(isinstance(error, DeadlineExceeded) for error in left)
     assert backend.batches == [1, 4]
     batcher.close()
 

@@ -12,7 +12,7 @@ import pytest
 from bookserve.errors import Failed, Overloaded
 from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.batching import batcher as module
-from serve.batching.batch_config import Batching
+from serve.batching.batch_config import BatchConfig
 from serve.batching.batcher import Batcher
 
 GRAPH = Graph(
@@ -42,7 +42,7 @@ class Doubling:
 
 def make(graph: Graph = GRAPH, **batching: object) -> tuple[Doubling, Batcher, list[tuple[int, float]]]:
     backend, ran = Doubling(), []  # type: ignore[var-annotated]
-    bounds = Batching(**batching)  # type: ignore[arg-type]
+    bounds = BatchConfig(**batching)  # type: ignore[arg-type]
     return backend, Batcher(graph, backend, lambda rows, seconds: ran.append((rows, seconds)), batching=bounds), ran
 
 

@@ -17,13 +17,13 @@ import pytest
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Backend
+from bookserve.runtime.onnx import Session
 from serve.app import grpc_server as rpc
 from serve.app import server
 from serve.app.http_app import application
 from serve.app.settings import Settings
 from serve.batching import batcher
-from serve.batching.batch_config import Batching
+from serve.batching.batch_config import BatchConfig
 from serve.batching.batcher import Batcher
 from serve.engine import Engine
 from serve.models.repository import Repository
@@ -33,16 +33,16 @@ from serve.protocols.tfserving import fast_route as tfs
 from serve.protocols.tfserving.tensors import to_tensor
 from serve.security.limits import Limits
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import either
-from serve.transport.http.middleware import Access
-from serve.transport.sockets import listen
+from serve.transport.http.fast_path import first_route
+from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.sockets import bind_tcp
 from tests.servers import GRPC_SERVERS
 
 
 class Gated:
     """Runs the graph when the gate is open, keeps what was fed, and refuses negative numbers."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Session) -> None:
         self._backend = backend
         self.gate = threading.Event()
         self.fed: list[float] = []
@@ -90,10 +90,10 @@ async def serving(
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
     assert isinstance(held, Batcher)
     backend = held._backend = Gated(held._backend)
-    with listen("HTTP", "127.0.0.1", 0) as listener:
-        access = Access(application(engine, metrics), metrics, None, timeout)
+    with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
+        access = RequestMiddleware(application(engine, metrics), metrics, None, timeout)
         ways = (tfs.quick(engine), v2.quick(engine, Limits())) if short else ()
-        web = server._web(access, access.short(either(*ways)), Settings(models=models))
+        web = server._web(access, access.short(first_route(*ways)), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
         made, port = rpc.server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
@@ -206,7 +206,7 @@ def test_the_servers_own_time_limit_holds_where_a_request_names_none(models: Pat
 def test_a_bad_request_beside_good_ones_and_one_too_many(models: Path, short: bool) -> None:
     async def scenario() -> list[float]:
         async with serving(models, short=short) as live:
-            live.batcher._batching = Batching(max_waiting=3)
+            live.batcher._batching = BatchConfig(max_waiting=3)
             good, bad, also_good = [await sent(live.http, value) for value in (1, -1, 2)]
             await asyncio.sleep(0.2)
             status, said = await answered(await sent(live.http, 3))

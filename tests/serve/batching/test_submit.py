@@ -15,14 +15,14 @@ import pytest
 from bookserve.errors import BookserveError, Failed, InvalidInput, Overloaded
 from bookserve.graph import Arrays
 from serve.batching.batcher import Batcher
-from serve.batching.request_context import Call, Expired, Gone
+from serve.batching.request_context import ClientDisconnected, DeadlineExceeded, RequestContext
 from serve.engine import Engine
-from serve.models.repository import Options, Repository
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from tests.serve.batching.test_batcher import make, rows
 
 
-async def told(batcher: Batcher, *asked: tuple[Arrays, Call]) -> list[Any]:
+async def told(batcher: Batcher, *asked: tuple[Arrays, RequestContext]) -> list[Any]:
     """What each of several requests of one turn is told: the outputs as a list, or the error."""
     loop = asyncio.get_running_loop()
     futures: list[asyncio.Future[Arrays | BookserveError]] = [loop.create_future() for _ in asked]
@@ -37,7 +37,7 @@ def test_requests_of_one_turn_run_together_with_those_of_tasks() -> None:
     async def scenario() -> tuple[list[Any], Arrays]:
         others = asyncio.ensure_future(batcher.run(rows(7), 1))
         await asyncio.sleep(0)
-        return await told(batcher, *((rows(*range(n)), Call()) for n in range(1, 9))), await others
+        return await told(batcher, *((rows(*range(n)), RequestContext()) for n in range(1, 9))), await others
 
     backend, batcher, _ = make(max_rows=64)
     answers, other = asyncio.run(scenario())
@@ -48,33 +48,33 @@ def test_requests_of_one_turn_run_together_with_those_of_tasks() -> None:
 
 def test_a_bad_request_beside_good_ones() -> None:
     _, batcher, _ = make()
-    good, bad, also_good = asyncio.run(told(batcher, *((rows(n), Call()) for n in (1, -1, 2))))
+    good, bad, also_good = asyncio.run(told(batcher, *((rows(n), RequestContext()) for n in (1, -1, 2))))
     assert (good, also_good) == ([2.0], [4.0])
     assert isinstance(bad, Failed)
 
 
 def test_a_large_request_is_run_in_pieces() -> None:
     backend, batcher, _ = make(max_rows=32)
-    assert asyncio.run(told(batcher, (rows(*range(69)), Call()))) == [[2.0 * n for n in range(69)]]
+    assert asyncio.run(told(batcher, (rows(*range(69)), RequestContext()))) == [[2.0 * n for n in range(69)]]
     assert sorted(backend.batches) == [5, 32, 32]
-    (failed,) = asyncio.run(told(batcher, (rows(*range(-40, 0)), Call())))
+    (failed,) = asyncio.run(told(batcher, (rows(*range(-40, 0)), RequestContext())))
     assert isinstance(failed, Failed)
 
 
 def test_who_left_and_who_is_late_are_told_so_and_not_run() -> None:
-    calls = [Call(gone=lambda: True), Call(deadline=time.perf_counter() - 1), Call()]
+    calls = [RequestContext(gone=lambda: True), RequestContext(deadline=time.perf_counter() - 1), RequestContext()]
     backend, batcher, _ = make()
     left, late, stayed = asyncio.run(told(batcher, *((rows(n), call) for n, call in enumerate(calls))))
-    assert (type(left), type(late), stayed) == (Gone, Expired, [4.0])
+    assert (type(left), type(late), stayed) == (ClientDisconnected, DeadlineExceeded, [4.0])
     assert backend.batches == [1]
 
 
 def test_a_full_queue_refuses_at_once() -> None:
     async def scenario() -> list[Any]:
-        first = asyncio.ensure_future(told(batcher, (rows(1, 2, 3), Call())))
+        first = asyncio.ensure_future(told(batcher, (rows(1, 2, 3), RequestContext())))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            batcher.submit(rows(4, 5), 2, Call(), lambda _: pytest.fail("told, though it was refused"))
+            batcher.submit(rows(4, 5), 2, RequestContext(), lambda _: pytest.fail("told, though it was refused"))
         return await first
 
     _, batcher, _ = make(max_waiting=4)
@@ -83,9 +83,9 @@ def test_a_full_queue_refuses_at_once() -> None:
 
 def test_who_breaks_on_the_answer_costs_nobody_theirs(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> list[Any]:
-        batcher.submit(rows(1), 1, Call(), broken)
-        batcher.submit(rows(2), 1, Call(gone=lambda: True), broken)
-        return [await told(batcher, (rows(3), Call())), await told(batcher, (rows(4), Call()))]
+        batcher.submit(rows(1), 1, RequestContext(), broken)
+        batcher.submit(rows(2), 1, RequestContext(gone=lambda: True), broken)
+        return [await told(batcher, (rows(3), RequestContext())), await told(batcher, (rows(4), RequestContext()))]
 
     def broken(_: Arrays | BookserveError) -> None:
         raise RuntimeError("it broke")
@@ -98,7 +98,7 @@ def test_who_breaks_on_the_answer_costs_nobody_theirs(caplog: pytest.LogCaptureF
 
 def opened(models: Path, lazy: bool = False) -> tuple[Engine, Metrics]:
     metrics = Metrics()
-    repository = Repository(models, metrics, options=Options(lazy=lazy))
+    repository = Repository(models, metrics, options=LoadOptions(lazy=lazy))
     repository.load()
     return Engine(repository, metrics), metrics
 
@@ -119,7 +119,7 @@ def test_the_engine_counts_them_as_those_of_tasks(models: Path) -> None:
         for values in ([[1, 2, 3]], [[1, 2]], [[4, 5, 6]]):
             feeds = {"x": np.array(values, np.float32)}
             with contextlib.suppress(InvalidInput):
-                assert engine.submit(engine.model("affine"), "", feeds, Call(), ends.append)
+                assert engine.submit(engine.model("affine"), "", feeds, RequestContext(), ends.append)
         while len(ends) < 2:
             await asyncio.sleep(0)
         return ends
@@ -136,9 +136,9 @@ def test_a_model_that_is_not_in_memory_is_left_to_tasks(models: Path) -> None:
     async def scenario() -> list[Arrays | BookserveError]:
         ends: list[Arrays | BookserveError] = []
         model, feeds = engine.model("affine"), {"x": np.array([[1, 2, 3]], np.float32)}
-        assert not engine.submit(model, "", feeds, Call(), ends.append)
+        assert not engine.submit(model, "", feeds, RequestContext(), ends.append)
         await engine.run(model, "", feeds)
-        assert engine.submit(model, "", feeds, Call(), ends.append)
+        assert engine.submit(model, "", feeds, RequestContext(), ends.append)
         while not ends:
             await asyncio.sleep(0)
         return ends

@@ -18,11 +18,11 @@ from bookserve.bundle import AHEAD
 from bookserve.errors import Failed, InvalidInput, Overloaded
 from bookserve.generation.text import Piece, merge, streams
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.batching import text_scheduler as texts
-from serve.batching.request_context import CURRENT, Call
-from serve.batching.text_scheduler import MAX_LIVE, WHOLE, Texts, collect
+from serve.batching.request_context import CURRENT, RequestContext
+from serve.batching.text_scheduler import MAX_LIVE, WHOLE, TextScheduler, collect_texts
 from serve.models.live_model import LiveModel
 from serve.observability.metrics import Metrics
 
@@ -34,11 +34,11 @@ class Runner:
         self.bundle = bundle.open_bundle(models, "writer")
         self.verb = self.bundle.verb(Generate)
         self.backends = {
-            name: OnnxBackend(self.bundle.path / str(graph.onnx)) for name, graph in self.bundle.runnable.items()
+            name: OnnxSession(self.bundle.path / str(graph.onnx)) for name, graph in self.bundle.runnable.items()
         }
         self.rows: list[tuple[str, int]] = []
         self.broken = ""
-        texts = Texts.of(self.bundle)
+        texts = TextScheduler.of(self.bundle)
         assert texts
         self.texts = texts
 
@@ -54,7 +54,7 @@ class Runner:
         return self.texts.write(request, self.run, pause)
 
     async def text(self, request: GenerateRequest) -> str:
-        return (await collect(self.write(request), 1))[0].text
+        return (await collect_texts(self.write(request), 1))[0].text
 
     def alone(self, request: GenerateRequest) -> str:
         (stream,) = streams(self.verb, self.bundle.manifest.graphs["step"], request)
@@ -104,7 +104,7 @@ def test_texts_join_and_leave_between_runs(runner: Runner) -> None:
 
 def test_the_texts_of_one_request_read_its_prompt_once(runner: Runner) -> None:
     options: dict[str, Any] = {"prompt": "abcd", "length": 43, "temperature": 1.0}
-    texts = finish(collect(runner.write(GenerateRequest(**options, seed=3, n=5)), 5))
+    texts = finish(collect_texts(runner.write(GenerateRequest(**options, seed=3, n=5)), 5))
     assert [text.text for text in texts] == [runner.alone(GenerateRequest(**options, seed=3 + i)) for i in range(5)]
     assert runner.rows.count(("step", 1)) == 1
     assert [text.index for text in texts] == list(range(5))
@@ -215,7 +215,7 @@ def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> Non
     async def leave() -> str:
         left, joined = asyncio.Event(), asyncio.Event()
 
-        async def write(call: Call, request: GenerateRequest, until: int, reached: asyncio.Event) -> str:
+        async def write(call: RequestContext, request: GenerateRequest, until: int, reached: asyncio.Event) -> str:
             CURRENT.set(call)
             read = ""
             async with aclosing(texts.write(request, live.run, 0)) as written:
@@ -226,9 +226,9 @@ def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> Non
             return read
 
         began = asyncio.Event()
-        first = asyncio.create_task(write(Call(gone=left.is_set), asked(1, length=100_000), 1, began))
+        first = asyncio.create_task(write(RequestContext(gone=left.is_set), asked(1, length=100_000), 1, began))
         await began.wait()
-        second = asyncio.create_task(write(Call(), asked(2, length=2000), 1, joined))
+        second = asyncio.create_task(write(RequestContext(), asked(2, length=2000), 1, joined))
         await joined.wait()
         left.set()
         first.cancel()

@@ -36,7 +36,7 @@ def test_regular_requests_are_read_as_the_slow_way_reads_them(kind: str, count: 
     values = values.astype(int) if spec.dtype.startswith("int") else values
     for form in ({}, {"indent": 2}, {"separators": (",", ":")}):
         body = json.dumps({key: values.tolist()}, **form).encode()  # type: ignore[arg-type]
-        quick = regular.feeds(body, specs)
+        quick = regular.parse_regular(body, specs)
         assert quick is not None
         feeds, by_row = slowly(body, specs)
         assert quick[1] is by_row
@@ -87,7 +87,7 @@ def test_regular_requests_are_read_as_the_slow_way_reads_them(kind: str, count: 
     ],
 )
 def test_whatever_else_is_left_to_the_slow_way(kind: str, body: bytes) -> None:
-    assert regular.feeds(body, SPECS[kind]) is None
+    assert regular.parse_regular(body, SPECS[kind]) is None
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_whatever_else_is_left_to_the_slow_way(kind: str, body: bytes) -> None:
     ],
 )
 def test_other_tensors_are_left_to_the_slow_way(spec: TensorSpec) -> None:
-    assert regular.feeds(b'{"instances": [[1],[2]]}', {"x": spec}) is None
+    assert regular.parse_regular(b'{"instances": [[1],[2]]}', {"x": spec}) is None
 
 
 def test_damaged_bodies_never_get_another_meaning() -> None:
@@ -113,7 +113,7 @@ def test_damaged_bodies_never_get_another_meaning() -> None:
     for at in range(len(whole)):
         for piece in (b"", whole[at : at + 1] * 2, *(bytes([byte]) for byte in b'0-.,[]{}e "x')):
             body = whole[:at] + piece + whole[at + 1 :]
-            quick = regular.feeds(body, specs)
+            quick = regular.parse_regular(body, specs)
             if quick is None:
                 continue
             taken += 1

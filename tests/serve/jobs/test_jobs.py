@@ -18,7 +18,7 @@ from bookserve.errors import NotFound
 from bookserve.formats.images import decode_png, encode_png
 from serve.engine import Engine
 from serve.jobs import job_queue as queue
-from serve.jobs.job_queue import Jobs
+from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests import picture_bundles
@@ -148,7 +148,7 @@ def test_results_are_kept_within_a_number_of_bytes_and_an_age(bundles: Path, mon
     async def work() -> None:
         import time
 
-        jobs = Jobs(Engine(repository, metrics), clock=lambda: time.time() + late)
+        jobs = JobQueue(Engine(repository, metrics), clock=lambda: time.time() + late)
 
         async def one() -> str:
             job = await jobs.start(asked)

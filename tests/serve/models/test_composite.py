@@ -19,8 +19,8 @@ from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph
 from bookserve.verb import simple
-from serve.batching.request_context import CURRENT, Call, Expired
-from serve.batching.request_queue import Done
+from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext
+from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.composite import Composite
 from serve.models.repository import Repository
@@ -49,7 +49,7 @@ class Echo:
     async def run(self, feeds: Arrays, rows: int) -> Arrays:
         return {"y": feeds["x"]}
 
-    def submit(self, feeds: Arrays, rows: int, call: Call, done: Done) -> None:
+    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
         done({"y": feeds["x"]})
 
     def close(self) -> None:
@@ -229,8 +229,8 @@ def test_work_that_nobody_waits_for_is_not_begun(home: Path) -> None:
     repository = opened(home)
 
     async def scenario() -> None:
-        CURRENT.set(Call(deadline=time.perf_counter() - 1))
-        with pytest.raises(Expired):
+        CURRENT.set(RequestContext(deadline=time.perf_counter() - 1))
+        with pytest.raises(DeadlineExceeded):
             await ask(repository)
 
     asyncio.run(scenario())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bookserve.errors import NotFound
-from serve.models.model_config import Policy, Served
+from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.models.versions import LabelUnavailable, UnknownLabel
 from tests.serve.models.versions import add, four_versions, opened
 
@@ -18,8 +18,8 @@ def home(models: Path, tmp_path: Path) -> Path:
     return four_versions(models, tmp_path)
 
 
-def with_labels(home: Path, **labels: int) -> Served:
-    return Served("affine", home / "affine", Policy(latest=None), labels, older=False)
+def with_labels(home: Path, **labels: int) -> ModelConfig:
+    return ModelConfig("affine", home / "affine", VersionPolicy(latest=None), labels, older=False)
 
 
 def test_labels_mean_versions_and_move_on_reload(home: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bookserve.errors import NotReady
 from serve.engine import Engine
-from serve.models.repository import Options, Repository
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
 X = {"x": np.array([[0, 1, 2]], np.float32)}
@@ -26,7 +26,7 @@ def many(models: Path, tmp_path: Path) -> Path:
 
 
 def opened(home: Path, most: int = 0) -> tuple[Repository, Engine]:
-    repository = Repository(home, Metrics(), options=Options(lazy=True, most=most))
+    repository = Repository(home, Metrics(), options=LoadOptions(lazy=True, most=most))
     repository.load()
     return repository, Engine(repository, Metrics())
 

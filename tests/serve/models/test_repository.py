@@ -14,7 +14,7 @@ import pytest
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.models.model_config import Policy, Served
+from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests import bundles
@@ -46,7 +46,7 @@ def ask(repository: Repository, model: LiveModel) -> list[float]:
     [("latest", [4]), ("latest:2", [3, 4]), ("latest:9", [1, 2, 3, 4]), ("all", [1, 2, 3, 4]), ("1,3", [1, 3])],
 )
 def test_the_policy_says_which_versions_are_live(home: Path, policy: str, expected: list[int]) -> None:
-    repository = opened(home, policy=Policy.parse(policy))
+    repository = opened(home, policy=VersionPolicy.parse(policy))
     assert live(repository) == expected
     assert repository.find("affine").version == max(expected)
     for version in expected:
@@ -56,12 +56,12 @@ def test_the_policy_says_which_versions_are_live(home: Path, policy: str, expect
 @pytest.mark.parametrize("policy", ["", "newest", "latest:0", "latest:x", "latest:1,2", "1,", "-1", "0", "all:2", "²"])
 def test_a_policy_that_is_none_is_refused(policy: str) -> None:
     with pytest.raises(InvalidInput, match="policy"):
-        Policy.parse(policy)
+        VersionPolicy.parse(policy)
 
 
 def test_a_broken_version_does_not_count_among_the_newest(home: Path) -> None:
     (home / "affine/3/model.onnx").write_bytes(b"broken")
-    repository = opened(home, policy=Policy(latest=2))
+    repository = opened(home, policy=VersionPolicy(latest=2))
     assert live(repository) == [2, 4]
     assert states(repository) == {4: "AVAILABLE", 3: "END", 2: "AVAILABLE"}
 
@@ -150,10 +150,10 @@ def test_a_removed_version_gives_way_to_the_next_older_one(home: Path) -> None:
 
 
 def test_specific_versions_that_are_missing_leave_what_serves(home: Path) -> None:
-    served = Served("affine", home / "affine", Policy(specific=(2,)), older=False)
+    served = ModelConfig("affine", home / "affine", VersionPolicy(specific=(2,)), older=False)
     repository = opened(home, [served])
     assert live(repository) == [2]
-    repository.reload([Served("affine", home / "affine", Policy(specific=(7,)), older=False)])
+    repository.reload([ModelConfig("affine", home / "affine", VersionPolicy(specific=(7,)), older=False)])
     assert live(repository) == [2]
     assert "not on disk" in repository.status("affine")[0].error
     with pytest.raises(NotFound):
@@ -192,7 +192,7 @@ def test_the_index_lists_what_lies_there_too(home: Path) -> None:
 
 def test_a_reload_serves_the_new_list_and_nothing_else(home: Path, models: Path) -> None:
     repository = opened(home)
-    repository.reload([Served("other", models / "digits"), Served("renamed", home / "affine")])
+    repository.reload([ModelConfig("other", models / "digits"), ModelConfig("renamed", home / "affine")])
     assert [(model.name, model.version) for model in repository.models()] == [("other", 2), ("renamed", 4)]
     assert repository.models()[1].bundle.name == "renamed"
     with pytest.raises(NotFound):

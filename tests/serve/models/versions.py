@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from serve.models.model_config import Served
-from serve.models.repository import Options, Repository
+from serve.models.model_config import ModelConfig
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
 
@@ -26,7 +26,7 @@ def add(home: Path, version: int, broken: bool = False) -> None:
     (home / ".new").rename(home / f"affine/{version}")
 
 
-def opened(home: Path, served: list[Served] | None = None, **options: Any) -> Repository:
-    repository = Repository(home, Metrics(), served, Options(**options))
+def opened(home: Path, served: list[ModelConfig] | None = None, **options: Any) -> Repository:
+    repository = Repository(home, Metrics(), served, LoadOptions(**options))
     repository.load()
     return repository

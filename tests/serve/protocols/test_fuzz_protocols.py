@@ -22,8 +22,8 @@ from serve.observability.metrics import Metrics
 from serve.protocols.oip import grpc_service as v2
 from serve.protocols.tfserving import model_service as models
 from serve.protocols.tfserving import prediction_service as tfs
-from serve.security.access_policy import Doors
-from serve.transport.grpc.service import Method, read
+from serve.security.access_policy import AccessPolicy
+from serve.transport.grpc.service import Method, parse_message
 from tests.serve.garbage import KEYS, LIMITS, bodies, damaged, documents, shapes, values, written
 
 
@@ -79,7 +79,7 @@ inferences = st.fixed_dictionaries(
     ),
 )
 def test_every_door_over_http(engine: Engine, path: str, body: bytes, headers: dict[str, str]) -> None:
-    app = application(engine, Metrics(), Doors(LIMITS, control=True))
+    app = application(engine, Metrics(), AccessPolicy(LIMITS, control=True))
     sent = {name: value.encode("latin-1") for name, value in headers.items()}
 
     async def ask() -> httpx.Response:
@@ -131,7 +131,7 @@ messages = damaged(st.sampled_from([call.SerializeToString() for call in CALLS])
 
 @given(messages)
 def test_every_method_over_grpc(engine: Engine, data: bytes) -> None:
-    doors = Doors(LIMITS, control=True)
+    doors = AccessPolicy(LIMITS, control=True)
     services = [tfs.service(engine, doors), models.service(engine, doors), v2.service(engine, doors)]
 
     async def ask() -> None:
@@ -145,7 +145,7 @@ def test_every_method_over_grpc(engine: Engine, data: bytes) -> None:
 
 async def _refused(answer: Callable[[Any], Awaitable[Any]], kind: Any, data: bytes) -> None:
     try:
-        (await answer(read(kind, data))).SerializeToString()
+        (await answer(parse_message(kind, data))).SerializeToString()
     except Failed:
         raise
     except BookserveError as error:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serve.batching.request_context import Call
+from serve.batching.request_context import RequestContext
 from serve.security.limits import Limits
-from serve.transport.http.fast_path import Answer, Quick, Reply, Take, telling
-from serve.transport.http.http_connection import Connection
+from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
+from serve.transport.http.http_connection import HttpConnection
 from tests.serve.transport.test_fast_path import post
 
 LIMITS = Limits()
@@ -33,10 +33,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def served(quick: Quick, limits: Limits = LIMITS) -> AsyncIterator[int]:
+async def served(quick: FastRoute, limits: Limits = LIMITS) -> AsyncIterator[int]:
     """The port of a server in this loop that has ``quick`` before ``application``."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=Connection.limited(limits, quick), log_config=None, lifespan="off")
+    config = uvicorn.Config(application, http=HttpConnection.limited(limits, quick), log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve([listener]))
     while not server.started:
@@ -93,17 +93,17 @@ class Door:
         self.seconds = 0.0
         self.tasks: list[asyncio.Task[None]] = []
 
-    def __call__(self, path: bytes, headers: Mapping[bytes, bytes]) -> Take | None:
+    def __call__(self, path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
         self.asked.append(path)
         return None if path == b"/other" else self.take
 
-    def take(self, body: bytes, call: Call, reply: Reply) -> bool:
+    def take(self, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
         self.given.append(body)
         if body.startswith(b"#"):
             raise RuntimeError("the door broke")
         if body.startswith(b"?"):
             return False
-        answer = Answer(200, b"<%b>" % body)
+        answer = FastResponse(200, b"<%b>" % body)
         if body.startswith(b"!"):
             reply(answer)
         elif body.startswith(b"~"):
@@ -112,7 +112,7 @@ class Door:
             asyncio.get_running_loop().call_later(self.seconds, reply, answer)
         return True
 
-    async def _later(self, reply: Reply, answer: Answer) -> None:
+    async def _later(self, reply: SendResponse, answer: FastResponse) -> None:
         await self.gate.wait()
         reply(answer)
 
@@ -244,10 +244,10 @@ def test_who_does_not_read_is_not_answered_on_and_on() -> None:
 
 def test_a_door_hears_when_the_client_has_left() -> None:
     async def scenario() -> None:
-        calls: list[Call] = []
+        calls: list[RequestContext] = []
         begun = asyncio.Event()
 
-        def take(body: bytes, call: Call, reply: Reply) -> bool:
+        def take(body: bytes, call: RequestContext, reply: SendResponse) -> bool:
             calls.append(call)
             begun.set()
             return True
@@ -271,11 +271,11 @@ def test_a_door_hears_when_the_client_has_left() -> None:
 
 def test_a_mistake_is_told_without_internals(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> bytes:
-        def take(body: bytes, call: Call, reply: Reply) -> bool:
-            asyncio.get_running_loop().call_soon(telling(reply, fail), {})
+        def take(body: bytes, call: RequestContext, reply: SendResponse) -> bool:
+            asyncio.get_running_loop().call_soon(on_result(reply, fail), {})
             return True
 
-        def fail(result: object) -> Answer:
+        def fail(result: object) -> FastResponse:
             raise RuntimeError("secret")
 
         async with served(lambda path, headers: take) as port, connected(port) as client:

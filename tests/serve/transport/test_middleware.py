@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from bookserve.errors import InvalidInput, NotFound
-from serve.security.api_keys import Keys
+from serve.security.api_keys import ApiKeys
 from tests.serve.app.test_lifecycle import read, started, wait_for
 from tests.serve.metrics import requests as counted
 from tests.servers import GRPC_SERVERS, Server, start
@@ -158,9 +158,9 @@ def test_grpc_opens_with_a_key(guarded: Server) -> None:
 def test_a_file_without_a_good_key_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "keys").write_text(content)
     with pytest.raises(InvalidInput, match="key"):
-        Keys.read(tmp_path / "keys")
+        ApiKeys.read(tmp_path / "keys")
     with pytest.raises(NotFound):
-        Keys.read(tmp_path / "none")
+        ApiKeys.read(tmp_path / "none")
 
 
 def test_ids_are_honoured_and_returned(beside: httpx.Client, channel: grpc.Channel) -> None:

@@ -19,11 +19,11 @@ from trainers.engine.batches import Batches, evaluate
 from trainers.engine.signatures import inference_models
 from trainers.task import Data, Task
 
-TASKS = [task.name for task in catalogue.tasks() if task.dataset == "generated"]
+TASKS = [task.name for task in catalogue.load_tasks() if task.dataset == "generated"]
 
 
 def prepared(name: str) -> tuple[Task, dict[str, object], Data]:
-    task = catalogue.find(name)
+    task = catalogue.find_task(name)
     params = task.defaults("sample")
     return task, params, task.data("sample", params)
 
@@ -170,7 +170,7 @@ def test_rows_of_several_inputs_are_objects_and_answers_of_several_outputs_are_n
 def test_words_become_points_that_tensorboard_finds(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(9, 2, name="embed")])
     verb = Predict(inputs={"tokens": (Words(Vocabulary("words", ("<padding>", "good", "bad"))), Pad(3))}, outputs={})
-    projector.write(tmp_path / "tensorboard", model, verb)
+    projector.write_projector(tmp_path / "tensorboard", model, verb)
     (config,) = tmp_path.rglob("projector_config.pbtxt")
     vectors = np.loadtxt(config.parent / "vectors.tsv", delimiter="\t")
     np.testing.assert_allclose(vectors, np.asarray(model.layers[0].embeddings)[:3], rtol=1e-5)

@@ -26,7 +26,7 @@ def row(number: int) -> str:
 
 
 def test_a_window_ends_where_its_target_s_day_begins() -> None:
-    task = catalogue.find("jena_gru")
+    task = catalogue.find_task("jena_gru")
     data = task.data("sample", task.defaults("sample"))
     table = jena.load("sample").table
     assert isinstance(data.verb, Predict)
@@ -43,7 +43,7 @@ def test_a_window_ends_where_its_target_s_day_begins() -> None:
 
 
 def test_mean_and_deviation_come_from_training_rows_only() -> None:
-    task = catalogue.find("jena_dense")
+    task = catalogue.find_task("jena_dense")
     data = task.data("sample", task.defaults("sample"))
     table = jena.load("sample").table
     seen = table[: round(len(table) * 200_000 / 420_551), jena.TEMPERATURE]

@@ -121,14 +121,14 @@ def test_tf_config_says_which_worker_this_is(
     monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], index: int, count: int
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", json.dumps(config))
-    place = cluster.place()
+    place = cluster.this_worker()
     assert (place.index, place.count, place.chief) == (index, count, index == 0)
 
 
 def test_workers_on_one_machine_share_its_gpus() -> None:
     gpus = ["gpu:0", "gpu:1", "gpu:2"]
-    assert cluster.Place(("h:1", "h:2"), 0).share(gpus) == ["gpu:0", "gpu:2"]
-    assert cluster.Place(("h:1", "h:2"), 1).share(gpus) == ["gpu:1"]
-    assert cluster.Place(("h:1", "i:1"), 1).share(gpus) == gpus
+    assert cluster.WorkerPlace(("h:1", "h:2"), 0).share(gpus) == ["gpu:0", "gpu:2"]
+    assert cluster.WorkerPlace(("h:1", "h:2"), 1).share(gpus) == ["gpu:1"]
+    assert cluster.WorkerPlace(("h:1", "i:1"), 1).share(gpus) == gpus
     with pytest.raises(InvalidInput, match="4 workers cannot share gpu:0"):
-        cluster.Place(("h:1", "h:2", "h:3", "h:4"), 3).share(gpus)
+        cluster.WorkerPlace(("h:1", "h:2", "h:3", "h:4"), 3).share(gpus)

@@ -62,7 +62,7 @@ def test_an_error_is_a_sentence_and_leaves_no_run(
     assert done.returncode == 5, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(runs_.scan(tmp_path))
+    assert not list(runs_.list_runs(tmp_path))
 
 
 def test_deterministic_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:
@@ -75,11 +75,11 @@ def test_deterministic_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [Devices(precision="mixed_bfloat16"), Devices(strategy=tf.distribute.get_strategy())])
 def test_a_training_step_of_its_own_runs_on_one_device_in_float32(given: Devices, tmp_path: Path) -> None:
-    task = catalogue.find("cifar10_gan")
+    task = catalogue.find_task("cifar10_gan")
     params = {**task.defaults("sample"), "width": 0.0625}
     with pytest.raises(InvalidInput, match="training step of its own"):
-        training.begin(task, "sample", params, seed=0, runs=tmp_path, say=lambda line: None, devices=given)
-    assert not list(runs_.scan(tmp_path))
+        training.start_training(task, "sample", params, seed=0, runs=tmp_path, say=lambda line: None, devices=given)
+    assert not list(runs_.list_runs(tmp_path))
 
 
 def test_a_recurrent_layer_trained_by_cudnn_is_exported_without(tmp_path: Path) -> None:

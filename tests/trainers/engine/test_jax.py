@@ -34,7 +34,7 @@ def test_a_task_trains_on_jax_and_leaves_a_whole_run(name: str, tmp_path: Path) 
     given = [word for value in SHORT[name] for word in ("-p", value)]
     done = bookserve("train", name, "--data", "sample", "--epochs", "1", *given, "--runs", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    run = runs_.latest(tmp_path, name)
+    run = runs_.latest_run(tmp_path, name)
     environment = run.read("environment.json")
     assert (environment["backend"], environment["devices"]) == ("jax", ["cpu"])
     assert environment["versions"]["jax"]
@@ -52,4 +52,4 @@ def test_graphs_of_gradients_need_tensorflow(tmp_path: Path) -> None:
     done = bookserve("train", "deepdream", "--data", "sample", "--runs", str(tmp_path))
     assert done.returncode == 5
     assert "Train it with KERAS_BACKEND=tensorflow." in done.stderr
-    assert not list(runs_.scan(tmp_path))
+    assert not list(runs_.list_runs(tmp_path))

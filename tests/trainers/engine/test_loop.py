@@ -20,7 +20,7 @@ from bookserve.verb import Predict
 from trainers import catalogue
 from trainers.datasets.source import Kind
 from trainers.engine import samples, training
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.engine.batches import Batches
 from trainers.task import Data, Params, Task
 
@@ -32,7 +32,7 @@ def data(kind: Kind, params: Params) -> Data:
     x = rng.normal(size=(64, 4)).astype(np.float32)
     y = (x @ [1, -2, 3, 0]).astype(np.float32)
     verb = Predict(inputs={"x": (Numbers("float32", (4,)),)}, outputs={"y": ()})
-    pairs = Pairs(x, y)
+    pairs = TrainingArrays(x, y)
     return Data(verb, "sums", pairs, pairs, pairs, x[:8], {"serving_default": {"x": x[:8]}})
 
 
@@ -60,7 +60,7 @@ TINY = Task(
 
 
 def begin(runs: Path, seed: int = 3, say: Callable[[str], None] = lambda line: None) -> Run:
-    return training.begin(TINY, "sample", TINY.defaults("sample"), seed=seed, runs=runs, say=say)
+    return training.start_training(TINY, "sample", TINY.defaults("sample"), seed=seed, runs=runs, say=say)
 
 
 def figures(run: Run) -> dict[str, float]:
@@ -87,17 +87,17 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(whole: Run, tmp_path: Path
             if epoch == 2:
                 begin(tmp_path / "cut", say=interrupt_after(epoch))
             else:
-                training.resume(TINY, tmp_path / "cut", say=interrupt_after(epoch))
-        (unfinished,) = runs_.scan(tmp_path / "cut")
+                training.resume_training(TINY, tmp_path / "cut", say=interrupt_after(epoch))
+        (unfinished,) = runs_.list_runs(tmp_path / "cut")
         assert not unfinished.finished
     lines: list[str] = []
-    resumed = training.resume(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
     assert resumed.path == unfinished.path
     assert [line.split()[1] for line in lines] == [f"{EPOCHS}/{EPOCHS}"]
     assert figures(resumed) == figures(whole)
     assert (resumed.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
     with pytest.raises(NotFound, match="unfinished"):
-        training.resume(TINY, tmp_path / "cut", say=lines.append)
+        training.resume_training(TINY, tmp_path / "cut", say=lines.append)
 
 
 def test_an_interrupt_while_finishing_loses_no_epoch(
@@ -108,7 +108,7 @@ def test_an_interrupt_while_finishing_loses_no_epoch(
         with pytest.raises(KeyboardInterrupt):
             begin(tmp_path / "cut")
     lines: list[str] = []
-    resumed = training.resume(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
     assert lines == []
     assert figures(resumed) == figures(whole)
 
@@ -119,10 +119,10 @@ def test_the_seed_decides(whole: Run, tmp_path: Path) -> None:
 
 
 def test_samples_are_shown_after_the_epochs_that_ask_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "write", lambda run, verb, models, graphs, seed: f"from {list(models)}")
+    monkeypatch.setattr(samples, "write_samples", lambda run, verb, models, graphs, seed: f"from {list(models)}")
     lines: list[str] = []
     params = {**TINY.defaults("sample"), "samples_every": 2}
-    training.begin(TINY, "sample", params, seed=3, runs=tmp_path, say=lines.append)
+    training.start_training(TINY, "sample", params, seed=3, runs=tmp_path, say=lines.append)
     shown = [index for index, line in enumerate(lines) if line == "from ['serving_default']"]
     assert [lines[index - 1].split()[1] for index in shown] == ["2/5", "4/5", "5/5"]
 
@@ -133,12 +133,12 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     (path,) = tmp_path.glob("tiny/*/checkpoint/epoch.npz")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(Failed, match=r"epoch\.npz cannot be continued from"):
-        training.resume(TINY, tmp_path, say=lambda line: None)
+        training.resume_training(TINY, tmp_path, say=lambda line: None)
 
 
 def test_batches_are_a_new_order_of_all_rows_in_each_epoch() -> None:
     def orders(epoch: int, epochs: int) -> list[list[float]]:
-        batches = Batches(Pairs(np.arange(10), np.arange(10)), 4, seed=1, epoch=epoch)
+        batches = Batches(TrainingArrays(np.arange(10), np.arange(10)), 4, seed=1, epoch=epoch)
         seen = []
         for _ in range(epochs):
             batches.on_epoch_begin()
@@ -167,11 +167,11 @@ def test_ctrl_c_leaves_a_run_that_the_command_continues(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "bookserve train mnist_convnet --runs runs --resume" in said
-    (run,) = runs_.scan(tmp_path / "runs")
+    (run,) = runs_.list_runs(tmp_path / "runs")
     assert not run.finished
     run.write("params.json", {**run.read("params.json"), "epochs": 4})  # the rest need not be waited for
     lines: list[str] = []
-    training.resume(catalogue.find("mnist_convnet"), tmp_path / "runs", say=lines.append)
+    training.resume_training(catalogue.find_task("mnist_convnet"), tmp_path / "runs", say=lines.append)
     assert lines[-1].startswith("epoch 4/4")
     assert run.metrics["epochs"] == 4
     assert run.metrics["test_accuracy"] > 0.5

@@ -28,12 +28,12 @@ def test_what_was_trained_in_half_precision_is_saved_in_float32(tmp_path: Path, 
             raise KeyboardInterrupt
 
     half, stop = Devices(precision=policy), False
-    run = training.begin(TINY, "sample", params, seed=3, runs=tmp_path / "whole", say=say, devices=half)
+    run = training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "whole", say=say, devices=half)
     stop = True
     with pytest.raises(KeyboardInterrupt):
-        training.begin(TINY, "sample", params, seed=3, runs=tmp_path / "cut", say=say, devices=half)
+        training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "cut", say=say, devices=half)
     stop = False
-    resumed = training.resume(TINY, tmp_path / "cut", say=say, devices=half)
+    resumed = training.resume_training(TINY, tmp_path / "cut", say=say, devices=half)
     assert figures(resumed) == figures(run)  # the scale of the loss goes on too
     model = keras.models.load_model(run.path / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
@@ -49,7 +49,7 @@ def _tensors(signature: Any) -> list[Any]:
 
 
 def test_half_precision_computes_in_half_and_gives_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = catalogue.find("mnist_dense")
+    task = catalogue.find_task("mnist_dense")
     params = task.defaults("sample")
     data = task.data("sample", params)
     model = Devices(precision="mixed_bfloat16").build(task, data, params)

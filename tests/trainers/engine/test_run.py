@@ -22,7 +22,7 @@ from trainers import listing as overview
 
 
 def test_a_run_is_complete(trained: Run) -> None:
-    task = catalogue.find(trained.task)
+    task = catalogue.find_task(trained.task)
     files = {path.name for path in trained.path.iterdir()}
     params, metrics = trained.read("params.json"), trained.metrics
     expected = {"task.json", "params.json", "metrics.json", "history.csv", "environment.json"}
@@ -91,7 +91,7 @@ def test_the_saved_model_gives_what_keras_gave(trained: Run) -> None:
 
 
 def test_keras_loads_its_own_file(trained: Run) -> None:
-    task = catalogue.find(trained.task)
+    task = catalogue.find_task(trained.task)
     model = keras.models.load_model(trained.path / "model.keras", custom_objects=task.custom and task.custom())
     assert model.count_params() == trained.metrics["parameters"]
 
@@ -121,7 +121,7 @@ def test_the_grid_is_fifteen_digits_wide_and_high(finished: Callable[[str], Run]
 @pytest.fixture(scope="module")
 def runs(finished: Callable[[str], Run]) -> Path:
     """A directory with a finished run of every task."""
-    paths = [finished(name).path for name in catalogue.names()]
+    paths = [finished(name).path for name in catalogue.task_names()]
     return paths[0].parent.parent
 
 

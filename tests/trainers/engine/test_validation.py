@@ -15,13 +15,13 @@ from bookserve.run import Run
 from tests.trainers.engine.test_loop import TINY, figures, interrupt_after
 from trainers.datasets.source import Kind
 from trainers.engine import settings, training
-from trainers.engine.arrays import Encoded, Pairs
+from trainers.engine.arrays import Encoded, TrainingArrays
 from trainers.engine.batches import Batches, InOrder
 from trainers.task import Data, Params
 
 
 def begin(runs: Path, say: Any = lambda line: None, **params: Any) -> Run:
-    return training.begin(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, say=say)
+    return training.start_training(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, say=say)
 
 
 def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
     lines: list[str] = []
-    resumed = training.resume(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
     assert [line.split()[1] for line in lines if line.startswith("fold")] == ["3/3"]
     assert figures(resumed) == figures(whole)
 
@@ -70,14 +70,14 @@ def test_rows_are_held_out_by_the_seed(tmp_path: Path) -> None:
     task = dataclasses.replace(TINY, data=without_validation)
     params = {**TINY.defaults("sample"), "hold_out": 0.25}
     first, second = (
-        training.begin(task, "sample", params, seed=3, runs=tmp_path, say=lambda line: None) for _ in range(2)
+        training.start_training(task, "sample", params, seed=3, runs=tmp_path, say=lambda line: None) for _ in range(2)
     )
     assert figures(first) == figures(second)
     assert "val_loss" in first.metrics
     with pytest.raises(InvalidInput, match="holds rows out itself"):
         begin(tmp_path, hold_out=0.25)
     with pytest.raises(InvalidInput, match="between 0 and 1"):
-        training.begin(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, say=print)
+        training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, say=print)
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None
     assert run.metrics["test_loss"] < run.metrics["val_loss"]  # the test rows are the validation rows here
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "cut", interrupt_after(best + 1), **settings_)
-    assert figures(training.resume(TINY, tmp_path / "cut", say=lambda line: None)) == figures(run)
+    assert figures(training.resume_training(TINY, tmp_path / "cut", say=lambda line: None)) == figures(run)
 
 
 def test_the_learning_rate_falls_on_a_plateau(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_decisions_follow_from_the_history() -> None:
 
 
 def test_steps_an_epoch_take_new_orders_of_the_rows_in_turn() -> None:
-    batches = Batches(Pairs(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
+    batches = Batches(TrainingArrays(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
     batches.on_epoch_begin()
     rows = np.concatenate([batches[index][0] for index in range(len(batches))])
     assert len(batches) == 6
@@ -131,7 +131,7 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rows + rng.integers(1, 50, rows.shape)
 
-    pairs = Pairs({"x": Encoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
+    pairs = TrainingArrays({"x": Encoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
     drawn = []
     for _ in range(2):
         batches = Batches(pairs, 10, seed=1)

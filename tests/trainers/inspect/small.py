@@ -9,7 +9,7 @@ import numpy as np
 
 from bookserve.bundle import Manifest, new_version, seal
 from bookserve.bundle.examples import Examples
-from bookserve.run import Origin, Recipe, Run, create
+from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Image, Scale, TopLabels, vocabulary
 from bookserve.verb import Predict, Verb
 from trainers.inspect.source import IN_BUNDLE, Affine
@@ -27,9 +27,9 @@ GREY = Affine(np.array([[1 / 255]], np.float32), np.zeros(1, np.float32))
 
 def keep(model: Any, runs: Path, verb: Verb, rows: np.ndarray, task: str = "mnist_convnet") -> Run:
     """A finished run, as far as it is read here."""
-    run = create(runs, task)
+    run = create_run(runs, task)
     model.save(run.path / "model.keras")
-    vocabulary.save(Recipe(origin=ORIGIN, verb=verb, graphs={}), run.path / "task.json")
+    vocabulary.save_vocabularies(Recipe(origin=ORIGIN, verb=verb, graphs={}), run.path / "task.json")
     Examples({}, rows).save(run.path / "examples.npz")
     run.write("metrics.json", {})
     return run

@@ -11,7 +11,7 @@ import pytest
 from bookserve.bundle.examples import Examples
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats import images as pictures
-from bookserve.run import Origin, Recipe, Run, create
+from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Pixels, vocabulary
 from bookserve.verb import Sample
 
@@ -42,10 +42,10 @@ def test_a_concept_is_drawn_from_folders_and_labels(tmp_path: Path, look: Any) -
 
     verb = Sample(latent=2, after=(Pixels(),), before=mnist_vae.VERB.before, encode="encode")
     vae = mnist_vae.build(None, {"learning_rate": 0.001, "divergence_weight": 1e-3})  # type: ignore[arg-type]
-    run = create(tmp_path / "runs", "mnist_vae")
+    run = create_run(tmp_path / "runs", "mnist_vae")
     vae.save(run.path / "model.keras")
     origin = Origin(task="mnist_vae", section="8.4", summary="", data="sample", dataset="", book={}, metric="")
-    vocabulary.save(Recipe(origin=origin, verb=verb, graphs={}), run.path / "task.json")
+    vocabulary.save_vocabularies(Recipe(origin=origin, verb=verb, graphs={}), run.path / "task.json")
     Examples({}, np.zeros((1, 28, 28), np.uint8)).save(run.path / "examples.npz")
     run.write("metrics.json", {})
     for name, pixels in (("with", 200), ("without", 0)):

@@ -15,7 +15,7 @@ from bookserve.steps import Image, ImageNetMeans, Words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from tests.trainers.inspect.small import ORIGIN, bundle_of
-from trainers.inspect.source import IN_BUNDLE, Source, find
+from trainers.inspect.source import IN_BUNDLE, Source, find_source
 
 
 def test_the_colours_that_a_network_sees_are_measured() -> None:
@@ -60,9 +60,9 @@ def test_what_cannot_be_opened(run: Run, model: Any, tmp_path: Path) -> None:
     whole = bundle_of(run, tmp_path / "models")
     (whole / "1" / IN_BUNDLE).unlink()
     with pytest.raises(NotFound, match=r"has no assets/model\.keras"):
-        find(str(whole), tmp_path)
+        find_source(str(whole), tmp_path)
     (run.path / "model.keras").write_bytes(b"nothing")
     with pytest.raises(Failed, match=r"model\.keras cannot be loaded"):
-        find(str(run.path), tmp_path)
+        find_source(str(run.path), tmp_path)
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
-        find("nothing", tmp_path)
+        find_source("nothing", tmp_path)

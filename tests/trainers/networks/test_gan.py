@@ -12,7 +12,7 @@ import pytest
 
 from bookserve.errors import Failed
 from bookserve.run import Run
-from bookserve.run import latest as latest_run
+from bookserve.run import latest_run as latest_run
 from trainers import catalogue
 from trainers.datasets import cifar10
 from trainers.engine import training
@@ -109,12 +109,12 @@ def test_the_average_follows_the_generator_and_teaches_it_nothing(adversaries: A
                 np.testing.assert_allclose(one, other, atol=1e-6)
     for kept, by_hand in zip(weights(averaged.average), expected, strict=True):
         np.testing.assert_allclose(kept, by_hand, atol=1e-5)
-    assert catalogue.find("cifar10_gan").graphs(averaged)["decode"] is averaged.average
+    assert catalogue.find_task("cifar10_gan").graphs(averaged)["decode"] is averaged.average
 
 
 def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     """Both networks, both rates, the noise's generator and the optimizer's memory go on from the checkpoint."""
-    task = catalogue.find("cifar10_gan")
+    task = catalogue.find_task("cifar10_gan")
     params = {**task.defaults("sample"), "epochs": 2, "steps_per_epoch": 2, "batch_size": 4, "width": 0.0625}
 
     def run(folder: str, stop: bool) -> Run:
@@ -122,12 +122,12 @@ def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
             if stop and line.startswith("epoch 1/"):
                 raise KeyboardInterrupt
 
-        return training.begin(task, "sample", params, seed=5, runs=tmp_path / folder, say=say)
+        return training.start_training(task, "sample", params, seed=5, runs=tmp_path / folder, say=say)
 
     whole = run("whole", stop=False)
     with pytest.raises(KeyboardInterrupt):
         run("cut", stop=True)
-    training.resume(task, tmp_path / "cut", say=lambda line: None)
+    training.resume_training(task, tmp_path / "cut", say=lambda line: None)
     assert latest_run(tmp_path / "cut", "cifar10_gan").figures == whole.figures
 
 

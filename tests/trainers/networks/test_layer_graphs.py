@@ -9,7 +9,7 @@ from keras import layers
 
 from bookserve.generation.explain import ACTIVATIONS, HEAD, explain
 from bookserve.graph import Arrays
-from bookserve.steps import EitherLabel, Image, Scale, TopLabels
+from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.engine.signatures import graph_of
 from trainers.inspect.gradcam import gradcam
@@ -42,7 +42,7 @@ def nested() -> keras.Model:
 
 
 def verb(classes: int) -> Predict:
-    labels = TopLabels(tuple("abcd"[:classes])) if classes > 1 else EitherLabel(("no", "yes"))
+    labels = TopLabels(tuple("abcd"[:classes])) if classes > 1 else BinaryLabel(("no", "yes"))
     return Predict(inputs={"image": (Image(20, 20, 3), Scale(1 / 255))}, outputs={"p": (labels,)})
 
 

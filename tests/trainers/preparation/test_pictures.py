@@ -117,7 +117,7 @@ def test_random_bases_are_the_same_each_time() -> None:
 def test_missing_weights_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
-        weights.find("vgg16_notop", "imagenet")
+        weights.find_weights("vgg16_notop", "imagenet")
 
 
 @pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")

@@ -14,14 +14,14 @@ from bookserve.verb import Generate
 from trainers import catalogue, results
 from trainers.cli import train
 from trainers.datasets import nietzsche
-from trainers.engine.arrays import Pairs
+from trainers.engine.arrays import TrainingArrays
 from trainers.task import Data
 
 POEM = "Über allen Gipfeln\nist Ruh’, in allen Wipfeln\nspürest du kaum einen Hauch; die Vögelein schweigen.\n" * 20
 
 
 def prepared(path: Path) -> Data:
-    task = catalogue.find("nietzsche_lstm")
+    task = catalogue.find_task("nietzsche_lstm")
     return task.data("real", {**task.defaults("real"), "text": str(path)})
 
 
@@ -34,7 +34,7 @@ def test_vocabulary_and_windows_follow_from_the_file(tmp_path: Path) -> None:
     assert isinstance(data.verb, Generate)
     assert data.verb.characters.vocabulary.entries == tuple(sorted(set(text)))
     assert data.verb.prompt in text
-    assert isinstance(data.train, Pairs)
+    assert isinstance(data.train, TrainingArrays)
     assert len(data.train) == (len(text) - 60 + 2) // 3
     letters = data.verb.characters.vocabulary.entries
     x, y = data.train.batch(np.array([7]))
@@ -65,13 +65,13 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path, content: bytes, said: st
     path = tmp_path / "file.txt"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=said):
-        nietzsche.given(path)
+        nietzsche.text_file(path)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.txt", tmp_path):
         with pytest.raises(NotFound, match="there is no file"):
-            nietzsche.given(path)
+            nietzsche.text_file(path)
 
 
 def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
     words = ["nietzsche_lstm", "--epochs", "1", "-p", f"text={path}", "--runs", str(tmp_path / "runs")]
     done = CliRunner().invoke(train, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    run = runs_.latest(tmp_path / "runs", "nietzsche_lstm")
+    run = runs_.latest_run(tmp_path / "runs", "nietzsche_lstm")
     assert run.recipe.origin.dataset.startswith("goethe.txt: ")
     assert "ü" in (run.path / "assets" / "characters.json").read_text("utf-8")
     with pytest.raises(InvalidInput, match="not a finished run on real data"):
         results.record(run, tmp_path)
-    best = results.best(catalogue.find("nietzsche_lstm"), tmp_path / "runs")
+    best = results.best(catalogue.find_task("nietzsche_lstm"), tmp_path / "runs")
     assert best is None or best["run"] != run.name

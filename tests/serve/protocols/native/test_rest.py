@@ -20,7 +20,7 @@ from PIL import Image
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest
 from bookserve.generation.text import merge, streams
-from bookserve.runtime.onnx import OnnxBackend
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from tests.serve.metrics import requests
 from tests.servers import Server
@@ -51,7 +51,7 @@ def offline(models: Path, **options: Any) -> str:
     opened = bundle.open_bundle(models, "writer")
     verb, graph = opened.verb(Generate), opened.graph("step")[1]
     (stream,) = streams(verb, graph, GenerateRequest(**options))
-    return merge(list(stream.write(OnnxBackend(opened.path / str(graph.onnx)).run))).text
+    return merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
 
 
 def test_models_are_listed(http: httpx.Client) -> None:
