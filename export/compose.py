@@ -24,7 +24,7 @@ from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
-from bookserve.runtime.onnx import OnnxSession, open_graph
+from bookserve.runtime import open_graph, open_session
 from bookserve.steps import Rows
 from bookserve.verb import Predict
 from export.card import card
@@ -127,7 +127,7 @@ def _examples(parts: Sequence[Part], first: Part) -> tuple[Examples, dict[str, i
             lengths[part.name] = read.shape[1]
         if not np.array_equal(read, whole[:, -read.shape[1] :] if read.ndim == whole.ndim == 2 else whole):
             raise InvalidInput(f"'{part.name}' reads rows otherwise than '{first.name}'.", _alike(first))
-        outputs = OnnxSession(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: read})
+        outputs = open_session(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: read})
         given |= {f"{part.name}/{name}": array for name, array in outputs.items()}
         means = {name: mean + part.share * outputs[name].astype(np.float64) for name, mean in means.items()}
     mean = {name: means[name].astype(spec.dtype) for name, spec in first.graph.outputs.items()}

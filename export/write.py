@@ -28,7 +28,7 @@ from bookserve.formats.tf_example import Classify, Regress
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Generate, Transform
 from export import warmup
 from export.card import card
@@ -291,7 +291,7 @@ def _convert(directory: Path, saved: SavedModel, name: str, graph: Graph, exampl
 def _prove(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
     """Compare an ONNX file, run as the server will run it, with Keras and at other lengths with the SavedModel."""
     try:
-        backend = OnnxSession(path)
+        backend = open_session(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
     found = parity.replay(graph, example, backend.run)

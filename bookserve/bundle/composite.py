@@ -1,8 +1,8 @@
 """Composite: a graph made of other graphs, each of which takes tensors of the whole by name and gives it new ones.
 
-The members are graphs of other models, or of the same bundle; a composite is never a member itself. Whoever runs one
-decides how a member is run: the server shares the members with those who ask them directly, and runs those side by side
-that need nothing of each other (``serve/models/composite.py``); ``bookserve/runtime/onnx.py`` runs one after the other.
+The members are graphs of other models, or of the same bundle; a composite is never a member itself. The server runs
+members that need nothing of each other side by side, and shares them with requests to the members themselves
+(``serve/models/composite.py``). Other programs run them one after the other (``bookserve/runtime/composite.py``).
 
 Source: ensembles of Triton, whose steps map tensors by name in the same way.
 """

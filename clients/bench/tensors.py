@@ -27,7 +27,7 @@ from bookserve import bundle
 from bookserve.bundle import Bundle
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from clients.bench.load import Connect, Measured, infer_request, load, over_grpc, over_http, rest_request
 
 #: Turns that each workload's time is divided into.
@@ -88,7 +88,7 @@ def measure(model: str, models: Path, url: str | None, seconds: float, callers: 
     found = bundle.open_bundle(models, model)
     name, graph = found.graph()
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
-    backend = OnnxSession(found.path / str(graph.onnx))
+    backend = open_session(found.path / str(graph.onnx))
     baselines = {
         rows: Workload(f"raw, {_of(rows)}", rows, looping(partial(backend.run, feeds[rows]))) for rows in feeds
     }

@@ -19,7 +19,7 @@ from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.text import ahead_feeds, streams, take_ahead
 from bookserve.graph import Graph, TensorSpec
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Ahead, Generate
 
 #: More gain little for one text, and what is drawn beyond a text's end is lost.
@@ -168,7 +168,7 @@ def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahea
     Raises:
         Failed: they are not, or a file cannot be run.
     """
-    step, many = (OnnxSession(directory / str(file)) for file in (graph.onnx, ahead.onnx))
+    step, many = (open_session(directory / str(file)) for file in (graph.onnx, ahead.onnx))
     length = 1 + _RUNS * ahead.steps
     bounds = [(None, 1.0)] * (TEXTS // 2) + [*_BOUNDS] * TEXTS if ahead.likeliest else [(None, 1.0)] * TEXTS
     asked = [

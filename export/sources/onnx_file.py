@@ -17,7 +17,7 @@ from bookserve.bundle import external_data as external
 from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from export.sources.external_model import Tensor
 
 #: Its name in the bundle, and that of its only graph.
@@ -42,7 +42,7 @@ class OnnxFile:
         import onnx
 
         self.proto = onnx.load(path, load_external_data=False)
-        self._backend = OnnxSession(path)
+        self._backend = open_session(path)
         self._tensors = _described(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
 

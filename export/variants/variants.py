@@ -18,7 +18,6 @@ from pathlib import Path
 
 import msgspec
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -29,7 +28,8 @@ from bookserve.bundle.variant import Variant
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
+from bookserve.runtime.onnx import write_optimised
 from bookserve.verb import Verb
 from export.variants import accuracy as loss
 from export.variants import timing
@@ -39,7 +39,7 @@ SMALLER = 0.95
 #: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
 _DYNAMIC = ["MatMul", "Gather", "LSTM"]
 
-_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxBackend; OnnxBackend(pathlib.Path(sys.argv[1]))"
+_TRIAL = "import pathlib, sys; from bookserve.runtime import open_session; open_session(pathlib.Path(sys.argv[1]))"
 
 Make = Callable[[Path, Path, Arrays], None]
 
@@ -84,7 +84,7 @@ def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Exampl
         if name != "optimised" and size > SMALLER * before:
             raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
         _try(path)
-        expected, backend = OnnxSession(source), OnnxSession(path)
+        expected, backend = open_session(source), open_session(path)
         found = loss.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
         if reason := loss.accuracy_problem(name, found):
             raise Failed(reason)
@@ -122,20 +122,15 @@ def _times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tu
         taken = timing.in_turns(ways)
         return taken[first], taken[second]
 
-    yield "load", both({str(path): partial(OnnxSession, path) for path in paths})
-    backends = {str(path): OnnxSession(path) for path in paths}
+    yield "load", both({str(path): partial(open_session, path) for path in paths})
+    backends = {str(path): open_session(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
         feeds = timing.rows(inputs, count) if graph.batched else inputs
         yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})
 
 
 def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
-    options = onnxruntime.SessionOptions()
-    # Not the last level: its layouts are for the processor at hand, and the file goes elsewhere.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 4
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    write_optimised(source, target)
 
 
 def _halve(source: Path, target: Path, inputs: Arrays) -> None:

@@ -12,7 +12,7 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Graph
-from bookserve.runtime.onnx import OnnxSession, open_graph
+from bookserve.runtime import open_graph, open_session
 from bookserve.verb import Ahead, Generate
 from export.variants import accuracy as loss
 from export.verify import parity
@@ -119,7 +119,7 @@ def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[st
     """What is wrong with the graph's smaller and faster forms."""
     for name, variants in bundle.manifest.variants.items():
         if graph in variants:
-            outputs = OnnxSession(bundle.path / variants[graph].file).run(example.inputs)
+            outputs = open_session(bundle.path / variants[graph].file).run(example.inputs)
             found = loss.accuracy_problem(name, loss.compare_variant(bundle.manifest.verb, example.outputs, outputs))
             if found:
                 yield f"{name}: {found}"

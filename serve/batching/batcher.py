@@ -17,7 +17,7 @@ import numpy as np
 
 from bookserve.errors import BookserveError, Failed, Overloaded
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import Session
+from bookserve.runtime import Session
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.request_context import CURRENT, RequestContext
 from serve.batching.request_queue import BackgroundRuns, OnResult, PendingRequest, RequestQueue, unexpected_failure

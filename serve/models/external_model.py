@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 
 from bookserve.bundle import Bundle, Manifest
-from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.errors import BookserveError, Failed
 from bookserve.graph import DTYPES, Arrays, Graph, TensorSpec, numpy_dtype
-from bookserve.runtime.onnx import OnnxSession, Session
+from bookserve.runtime import DeclaringSession, Session, open_model_directory
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
 
-ONNX, SAVED_MODEL = "model.onnx", "saved_model.pb"
+ONNX = "model.onnx"
 _ROWS = 3
 #: Sizes for unknown axes and bounds for whole numbers (which may be ids of a small table), tried in turn.
 _SIZES, _BOUNDS = (8, 64, 256), (100, 2)
-#: ONNX's names of element types that are not NumPy's.
-_TYPES = {"float": "float32", "double": "float64"}
 
 Tensors = Mapping[str, tuple[str, list[Any]]]
 
@@ -38,37 +36,29 @@ def describe_external_model(path: Path, name: str) -> tuple[Bundle, dict[str, Se
         NotFound: there is neither an ONNX file nor a SavedModel.
         Failed: it cannot be loaded, or none of its graphs can be served.
     """
+    file, sessions = open_model_directory(path)
     graphs: dict[str, Graph] = {}
-    backends: dict[str, Session] = {}
-    if (path / ONNX).is_file():
-        onnx = OnnxSession(path / ONNX)
-        inputs, outputs = onnx.declared()
-        graphs["serving_default"] = _graph(onnx, _plain(inputs), _plain(outputs), ONNX)
-        backends["serving_default"] = onnx
-    elif (path / SAVED_MODEL).is_file():
-        from bookserve.runtime import tensorflow
-
-        found = tensorflow.open_signatures(path)
-        for signature in sorted(found, key=lambda key: key != "serving_default"):
-            graphs[signature] = _graph(found[signature], *tensorflow.declared(found[signature]))
-            backends[signature] = found[signature]
-        if not graphs:
-            raise Failed(f"the SavedModel in {path} has no signatures.", "Save it with signatures.")
-    else:
-        raise NotFound(f"{path} holds no bundle.json, {ONNX} or {SAVED_MODEL}.", "Write a bundle: bookserve export")
+    for signature in sorted(sessions, key=lambda key: key != "serving_default"):
+        session = sessions[signature]
+        if not isinstance(session, DeclaringSession):
+            raise Failed(f"{file} does not declare its inputs and outputs.", "Write a bundle.json beside it.")
+        inputs, outputs = ({name: _listed(*tensor) for name, tensor in side.items()} for side in session.declared())
+        graphs[signature] = _graph(session, inputs, outputs, file.name if file.name == ONNX else None)
+    if not graphs:
+        raise Failed(f"the model in {path} has no signatures.", "Save it with signatures.")
     default, graph = next(iter(graphs.items()))
     verb = Predict(
         inputs={key: (Numbers(spec.dtype, tuple(spec.sizes()[1:])),) for key, spec in graph.inputs.items()},
         outputs=dict.fromkeys(graph.outputs, ()),
         graph=default,
     )
-    return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), backends
+    return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), sessions
 
 
-def _plain(tensors: Tensors) -> Tensors:
-    """ONNX's types as NumPy's names: ``tensor(float)`` is float32."""
-    bare = {name: (kind.removeprefix("tensor(").rstrip(")"), shape) for name, (kind, shape) in tensors.items()}
-    return {name: (_TYPES.get(kind, kind), shape) for name, (kind, shape) in bare.items()}
+def _listed(dtype: str, shape: tuple[int | str | None, ...] | None) -> tuple[str, list[Any]]:
+    if shape is None:
+        raise Failed("a signature has tensors that cannot be served: not even their number of axes is known.")
+    return dtype, list(shape)
 
 
 def _graph(backend: Session, inputs: Tensors, outputs: Tensors, onnx: str | None = None) -> Graph:

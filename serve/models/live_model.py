@@ -9,7 +9,7 @@ from typing import Protocol
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession, Session
+from bookserve.runtime import Session, open_sessions
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
 from serve.batching.text_scheduler import TextScheduler
@@ -47,8 +47,14 @@ class LiveModel:
         batching: BatchConfig | None = None,
         records: Records = lambda _: (),
         find: FindModel = _nobody,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
-        """Nothing is loaded before ``open``; ``find`` finds what composites are made of."""
+        """Nothing is loaded before ``open``; ``find`` finds what composites are made of.
+
+        ``device`` and ``threads`` are those of ``open_session``.
+        """
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version
@@ -58,12 +64,14 @@ class LiveModel:
         self._batching = batching or BatchConfig()
         self._records = records
         self._find = find
+        self._device = device
+        self._threads = threads
         #: None while the graphs are not in memory.
         self.batchers: Batchers | None = None
         #: Has the graphs in memory and gives them; set for models that are loaded when first run.
         self.on_demand: OnDemand | None = None
 
-    def open(self, backends: dict[str, Session] | None = None) -> Batchers:
+    def open(self, sessions: dict[str, Session] | None = None) -> Batchers:
         """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
 
         Warm-up runs one row of the bundle's own examples, and then its recorded requests.
@@ -81,13 +89,15 @@ class LiveModel:
         }
         self.bundle.check_files(everything=False)
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
-        for name, backend in (backends or _open_backends(self.bundle)).items():
+        if sessions is None:
+            sessions = open_sessions(self.bundle, device=self._device, threads=self._threads)
+        for name, session in sessions.items():
             graph = self.bundle.runnable[name]
             told = (self.name, self.version, name)
             padding = Padding.of(manifest.verb, graph) if self._batching.pad else None
             batcher = Batcher(
                 graph,
-                backend,
+                session,
                 partial(self._metrics.ran, *told),
                 partial(self._metrics.waited, *told),
                 self._batching,
@@ -134,16 +144,3 @@ class LiveModel:
         """Let go of threads and graphs."""
         for batcher in (self.batchers or {}).values():
             batcher.close()
-
-
-def _open_backends(bundle: Bundle) -> dict[str, Session]:
-    graphs = bundle.runnable
-    backends: dict[str, Session] = {
-        name: OnnxSession(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
-    }
-    left = [name for name, graph in graphs.items() if not graph.onnx and not graph.members]
-    if left:
-        from bookserve.runtime.tensorflow import open_signatures
-
-        backends |= open_signatures(bundle.path, left)
-    return backends

@@ -18,7 +18,7 @@ from bookserve.generation.latent import encoded, encoder, pictures_fed
 from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
 from bookserve.generation.transform import adjusted, prepared, watched
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession, Session, open_graph
+from bookserve.runtime import Session, open_graph, open_session
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 
@@ -26,13 +26,20 @@ from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 class LocalWire:
     """Bundles and sessions are opened at first use and kept."""
 
-    def __init__(self, models: Path, variant: str = "") -> None:
+    def __init__(self, models: Path, variant: str = "", *, device: str = "cpu", threads: int = 1) -> None:
+        """``variant`` names the form to run of models that have it, as ``bookserve serve --variant`` does.
+
+        Raises:
+            NotFound: there is no such directory.
+        """
         if not models.is_dir():
             raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
         self._models = models
         self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
-        self._backends: dict[Path, OnnxSession] = {}
+        self._device = device
+        self._threads = threads
+        self._sessions: dict[Path, Session] = {}
 
     def models(self) -> list[dict[str, Any]]:
         """The newest readable version of each model."""
@@ -107,7 +114,7 @@ class LocalWire:
 
     def close(self) -> None:
         """Let go of the sessions."""
-        self._backends.clear()
+        self._sessions.clear()
 
     def _open(self, model: str, version: int | None) -> Bundle:
         key = model, version
@@ -133,12 +140,14 @@ class LocalWire:
                 f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
                 f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
             )
-        return graph, open_graph(opened, name, self._open, self._session)
+        return graph, open_graph(
+            opened, name, self._open, device=self._device, threads=self._threads, opened=self._sessions
+        )
 
-    def _session(self, path: Path) -> OnnxSession:
-        if path not in self._backends:
-            self._backends[path] = OnnxSession(path)
-        return self._backends[path]
+    def _session(self, path: Path) -> Session:
+        if path not in self._sessions:
+            self._sessions[path] = open_session(path, device=self._device, threads=self._threads)
+        return self._sessions[path]
 
 
 def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:

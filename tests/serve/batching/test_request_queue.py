@@ -17,7 +17,7 @@ import pytest
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Session
+from bookserve.runtime import Session
 from serve.app import grpc_server as rpc
 from serve.app import server
 from serve.app.http_app import application
