@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish_bundle, seal
+from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
@@ -29,7 +29,6 @@ from bookserve.steps import Rows
 from bookserve.verb import Predict
 from export.card import card
 from export.package_versions import ONNX, package_versions
-from export.verify import parity
 
 #: The composite's own graphs: what cuts rows to the members' lengths, and what takes the mean.
 CUT, MEAN = "cut", "mean"

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import onnx
 
-from bookserve.bundle import Bundle, Manifest, new_version, publish_bundle, seal
+from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
 from bookserve.formats import tf_example as tfexample
@@ -42,7 +42,6 @@ from export.sources.keras_file import KerasFile
 from export.sources.onnx_file import OnnxFile
 from export.sources.saved_model import SavedModel, refuse_file_access
 from export.sources.source import Source
-from export.verify import parity
 from export.verify.preprocessing import find_skew
 
 #: What a SavedModel consists of; anything else in its directory stays there.

@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
+from bookserve.bundle.parity import Finding
 from bookserve.errors import Failed
 from bookserve.formats.tf_example import Classify, Feature, Regress, signature_name
 from export.sources.saved_model import SavedModel
-from export.verify import parity
-from export.verify.parity import Finding
 
 _METHOD = "tensorflow/serving/"
 #: Numbers of a tf.Example by kind of list, as the parser gives them.

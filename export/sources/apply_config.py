@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bookserve.bundle.examples import Example
+from bookserve.bundle.parity import Run
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.graph import Graph, TensorSpec, numpy_dtype
 from bookserve.steps import (
@@ -31,7 +32,6 @@ from bookserve.steps import (
 )
 from bookserve.verb import Predict
 from export.sources.config import Config
-from export.verify.parity import Run
 
 _ROWS = 3
 #: For an axis that each call chooses.

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from bookserve.bundle import parity
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import DTYPES, Arrays, Graph, TensorSpec, numpy_dtype
 from bookserve.verb import Predict
 from export.sources import apply_config as knowledge
 from export.sources.config import Config
-from export.verify import parity
 
 _ROWS = 3
 _SEED = 20_180_101

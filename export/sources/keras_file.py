@@ -16,10 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from export.verify import parity
 
 _LARGEST = 64 << 20  # bytes of a model's description
 #: What Keras calls tensors that nobody named.

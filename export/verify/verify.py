@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bookserve.bundle import AHEAD, Bundle, open_bundle
+from bookserve.bundle import AHEAD, Bundle, open_bundle, parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example as tfexample
@@ -15,7 +15,6 @@ from bookserve.graph import Graph
 from bookserve.runtime import open_graph, open_session
 from bookserve.verb import Ahead, Generate
 from export.variants import accuracy as loss
-from export.verify import parity
 from export.verify.preprocessing import find_skew
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.formats import external_model as foreign
 from serve.batching.batch_config import BatchConfig
-from serve.models import external_model as foreign
 from serve.models.live_model import LiveModel, Records
 from serve.models.model_cache import ModelCache
 from serve.models.model_config import ModelConfig, VersionPolicy

@@ -23,11 +23,11 @@ RECURRENT = {
 
 @pytest.mark.parametrize("name", [name for name in catalogue.task_names() if name not in GRADIENTS])
 def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
+    from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
     from bookserve.runtime import open_session
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
-    from export.verify import parity
     from tests.export import layers as small
     from tests.export.runs import randomise
     from trainers.engine import artifacts as finish

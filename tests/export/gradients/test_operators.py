@@ -64,7 +64,7 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
     """Elements are whole numbers, so that windows hold ties: the gradient goes to the first of equal maxima."""
-    from export.verify import parity
+    from bookserve.bundle import parity
     from tests.export import layers as small
 
     tf, function = tensorflow, _cases(tensorflow)[name]
@@ -92,8 +92,8 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 @pytest.mark.parametrize("task", ["style_transfer", "deepdream"])
 def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
     """The sample's own architectures with random weights and statistics."""
+    from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
-    from export.verify import parity
     from tests.export import layers as small
     from trainers import catalogue
     from trainers.engine import artifacts as finish

@@ -199,7 +199,7 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
     proto, backend = small.converted(graph, tmp_path)
     assert small.operators(proto)["LSTM"] == 1
     assert small.operators(proto)["Loop"] == 0
-    from export.verify import parity
+    from bookserve.bundle import parity
 
     for rows, steps in SHAPES:
         x = rng.normal(size=(rows, steps, 4)).astype(np.float32)
@@ -210,8 +210,8 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
 @pytest.mark.parametrize("kind", ["selu", "softplus", "a loop that ends early", "a state that decays"])
 def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) -> None:
     """They convert, and answer rightly, but as loops; ONNX Runtime's own ``softplus`` would overflow here."""
+    from bookserve.bundle import parity
     from bookserve.graph import Graph, TensorSpec
-    from export.verify import parity
     from tests.export import layers as small
 
     tf, rng = tensorflow, np.random.default_rng(0)
