@@ -17,8 +17,8 @@ from bookserve.bundle import external_data as external
 from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime import open_session
-from export.sources.external_model import Tensor
+from bookserve.runtime import TensorDeclaration, open_session
+from bookserve.runtime.base import Declarations
 
 #: Its name in the bundle, and that of its only graph.
 FILE = "model.onnx"
@@ -46,12 +46,12 @@ class OnnxFile:
         self._tensors = _described(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
 
-    def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """See ``foreign.Model``."""
+    def tensors(self, name: str) -> tuple[Declarations, Declarations]:
+        """See ``external_model.Model``."""
         return self._tensors
 
     def run(self, name: str, feeds: Arrays) -> Arrays:
-        """See ``foreign.Model``."""
+        """See ``external_model.Model``."""
         return self._backend.run(feeds)
 
     def parameters(self) -> int:
@@ -176,7 +176,7 @@ def _nodes(nodes: Any) -> Iterator[Any]:
                 yield from _nodes(graph.node)
 
 
-def _described(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _described(graph: Any) -> tuple[Declarations, Declarations]:
     constants = {tensor.name for tensor in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     inputs = {value.name: _tensor(value) for value in graph.input if value.name not in constants}
     if not inputs:
@@ -184,7 +184,7 @@ def _described(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return inputs, {value.name: _tensor(value) for value in graph.output}
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: Any) -> TensorDeclaration:
     import onnx
 
     kind = value.type.WhichOneof("value")
@@ -196,9 +196,9 @@ def _tensor(value: Any) -> Tensor:
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     if not tensor.HasField("shape"):
-        return Tensor(_name(dtype), None)
+        return TensorDeclaration(_name(dtype), None)
     axes = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-    return Tensor(_name(dtype), tuple(axes))
+    return TensorDeclaration(_name(dtype), tuple(axes))
 
 
 def _name(dtype: np.dtype) -> str:

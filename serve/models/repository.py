@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
-from bookserve.formats import external_model as foreign
+from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
 from serve.models.live_model import LiveModel, Records
 from serve.models.model_cache import ModelCache
@@ -241,7 +241,7 @@ class Repository:
         if (path / MANIFEST).exists():
             bundle, backends = Bundle.open(path, served.name).with_variant(options.variant), None
         else:
-            bundle, backends = foreign.describe_external_model(path, served.name)
+            bundle, backends = describe_model_directory(path, served.name)
         model = LiveModel(bundle, self._metrics, options.batching, options.records, self.find)
         if (later or options.lazy) and backends is None:
             model.on_demand = self._resident
