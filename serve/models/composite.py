@@ -11,24 +11,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from bookserve.bundle import Bundle, composite
+from bookserve.bundle import composite
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph, Member
 from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import BackgroundRuns, OnResult
-
-
-class MemberModel(Protocol):
-    """What a composite needs of another model; a ``LiveModel`` has it."""
-
-    bundle: Bundle
-
-    async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
-        """See ``LiveModel.run``."""
-
-
-#: Finds a live model by name and version, as ``Repository.find`` does.
-FindModel = Callable[[str, int], MemberModel]
+from serve.models.model_table import FindModel, MemberModel
 
 
 class GraphRunner(Protocol):

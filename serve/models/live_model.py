@@ -13,7 +13,8 @@ from bookserve.runtime import Session, open_sessions
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
 from serve.batching.text_scheduler import TextScheduler
-from serve.models.composite import Composite, FindModel, GraphRunner
+from serve.models.composite import Composite, GraphRunner
+from serve.models.model_table import FindModel
 from serve.observability.metrics import Metrics
 
 #: By the graph's name.

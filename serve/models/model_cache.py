@@ -15,9 +15,13 @@ class ModelCache:
     """Opens models on demand and lets the least recently used rest, so that thousands can be served."""
 
     def __init__(self, most: int, failed: Callable[[LiveModel, BookserveError], None]) -> None:
-        """At most ``most`` models are open at once (0: any number); ``failed`` is told of one that cannot be opened."""
+        """At most ``most`` models are open at once (0: any number).
+
+        ``failed`` is a bound method that is called with a model that cannot be opened. It is held weakly, since its
+        owner also owns the models that hold this cache.
+        """
         self._most = most
-        self._failed = failed
+        self._failed = weakref.WeakMethod(failed)
         #: By identity, the longest unused first; weakly, since whoever unloads a model shall not need to say so here.
         self._open: OrderedDict[int, weakref.ref[LiveModel]] = OrderedDict()
         self._opening: dict[int, asyncio.Task[Batchers]] = {}
@@ -55,11 +59,15 @@ class ModelCache:
             try:
                 batchers = await asyncio.to_thread(model.open)
             except BookserveError as error:
-                self._failed(model, error)
+                self._report(model, error)
                 raise NotReady(f"model '{model.name}' could not be loaded: {error.message}", error.hint) from error
             except Exception as error:  # a broken file can break a runtime in any way
                 broken = Failed(f"{model.bundle.path} cannot be loaded: {type(error).__name__}.")
-                self._failed(model, broken)
+                self._report(model, broken)
                 raise NotReady(f"model '{model.name}' could not be loaded: {broken.message}") from error
             self._open[key] = weakref.ref(model)
             return batchers
+
+    def _report(self, model: LiveModel, error: BookserveError) -> None:
+        if (failed := self._failed()) is not None:
+            failed(model, error)

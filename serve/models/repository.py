@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from serve.batching.batch_config import BatchConfig
 from serve.models.live_model import LiveModel, Records
 from serve.models.model_cache import ModelCache
 from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.model_table import ModelTable
 from serve.models.versions import ModelVersions, VersionStatus, version_directories
 from serve.observability.metrics import Metrics
 
@@ -48,8 +50,41 @@ class LoadOptions(NamedTuple):
     canary: float = 0.0
     #: Whether a new label may be given to a version that is not live yet.
     unavailable_labels: bool = False
+    #: What graphs run on, and how many threads one run may use; see ``open_session``.
+    device: str = "cpu"
+    threads: int = 1
     #: Whether ``load``, ``unload`` and ``reload`` may be asked for one model: not where several processes serve it.
     controlled: bool = True
+
+
+def _open_version(
+    options: LoadOptions,
+    metrics: Metrics,
+    table: ModelTable,
+    cache: ModelCache,
+    config: ModelConfig,
+    path: Path,
+    later: bool,
+) -> LiveModel:
+    """Open the version directory ``path`` of a model, or (``later``) leave that to the first request."""
+    if (path / MANIFEST).exists():
+        bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
+    else:
+        bundle, sessions = describe_model_directory(path, config.name, device=options.device, threads=options.threads)
+    model = LiveModel(
+        bundle,
+        metrics,
+        options.batching,
+        options.records,
+        table.find_model,
+        device=options.device,
+        threads=options.threads,
+    )
+    if (later or options.lazy) and sessions is None:
+        model.on_demand = cache
+    else:
+        model.open(sessions)
+    return model
 
 
 class Repository:
@@ -72,7 +107,10 @@ class Repository:
         self._changing = threading.Lock()
         #: What composites lack, as the log was told.
         self._waiting: set[str] = set()
-        self._resident = ModelCache(self._options.most, self._failed)
+        self._table = ModelTable(self.find)
+        # Versions and models get what they need to open themselves, and never the repository, which owns them.
+        cache = ModelCache(self._options.most, self._failed)
+        self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
         """The live model of that name: the version or label asked for, else the newest.
@@ -223,7 +261,8 @@ class Repository:
             self._models[name].unload()
         known = self._models
         self._models = {
-            name: known.get(name) or ModelVersions(served, self._open, self._metrics, self._options.canary)
+            name: known.get(name)
+            or ModelVersions(served, self._open_version, self._metrics, self._table, self._options.canary)
             for name, served in sorted(wanted.items())
         }
         for name, served in wanted.items():
@@ -235,19 +274,6 @@ class Repository:
         except OSError:
             return []
         return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
-
-    def _open(self, served: ModelConfig, path: Path, later: bool) -> LiveModel:
-        options = self._options
-        if (path / MANIFEST).exists():
-            bundle, backends = Bundle.open(path, served.name).with_variant(options.variant), None
-        else:
-            bundle, backends = describe_model_directory(path, served.name)
-        model = LiveModel(bundle, self._metrics, options.batching, options.records, self.find)
-        if (later or options.lazy) and backends is None:
-            model.on_demand = self._resident
-        else:
-            model.open(backends)
-        return model
 
     def _failed(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:

@@ -19,6 +19,7 @@ from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Not
 from serve.models.composite import MemberMissing
 from serve.models.live_model import LiveModel
 from serve.models.model_config import CANARY, STABLE, ModelConfig
+from serve.models.model_table import ModelTable
 from serve.observability.metrics import Metrics
 
 #: Versions that ended and are still told of.
@@ -52,11 +53,17 @@ Open = Callable[[ModelConfig, Path, bool], LiveModel]
 class ModelVersions:
     """The versions of one model."""
 
-    def __init__(self, served: ModelConfig, open_version: Open, metrics: Metrics, canary: float = 0.0) -> None:
-        """``canary`` is the share of requests naming no version that the one labelled ``canary`` gets."""
+    def __init__(
+        self, served: ModelConfig, open_version: Open, metrics: Metrics, table: ModelTable, canary: float = 0.0
+    ) -> None:
+        """``table`` is kept up to date with what is live.
+
+        ``canary`` is the share of requests naming no version that the one labelled ``canary`` gets.
+        """
         self.served = served
         self._open = open_version
         self._metrics = metrics
+        self._table = table
         self._share = canary
         self._live: dict[int, LiveModel] = {}
         self._errors: dict[int, BookserveError] = {}
@@ -227,6 +234,7 @@ class ModelVersions:
             before = self._live.get(version)
             rest = {number: live for number, live in self._live.items() if number != version}
             self._live = {**rest, version: model} if model else rest
+            self._table.put(self.served.name, version, model)
             self._point()
         return before
 

@@ -26,7 +26,7 @@ from serve.models.composite import Composite
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests.composites import ROW, chain, member, write_composite
-from tests.serve.models.versions import opened
+from tests.serve.models.versions import add, opened
 from tests.servers import GRPC_SERVERS, start
 
 X = {"x": np.array([[0, 1, 2]], np.float32)}
@@ -145,6 +145,33 @@ def test_its_memory_is_free_at_once_when_it_is_let_go(home: Path) -> None:
         assert graph() is None
     finally:
         gc.enable()
+
+
+def test_nothing_holds_itself(home: Path) -> None:
+    """Repository, versions, models and composites form no circle: all are freed with the repository's last holder."""
+    add(home, 2)
+    repository = opened(home)  # the composite is of version 1, which is loaded on request beside the newest
+    assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+    lazy = opened(home, lazy=True)
+    assert asyncio.run(ask(lazy)) == [[3, 7, 11]]
+    held = [weakref.ref(part) for each in (repository, lazy) for part in (each, *each.models())]
+    assert len(held) == 8
+    gc.collect()
+    gc.disable()
+    try:
+        del repository, lazy
+        assert [reference() for reference in held] == [None] * len(held)
+    finally:
+        gc.enable()
+
+
+def test_a_member_s_version_that_was_let_go_is_loaded_again(home: Path) -> None:
+    add(home, 2)
+    repository = opened(home)
+    repository._models["affine"].unload(1)
+    assert [model.version for model in repository.models() if model.name == "affine"] == [2]
+    assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+    assert [model.version for model in repository.models() if model.name == "affine"] == [1, 2]
 
 
 def test_readiness_counts_the_members(home: Path) -> None:
