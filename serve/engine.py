@@ -17,7 +17,6 @@ from bookserve.generation.text import Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.batching.request_context import CURRENT, ClientDisconnected, RequestContext
 from serve.batching.request_queue import OnResult
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.models.live_model import LiveModel
@@ -25,6 +24,7 @@ from serve.models.model_config import ModelConfig
 from serve.models.repository import Repository, VersionStatus
 from serve.observability.metrics import Metrics
 from serve.observability.statistics import Counted
+from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536

@@ -19,8 +19,8 @@ from bookserve.errors import BookserveError, Failed, Overloaded
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import Session
 from serve.batching.batch_config import BatchConfig, Padding
-from serve.batching.request_context import CURRENT, RequestContext
 from serve.batching.request_queue import BackgroundRuns, OnResult, PendingRequest, RequestQueue, unexpected_failure
+from serve.request_context import CURRENT, RequestContext
 
 #: A run expected to take longer than this many seconds leaves the event loop.
 INLINE_SECONDS = 0.002

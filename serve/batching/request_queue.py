@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays
-from serve.batching.request_context import CURRENT, PRIORITIES, UNKNOWN, RequestContext
+from serve.request_context import CURRENT, PRIORITIES, UNKNOWN, RequestContext
 
 #: Is told how a request ended: its outputs, or why there are none. Called once, in the event loop.
 OnResult = Callable[[Arrays | BookserveError], None]

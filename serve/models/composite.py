@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from bookserve.bundle import composite
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph, Member
-from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import BackgroundRuns, OnResult
 from serve.models.model_table import FindModel, MemberModel
+from serve.request_context import RequestContext
 
 
 class GraphRunner(Protocol):

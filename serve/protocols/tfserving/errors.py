@@ -6,8 +6,8 @@ from __future__ import annotations
 import grpc
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
-from serve.batching.request_context import DeadlineExceeded
 from serve.models.versions import LabelUnavailable
+from serve.request_context import DeadlineExceeded
 from serve.security.access_policy import Forbidden
 from serve.transport.http.body import TooLarge
 

@@ -18,8 +18,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import OnResult
+from serve.request_context import RequestContext
 
 #: Bytes of the longest body. Numbers are read so fast that handing the body to the application, piece by piece, would
 #: cost more; what has to become Python objects is left to it, which reads long bodies in a thread.

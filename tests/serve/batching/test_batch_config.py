@@ -17,7 +17,7 @@ from bookserve.verb import Predict
 from serve.batching import batcher as module
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
-from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
+from serve.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
 from tests.bundles import WORDS
 from tests.serve.batching.test_batcher import Doubling, ask, make, rows
 

@@ -21,10 +21,10 @@ from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.batching import text_scheduler as texts
-from serve.batching.request_context import CURRENT, RequestContext
 from serve.batching.text_scheduler import MAX_LIVE, WHOLE, TextScheduler, collect_texts
 from serve.models.live_model import LiveModel
 from serve.observability.metrics import Metrics
+from serve.request_context import CURRENT, RequestContext
 
 
 class Runner:

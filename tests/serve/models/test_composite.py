@@ -19,12 +19,12 @@ from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph
 from bookserve.verb import simple
-from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext
 from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.composite import Composite
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
+from serve.request_context import CURRENT, DeadlineExceeded, RequestContext
 from tests.composites import ROW, chain, member, write_composite
 from tests.serve.models.versions import add, opened
 from tests.servers import GRPC_SERVERS, start

@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from bookserve.errors import InvalidInput, Overloaded
-from serve.observability.traces import Trace
+
+if TYPE_CHECKING:
+    from serve.observability.traces import Trace
 
 #: Priorities: what waits is run in this order.
 PRIORITIES = ("high", "normal", "low")
