@@ -45,7 +45,7 @@ def ready(engine: Engine, name: str, version: str) -> bool:
         InvalidInput, NotFound: see ``find``.
     """
     try:
-        return find(engine, name, version).is_whole() and engine.ready
+        return find(engine, name, version).has_live_members() and engine.ready
     except NotReady:
         return False
 

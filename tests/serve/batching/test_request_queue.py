@@ -89,7 +89,7 @@ async def serving(
     engine.ready = True
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
     assert isinstance(held, Batcher)
-    backend = held._backend = Gated(held._backend)
+    backend = held._session = Gated(held._session)
     with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
         access = RequestMiddleware(application(engine, metrics), metrics, None, timeout)
         ways = (tfs.quick(engine), v2.quick(engine, Limits())) if short else ()

@@ -38,7 +38,7 @@ class Runner:
         }
         self.rows: list[tuple[str, int]] = []
         self.broken = ""
-        texts = TextScheduler.of(self.bundle)
+        texts = TextScheduler.for_bundle(self.bundle)
         assert texts
         self.texts = texts
 
@@ -209,7 +209,7 @@ def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> Non
     """The runs that they share must not be dropped as work of somebody who has left, or whose time is over."""
     live = LiveModel(bundle.open_bundle(models, "writer"), Metrics())
     live.open()
-    texts = live.texts
+    texts = live.scheduler
     assert texts
 
     async def leave() -> str:

@@ -123,9 +123,9 @@ def test_it_waits_for_its_members(home: Path, models: Path, caplog: pytest.LogCa
 
 def test_whoever_asks_is_told_which_member_has_gone(home: Path) -> None:
     repository = opened(home)
-    assert repository.find("a_chain").is_whole()
+    assert repository.find("a_chain").has_live_members()
     repository.unload("affine")
-    assert not repository.find("a_chain").is_whole()
+    assert not repository.find("a_chain").has_live_members()
     with pytest.raises(NotReady, match="the model is made of 'affine/1'"):
         asyncio.run(ask(repository))
     repository.load("affine")
@@ -197,7 +197,7 @@ def test_it_keeps_to_the_versions_it_was_made_of(home: Path) -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_it_is_loaded_on_demand_with_its_members(home: Path, most: int) -> None:
-    repository = opened(home, lazy=True, most=most)
+    repository = opened(home, lazy=True, max_loaded=most)
     assert [model.name for model in repository.models() if model.batchers] == []
     assert asyncio.run(ask(repository)) == [[3, 7, 11]]
 
