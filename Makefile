@@ -58,7 +58,7 @@ fix: .venv/ready  ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-PROTOS := $(wildcard bookserve/api/*.proto serve/app/tfserving_files/*.proto)
+PROTOS := $(wildcard bookserve/api/*.proto serve/protocols/tfserving/files/*.proto)
 protos: .venv/ready  ## generate the gRPC messages from the .proto files
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. $(PROTOS)
 

@@ -38,13 +38,13 @@ with watched:
     from bookserve.errors import BookserveError, Failed
     from bookserve.formats import images as pictures
     from bookserve.graph import TensorSpec
-    from serve.app.tfserving_files import batching_parameters, models_config
     from serve.codecs import regular_json as regular
     from serve.codecs.json_document import loads
     from serve.protocols.oip import infer_body as v2
     from serve.protocols.tfserving import predict_json as rows
     from serve.protocols.tfserving import tensors
     from serve.protocols.tfserving import tf_examples as examples
+    from serve.protocols.tfserving.files import batching_parameters, models_config
     from serve.security.limits import Limits
     from serve.transport.http.body import inflate
     from serve.transport.http2.connection import Connection

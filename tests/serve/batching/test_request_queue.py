@@ -18,7 +18,7 @@ from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import Session
-from serve.app import grpc_server as rpc
+from serve.app import grpc_app as rpc
 from serve.app import server
 from serve.app.http_app import application
 from serve.app.settings import Settings

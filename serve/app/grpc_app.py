@@ -1,34 +1,25 @@
 # ruff: noqa: TID253
-"""The gRPC face of the server: every door's methods, health and reflection on one server, grpcio's or the builtin."""
+"""The gRPC server: the services of every protocol, health and reflection, on the builtin server or grpcio's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from bookserve.api import native_pb2 as home_pb2
-from bookserve.api import pictures_pb2
 from bookserve.errors import Failed
 from serve.app.settings import Tls
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
-from serve.protocols.native import grpc_service as home
-from serve.protocols.native import pictures_grpc as pictures
-from serve.protocols.oip import grpc_service as v2
-from serve.protocols.tfserving import model_service as models
-from serve.protocols.tfserving import prediction_service as tfs
+from serve.protocols.base import Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.health import Health
-from serve.transport.grpc.service import descriptor_pool
+from serve.transport.grpc.service import Service, descriptor_pool
 from serve.transport.http2 import server as http2
 from serve.transport.sockets import bind_tcp
-
-_HOME = home_pb2.DESCRIPTOR.services_by_name["Bookserve"].full_name
-_PICTURES = pictures_pb2.DESCRIPTOR.services_by_name["Pictures"].full_name
 
 
 class Address(NamedTuple):
@@ -41,40 +32,55 @@ class Address(NamedTuple):
     shared: bool = False
 
 
+def protocol_services(protocols: Iterable[Protocol], context: ServerContext) -> dict[str, tuple[Service, Protocol]]:
+    """The gRPC services of these protocols by their full names, each with its protocol.
+
+    Raises:
+        ValueError: two of them have one name.
+    """
+    found: dict[str, tuple[Service, Protocol]] = {}
+    for protocol in protocols:
+        for service in protocol.services(context):
+            if service.name in found:
+                other = found[service.name][1].name
+                raise ValueError(f"the protocols '{other}' and '{protocol.name}' both have the service {service.name}.")
+            found[service.name] = service, protocol
+    return found
+
+
 def server(
     engine: Engine,
     address: Address,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
-    doors: AccessPolicy | None = None,
-    jobs: JobQueue | None = None,
+    policy: AccessPolicy | None = None,
+    services: Sequence[Service] | None = None,
     builtin: bool = True,
 ) -> tuple[grpc.aio.Server | http2.Server, int]:
     """A server bound to its address (port 0: a free one), not yet started, and the port it got.
 
-    It is the ``builtin`` one, or grpcio's; the methods are the same.
+    It is the ``builtin`` one, or grpcio's. By default it has the ``services`` of every protocol there is.
 
     Raises:
         Failed: the address is taken, or not one of this machine's.
     """
-    doors = doors or AccessPolicy()
-    made, port = (_builtin if builtin else _grpcio)(address, interceptors, doors)
-    services = [tfs.service(engine, doors), models.service(engine, doors), v2.service(engine, doors)]
+    policy = policy or AccessPolicy()
+    if services is None:
+        context = ServerContext(engine, JobQueue(engine), policy)
+        services = [service for service, _ in protocol_services(load_protocols(), context).values()]
+    made, port = (_builtin if builtin else _grpcio)(address, interceptors, policy)
     made.add_generic_rpc_handlers([service.handler() for service in services])
-    made.add_generic_rpc_handlers(home.handlers(engine) + pictures.handlers(engine, jobs or JobQueue(engine)))
-    names = [_HOME, _PICTURES, *(service.name for service in services)]
+    names = [service.name for service in services]
     health_pb2_grpc.add_HealthServicer_to_server(Health(engine, names), made)
-    pool = descriptor_pool(
-        services, [home_pb2.DESCRIPTOR, pictures_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR]
-    )
+    pool = descriptor_pool(services, [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR])
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, made)
     return made, port
 
 
 def _grpcio(
-    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: AccessPolicy
+    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[grpc.aio.Server, int]:
-    limits = doors.limits
+    limits = policy.limits
     made = grpc.aio.server(
         interceptors=interceptors,
         options=[
@@ -86,8 +92,8 @@ def _grpcio(
             ("grpc.absolute_max_metadata_size", limits.head),
         ],
     )
-    if doors.grpc_socket:
-        _bind(made, f"unix:{doors.grpc_socket}", "Choose another path for --grpc-socket.")
+    if policy.grpc_socket:
+        _bind(made, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
     host = f"[{address.host}]" if ":" in address.host else address.host
     return made, _bind(made, f"{host}:{address.port}", "Choose another: --grpc-port 0 finds one.", address.tls)
 
@@ -108,11 +114,11 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def _builtin(
-    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], doors: AccessPolicy
+    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[http2.Server, int]:
-    made = http2.Server(doors.limits, interceptors)
-    if doors.grpc_socket:
-        made.listen_at(doors.grpc_socket)
+    made = http2.Server(policy.limits, interceptors)
+    if policy.grpc_socket:
+        made.listen_at(policy.grpc_socket)
     listener = bind_tcp("gRPC", address.host, address.port, address.shared)
     made.listen(listener, http2.secured(address.tls) if address.tls else None)
     return made, int(listener.getsockname()[1])

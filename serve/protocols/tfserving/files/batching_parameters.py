@@ -12,8 +12,8 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from bookserve.errors import InvalidInput, NotFound
-from serve.app.tfserving_files import files_pb2 as pb
 from serve.batching.batch_config import BatchConfig
+from serve.protocols.tfserving.files import files_pb2 as pb
 
 
 def read_batching_parameters(path: Path) -> BatchConfig:

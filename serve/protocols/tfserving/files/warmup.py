@@ -19,8 +19,8 @@ from bookserve.bundle import Bundle, Manifest
 from bookserve.errors import BookserveError, Failed
 from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Arrays, Graph
-from serve.app.tfserving_files import files_pb2 as pb
 from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving.files import files_pb2 as pb
 from serve.protocols.tfserving.tensors import to_array
 from serve.security.limits import Limits
 

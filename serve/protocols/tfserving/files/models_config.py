@@ -12,8 +12,8 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from bookserve.errors import InvalidInput, NotFound
-from serve.app.tfserving_files import files_pb2 as pb
 from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.protocols.tfserving.files import files_pb2 as pb
 
 
 def read_models_config(path: Path) -> list[ModelConfig]:

@@ -19,12 +19,12 @@ import pytest
 from bookserve import bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.graph import Graph, TensorSpec
-from serve.app.tfserving_files import batching_parameters, models_config, warmup
 from serve.batching.batch_config import BatchConfig
 from serve.engine import Engine
 from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
+from serve.protocols.tfserving.files import batching_parameters, models_config, warmup
 
 FULL = """
 # a comment
