@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ class Http(NamedTuple):
     method: str
     path: str
     body: Any = None
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = {}
 
     @property
     def content(self) -> bytes | None:
@@ -38,7 +39,7 @@ class Rpc(NamedTuple):
     #: ``package.Service/Method``
     method: str
     messages: list[Any]
-    metadata: dict[str, str] = {}
+    metadata: Mapping[str, str] = {}
 
 
 class Command(NamedTuple):
@@ -48,7 +49,7 @@ class Command(NamedTuple):
     arguments: list[str]
     out: str = "said"
     #: Files that it writes.
-    files: list[str] = []
+    files: tuple[str, ...] = ()
     stdin: str = ""
 
 

@@ -52,8 +52,9 @@ def run(command: Command) -> dict[str, Any]:
             runpy.run_module("bookserve", run_name="__main__", alter_sys=False)
         except SystemExit as left:
             code = left.code or 0
+    printed = out.said.replace(str(Path.cwd()), "(here)")
     said = {word: True for word in ("error:", "hint:", "Usage:", "Traceback") if word in err.said}
-    answer = {"exit": code, "out": told.output(command.out if code == 0 else "said", out.said)}
+    answer = {"exit": code, "out": told.output(command.out if code == 0 else "said", printed)}
     if err.said.strip():
         answer["err"] = said or {"other": True}
     if command.files:

@@ -74,22 +74,47 @@ def _status(note: str, model: Any) -> Rpc:
 
 
 TOKENS = {"tokens": [4, 4, 1, 1, 1, 1]}
+HOUSE = {"features": [0.1 * index - 0.5 for index in range(13)]}
 FEATURES = {"features": [0.25 * index - 2 for index in range(16)]}
 TFS = [
     _predict("row", _spec("affine"), {"x": X}),
     _predict("version", _spec("affine", 1), {"x": X}),
-    _predict("content", _spec("affine"), {"x": _tensor("DT_FLOAT", [1, 3], tensor_content=_b64(np.arange(3.0, dtype=np.float32).tobytes()))}),
+    _predict(
+        "content",
+        _spec("affine"),
+        {"x": _tensor("DT_FLOAT", [1, 3], tensor_content=_b64(np.arange(3.0, dtype=np.float32).tobytes()))},
+    ),
     _predict("one value for all", _spec("affine"), {"x": _tensor("DT_FLOAT", [2, 3], float_val=[2])}),
     _predict("signature", _spec("affine", signature="serving_default"), {"x": X}),
-    _predict("two inputs", _spec("pair"), {"a": _tensor("DT_FLOAT", [2, 2], float_val=[1, 2, 3, 4]), "b": _tensor("DT_INT64", [2], int64_val=[5, -7])}),
-    _predict("filter", _spec("pair"), {"a": _tensor("DT_FLOAT", [1, 2], float_val=[1, 2]), "b": _tensor("DT_INT64", [1], int64_val=[5])}, output_filter=["next"]),
+    _predict(
+        "two inputs",
+        _spec("pair"),
+        {"a": _tensor("DT_FLOAT", [2, 2], float_val=[1, 2, 3, 4]), "b": _tensor("DT_INT64", [2], int64_val=[5, -7])},
+    ),
+    _predict(
+        "filter",
+        _spec("pair"),
+        {"a": _tensor("DT_FLOAT", [1, 2], float_val=[1, 2]), "b": _tensor("DT_INT64", [1], int64_val=[5])},
+        output_filter=["next"],
+    ),
     _predict("image", _spec("digits"), {"image": IMAGE}),
     _predict("composite", _spec("vote"), {"image": IMAGE}),
     _predict("chain", _spec("twice"), {"x": X}),
     _predict("encode", _spec("plane", signature="encode"), {"image": IMAGE}),
     _predict("window", _spec("writer"), {"characters": _tensor("DT_INT32", [1, 3], int_val=[0, 1, 2])}),
-    _predict("step", _spec("writer", signature="step"), {"characters": _tensor("DT_INT32", [1, 2], int_val=[0, 1]), "count": _tensor("DT_FLOAT", [1, 1], float_val=[3])}),
-    _predict("features", _spec("template_dense_multiclass"), {"features": _tensor("DT_FLOAT", [1, 16], float_val=FEATURES["features"])}),
+    _predict(
+        "step",
+        _spec("writer", signature="step"),
+        {
+            "characters": _tensor("DT_INT32", [1, 2], int_val=[0, 1]),
+            "count": _tensor("DT_FLOAT", [1, 1], float_val=[3]),
+        },
+    ),
+    _predict(
+        "features",
+        _spec("template_dense_multiclass"),
+        {"features": _tensor("DT_FLOAT", [1, 16], float_val=FEATURES["features"])},
+    ),
     _predict("unknown model", _spec("nothing"), {"x": X}),
     _predict("no model", {}, {"x": X}),
     _predict("unknown version", _spec("affine", 9), {"x": X}),
@@ -107,7 +132,9 @@ TFS = [
     _judge("Classify", "images", _spec("digits"), _records({"image": [0.0] * 16}, {"image": [1.0] * 16})),
     _judge("Classify", "one of two", _spec("reviews"), _records(TOKENS)),
     _judge("Classify", "no labels", _spec("affine"), _records({"x": [0.0, 1.0, 2.0]})),
-    _judge("Classify", "signature classify", _spec("template_dense_multiclass", signature="classify"), _records(FEATURES)),
+    _judge(
+        "Classify", "signature classify", _spec("template_dense_multiclass", signature="classify"), _records(FEATURES)
+    ),
     _judge("Classify", "ten classes", _spec("template_dense_multiclass"), _records(FEATURES)),
     _judge("Classify", "pictures", _spec("plane"), _records({"latent": [0.0, 1.0]})),
     _judge("Classify", "unknown model", _spec("nothing"), _records(TOKENS)),
@@ -116,8 +143,13 @@ TFS = [
     _judge("Classify", "no feature", _spec("digits"), _records({})),
     _judge("Classify", "texts", _spec("digits"), _records({"image": ["AAAA"]})),
     _judge("Regress", "share", _spec("reviews"), _records(TOKENS, {"tokens": [4] * 6})),
-    _judge("Regress", "context", _spec("reviews"), {"example_list_with_context": {"examples": [{}, _record({"tokens": [1] * 6})], "context": _record(TOKENS)}}),
-    _judge("Regress", "signature regress", _spec("template_dense_regression", signature="regress"), _records(FEATURES)),
+    _judge(
+        "Regress",
+        "context",
+        _spec("reviews"),
+        {"example_list_with_context": {"examples": [{}, _record({"tokens": [1] * 6})], "context": _record(TOKENS)}},
+    ),
+    _judge("Regress", "signature regress", _spec("boston_housing", signature="regress"), _records(HOUSE)),
     _judge("Regress", "three numbers", _spec("affine"), _records({"x": [0.0, 1.0, 2.0]})),
     _judge("Regress", "two inputs", _spec("pair"), _records({"a": [0.0], "b": [1]})),
     _tasks("both", _records(TOKENS), (_spec("reviews"), "classify"), (_spec("reviews"), "regress")),
@@ -127,7 +159,7 @@ TFS = [
     _tasks("unknown model", _records(TOKENS), (_spec("nothing"), "classify")),
     *(
         _metadata(name, _spec(name), "signature_def")
-        for name in ("affine", "pair", "digits", "writer", "plane", "vote", "template_dense_regression", "nothing")
+        for name in ("affine", "pair", "digits", "writer", "plane", "vote", "boston_housing", "nothing")
     ),
     _metadata("version", _spec("digits", 2), "signature_def"),
     _metadata("no field", _spec("affine")),
@@ -168,7 +200,14 @@ V2 = [
     *(
         _call(OIP, method, f"{name} {version}", {"name": name, "version": version})
         for method in ("ModelReady", "ModelMetadata")
-        for name, version in [("affine", ""), ("affine", "1"), ("affine", "9"), ("affine", "x"), ("nothing", ""), ("", "")]
+        for name, version in [
+            ("affine", ""),
+            ("affine", "1"),
+            ("affine", "9"),
+            ("affine", "x"),
+            ("nothing", ""),
+            ("", ""),
+        ]
     ),
     *(_call(OIP, "ModelMetadata", name, {"name": name}) for name in ("pair", "plane", "writer", "vote")),
     _infer("contents", "affine", FILLED),
@@ -180,7 +219,12 @@ V2 = [
     _infer("image", "digits", PICTURE),
     _infer("composite", "vote", PICTURE),
     _infer("encode", "plane", PICTURE, parameters={"signature_name": {"string_param": "encode"}}),
-    _infer("classes", "digits", PICTURE, outputs=[{"name": "probabilities", "parameters": {"classification": {"int64_param": 2}}}]),
+    _infer(
+        "classes",
+        "digits",
+        PICTURE,
+        outputs=[{"name": "probabilities", "parameters": {"classification": {"int64_param": 2}}}],
+    ),
     _infer("unknown model", "nothing", FILLED),
     _infer("unknown version", "affine", FILLED, version="9"),
     _infer("version is no number", "affine", FILLED, version="x"),
@@ -196,9 +240,18 @@ V2 = [
     _infer("one is missing", "pair", A),
     _infer("shared memory", "affine", FP32 | {"parameters": {"shared_memory_region": {"string_param": "r"}}}),
     _infer("unknown signature", "affine", FILLED, parameters={"signature_name": {"string_param": "nothing"}}),
-    _infer("no classes", "affine", FILLED, outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 0}}}]),
+    _infer(
+        "no classes", "affine", FILLED, outputs=[{"name": "y", "parameters": {"classification": {"int64_param": 0}}}]
+    ),
     _call(OIP, "ModelInfer", "no message", b"\xff\xff\xff"),
-    _call(OIP, "ModelStreamInfer", "three", _asked("affine", FILLED, id="1"), _asked("nothing", FILLED, id="2"), _asked("affine", FILLED, id="3")),
+    _call(
+        OIP,
+        "ModelStreamInfer",
+        "three",
+        _asked("affine", FILLED, id="1"),
+        _asked("nothing", FILLED, id="2"),
+        _asked("affine", FILLED, id="3"),
+    ),
     _call(OIP, "ModelStreamInfer", "two models", _asked("pair", A, B), _asked("digits", PICTURE)),
     _call(OIP, "ModelStreamInfer", "none"),
     _call(OIP, "RepositoryIndex", "not allowed", {}),
@@ -239,8 +292,15 @@ OWN = [
     _home("Predict", "empty row", "affine", rows=[{}]),
     _home("Predict", "a text for numbers", "affine", rows=[{"text": "a"}]),
     _home("Predict", "wrong shape", "affine", rows=[TWO]),
-    _home("Predict", "broken tensor", "affine", rows=[{"tensor": {"dtype": "float32", "shape": [3], "content": _b64(b"1")}}]),
-    _home("Predict", "unknown type", "affine", rows=[{"tensor": {"dtype": "float31", "shape": [3], "content": _b64(RAW)}}]),
+    _home(
+        "Predict",
+        "broken tensor",
+        "affine",
+        rows=[{"tensor": {"dtype": "float32", "shape": [3], "content": _b64(b"1")}}],
+    ),
+    _home(
+        "Predict", "unknown type", "affine", rows=[{"tensor": {"dtype": "float31", "shape": [3], "content": _b64(RAW)}}]
+    ),
     _home("Predict", "broken picture", "digits", rows=[{"data": _b64(BRIGHT[:40])}]),
     _home("Predict", "does not predict", "writer", rows=[{"text": "abc"}]),
     _write("greedy", length=8, temperature=0),
@@ -285,7 +345,10 @@ AROUND = [
     *(_call(HEALTH, "Check", service or "all", {"service": service}) for service in (*SERVICES, "nothing")),
     *(_call(HEALTH, "Watch", service or "all", {"service": service}) for service in ("", OIP, "nothing")),
     Rpc("reflection: list", REFLECTION, [{"list_services": ""}]),
-    *(Rpc(f"reflection: {name}", REFLECTION, [{"file_containing_symbol": name}]) for name in (*SERVICES[1:], "nothing")),
+    *(
+        Rpc(f"reflection: {name}", REFLECTION, [{"file_containing_symbol": name}])
+        for name in (*SERVICES[1:], "nothing")
+    ),
     Rpc("reflection: unknown file", REFLECTION, [{"file_by_filename": "nothing.proto"}]),
 ]
 
@@ -312,7 +375,10 @@ GUARDED = [
         one._replace(metadata=_KEY)
         for one in [
             _call(OIP, "ServerReady", "key", {}),
-            *(_predict(f"label {label}", _spec("digits", label=label), {"image": IMAGE}) for label in ("stable", "canary", "no")),
+            *(
+                _predict(f"label {label}", _spec("digits", label=label), {"image": IMAGE})
+                for label in ("stable", "canary", "no")
+            ),
             *(_status(f"label {label}", _spec("digits", label=label)) for label in ("stable", "canary", "no")),
             _metadata("label", _spec("digits", label="stable"), "signature_def"),
             _call(OIP, "RepositoryIndex", "all", {}),
@@ -325,7 +391,12 @@ GUARDED = [
             _call(OIP, "RepositoryModelLoad", "affine", {"model_name": "affine"}),
             _infer("loaded again", "affine", FILLED),
             _call(OIP, "RepositoryModelLoad", "unknown", {"model_name": "nothing"}),
-            _call(OIP, "RepositoryModelLoad", "configuration", {"model_name": "affine", "parameters": {"config": {"string_param": "{}"}}}),
+            _call(
+                OIP,
+                "RepositoryModelLoad",
+                "configuration",
+                {"model_name": "affine", "parameters": {"config": {"string_param": "{}"}}},
+            ),
             _call(OIP, "RepositoryModelUnload", "unknown", {"model_name": "nothing"}),
             _call(OIP, "ModelInfer", "too large", _asked("affine", FP32, raw_input_contents=[_b64(bytes(2**20 + 9))])),
             _call(MODEL, "HandleReloadConfigRequest", "no configuration", {}),

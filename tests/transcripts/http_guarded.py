@@ -30,7 +30,11 @@ def _refused(path: str, body: Any = None) -> list[Http]:
     ask = (lambda note, **headers: post(path, body, note, **headers)) if body else (
         lambda note, **headers: get(path, note, **headers)
     )  # fmt: skip
-    return [ask("no key"), ask("wrong key", authorization="Bearer nothing"), ask("wrong key in X-API-Key", x_api_key="n")]
+    return [
+        ask("no key"),
+        ask("wrong key", authorization="Bearer nothing"),
+        ask("wrong key in X-API-Key", x_api_key="n"),
+    ]
 
 
 REQUESTS = [

@@ -10,8 +10,10 @@ from tests.transcripts.asked import BRIGHT, DARK, Http, b64, get, other, post
 
 A = "/v1/models/affine"
 ROWS = {"instances": [[0, 1, 2], [3, 4, 5]]}
+MEMBERS = {"digits/1/probabilities": [[0.2, 0.8]], "digits/2/probabilities": [[0.4, 0.6]]}
 DARK_ROW, BRIGHT_ROW = [[[0.0]] * 4] * 4, [[[1.0]] * 4] * 4
 FEATURES = [0.25 * index - 2 for index in range(16)]
+HOUSE = [0.1 * index - 0.5 for index in range(13)]
 
 
 def _predict(path: str, note: str, body: Any, **headers: str) -> Http:
@@ -37,6 +39,9 @@ GOOD = [
     _predict("pair", "rows", {"instances": [{"a": [1, 2], "b": 5}, {"a": [3, 4], "b": -7}]}),
     _predict("pair", "columns", {"inputs": {"a": [[1, 2], [3, 4]], "b": [5, 9007199254740993]}}),
     _predict("digits", "rows", {"instances": [DARK_ROW, BRIGHT_ROW]}),
+    _predict("digits/versions/1", "rows", {"instances": [DARK_ROW, BRIGHT_ROW]}),
+    get("/v1/models/digits/versions/1"),
+    get("/v1/models/digits/versions/1/metadata"),
     _predict("digits", "rows that name the input", {"instances": [{"image": BRIGHT_ROW}]}),
     _predict("reviews", "rows", {"instances": [[4, 4, 1, 1, 1, 1], [5, 0, 0, 0, 0, 0]]}),
     _predict("writer", "rows", {"instances": [[0, 1, 2], [2, 3, 4]]}),
@@ -46,17 +51,21 @@ GOOD = [
     _predict("plane", "encode", {"signature_name": "encode", "instances": [BRIGHT_ROW]}),
     _predict("twice", "rows", ROWS),
     _predict("vote", "rows", {"instances": [DARK_ROW, BRIGHT_ROW]}),
-    _predict("vote", "mean", {"signature_name": "mean", "inputs": {"x": 1}}),
+    _predict("vote", "mean", {"signature_name": "mean", "inputs": MEMBERS}),
     _predict("corners", "activations", {"signature_name": "activations", "instances": [[[[1]] * 8] * 8]}),
-    _predict("template_dense_regression", "rows", {"instances": [FEATURES[:10], FEATURES]}),
+    _predict("boston_housing", "rows", {"instances": [HOUSE, HOUSE[::-1]]}),
     _predict("template_dense_multiclass", "rows", {"instances": [FEATURES, FEATURES[::-1]]}),
     post("/v1/models/digits:classify", {"examples": [{"image": [0.0] * 16}, {"image": [1.0] * 16}]}),
-    post("/v1/models/digits:classify", {"examples": [{"image": [0.5] * 16}], "signature_name": "serving_default"}, "name"),
+    post(
+        "/v1/models/digits:classify", {"examples": [{"image": [0.5] * 16}], "signature_name": "serving_default"}, "name"
+    ),
     post("/v1/models/vote:classify", {"examples": [{"image": [0.25] * 16}]}),
     post("/v1/models/reviews:classify", {"examples": [{"tokens": [4, 4, 1, 1, 1, 1]}], "signature_name": ""}),
-    post("/v1/models/reviews/versions/1:classify", {"examples": [{"tokens": [4, 4, 1, 1, 1, 1]}]}),
+    post("/v1/models/reviews/versions/2:classify", {"examples": [{"tokens": [4, 4, 1, 1, 1, 1]}]}),
     post("/v1/models/reviews:regress", {"examples": [{"tokens": [4, 4, 1, 1, 1, 1]}, {"tokens": [4] * 6}]}),
-    post("/v1/models/reviews:regress", {"context": {"tokens": [4] * 6}, "examples": [{}, {"tokens": [1] * 6}]}, "context"),
+    post(
+        "/v1/models/reviews:regress", {"context": {"tokens": [4] * 6}, "examples": [{}, {"tokens": [1] * 6}]}, "context"
+    ),
     post("/v1/models/affine:classify", {"examples": [{"x": [0.0, 1.0, 2.0]}]}, "no labels"),
     post("/v1/models/affine:classify", b'{"examples": [{"x": [NaN, Infinity, -1e39]}]}', "not numbers"),
     post("/v1/models/template_dense_multiclass:classify", {"examples": [{"features": FEATURES}]}),
@@ -65,14 +74,16 @@ GOOD = [
         {"examples": [{"features": FEATURES}], "signature_name": "classify"},
         "signature classify",
     ),
-    *(
-        post("/v1/models/template_dense_regression:regress", {"examples": [{key: FEATURES[:n]}]}, f"{key} {n}")
-        for key, n in (("features", 16), ("features", 10), ("x", 1))
+    post("/v1/models/boston_housing:regress", {"examples": [{"features": HOUSE}]}),
+    post(
+        "/v1/models/boston_housing:regress",
+        {"examples": [{"features": HOUSE}], "signature_name": "regress"},
+        "signature regress",
     ),
     # Looking
     *(
         get(f"/v1/models/{name}{rest}")
-        for name in ("affine", "digits", "writer", "plane", "vote", "template_dense_regression")
+        for name in ("affine", "digits", "writer", "plane", "vote", "boston_housing")
         for rest in ("", "/metadata")
     ),
     get(f"{A}/versions/1"),
@@ -83,11 +94,11 @@ GOOD = [
     post("/v1/models/affine:PREDICT", ROWS, "capitals"),
 ]
 LATE = [  # These load the older version, which lists show from then on.
-    get("/v1/models/digits/versions/1", "before it is loaded"),
-    _predict("digits/versions/1", "rows", {"instances": [DARK_ROW, BRIGHT_ROW]}),
-    get("/v1/models/digits/versions/1", "once it is loaded"),
-    get("/v1/models/digits", "once both are loaded"),
-    get("/v1/models/digits/versions/1/metadata"),
+    get("/v1/models/reviews/versions/1", "before it is loaded"),
+    post("/v1/models/reviews/versions/1:classify", {"examples": [{"tokens": [4, 4, 1, 1, 1, 1]}]}),
+    get("/v1/models/reviews/versions/1", "once it is loaded"),
+    get("/v1/models/reviews", "once both are loaded"),
+    get("/v1/models/reviews/versions/1/metadata"),
 ]
 BAD = [
     _predict("nothing", "unknown model", ROWS),
@@ -120,6 +131,8 @@ BAD = [
     _predict("affine", "wrong time", ROWS, x_request_timeout="soon"),
     _predict("affine", "wrong priority", ROWS, x_priority="urgent"),
     _predict("affine", "wrong request id", ROWS, x_request_id="two words"),
+    _predict("vote", "mean of unknown members", {"signature_name": "mean", "inputs": {"x": [1]}}),
+    _predict("digits/versions/1", "too small", {"instances": [[[1]]]}),
     _predict("pair", "an input is missing", {"instances": [{"a": [1, 2]}]}),
     _predict("pair", "a fraction for a whole number", {"instances": [{"a": [1, 2], "b": 0.5}]}),
     _predict("pair", "too large a number", {"instances": [{"a": [1, 2], "b": 9223372036854775808}]}),
@@ -136,7 +149,9 @@ BAD = [
     post("/v1/models/plane:classify", {"examples": [{"latent": [0.0, 1.0]}]}, "pictures"),
     post("/v1/models/pair:regress", {"examples": [{"a": [0.0, 1.0], "b": [1]}]}, "two inputs"),
     post("/v1/models/nothing:regress", {"examples": [{"x": [1.0]}]}, "unknown model"),
-    post("/v1/models/reviews:regress", {"examples": [{"tokens": [1] * 6}], "signature_name": "no"}, "unknown signature"),
+    post(
+        "/v1/models/reviews:regress", {"examples": [{"tokens": [1] * 6}], "signature_name": "no"}, "unknown signature"
+    ),
     post("/v1/models/affine:explain", ROWS, "unknown verb"),
     post(A, ROWS, "no verb"),
     get(f"{A}:predict", "wrong method"),

@@ -48,10 +48,21 @@ GOOD = [
     get("/v2/health/ready"),
     *(
         get(f"/v2/models/{name}")
-        for name in ("affine", "pair", "digits", "writer", "plane", "twice", "vote", "corners", "template_dense_multiclass")
+        for name in (
+            "affine",
+            "pair",
+            "digits",
+            "writer",
+            "plane",
+            "twice",
+            "vote",
+            "corners",
+            "template_dense_multiclass",
+        )
     ),
     get("/v2/models/affine/ready"),
     get("/v2/models/affine/versions/1"),
+    get("/v2/models/boston_housing"),
     get("/v2/models/digits/versions/2/ready"),
     _infer("affine", "flat", X),
     _infer("affine", "nested", X | {"data": [[0, 1, 2]]}),
@@ -96,8 +107,18 @@ GOOD = [
     ),
     _raw("nothing but bytes", None, RAW * 2),
     _infer("affine", "bytes out", X, parameters={"binary_data_output": True}),
-    post("/v2/models/affine/infer", gzip.compress(json.dumps({"inputs": [X]}).encode(), mtime=0), "gzip", content_encoding="gzip"),
-    post("/v2/models/affine/infer", {"inputs": [X | {"shape": [100, 3], "data": [0, 1, 2] * 100}]}, "gzip wanted", accept_encoding="gzip"),
+    post(
+        "/v2/models/affine/infer",
+        gzip.compress(json.dumps({"inputs": [X]}).encode(), mtime=0),
+        "gzip",
+        content_encoding="gzip",
+    ),
+    post(
+        "/v2/models/affine/infer",
+        {"inputs": [X | {"shape": [100, 3], "data": [0, 1, 2] * 100}]},
+        "gzip wanted",
+        accept_encoding="gzip",
+    ),
     _classes("digits", IMAGE, "probabilities", 1),
     _classes("digits", IMAGE, "probabilities", 2),
     _classes("reviews", TOKENS, "score", 5),
@@ -186,7 +207,11 @@ BAD = [
     post("/v2/models/nothing/generate", {"text_input": "abc"}),
     post("/v2/models/affine/generate", {"text_input": "abc"}, "no writer"),
     post("/v2/models/affine/generate_stream", {"text_input": "abc"}, "no writer"),
-    post("/v2/models/writer/generate", {"text_input": "xyz", "parameters": {"max_tokens": 2, "temperature": 0}}, "unknown characters"),
+    post(
+        "/v2/models/writer/generate",
+        {"text_input": "xyz", "parameters": {"max_tokens": 2, "temperature": 0}},
+        "unknown characters",
+    ),
     post("/v2/models/writer/generate", {"text_input": 1}, "a number"),
     post("/v2/models/writer/generate", b"{", "no JSON"),
     post("/v2/models/writer/generate", {"text_input": "a", "parameters": {"best_of": 2}}, "not offered"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ PARTS: dict[str, Callable[[], Answers]] = {
 }
 
 
+@cache
 def read(part: str) -> Answers:
     """What was answered when it was recorded."""
     answers: Answers = json.loads((RECORDED / f"{part}.json").read_text("utf-8"))
@@ -75,7 +77,7 @@ def dumps(answers: Answers) -> str:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def main() -> None:

@@ -17,13 +17,21 @@ SENTENCE, VARIES = "(a sentence)", "(varies)"
 _SENTENCES = frozenset({"error", "message", "hint", "reason", "error_message", "details", "description"})
 _VARYING = frozenset({"ns", "last_inference", "seconds", "job", "preview"})
 #: Values that vary only in this form: ids of completions and jobs, times.
-_IDS = re.compile(r"cmpl-[0-9A-Za-z-]+")
+_IDS = re.compile(r"cmpl-[0-9A-Za-z-]+|\d{4}-\d\d-\d\dT\d\d[:-]\d\d[:-]\d\d[\w.+:]*")
+#: The package's own version, which a model's never looks like.
+_RELEASE = re.compile(r"\d+\.\d+.*")
 _PNG, _PNG64 = b"\x89PNG", "iVBORw0KGgo"
 #: Pixels (times channels) of the largest picture that is recorded whole.
 WHOLE = 200
 _NUMPY = {
-    **{"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "u1", "BOOL": "?"},
-    **{"DT_FLOAT": "<f4", "DT_DOUBLE": "<f8", "DT_INT64": "<i8", "DT_INT32": "<i4"},
+    "FP32": "<f4",
+    "FP64": "<f8",
+    "INT64": "<i8",
+    "INT32": "<i4",
+    "DT_FLOAT": "<f4",
+    "DT_DOUBLE": "<f8",
+    "DT_INT64": "<i8",
+    "DT_INT32": "<i4",
 }
 
 
@@ -42,8 +50,10 @@ def simple(value: Any, key: str = "") -> Any:
             return picture(base64.b64decode(value))
         if key in _SENTENCES:
             return SENTENCE if value.strip() else ""
+        if key == "version" and _RELEASE.fullmatch(value):
+            return VARIES
         return _IDS.sub(VARIES, value)
-    return VARIES if key == "created" and isinstance(value, int) else value
+    return VARIES if key == "created" and isinstance(value, int | float) else value
 
 
 def _tensor(within: dict[str, Any], key: str, value: Any) -> Any:
@@ -108,9 +118,7 @@ def body(kind: str, content: bytes, header: str | None = None) -> Any:
 def document(content: dict[str, Any]) -> dict[str, Any]:
     """An OpenAPI description: paths, their methods and codes, without the words."""
     return {
-        path: {
-            method: sorted(one.get("responses", {})) for method, one in methods.items() if method != "parameters"
-        }
+        path: {method: sorted(one.get("responses", {})) for method, one in methods.items() if method != "parameters"}
         for path, methods in content["paths"].items()
     }
 
@@ -181,19 +189,31 @@ def _join(before: Any, after: Any, key: str = "") -> Any:
 
 
 def output(how: str, text: str) -> Any:
-    """What a command printed: ``json``, a ``table`` by its words, a ``text``, the names of ``help``, or that it ``said``
-    something."""
+    """What a command printed.
+
+    It is ``json`` (or only its ``kinds``), a ``table`` by its words or the ``first`` of each line, a ``text``, or the
+    names of ``help``; else it only matters whether it ``said`` something.
+    """
     if how == "json":
         return simple(json.loads(text))
-    if how == "jsonl":
-        return [simple(json.loads(line)) for line in text.splitlines()]
     if how == "table":
         return [line.split() for line in text.splitlines() if re.search(r"\w", line)]
+    if how == "first":
+        return [line.split()[0] for line in text.splitlines() if re.match(r"\w", line)]
     if how == "help":
         return help_names(text)
+    if how == "kinds":
+        return kinds(json.loads(text))
     if how == "text":
         return text
     return SENTENCE if text.strip() else ""
+
+
+def kinds(value: Any) -> Any:
+    """``value`` with the kind of each number and text in its place."""
+    if isinstance(value, dict):
+        return {key: kinds(inner) for key, inner in value.items()}
+    return [kinds(inner) for inner in value] if isinstance(value, list) else type(value).__name__
 
 
 def help_names(text: str) -> dict[str, list[str]]:
