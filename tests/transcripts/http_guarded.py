@@ -27,9 +27,9 @@ def _pages(path: str) -> list[Http]:
 
 
 def _refused(path: str, body: Any = None) -> list[Http]:
-    ask = (lambda note, **headers: post(path, body, note, **headers)) if body else (
-        lambda note, **headers: get(path, note, **headers)
-    )  # fmt: skip
+    def ask(note: str, **headers: str) -> Http:
+        return post(path, body, note, **headers) if body else get(path, note, **headers)
+
     return [
         ask("no key"),
         ask("wrong key", authorization="Bearer nothing"),

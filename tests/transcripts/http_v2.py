@@ -201,8 +201,8 @@ BAD = [
     _raw("nothing but bytes, cut", None, RAW[:-1]),
     _raw("nothing but bytes for two inputs", None, RAW, model="pair"),
     *(
-        post(f"/v2/repository/{path}", body, "not allowed")
-        for path, body in [("index", {}), ("models/affine/load", {}), ("models/affine/unload", {})]
+        post(f"/v2/repository/{path}", {}, "not allowed")
+        for path in ("index", "models/affine/load", "models/affine/unload")
     ),
     post("/v2/models/nothing/generate", {"text_input": "abc"}),
     post("/v2/models/affine/generate", {"text_input": "abc"}, "no writer"),

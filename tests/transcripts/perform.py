@@ -21,6 +21,7 @@ from tests.servers import Server, start
 from tests.transcripts import messages, told
 from tests.transcripts.asked import JOB, Command, Http, Rpc
 from tests.transcripts.http_guarded import KEY, ORIGIN
+from tests.transcripts.http_limits import OPTIONS as LIMITS
 
 ROOT = Path(__file__).parent.parent
 MODELS = ROOT / "kept/v0.1.0/models"
@@ -66,6 +67,13 @@ def guarded(grpc_server: str) -> Iterator[Server]:
             yield server
 
 
+@contextmanager
+def limited() -> Iterator[Server]:
+    """All of them, loaded late and within narrow limits."""
+    with start(MODELS, *LIMITS) as server:
+        yield server
+
+
 def over_http(server: Server, asked: Iterable[Http]) -> Answers:
     """Every answer, by the name of its request."""
     answers: Answers = {}
@@ -106,10 +114,11 @@ def _http(asked: Http, reply: httpx.Response, job: str) -> dict[str, Any]:
     return _without({"status": reply.status_code, "headers": kept, "body": body}, job)
 
 
-def _without(answer: Any, job: str) -> Any:
+def _without(answer: dict[str, Any], job: str) -> dict[str, Any]:
     """Without the id of a job."""
     text = json.dumps(answer)
-    return json.loads(text.replace(job, told.VARIES)) if job != "nothing" else answer
+    kept: dict[str, Any] = json.loads(text.replace(job, told.VARIES)) if job != "nothing" else answer
+    return kept
 
 
 def over_grpc(server: Server, asked: Iterable[Rpc]) -> Answers:
@@ -190,7 +199,7 @@ def on_the_command_line(server: Server, asked: Iterable[Command]) -> Answers:
         environment |= {"PYTHONPATH": str(ROOT.parent), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "120", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "tests.transcripts.child"],
-            input=sent, capture_output=True, text=True, cwd=directory, env=environment, check=False,
+            input=sent, capture_output=True, text=True, cwd=directory, env=environment, check=False, timeout=240,
         )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"the child failed:\n{done.stderr}")

@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.transcripts import grpc_calls, http_guarded, http_home, http_openai, http_tfs, http_v2
+from tests.transcripts import grpc_calls, http_guarded, http_home, http_limits, http_openai, http_tfs, http_v2
 from tests.transcripts.commands import COMMANDS
-from tests.transcripts.perform import Answers, guarded, on_the_command_line, over_grpc, over_http, plain
+from tests.transcripts.perform import Answers, guarded, limited, on_the_command_line, over_grpc, over_http, plain
 
 RECORDED = Path(__file__).with_name("recorded")
 #: The older version of ``digits`` is asked for once nothing else looks at it, counts and names of metrics come last.
@@ -46,6 +46,11 @@ def _http_guarded() -> Answers:
         return over_http(server, http_guarded.REQUESTS)
 
 
+def _http_limits() -> Answers:
+    with limited() as server:
+        return over_http(server, http_limits.REQUESTS)
+
+
 def _commands() -> Answers:
     with plain("builtin") as server:
         return on_the_command_line(server, COMMANDS)
@@ -55,6 +60,7 @@ def _commands() -> Answers:
 PARTS: dict[str, Callable[[], Answers]] = {
     "http": _http,
     "http_guarded": _http_guarded,
+    "http_limits": _http_limits,
     "grpc_builtin": lambda: _plain("builtin"),
     "grpc_grpcio": lambda: _plain("grpcio"),
     "grpc_guarded_builtin": lambda: _guarded("builtin"),

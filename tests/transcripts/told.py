@@ -160,7 +160,8 @@ def together(parts: Iterable[Any]) -> list[Any]:
     """Parts of a text as if it had come in one, for each of several texts."""
     joined: dict[str, Any] = {}
     for part in parts:
-        joined[key] = _join(joined[key], part) if (key := _which(part)) in joined else part
+        key = _which(part)
+        joined[key] = _join(joined[key], part) if key in joined else part
     return [simple(joined[key]) for key in sorted(joined)]
 
 
