@@ -199,9 +199,9 @@ def on_the_command_line(server: Server, asked: Iterable[Command]) -> Answers:
         environment |= {"PYTHONPATH": str(ROOT.parent), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "120", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "tests.transcripts.child"],
-            input=sent, capture_output=True, text=True, cwd=directory, env=environment, check=False, timeout=240,
+            input=sent, capture_output=True, text=True, cwd=directory, env=environment, check=False, timeout=800,
         )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"the child failed:\n{done.stderr}")
+        raise RuntimeError(f"the child ended with {done.returncode}:\n{done.stderr}")
     answers: Answers = json.loads(done.stdout.splitlines()[-1])
     return answers

@@ -8,6 +8,9 @@ from tests.transcripts.compare import differences
 from tests.transcripts.perform import Answers
 from tests.transcripts.record import PARTS, read
 
+#: The first test of a part waits for all of its answers, on a busy machine too.
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def answered() -> dict[str, Answers]:
