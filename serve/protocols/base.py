@@ -66,7 +66,8 @@ class Protocol:
 
     #: Short and unique; metrics, traces and the access log call its requests ``<name>/http`` and ``<name>/grpc``.
     name: str
-    #: The paths that are the protocol's: each of these, and everything below it, without regard to case.
+    #: The paths that are the protocol's: each of these, and everything below it, without regard to case. One that ends
+    #: with a slash stands for what is below it alone.
     prefixes: tuple[str, ...] = ()
     #: Makes the HTTP routes. Handlers may raise ``BookserveError``; the application answers with ``error_response``.
     routes: Callable[[ServerContext], Sequence[BaseRoute]] = lambda _: ()
@@ -106,27 +107,31 @@ class PathTable:
             ValueError: two protocols have one name or claim one prefix, or a prefix is not a path.
         """
         self._prefixes: dict[str, Protocol] = {}
+        self._only_below: set[str] = set()
         names: set[str] = set()
         for protocol in protocols:
             if protocol.name in names:
                 raise ValueError(f"two protocols are called '{protocol.name}'.")
             names.add(protocol.name)
             for prefix in protocol.prefixes:
-                key = prefix.lower()
-                if not key.startswith("/") or key.endswith("/"):
+                key = prefix.lower().removesuffix("/")
+                if not key.startswith("/"):
                     raise ValueError(f"protocol '{protocol.name}' claims '{prefix}', which is no path like '/v1'.")
                 if key in self._prefixes:
                     other = self._prefixes[key].name
                     raise ValueError(f"the protocols '{other}' and '{protocol.name}' both claim the path '{prefix}'.")
                 self._prefixes[key] = protocol
+                if prefix.endswith("/"):
+                    self._only_below.add(key)
         self._deepest = max((prefix.count("/") for prefix in self._prefixes), default=0)
 
     def owner(self, path: str) -> Protocol:
         """The protocol of a path; ``NO_PROTOCOL`` where it is none's."""
         segments = path.lower().split("/", self._deepest + 1)
         for count in range(min(len(segments), self._deepest + 1), 1, -1):
-            found = self._prefixes.get("/".join(segments[:count]))
-            if found is not None:
+            key = "/".join(segments[:count])
+            found = self._prefixes.get(key)
+            if found is not None and not (count == len(segments) and key in self._only_below):
                 return found
         return NO_PROTOCOL
 

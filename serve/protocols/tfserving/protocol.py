@@ -8,7 +8,7 @@ from serve.protocols.tfserving.errors import error_response
 
 PROTOCOL = Protocol(
     name="tfs",
-    prefixes=("/v1", "/v1/models"),
+    prefixes=("/v1/", "/v1/models"),
     routes=lambda server: rest.routes(server.engine, server.policy),
     error_response=error_response,
     fast_route=lambda server: fast_route.fast_route(server.engine),
