@@ -1,10 +1,11 @@
 # ruff: noqa: T201, TID253 - a measurement that prints
-"""One iteration of the GAN: the book's loop of three compiled models, and ours as one graph, measured in turns.
+"""Measure one iteration of the GAN: the book's loop of three compiled models, and ours as one graph, in turns.
 
 python bench/gan_step.py [--rounds 5] [--xla]
 
 The book's (listing 8.32) predicts with the generator, trains the discriminator on a batch, and trains the generator
-through a chained model whose discriminator is frozen. The mathematics is the same; the ratio says what one graph saves.
+through a chained model whose discriminator is frozen. The mathematics is the same; the ratio shows what
+one graph saves.
 """
 
 from __future__ import annotations
@@ -23,26 +24,26 @@ BATCH, LATENT = 20, 32
 
 
 def book(width: float) -> Callable[[np.ndarray], None]:
-    """Listing 8.32, one turn of its loop."""
+    """One iteration of listing 8.32."""
     rng = np.random.default_rng(0)
-    drawing, judging = generator(width), discriminator(width)
+    drawer, judge = generator(width), discriminator(width)
     rate = {"clipvalue": 1.0}
-    judging.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
-    judging.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable
-    frozen = keras.models.clone_model(judging)
+    judge.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
+    judge.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable
+    frozen = keras.models.clone_model(judge)
     frozen.trainable = False
     latent = keras.Input((LATENT,), name="latent")
-    chained = keras.Model(latent, frozen(drawing({"latent": latent})["image"]))
+    chained = keras.Model(latent, frozen(drawer({"latent": latent})["image"]))
     chained.compile(optimizer=keras.optimizers.RMSprop(4e-4, **rate), loss="binary_crossentropy")
-    for model in (drawing, judging, chained):
+    for model in (drawer, judge, chained):
         model.jit_compile = False
 
     def iterate(real: np.ndarray) -> None:
         points = rng.normal(size=(BATCH, LATENT)).astype(np.float32)
-        fake = drawing.predict({"latent": points}, verbose=0)["image"]
+        fake = drawer.predict({"latent": points}, verbose=0)["image"]
         labels = np.r_[np.ones((BATCH, 1)), np.zeros((BATCH, 1))] + 0.05 * rng.random((2 * BATCH, 1))
-        judging.train_on_batch(np.concatenate([fake, real]), labels)
-        frozen.set_weights(judging.get_weights())
+        judge.train_on_batch(np.concatenate([fake, real]), labels)
+        frozen.set_weights(judge.get_weights())
         chained.train_on_batch(rng.normal(size=(BATCH, LATENT)).astype(np.float32), np.zeros((BATCH, 1)))
 
     return iterate

@@ -1,12 +1,12 @@
 # ruff: noqa: T201 - a measurement that prints
-"""Window or state: how well a character model foretells held-out text either way.
+"""Compare the modes ``window`` and ``state``: how well a character model predicts held-out text in either.
 
 python bench/text_modes.py MODEL_DIRECTORY TEXT_FILE [--texts 200] [--length 400]
 
-Passages of the text are foretold character by character, given what truly stands before: ``window`` re-reads the last
-sixty characters for each (the book, and how the model was trained); ``state`` reads the first sixty and then carries
-the state on. Printed are cross-entropies in nats a character, by distance from the start, and the mean difference with
-its standard error over passages.
+Each character of some passages is predicted from the true characters before it. ``window`` reads the last sixty
+characters again for each (as the book does, and as the model was trained); ``state`` reads the first sixty and then
+carries the state on. Printed are cross-entropies in nats a character, by distance from the start, and the mean
+difference with its standard error over passages.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     opened = bundle.open_bundle(arguments.model.parent, arguments.model.name)
     verb = opened.verb(Generate)
     graph = opened.graph(verb.graph)[1]
-    backend = OnnxSession(opened.path / str(graph.onnx))
+    session = OnnxSession(opened.path / str(graph.onnx))
     known = verb.characters.vocabulary.ids
     text = "".join(character for character in arguments.text.read_text("utf-8").lower() if character in known)
     ids = verb.characters([text])[0]
@@ -53,8 +53,8 @@ def main() -> None:
     for place in range(arguments.length):
         truth = passages[:, verb.window + place]
         windows = passages[:, place : place + verb.window]
-        carried = backend.run({"characters": read, **states})
-        outputs = {"state": carried, "window": backend.run({"characters": windows, **nothing})}
+        carried = session.run({"characters": read, **states})
+        outputs = {"state": carried, "window": session.run({"characters": windows, **nothing})}
         for mode, output in outputs.items():
             chances = output["probabilities"][np.arange(len(truth)), truth].astype(np.float64)
             losses[mode][place] = -np.log(np.maximum(chances, 1e-45))
