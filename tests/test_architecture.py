@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from bookserve.cli.main import cli
+from bookserve.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bookserve", "trainers", "export", "serve", "clients")
@@ -146,13 +146,18 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_commands_and_their_options_exist(page: Path) -> None:
+def test_make_targets_that_are_named_exist(page: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    text = page.read_text("utf-8")
-    for target in re.findall(r"`make ([\w-]+)", text) + [words[1] for words in commands(page) if words[0] == "make"]:
-        assert target in targets, f"{named(page)}: there is no 'make {target}'"
+    inline = re.findall(r"`make ([\w-]+)", page.read_text("utf-8"))
+    gone = {*inline, *(words[1] for words in commands(page) if words[0] == "make")} - targets
+    assert not gone, f"{named(page)} names targets that the Makefile does not have: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_commands_and_their_options_exist(page: Path) -> None:
     for words in commands(page):
         if words[0] == "bookserve":
+            assert words[1] in COMMANDS or words[1].isupper(), f"{named(page)}: there is no 'bookserve {words[1]}'"
             unknown = [word for word in words[2:] if word.startswith("-") and not takes(words, word.partition("=")[0])]
             assert not unknown, f"{named(page)}: {' '.join(words)} has no option {unknown}"
 
