@@ -26,24 +26,24 @@ BATCH, LATENT = 20, 32
 def book(width: float) -> Callable[[np.ndarray], None]:
     """One iteration of listing 8.32."""
     rng = np.random.default_rng(0)
-    drawer, judge = generator(width), discriminator(width)
+    drawing, judging = generator(width), discriminator(width)
     rate = {"clipvalue": 1.0}
-    judge.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
-    judge.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable
+    judging.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
+    judging.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable
     frozen = keras.models.clone_model(judge)
     frozen.trainable = False
     latent = keras.Input((LATENT,), name="latent")
-    chained = keras.Model(latent, frozen(drawer({"latent": latent})["image"]))
+    chained = keras.Model(latent, frozen(drawing({"latent": latent})["image"]))
     chained.compile(optimizer=keras.optimizers.RMSprop(4e-4, **rate), loss="binary_crossentropy")
-    for model in (drawer, judge, chained):
+    for model in (drawing, judging, chained):
         model.jit_compile = False
 
     def iterate(real: np.ndarray) -> None:
         points = rng.normal(size=(BATCH, LATENT)).astype(np.float32)
-        fake = drawer.predict({"latent": points}, verbose=0)["image"]
+        fake = drawing.predict({"latent": points}, verbose=0)["image"]
         labels = np.r_[np.ones((BATCH, 1)), np.zeros((BATCH, 1))] + 0.05 * rng.random((2 * BATCH, 1))
-        judge.train_on_batch(np.concatenate([fake, real]), labels)
-        frozen.set_weights(judge.get_weights())
+        judging.train_on_batch(np.concatenate([fake, real]), labels)
+        frozen.set_weights(judging.get_weights())
         chained.train_on_batch(rng.normal(size=(BATCH, LATENT)).astype(np.float32), np.zeros((BATCH, 1)))
 
     return iterate

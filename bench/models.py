@@ -139,7 +139,7 @@ def variants(opened: Bundle) -> Iterator[tuple[str, ...]]:
 
 
 def milliseconds(run: Any, feeds: Arrays | None) -> float | None:
-    """The time of one run; None without feeds."""
+    """The time of one run; None where there is nothing to feed."""
     return timing.in_turns({"": partial(run, feeds)}, SECONDS)[""] if feeds else None
 
 
