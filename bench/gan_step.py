@@ -30,7 +30,7 @@ def book(width: float) -> Callable[[np.ndarray], None]:
     rate = {"clipvalue": 1.0}
     judging.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
     judging.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable
-    frozen = keras.models.clone_model(judge)
+    frozen = keras.models.clone_model(judging)
     frozen.trainable = False
     latent = keras.Input((LATENT,), name="latent")
     chained = keras.Model(latent, frozen(drawing({"latent": latent})["image"]))
