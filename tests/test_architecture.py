@@ -25,8 +25,8 @@ FOLDER = re.compile(r"^((?:  )*)([\w.]+)/(?: |$)")
 FILE = re.compile(r"`((?:bench|bookserve|clients|deploy|docs|export|results|serve|tests|trainers)/[\w./-]*)`")
 #: Definitions, as `module.name` or `module.Class.method`.
 NAME = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+)(?:\(.*?\))?`")
-#: Not modules: gRPC's packages.
-OTHER = ("bookserve.v1",)
+#: Not modules: a package of gRPC, and a group of entry points.
+OTHER = ("bookserve.v1", "bookserve.runtimes")
 
 
 def named(path: Path) -> str:
