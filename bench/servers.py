@@ -65,7 +65,7 @@ class Subject:
         if len(graph.inputs) > 1:
             sys.exit(f"{found.name} has {len(graph.inputs)} inputs; the peers' scripts serve models with one.")
         self.name, self.onnx = found.name, found.path / str(graph.onnx)
-        self.session = OnnxSession(self.onnx)
+        self.backend = OnnxSession(self.onnx)
         examples = found.examples().graphs[name].inputs
         sizes = {rows for rows, _ in WORKLOADS.values()}
         self.feeds = {rows: {k: a[np.arange(rows) % len(a)] for k, a in examples.items()} for rows in sizes}
@@ -74,7 +74,7 @@ class Subject:
         """Rows a second of ONNX Runtime alone."""
         rows, runs, start = len(next(iter(feeds.values()))), 0, time.perf_counter()
         while time.perf_counter() < start + seconds:
-            self.session.run(feeds)
+            self.backend.run(feeds)
             runs += 1
         return runs * rows / (time.perf_counter() - start)
 
@@ -104,7 +104,7 @@ def measure_under_load(
     feeds = subject.feeds[rows]
     request = prepare(wire, running.port(wire), subject.name, feeds)
     answer, size = send(wire, request)
-    expected = next(iter(subject.session.run(feeds).values()))
+    expected = next(iter(subject.backend.run(feeds).values()))
     if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
         raise WrongAnswerError(f"{wire.name}, {workload}: {answer.tolist()} instead of {expected.tolist()}"[:2000])
     request = request._replace(answer=size)

@@ -32,7 +32,7 @@ def main() -> None:
     opened = bundle.open_bundle(arguments.model.parent, arguments.model.name)
     verb = opened.verb(Generate)
     graph = opened.graph(verb.graph)[1]
-    session = OnnxSession(opened.path / str(graph.onnx))
+    backend = OnnxSession(opened.path / str(graph.onnx))
     known = verb.characters.vocabulary.ids
     text = "".join(character for character in arguments.text.read_text("utf-8").lower() if character in known)
     ids = verb.characters([text])[0]
@@ -53,8 +53,8 @@ def main() -> None:
     for place in range(arguments.length):
         truth = passages[:, verb.window + place]
         windows = passages[:, place : place + verb.window]
-        carried = session.run({"characters": read, **states})
-        outputs = {"state": carried, "window": session.run({"characters": windows, **nothing})}
+        carried = backend.run({"characters": read, **states})
+        outputs = {"state": carried, "window": backend.run({"characters": windows, **nothing})}
         for mode, output in outputs.items():
             chances = output["probabilities"][np.arange(len(truth)), truth].astype(np.float64)
             losses[mode][place] = -np.log(np.maximum(chances, 1e-45))
