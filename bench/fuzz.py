@@ -1,11 +1,12 @@
 # ruff: noqa: TID253 - the server's parsers
-"""Fuzz: bytes that atheris finds by what they make the parsers do, until one of them fails.
+"""Search for bytes that make a parser fail, with atheris (coverage-guided fuzzing).
 
 python bench/fuzz.py PARSER [--seconds 60] [any option of libFuzzer, such as -max_len=4096]
 python bench/fuzz.py --list
 
-A parser reads the bytes or refuses them in words; any other exception ends the search with the bytes that led to it.
-It needs ``pip install atheris`` (Linux). ``tests/serve/test_fuzz*.py`` search the same by grammar.
+A parser must read the bytes or refuse them with one of bookserve's errors; any other exception ends the search and
+prints the bytes. It needs ``pip install atheris`` (Linux). ``tests/serve/codecs/test_fuzz*.py`` search the same parsers
+with generated documents.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 try:
     import atheris  # type: ignore[import-not-found]
-except ModuleNotFoundError:  # its parsers may be called without it
+except ModuleNotFoundError:  # the parsers may be called without it
     watched: Any = contextlib.nullcontext()
 else:
     watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
@@ -63,12 +64,12 @@ def document(data: bytes) -> None:
 
 
 def predictions(data: bytes) -> None:
-    """TensorFlow Serving's JSON; where the quick reader takes it, the slow one says the same."""
-    quick = regular.parse_regular(data, SPECS)
-    slow, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
-    if quick is not None:
-        for name, array in slow.items():
-            np.testing.assert_array_equal(quick[0][name], array)
+    """TensorFlow Serving's JSON; what the fast parser accepts, the general one must read alike."""
+    fast = regular.parse_regular(data, SPECS)
+    general, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
+    if fast is not None:
+        for name, array in general.items():
+            np.testing.assert_array_equal(fast[0][name], array)
 
 
 def records(data: bytes) -> None:
@@ -104,13 +105,13 @@ def batching(data: bytes) -> None:
 
 
 def listing(data: bytes) -> None:
-    """A list of files that a bundle's manifest holds."""
-    with contextlib.suppress(Failed):  # the word for a damaged bundle
+    """The list of files in a bundle's manifest."""
+    with contextlib.suppress(Failed):  # raised for a damaged bundle
         manifest.list_files(data, "here")
 
 
 def picture(data: bytes) -> None:
-    """A picture of any kind."""
+    """A picture file of any kind."""
     pictures.as_pixels(data, 8, 8, 3)
 
 
@@ -123,7 +124,7 @@ def fields(data: bytes) -> None:
 
 
 def http2(data: bytes) -> None:
-    """What a client sends on the builtin gRPC server's connection, in pieces as long as its first byte says."""
+    """A client's bytes on a connection of the builtin gRPC server; the first byte is the size of the pieces."""
     asyncio.run(_converse(data[1:], 1 + data[0] if data else 1))
 
 
@@ -147,7 +148,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
 
 
 def search(parse: Callable[[bytes], None], data: bytes) -> None:
-    """Whatever ``parse`` does with ``data`` but reading it or refusing it in words is an exception."""
+    """Let ``parse`` read ``data``; raise for everything but success or a BookserveError with a message."""
     try:
         parse(data)
     except Failed:
@@ -164,7 +165,7 @@ def _message(kind: type[Any], data: bytes) -> Any:
 
 
 class _Transport(asyncio.Transport):
-    """Takes everything, and is closed when it is told so."""
+    """A transport that accepts everything and can be closed."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -183,8 +184,8 @@ class _Transport(asyncio.Transport):
         self.closed = True
 
 
-class _Raise(logging.Handler):
-    """What is logged as a mistake is one."""
+class _RaiseOnLog(logging.Handler):
+    """Raise for every log record, since only mistakes are logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
@@ -211,7 +212,7 @@ async def _converse(data: bytes, piece: int) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Some bytes to begin with."""
+    """Some bytes to start the search with."""
     import hpack
 
     block = hpack.Encoder().encode(
@@ -233,7 +234,7 @@ def seeds(name: str) -> list[bytes]:
 
 
 def main() -> None:
-    """Search one parser."""
+    """Search with one parser."""
     words = sys.argv[1:]
     if isinstance(watched, contextlib.nullcontext):
         sys.exit("there is no atheris: pip install atheris")
@@ -246,7 +247,7 @@ def main() -> None:
     corpus = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     for index, seed in enumerate(seeds(name)):
         (corpus / str(index)).write_bytes(seed)
-    logging.getLogger("bookserve").addHandler(_Raise())
+    logging.getLogger("bookserve").addHandler(_RaiseOnLog())
     atheris.Setup([sys.argv[0], *rest, str(corpus)], lambda data: search(PARSERS[name], data))
     atheris.Fuzz()
 

@@ -1,4 +1,4 @@
-"""What bench/servers.py prints of a run: a table for each model, and each row of bookserve beside the best peer's."""
+"""bench/servers.py prints a table for each model, and bookserve's figures relative to the best other server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def line(model: str, server: str, wire: str, rate: int, cpu: int) -> dict[str, A
     return named | {"requests/s": rate, "CPU µs": cpu, "errors": 0}
 
 
-def test_ratios_are_to_the_best_peer_of_the_same_model_and_wire(tmp_path: Path) -> None:
+def test_ratios_are_to_the_best_server_of_the_same_model_and_protocol(tmp_path: Path) -> None:
     lines = [
         line("one", "bookserve", "gRPC", 300, 90),
         line("one", "bookserve, 2 workers", "gRPC", 600, 60),
@@ -26,8 +26,8 @@ def test_ratios_are_to_the_best_peer_of_the_same_model_and_wire(tmp_path: Path) 
         line("two", "bookserve", "gRPC", 10, 10),
         line("two", "slow", "gRPC", 1, 100),
     ]
-    told = {"date": "2026-01-02", "machine": "a machine", "load average": 0.1, "rounds": 1, "seconds": 1.0}
-    (saved := tmp_path / "run.json").write_text(json.dumps({**told, "lines": lines, "broken": []}))
+    run = {"date": "2026-01-02", "machine": "a machine", "load average": 0.1, "rounds": 1, "seconds": 1.0}
+    (saved := tmp_path / "run.json").write_text(json.dumps({**run, "lines": lines, "broken": []}))
     done = subprocess.run(
         [sys.executable, str(SERVERS), "--show", str(saved)], capture_output=True, text=True, check=True
     )
@@ -35,5 +35,5 @@ def test_ratios_are_to_the_best_peer_of_the_same_model_and_wire(tmp_path: Path) 
     assert "| bookserve | gRPC | 1 client | 300 | 90 | 0 |" in one
     assert "| bookserve | gRPC | 1 client | 1.50 × fast | 0.75 × lean |" in one
     assert "| bookserve, 2 workers | gRPC | 1 client | 3.00 × fast | 0.50 × lean |" in one
-    assert one.count("HTTP binary") == 1, "no peer answers over this wire: nothing to compare with"
+    assert one.count("HTTP binary") == 1, "no other server has this protocol: nothing to compare with"
     assert "| bookserve | gRPC | 1 client | 10.00 × slow | 0.10 × slow |" in two

@@ -1,4 +1,4 @@
-"""The soak in small: fifteen seconds with all of its mischief, in which nothing may be lost or wrong."""
+"""A short soak: fifteen seconds with everything that a long one does, in which nothing may be lost or wrong."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_nothing_is_lost(tmp_path: Path, seconds: int, workers: int) -> None:
     command += ["--", "--max-batch", "64"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    told = json.loads(saved.read_text())
-    assert told["lost"] == told["wrong"] == told["faults"] == []
-    assert all(told["mischief"][what] for what in ("slow", "left in the body", "left in the stream"))
-    assert told["kills"] == (1 if workers > 1 else 0)
-    assert told["versions"]["broken"] and told["versions"]["answered"] > 1
+    run = json.loads(saved.read_text())
+    assert run["lost"] == run["wrong"] == run["faults"] == []
+    assert all(run["chaos"][what] for what in ("slow", "left in the body", "left in the stream"))
+    assert run["kills"] == (1 if workers > 1 else 0)
+    assert run["versions"]["broken"] and run["versions"]["answered"] > 1
     (document := tmp_path / "figures.md").write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
     subprocess.run([sys.executable, str(SOAK.with_name("figures.py")), str(saved), str(document)], check=True)
     text = document.read_text("utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
-    assert f"{sum(told['answered'].values()):,} answers" in text
-    assert f"| HTTP, JSON, `/v1` | {told['answered']['http_v1']:,} |" in text
+    assert f"{sum(run['answered'].values()):,} answers" in text
+    assert f"| HTTP, JSON, `/v1` | {run['answered']['http_v1']:,} |" in text
