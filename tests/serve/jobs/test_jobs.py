@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,8 @@ from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests import picture_bundles
+from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
 from tests.servers import start
-
-PHOTO = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
-IMAGE = {"b64": base64.b64encode(encode_png(PHOTO)).decode()}
-#: A job that takes minutes unless it is cancelled.
-LONG = {"iterations": 1000, "max_loss": 1e9, "octaves": 0}
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +34,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def http(bundles: Path) -> Iterator[httpx.Client]:
     with start(bundles) as server, httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
         yield client
-
-
-def begin(http: httpx.Client, model: str = "dreamer", count: int = 1, **params: Any) -> dict[str, Any]:
-    response = http.post("/api/jobs", json={"model": model, "images": [IMAGE] * count, "params": params})
-    assert response.status_code == 202, response.text
-    job: dict[str, Any] = response.json()["job"]
-    assert response.headers["location"] == f"/api/jobs/{job['id']}"
-    return job
-
-
-def events(http: httpx.Client, job: str) -> Iterator[dict[str, Any]]:
-    with http.stream("GET", f"/api/jobs/{job}/events") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        for line in response.iter_lines():
-            if line:
-                yield json.loads(line.removeprefix("data: "))
 
 
 def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:

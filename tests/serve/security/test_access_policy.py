@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from bookserve.api import oip_pb2 as v2
 from bookserve.api import tfserving_pb2 as tfs
-from tests.serve.app.test_lifecycle import refused
+from tests.serve.processes import refused
 from tests.servers import GRPC_SERVERS, Server, start
 
 OURS = "https://example.org"

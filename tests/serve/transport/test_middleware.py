@@ -13,8 +13,8 @@ import pytest
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.security.api_keys import ApiKeys
-from tests.serve.app.test_lifecycle import read, started, wait_for
 from tests.serve.metrics import requests as counted
+from tests.serve.processes import read, started, wait_for
 from tests.servers import GRPC_SERVERS, Server, start
 
 KEY, OTHER = "k" * 32, "another-key-of-someone-else"

@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from tests.serve.app.test_lifecycle import FREE, refused
+from tests.serve.processes import FREE, refused
 from tests.servers import GRPC_SERVERS, Server, start
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")

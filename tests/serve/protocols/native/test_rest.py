@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bookserve import bundle
-from bookserve.api.requests import GenerateRequest
-from bookserve.generation.text import merge, streams
-from bookserve.runtime.onnx import OnnxSession
-from bookserve.verb import Generate
 from tests.serve.metrics import requests
+from tests.serve.protocols.native.texts import LONG, events, offline
 from tests.servers import Server
-
-LONG = {"length": 100_000, "temperature": 1}
 
 
 def png(value: int) -> dict[str, str]:
@@ -38,20 +31,6 @@ def ask(http: httpx.Client, model: str, verb: str, body: Any, **more: Any) -> An
     response = http.post(f"/api/models/{model}/{verb}", json=body, **more)
     assert response.status_code == 200, response.text
     return response.json()
-
-
-def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    for line in response.iter_lines():
-        if line:
-            assert line.startswith("data: ")
-            yield json.loads(line[6:])
-
-
-def offline(models: Path, **options: Any) -> str:
-    opened = bundle.open_bundle(models, "writer")
-    verb, graph = opened.verb(Generate), opened.graph("step")[1]
-    (stream,) = streams(verb, graph, GenerateRequest(**options))
-    return merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
 
 
 def test_models_are_listed(http: httpx.Client) -> None:
