@@ -147,3 +147,10 @@ def test_the_readme_names_the_commands_and_the_tree() -> None:
     promised = ("make demo", "make test", *(f"{package}/" for package in PACKAGES), "tests/", "deploy/", "docs/")
     missing = [part for part in promised if part not in readme]
     assert not missing, "\n".join(missing)
+
+
+def test_pre_commit_runs_what_make_check_runs() -> None:
+    checks = re.search(r"^CHECKS := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    hooks = re.findall(r"entry: make --silent (\S+)", (ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    assert checks
+    assert hooks == checks[1].split()
