@@ -16,6 +16,8 @@ from tests.serve.processes import FREE, read, refused, started, wait_for
 from tests.serve.protocols.native.texts import LONG, events
 from tests.servers import GRPC_SERVERS
 
+pytestmark = pytest.mark.slow  # starts servers
+
 
 def test_it_says_where_it_is_and_what_it_serves(models: Path) -> None:
     with started(models) as process:

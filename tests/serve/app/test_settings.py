@@ -14,6 +14,8 @@ import pytest
 from tests.serve.processes import COMMAND, FREE, read, refused, started, wait_for
 from tests.servers import start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 
 def with_environment(*arguments: str, **variables: str) -> tuple[int, str]:
     done = subprocess.run(

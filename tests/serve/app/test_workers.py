@@ -19,6 +19,8 @@ from tests.serve.processes import FREE, read, refused, started, until, wait_for,
 from tests.serve.protocols.native.texts import events
 from tests.servers import GRPC_SERVERS, Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 WORKERS = 3
 ROWS = {"rows": [[1, 2, 3]]}
 PREDICT = "/api/models/affine/predict"

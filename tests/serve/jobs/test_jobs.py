@@ -36,6 +36,7 @@ def http(bundles: Path) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.slow
 def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     job = begin(http)
     told = list(events(http, job["id"]))
@@ -55,6 +56,7 @@ def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     assert http.get(f"/api/jobs/{job['id']}").status_code == 404
 
 
+@pytest.mark.slow
 def test_parameters_are_the_caller_s(http: httpx.Client) -> None:
     low = list(events(http, begin(http, iterations=2, height=80, contributions={"bright": 0.5})["id"]))[-1]
     high = list(events(http, begin(http, iterations=2, height=80)["id"]))[-1]
@@ -63,12 +65,14 @@ def test_parameters_are_the_caller_s(http: httpx.Client) -> None:
     assert decode_png(http.get(f"/api/jobs/{low['id']}/result").content).shape == (80, 96, 3)
 
 
+@pytest.mark.slow
 def test_painting_needs_two_pictures_and_copies_the_style(http: httpx.Client) -> None:
     job = begin(http, "painter", 2)
     assert list(events(http, job["id"]))[-1]["state"] == "done"
     assert http.post("/api/jobs", json={"model": "painter", "images": [IMAGE]}).status_code == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -91,6 +95,7 @@ def test_what_is_wrong_is_told_before_anything_is_begun(
     assert said in response.json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client) -> None:
     running, waiting = begin(http, **LONG), begin(http, **LONG)
     told = events(http, running["id"])
@@ -103,6 +108,7 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client)
     assert last["step"] < last["steps"]
 
 
+@pytest.mark.slow
 def test_only_so_many_may_wait(http: httpx.Client) -> None:
     jobs = [begin(http, **LONG)]
     next(event for event in events(http, jobs[0]["id"]) if event["state"] == "running")
@@ -150,6 +156,7 @@ def test_results_are_kept_within_a_number_of_bytes_and_an_age(bundles: Path, mon
     repository.close()
 
 
+@pytest.mark.slow
 def test_the_server_stops_while_a_job_runs(bundles: Path) -> None:
     with start(bundles) as server, httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
         job = begin(client, **LONG)

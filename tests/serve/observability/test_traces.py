@@ -24,6 +24,8 @@ from bookserve.api import native_pb2 as pb
 from tests.serve.processes import FREE, refused
 from tests.servers import GRPC_SERVERS, Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 ROWS = {"rows": [[1, 2, 3]]}

@@ -23,6 +23,8 @@ from serve.security.limits import Limits
 from tests.bundles import write_bundle
 from tests.servers import Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 OUTPUT = "y_bytes"
 
 

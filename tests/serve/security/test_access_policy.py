@@ -19,6 +19,8 @@ from bookserve.api import tfserving_pb2 as tfs
 from tests.serve.processes import refused
 from tests.servers import GRPC_SERVERS, Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 OURS = "https://example.org"
 SERVICES = {
     "bookserve.v1.Bookserve",

@@ -17,6 +17,8 @@ from serve.transport.http.fast_path import LONGEST
 from tests.serve.transport.raw_requests import post
 from tests.servers import Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 X = np.array([[1, 2, 3]], np.float32)
 INFER = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}}]}

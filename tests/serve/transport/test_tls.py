@@ -15,7 +15,10 @@ import pytest
 from tests.serve.processes import FREE, refused
 from tests.servers import GRPC_SERVERS, Server, start
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+pytestmark = [
+    pytest.mark.slow,  # starts servers
+    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
+]
 
 MODELS = "/bookserve.v1.Bookserve/Models"
 

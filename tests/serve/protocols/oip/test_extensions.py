@@ -18,6 +18,8 @@ from bookserve.api import oip_pb2 as pb
 from tests import bundles
 from tests.servers import GRPC_SERVERS, Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 SERVICE = "/inference.GRPCInferenceService/"
 X: dict[str, Any] = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0, 1, 2]}
 
