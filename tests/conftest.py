@@ -38,7 +38,7 @@ SLOW = (
     "transcripts",
 )
 #: Fixtures that start a server, and those that do for some of their parameters.
-STARTED = {"server", "builtin", "any_server", "channel", "beside"}
+STARTED = {"server", "server_http", "builtin", "any_server", "channel", "beside"}
 BY_WIRE = ("url", "place")
 
 

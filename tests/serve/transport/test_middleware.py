@@ -183,11 +183,11 @@ def test_ids_are_honoured_and_returned(beside: httpx.Client, channel: grpc.Chann
 
 @pytest.mark.parametrize(("name", "value"), [("X-Request-Timeout", "soon"), ("X-Request-Timeout", "-1"),
                                              ("X-Request-Timeout", "nan"), ("X-Priority", "urgent")])  # fmt: skip
-def test_headers_that_say_nothing_sensible_are_refused(http: httpx.Client, name: str, value: str) -> None:
-    answer = http.post("/api/models/affine/predict", json=ROWS, headers={name: value})
+def test_headers_that_say_nothing_sensible_are_refused(server_http: httpx.Client, name: str, value: str) -> None:
+    answer = server_http.post("/api/models/affine/predict", json=ROWS, headers={name: value})
     assert answer.status_code == 400
     assert value in answer.json()["error"]["message"]
-    assert http.get("/v2", headers={name: value}).status_code == 400
+    assert server_http.get("/v2", headers={name: value}).status_code == 400
 
 
 def test_a_priority_that_is_none_is_refused_over_grpc(channel: grpc.Channel) -> None:

@@ -205,41 +205,41 @@ def test_paths_of_no_door_are_told_too(http: httpx.Client) -> None:
         assert response.json()["error"]["code"] == "not_found"
 
 
-def test_bodies_beyond_the_limit_are_refused_declared_or_not(server: Server, http: httpx.Client) -> None:
+def test_bodies_beyond_the_limit_are_refused_declared_or_not(server: Server, server_http: httpx.Client) -> None:
     address = urlsplit(server.http)
     with socket.create_connection((address.hostname, address.port)) as raw:
         raw.sendall(b"POST /api/models/affine/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
         assert raw.recv(65_536).startswith(b"HTTP/1.1 413 ")
     chunk = b" " * 2**20
-    response = http.post("/api/models/affine/predict", content=(chunk for _ in range(65)))
+    response = server_http.post("/api/models/affine/predict", content=(chunk for _ in range(65)))
     assert response.status_code == 413
     bomb = gzip.compress(b" " * (2**26 + 1))
-    response = http.post("/api/models/affine/predict", content=bomb, headers={"content-encoding": "gzip"})
+    response = server_http.post("/api/models/affine/predict", content=bomb, headers={"content-encoding": "gzip"})
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "invalid_input"
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_stops_the_generation(server: Server, http: httpx.Client, stream: bool) -> None:
-    before = requests(http, model="writer", code="cancelled")
+def test_a_client_that_goes_away_stops_the_generation(server: Server, server_http: httpx.Client, stream: bool) -> None:
+    before = requests(server_http, model="writer", code="cancelled")
     body = json.dumps(LONG | {"stream": stream, "prompt": "a"}).encode()
     address = urlsplit(server.http)
     with socket.create_connection((address.hostname, address.port)) as raw:
         head = f"POST /api/models/writer/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        running = _runs(http)
+        running = _runs(server_http)
         raw.sendall(head.encode() + body)
-        while _runs(http) == running:
+        while _runs(server_http) == running:
             pass  # not begun yet
-    while requests(http, model="writer", code="cancelled") == before:
+    while requests(server_http, model="writer", code="cancelled") == before:
         pass  # pytest's timeout ends this if the server writes on for nobody
-    assert requests(http, model="writer", code="cancelled") == before + 1
+    assert requests(server_http, model="writer", code="cancelled") == before + 1
 
 
 def _runs(http: httpx.Client) -> float:
     return requests(http, name="bookserve_batch_rows_count", model="writer")
 
 
-def test_a_request_broken_off_leaves_the_server_as_it_was(server: Server, http: httpx.Client) -> None:
+def test_a_request_broken_off_leaves_the_server_as_it_was(server: Server, server_http: httpx.Client) -> None:
     address = urlsplit(server.http)
     for head in (
         b"POST /api/models/affine/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{",
@@ -247,7 +247,7 @@ def test_a_request_broken_off_leaves_the_server_as_it_was(server: Server, http: 
     ):
         with socket.create_connection((address.hostname, address.port)) as raw:
             raw.sendall(head)
-    assert ask(http, "affine", "predict", {"rows": [[0, 0, 0]]})["answers"] == [{"y": [1.0, 1.0, 1.0]}]
+    assert ask(server_http, "affine", "predict", {"rows": [[0, 0, 0]]})["answers"] == [{"y": [1.0, 1.0, 1.0]}]
 
 
 def test_the_page_needs_nothing_from_elsewhere(http: httpx.Client) -> None:
