@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import json
 import socket
@@ -73,38 +72,10 @@ def test_an_older_version_answers_when_asked_for(http: httpx.Client) -> None:
     assert ask(http, "digits", "predict", {"rows": [png(0)], "version": 1})["version"] == 1
 
 
-def test_texts_and_named_inputs_are_predicted(http: httpx.Client) -> None:
+def test_texts_are_predicted(http: httpx.Client) -> None:
     answers = ask(http, "reviews", "predict", {"rows": ["good good film", "bad film"]})["answers"]
     assert [answer["score"][0]["label"] for answer in answers] == ["negative", "negative"]
     assert answers[0]["score"][1] == {"label": "positive", "score": pytest.approx(2 / 6)}
-    answers = ask(http, "pair", "predict", {"rows": [{"a": [1, 2], "b": 5}, {"a": [3, 4], "b": 6}]})["answers"]
-    assert answers == [{"sum": 3.0, "next": 6}, {"sum": 7.0, "next": 7}]
-
-
-def test_no_content_type_is_needed_and_compressed_bodies_are_read(http: httpx.Client) -> None:
-    body = json.dumps({"rows": [[1, 2, 3]]}).encode()
-    for content, headers in ((body, {}), (gzip.compress(body), {"content-encoding": "gzip"})):
-        response = http.post("/api/models/affine/predict", content=content, headers=headers)
-        assert response.json()["answers"] == [{"y": [3.0, 5.0, 7.0]}]
-
-
-@pytest.mark.parametrize(("encoding", "cut"), [("gzip", 9), ("gzip", 30), ("deflate", 0), ("br", 0)])
-def test_damaged_or_unknown_compression_is_refused(http: httpx.Client, encoding: str, cut: int) -> None:
-    packed = gzip.compress(json.dumps({"rows": [[1, 2, 3]]}).encode())
-    body = packed[: len(packed) - cut]
-    response = http.post("/api/models/affine/predict", content=body, headers={"content-encoding": encoding})
-    assert response.status_code == 400
-    assert encoding in response.json()["error"]["message"]
-
-
-def test_a_large_request_is_answered_row_by_row(http: httpx.Client) -> None:
-    rows = np.arange(3 * 30_000).reshape(-1, 3)
-    answers = ask(http, "affine", "predict", {"rows": rows.tolist()})["answers"]
-    assert np.array_equal([answer["y"] for answer in answers], rows * 2 + 1)
-
-
-def test_numbers_that_json_does_not_have_become_null(http: httpx.Client) -> None:
-    assert ask(http, "affine", "predict", {"rows": [[3e38, 0, 0]]})["answers"] == [{"y": [None, 1.0, 1.0]}]
 
 
 def test_the_served_text_is_the_offline_text(http: httpx.Client, models: Path) -> None:
@@ -161,9 +132,7 @@ WRONG = [
     ("POST", "affine/predict", b"[1]", 400, "invalid_input", "object"),
     ("POST", "affine/predict", DEEP, 400, "invalid_input", "deep"),
     ("POST", "affine/predict", b'{"rows": [' + b"[" * 200 + b"1" + b"]" * 200 + b"]}", 400, "invalid_input", ""),
-    ("POST", "affine/predict", b'{"rows": []}', 400, "invalid_input", ""),
     ("POST", "affine/predict", b'{"rows": [[1, 2, 3]], "row": 1}', 400, "invalid_input", "row"),
-    ("POST", "affine/predict", b'{"rows": [[1, 2]]}', 400, "invalid_input", "[3]"),
     ("POST", "affine/predict", b'{"rows": [[1, 2, 3], [1]]}', 400, "invalid_input", ""),
     ("POST", "affine/predict", b'{"rows": ["x"]}', 400, "invalid_input", "float32"),
     ("POST", "affine/predict", b'{"rows": [null]}', 400, "invalid_input", "float32"),
@@ -212,9 +181,6 @@ def test_bodies_beyond_the_limit_are_refused_declared_or_not(server: Server, ser
         assert raw.recv(65_536).startswith(b"HTTP/1.1 413 ")
     chunk = b" " * 2**20
     response = server_http.post("/api/models/affine/predict", content=(chunk for _ in range(65)))
-    assert response.status_code == 413
-    bomb = gzip.compress(b" " * (2**26 + 1))
-    response = server_http.post("/api/models/affine/predict", content=bomb, headers={"content-encoding": "gzip"})
     assert response.status_code == 413
     assert response.json()["error"]["code"] == "invalid_input"
 
