@@ -31,12 +31,13 @@ demo: .venv/ready  ## train, export, verify, serve and call four models on embed
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
 	$(BIN)/python docs/gallery.py
 
-# The whole suite in two processes, each file in one of them, so that what its tests share is made once.
+# Two processes, each file in one of them, so that what its tests share is made once; tests/conftest.py has the order.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 test: .venv/ready .venv-serve/ready  ## run all tests, or those of ARGS
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
+	$(BIN)/python -m pytest $(or $(ARGS),$(SHARED))
 
 test-fast: .venv/ready  ## run the tests that train nothing and start no process
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SHARED) $(ARGS)
 
 # Beside this Python those of tests/packaging/check.py are used, where the machine has them.
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it

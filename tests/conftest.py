@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -37,6 +38,10 @@ SLOW = (
     "trainers",
     "transcripts",
 )
+#: What takes longest, and is begun first, so that nothing long is left for one process in the end.
+FIRST = ("trainers", "export", "end_to_end", "bench", "transcripts")
+#: Folders of which one process runs all tests, since many share what a fixture trains and exports.
+WHOLE = ("trainers", "export")
 #: Fixtures that start a server, and those that do for some of their parameters.
 STARTED = {"server", "server_http", "builtin", "any_server", "channel", "beside"}
 BY_WIRE = ("url", "place")
@@ -52,7 +57,28 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "not slow" and is_slow(collection_path) else None
 
 
+def folder(path: str) -> str:
+    """The folder of ``tests/`` that a file or a node id lies in."""
+    return path.removeprefix("tests/").partition("/")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``--dist loadfile`` keeps the folders of ``WHOLE`` together, too."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class LoadFolders(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return folder(nodeid) if folder(nodeid) in WHOLE else str(super()._split_scope(nodeid))
+
+    return LoadFolders(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(folder(item.nodeid), len(FIRST)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         params = item.callspec.params if hasattr(item, "callspec") else {}

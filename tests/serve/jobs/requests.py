@@ -28,7 +28,7 @@ def begin(http: httpx.Client, model: str = "dreamer", count: int = 1, **params: 
 
 def events(http: httpx.Client, job: str) -> Iterator[dict[str, Any]]:
     with http.stream("GET", f"/api/jobs/{job}/events") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["content-type"].startswith("text/event-stream"), response.read()
         for line in response.iter_lines():
             if line:
                 yield json.loads(line.removeprefix("data: "))
