@@ -14,7 +14,10 @@ import psutil
 import pytest
 
 from serve.transport.http.fast_path import LONGEST
+from tests.serve.transport.raw_requests import post
 from tests.servers import Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 X = np.array([[1, 2, 3]], np.float32)
 INFER = json.dumps(
@@ -42,11 +45,6 @@ def speak(server: Server, *parts: bytes, answers: int = 1) -> list[tuple[int, di
         if found[-1][1].get("connection") == "close":
             assert reader.read() == b""
         return found
-
-
-def post(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def in_json(data: np.ndarray) -> bytes:

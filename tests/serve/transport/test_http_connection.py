@@ -16,7 +16,7 @@ from serve.batching.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 from serve.transport.http.http_connection import HttpConnection
-from tests.serve.transport.test_fast_path import post
+from tests.serve.transport.raw_requests import post
 
 LIMITS = Limits()
 

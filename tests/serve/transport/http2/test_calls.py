@@ -174,11 +174,11 @@ def test_a_call_is_refused_before_it_has_said_all() -> None:
 @pytest.mark.parametrize(
     ("encoding", "packed", "status"),
     [
-        ("gzip", gzip.compress(b"frog" * 1000), 0),
+        ("gzip", gzip.compress(b"frog" * 1000, mtime=0), 0),
         ("deflate", zlib.compress(b"frog" * 1000), 0),
-        ("gzip", gzip.compress(b"frog" * 1000)[:-9], 13),
+        ("gzip", gzip.compress(b"frog" * 1000, mtime=0)[:-9], 13),
         ("gzip", b"nothing of the kind", 13),
-        ("gzip", gzip.compress(b"\0" * 200_001), 8),
+        ("gzip", gzip.compress(b"\0" * 200_001, mtime=0), 8),
         ("br", b"?", 12),
     ],
 )
