@@ -19,7 +19,7 @@ import h2.settings
 import hpack
 import hyperframe.frame as hf
 
-from serve.security.limits import Limits
+from serve.transport.http2.config import Config
 from serve.transport.http2.server import Server
 
 Fields = list[tuple[str, str]]
@@ -95,9 +95,9 @@ class Serving(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(limits: Limits = Limits(), interceptors: Iterable[Any] = ()) -> AsyncIterator[Serving]:  # noqa: B008
+async def serving(config: Config = Config(), interceptors: Iterable[Any] = ()) -> AsyncIterator[Serving]:  # noqa: B008
     """A server of ``Methods`` on a free port of 127.0.0.1."""
-    methods, server = Methods(), Server(limits, list(interceptors))
+    methods, server = Methods(), Server(config, list(interceptors))
     server.add_generic_rpc_handlers([methods.handler()])
     sock = socket.create_server(("127.0.0.1", 0))
     server.listen(sock)

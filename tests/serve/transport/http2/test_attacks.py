@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.security.limits import Limits
-from serve.transport.http2.frame_reader import FRAME
+from serve.transport.http2.config import Config
+from serve.transport.http2.frame_reader import MAX_FRAME_SIZE
 from tests.serve.transport.http2.peer import Raw, Serving, asked, connected, framed, raw, serving
 
-SMALL = Limits(body=10_000, head=4096, streams=8, seconds=0.3)
+SMALL = Config(max_message_size=10_000, max_header_list_size=4096, max_concurrent_streams=8, timeout=0.3)
 
 PROTOCOL, INTERNAL, FLOW, CLOSED, SIZE, REFUSED, COMPRESSION, CALM = 1, 2, 3, 5, 6, 7, 9, 11
 
@@ -44,7 +44,7 @@ BREAKS: dict[str, tuple[Attack, int]] = {
     "headers after the end": (lambda r: r.send(headers(r, 1, "END_STREAM"), headers(r, 1, "END_STREAM")), CLOSED),
     "more padding than frame": (lambda r: r.send(frame(1, 4 | 8, 1, b"\xff")), PROTOCOL),
     "padding without a length": (lambda r: r.send(frame(1, 4 | 8, 1, b"")), SIZE),
-    "a frame too large": (lambda r: r.send(frame(0, 0, 1, b"\0" * (FRAME + 1))), SIZE),
+    "a frame too large": (lambda r: r.send(frame(0, 0, 1, b"\0" * (MAX_FRAME_SIZE + 1))), SIZE),
     "a block that another frame cuts": (
         lambda r: r.send(frame(1, 0, 1, b"\x82"), frame(6, 0, 0, b"12345678")),
         PROTOCOL,
@@ -150,7 +150,7 @@ def attack(test: Callable[[Serving, Raw], Awaitable[None]], monkeypatch: pytest.
 def test_who_breaks_the_protocol_is_told_why_and_cut_off(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
     what, code = BREAKS[name]
 
     async def test(_: Serving, attacker: Raw) -> None:
@@ -198,7 +198,7 @@ def test_who_breaks_a_stream_loses_that_stream(name: str, caplog: pytest.LogCapt
 def test_whoever_does_not_greet_is_cut_off(
     greeting: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
 
     async def test(_: Serving, attacker: Raw) -> None:
         attacker.send(greeting)
@@ -209,7 +209,7 @@ def test_whoever_does_not_greet_is_cut_off(
 
 
 def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
 
     async def test(served: Serving, attacker: Raw) -> None:
         attacker.greet()
@@ -223,7 +223,10 @@ def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 
 def test_who_is_silent_is_asked_and_then_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"serve.transport.http2.server.TICK": 0.05, "serve.transport.http2.transport.IDLE": 0.2}.items():
+    for name, value in {
+        "serve.transport.http2.server.CHECK_INTERVAL": 0.05,
+        "serve.transport.http2.connection.IDLE_TIMEOUT": 0.2,
+    }.items():
         monkeypatch.setattr(name, value)
 
     async def whole() -> None:
@@ -231,7 +234,7 @@ def test_who_is_silent_is_asked_and_then_cut_off(monkeypatch: pytest.MonkeyPatch
             dead.greet()
             for _ in range(6):  # it answers, and lives on
                 await peer.read()
-            monkeypatch.setattr("serve.transport.http2.transport.ANSWER", 0.1)
+            monkeypatch.setattr("serve.transport.http2.connection.PING_TIMEOUT", 0.1)
             while len(served.server.connections) > 1:
                 await peer.read()
             frames = await dead.frames()
@@ -264,11 +267,11 @@ def test_whatever_is_sent_the_server_neither_fails_nor_hangs(data: st.DataObject
         attacker.writer.write_eof()
         await attacker.frames()
 
-    logging.getLogger("bookserve").addHandler(handler)
+    logging.getLogger("http2").addHandler(handler)
     try:
         attack(test)
     finally:
-        logging.getLogger("bookserve").removeHandler(handler)
+        logging.getLogger("http2").removeHandler(handler)
     # A count of so many messages as no request says is the method's mistake, which is told.
     assert not [
         one for one in records if "invalid literal" not in str(one.exc_info) and "unpack" not in str(one.exc_info)

@@ -15,17 +15,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.security.limits import Limits
+from serve.transport.http2.config import Config
 from tests.serve.transport.http2.peer import Peer, Serving, asked, connected, framed, serving
 
-SMALL = Limits(body=100_000, inflated=200_000, head=4096, streams=4)
+SMALL = Config(
+    max_message_size=100_000, max_decompressed_size=200_000, max_header_list_size=4096, max_concurrent_streams=4
+)
 
 
-def talk(test: Callable[[Serving, Peer], Awaitable[None]], limits: Limits = SMALL, window: int = 65_535) -> None:
+def talk(test: Callable[[Serving, Peer], Awaitable[None]], config: Config = SMALL, window: int = 65_535) -> None:
     """Run ``test`` with a fresh server and a client of it."""
 
     async def whole() -> None:
-        async with serving(limits) as served, connected(served.port, window) as peer:
+        async with serving(config) as served, connected(served.port, window) as peer:
             await test(served, peer)
 
     asyncio.run(whole())
@@ -81,7 +83,7 @@ def test_a_request_larger_than_the_first_window() -> None:
         assert (await peer.call("echo", body)).messages == [body]
         assert (await peer.call("join", *[b"y" * 100_000] * 40)).messages == [b"+".join([b"y" * 100_000] * 40)]
 
-    talk(test, Limits())
+    talk(test, Config())
 
 
 def test_a_stream_whose_window_is_shut_holds_nobody_back() -> None:
@@ -131,7 +133,7 @@ def test_how_calls_fail(caplog: pytest.LogCaptureFixture) -> None:
         unknown = await peer.call("croak", b"")
         assert (unknown.status, unknown.headers["grpc-message"]) == (12, "Method not found!")
 
-    with caplog.at_level(logging.CRITICAL, "bookserve"):
+    with caplog.at_level(logging.CRITICAL, "http2"):
         talk(test)
 
 
