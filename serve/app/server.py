@@ -33,8 +33,8 @@ from serve.protocols.tfserving import fast_route as tfs
 from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
 from serve.transport.http.fast_path import FastRoute, first_route
-from serve.transport.http.http_connection import HttpConnection
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
@@ -205,7 +205,7 @@ def _web(app: ASGIApp, quick: FastRoute, settings: Settings) -> uvicorn.Server:
     return _Web(
         uvicorn.Config(
             app,
-            http=HttpConnection.limited(settings.doors.limits, quick),
+            http=connection_class(settings.doors.limits, quick),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

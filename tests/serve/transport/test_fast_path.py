@@ -13,7 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from serve.transport.http.fast_path import LONGEST
+from serve.transport.http.fast_path import MAX_FAST_BODY
+from tests.serve.transport.http_peer import post
 from tests.servers import Server, start
 
 X = np.array([[1, 2, 3]], np.float32)
@@ -44,11 +45,6 @@ def speak(server: Server, *parts: bytes, answers: int = 1) -> list[tuple[int, di
         return found
 
 
-def post(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
 def in_json(data: np.ndarray) -> bytes:
     """A request for 10,000 rows, whatever they are."""
     return json.dumps(
@@ -70,7 +66,7 @@ def in_json(data: np.ndarray) -> bytes:
         (AFFINE, b'{"instances": [[1, 2, NaN]]}', ()),
         (AFFINE, b'{"instances": [[1, [2], 3]]}', ()),
         (AFFINE, b"", ()),
-        (AFFINE, b'{"instances": [[' + b"1" * LONGEST + b", 2, 3]]}", ()),
+        (AFFINE, b'{"instances": [[' + b"1" * MAX_FAST_BODY + b", 2, 3]]}", ()),
         (AFFINE, b'{"instances": [' + b"[1, 2, 3]," * 9000 + b"[1, 2, 3]]}", ()),
         ("/v2/models/affine/infer", INFER + X.tobytes(), (f"Inference-Header-Content-Length: {len(INFER)}",)),
         ("/v2/models/affine/infer", X.tobytes(), ("Inference-Header-Content-Length: 0",)),
@@ -160,7 +156,7 @@ def test_both_ways_count_alike(models: Path) -> None:
 
 def test_no_body_is_longer_than_the_server_allows(models: Path) -> None:
     body = in_json(np.arange(300_000))
-    assert 2**20 < len(body) < LONGEST
+    assert 2**20 < len(body) < MAX_FAST_BODY
     with start(models, "--max-body", "1") as server:
         ((status, _, _),) = speak(server, post("/v2/models/affine/infer", body))
     assert status == 413

@@ -4,80 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from serve.batching.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 from serve.transport.http.http_connection import HttpConnection
-from tests.serve.transport.test_fast_path import post
+from tests.serve.transport.http_peer import connected, post, serving
 
 LIMITS = Limits()
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the body in brackets, so that one sees who answered."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    content = b"[%b]" % body
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]})
-    await send({"type": "http.response.body", "body": content})
-
-
 @asynccontextmanager
-async def served(quick: FastRoute, limits: Limits = LIMITS) -> AsyncIterator[int]:
-    """The port of a server in this loop that has ``quick`` before ``application``."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=HttpConnection.limited(limits, quick), log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-
-
-class Client:
-    """One connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
-
-    async def ask(self, *parts: bytes) -> bytes:
-        """The body of the next answer, after sending ``parts`` one by one."""
-        for part in parts:
-            self.writer.write(part)
-            await self.writer.drain()
-            if len(parts) > 1:
-                await asyncio.sleep(0.002)  # so that they are read one by one
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        return await self._reader.readexactly(length)
-
-    async def rest(self) -> bytes:
-        """What comes until the server ends the connection."""
-        return await asyncio.wait_for(self._reader.read(), 30)
-
-
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Client]:
-    client = Client(*await asyncio.open_connection("127.0.0.1", port))
-    try:
-        yield client
-    finally:
-        client.writer.close()
-        await client.writer.wait_closed()
+async def served(route: FastRoute, limits: Limits = LIMITS) -> AsyncIterator[int]:
+    """The port of a server in this event loop that has ``route`` as its fast path."""
+    async with serving(HttpConnection.limited(limits, route)) as (_, port):
+        yield port
 
 
 class Door:
