@@ -28,6 +28,8 @@ from serve.transport.http2.stream import RECEIVE_WINDOW, Stream
 FRAME_BUDGET, _BUDGET_PER_SECOND, _BUDGET_PER_FRAME = 1000, 10, 4
 #: Seconds without a byte after which a client is sent a PING, and that it has to answer it.
 IDLE_TIMEOUT, PING_TIMEOUT = 300.0, 20.0
+#: Seconds that a client has to acknowledge the PING after a first GOAWAY.
+SHUTDOWN_PING_TIMEOUT = 1.0
 #: Seconds that a connection stays open after GOAWAY for the client to close it.
 LINGER = 2.0
 #: Payloads of the PING that checks whether an idle client is alive, and of the one that follows a first GOAWAY: its
@@ -200,7 +202,7 @@ class Connection(asyncio.Protocol):
         self._frame_budget = min(self._frame_budget + _BUDGET_PER_SECOND, self._max_frame_budget)
         if self._is_dead(now):
             self.abort()
-        elif self._shutdown_at is not None and now - self._shutdown_at > 1:
+        elif self._shutdown_at is not None and now - self._shutdown_at > SHUTDOWN_PING_TIMEOUT:
             self._send_final_goaway()  # the PING was not acknowledged
         elif self._pinged_at is None and now - self._received_at > IDLE_TIMEOUT:
             self._pinged_at = now

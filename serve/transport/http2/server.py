@@ -20,6 +20,8 @@ from serve.transport.http2.connection import Connection
 
 #: Seconds between two checks of all connections.
 CHECK_INTERVAL = 1.0
+#: Seconds that a client has to read what was sent before its connection was closed, at the end of the server.
+FLUSH_TIMEOUT = 0.5
 
 _Intercept = Callable[[Any], Awaitable[grpc.RpcMethodHandler | None]]
 
@@ -98,6 +100,13 @@ class Server:
         for connection in list(self.connections):
             connection.end_calls(grpc.StatusCode.UNAVAILABLE, "the server stopped.")
             connection.close()
+        end = loop.time() + FLUSH_TIMEOUT
+        await asyncio.sleep(0)  # closes the sockets of clients to which all is sent
+        while self.connections and loop.time() < end:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):  # otherwise their sockets would outlive the event loop
+            connection.abort()
+        await asyncio.sleep(0)
         if self._checks is not None:
             self._checks.cancel()
         for sock, _ in self._sockets:

@@ -21,7 +21,9 @@ def data(number: int, message: bytes) -> hf.DataFrame:
     return hf.DataFrame(number, framed(message), flags=["END_STREAM"])
 
 
-def test_clients_are_told_and_calls_sent_before_they_heard_are_answered() -> None:
+def test_clients_are_told_and_calls_sent_before_they_heard_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.transport.http2.connection.SHUTDOWN_PING_TIMEOUT", 100.0)
+
     async def whole() -> None:
         async with serving() as served, raw(served.port) as peer:
             peer.greet()
@@ -91,6 +93,20 @@ def test_nobody_waits_longer_than_the_grace() -> None:
             assert caught.value.details() == "the server stopped."
             await stopping
             assert served.methods.cancelled == 1
+
+    asyncio.run(whole())
+
+
+def test_no_connection_is_left_open_though_its_client_reads_nothing() -> None:
+    async def whole() -> None:
+        async with serving() as served, raw(served.port) as peer:
+            peer.greet()
+            peer.send(hf.WindowUpdateFrame(0, 2**31 - 1 - 65_535), hf.SettingsFrame(0, settings={4: 2**31 - 1}))
+            peer.send(peer.headers(1, asked("length")), data(1, b"90000000"))
+            while not any(connection.paused for connection in served.server.connections):
+                await asyncio.sleep(0.01)
+            await served.server.stop(None)
+            assert not served.server.connections
 
     asyncio.run(whole())
 
