@@ -1,4 +1,4 @@
-"""The short way of common requests: it answers as the application does, and it keeps HTTP's promises."""
+"""The HTTP fast path answers as the application does, and keeps to HTTP."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_connection_ends_when_the_client_wants_it(server: Server) -> None:
     assert (status, headers["connection"]) == (200, "close")
 
 
-def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
+def test_expect_100_continue_is_answered(server: Server) -> None:
     where = urlsplit(server.http)
     head, _, body = post(AFFINE, ROWS, "Expect: 100-continue").partition(b"\r\n\r\n")
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
@@ -118,7 +118,7 @@ def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_short_answers_are_counted(models: Path) -> None:
+def test_fast_path_responses_are_counted(models: Path) -> None:
     with start(models) as server, httpx.Client(base_url=server.http, trust_env=False) as http:
         names = {http.post(AFFINE, content=ROWS).headers["x-request-id"] for _ in range(3)}
         assert len(names) == 3
@@ -130,7 +130,7 @@ def test_short_answers_are_counted(models: Path) -> None:
     assert 'bookserve_responses_total{code="200",protocol="tfs/http"} 3.0' in sorted(lines)
 
 
-def test_both_ways_count_alike(models: Path) -> None:
+def test_fast_path_and_application_count_alike(models: Path) -> None:
     head = f"Inference-Header-Content-Length: {len(INFER)}"
     asked = [
         *[(AFFINE, ROWS)] * 3,

@@ -128,7 +128,7 @@ def framed(*messages: bytes, compressed: bool = False) -> bytes:
     return b"".join(bytes([compressed]) + len(message).to_bytes(4, "big") + message for message in messages)
 
 
-def asked(method: str, *more: tuple[str, str]) -> Fields:
+def request_fields(method: str, *more: tuple[str, str]) -> Fields:
     """The headers of a call to ``t.T``."""
     return [
         (":method", "POST"),
@@ -213,7 +213,7 @@ class Peer:
 
     async def call(self, method: str, *messages: bytes, more: Fields = [], piece: int = 16_384) -> Answer:  # noqa: B006
         """One call from its headers to its end."""
-        number = self.begin(asked(method, *more))
+        number = self.begin(request_fields(method, *more))
         await self.send(number, framed(*messages), piece=piece)
         return await self.answer(number)
 
