@@ -31,8 +31,8 @@ from serve.protocols.tfserving.files import models_config, warmup
 from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
 from serve.transport.http.fast_path import FastRoute
-from serve.transport.http.http_connection import HttpConnection
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
@@ -207,7 +207,7 @@ def _web(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Ser
     return _Web(
         uvicorn.Config(
             app,
-            http=HttpConnection.limited(settings.access.limits, fast_route),
+            http=connection_class(settings.access.limits, fast_route),
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,
