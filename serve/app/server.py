@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,7 +30,6 @@ from serve.protocols.base import ServerContext, load_protocols
 from serve.protocols.tfserving.files import models_config, warmup
 from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import FastRoute
 from serve.transport.http.middleware import RequestMiddleware
 from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
@@ -113,7 +112,9 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             app = http_app.application(engine, metrics, access, jobs, protocols)
             guarded = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
             fast_route = guarded.fast_route(http_app.fast_route(protocols, ServerContext(engine, jobs, access)))
-            web = _web(http_app.allow_origins(guarded, access.origins, protocols), fast_route, settings)
+            headers = [header for protocol in protocols for header in protocol.headers]
+            connection = connection_class(access.limits, fast_route, headers)
+            web = _web(http_app.allow_origins(guarded, access.origins, headers), connection, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -202,12 +203,12 @@ async def _poll(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _web(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Server:
+def _web(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
     return _Web(
         uvicorn.Config(
             app,
-            http=connection_class(settings.access.limits, fast_route),
+            http=connection,
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

@@ -18,6 +18,7 @@ and the versions that were tested.
 from __future__ import annotations
 
 from asyncio import TimerHandle, Transport
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -28,8 +29,7 @@ from serve.transport.http.fast_path import MAX_FAST_BODY, FastHandler, FastRespo
 
 #: Headers that do not change a response, or that the handlers read.
 _COMMON_HEADERS = frozenset(
-    b"host user-agent accept accept-encoding accept-language content-type content-length connection "
-    b"inference-header-content-length".split()
+    b"host user-agent accept accept-encoding accept-language content-type content-length connection".split()
 )
 #: Values of Accept-Encoding for which the application compresses the response.
 _COMPRESSED = (b"gzip", b"deflate")
@@ -101,15 +101,18 @@ class HttpConnection(HttpToolsProtocol):
     _max_fast_body: ClassVar[int] = MAX_FAST_BODY
     #: Request heads of all connections that were parsed before.
     _known_heads: ClassVar[dict[bytes, RequestHead]] = {}
+    #: Headers of a request that may take the fast path, in lower case.
+    _fast_headers: ClassVar[frozenset[bytes]] = _COMMON_HEADERS
 
     @classmethod
-    def limited(cls, limits: Limits, fast_route: FastRoute) -> type[HttpConnection]:
-        """A class with these limits and this fast path."""
+    def limited(cls, limits: Limits, fast_route: FastRoute, headers: Iterable[str] = ()) -> type[HttpConnection]:
+        """A class with these limits and this fast path, whose requests may have these headers besides common ones."""
         namespace = {
             "limits": limits,
             "_fast_route": staticmethod(fast_route),
             "_max_fast_body": min(MAX_FAST_BODY, limits.body),
             "_known_heads": {},
+            "_fast_headers": _COMMON_HEADERS | {header.encode() for header in headers},
         }
         return type("Connection", (cls,), namespace)
 
@@ -252,7 +255,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or b"%" in self.url:
             return None
         headers = dict(self.headers)
-        if not _COMMON_HEADERS.issuperset(headers) or len(headers) < len(self.headers):
+        if not self._fast_headers.issuperset(headers) or len(headers) < len(self.headers):
             return None
         if headers.get(b"accept-encoding", b"").lower() in _COMPRESSED:
             return None

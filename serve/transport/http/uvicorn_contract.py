@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import re
 from asyncio import Protocol
+from collections.abc import Iterable
 from typing import Literal
 
 import uvicorn
@@ -56,8 +57,12 @@ def is_tested(version: str) -> bool:
     return numbers is not None and first <= (int(numbers[1]), int(numbers[2])) < end
 
 
-def connection_class(limits: Limits, fast_route: FastRoute) -> type[Protocol] | Literal["httptools"]:
+def connection_class(
+    limits: Limits, fast_route: FastRoute, headers: Iterable[str] = ()
+) -> type[Protocol] | Literal["httptools"]:
     """What ``uvicorn.Config`` takes as ``http``: the subclass, or the name of uvicorn's own class.
+
+    ``headers`` are those that requests on the fast path may have besides common ones, in lower case.
 
     uvicorn's own class is used, with a warning, where the installed version was not tested. Requests then get the same
     responses, but each passes through the application, and nothing limits their heads and the time that they take.
@@ -65,7 +70,7 @@ def connection_class(limits: Limits, fast_route: FastRoute) -> type[Protocol] | 
     if is_tested(uvicorn.__version__):
         from serve.transport.http.http_connection import HttpConnection
 
-        return HttpConnection.limited(limits, fast_route)
+        return HttpConnection.limited(limits, fast_route, headers)
     logging.getLogger("bookserve").warning(
         "uvicorn %s was not tested with this server: common HTTP requests cost more CPU time, and HTTP has neither "
         "--max-head nor the time limit for slow requests. Install a tested version: pip install 'uvicorn>=%s,<%s'",

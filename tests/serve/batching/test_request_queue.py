@@ -32,8 +32,10 @@ from serve.observability.metrics import Metrics
 from serve.protocols.base import ServerContext, load_protocols
 from serve.protocols.tfserving.tensors import to_tensor
 from serve.security.access_policy import AccessPolicy
+from serve.security.limits import Limits
 from serve.transport.grpc.interceptor import Interceptor
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp
 from tests.servers import GRPC_SERVERS
 
@@ -94,7 +96,7 @@ async def serving(
         guarded = RequestMiddleware(app, app.owner, metrics, None, timeout)
         protocols = load_protocols() if short else []
         fast = guarded.fast_route(fast_route(protocols, ServerContext(engine, JobQueue(engine), AccessPolicy())))
-        web = server._web(guarded, fast, Settings(models=models))
+        web = server._web(guarded, connection_class(Limits(), fast), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
         made, port = rpc.server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
