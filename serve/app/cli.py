@@ -135,7 +135,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
     batching = BatchConfig()
     if path := given.pop("batching_parameters_file"):
-        from serve.app.tfserving_files import batching_parameters
+        from serve.protocols.tfserving.files import batching_parameters
 
         batching = batching_parameters.read_batching_parameters(path)
     names = {"max_batch": "max_rows", "max_delay": "max_delay", "max_queue": "max_waiting"}
@@ -162,7 +162,7 @@ def _settings(given: dict[str, Any]) -> Any:
         unavailable_labels=labels,
         batching=batching,
         tls=tls,
-        doors=doors,
+        access=doors,
     )
 
 

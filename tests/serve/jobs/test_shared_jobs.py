@@ -15,8 +15,8 @@ import pytest
 from bookserve.formats.images import decode_png
 from serve.jobs import job_queue as queue
 from tests import picture_bundles
-from tests.serve.app.test_workers import until, workers
-from tests.serve.jobs.test_jobs import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.processes import until, workers
 from tests.servers import Server, start
 
 #: Connections enough that each of two processes has some.

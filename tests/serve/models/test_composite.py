@@ -62,6 +62,7 @@ async def ask(repository: Repository, name: str = "a_chain", x: np.ndarray = X["
     return outputs["y"].tolist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grpc_server", GRPC_SERVERS)
 def test_it_is_asked_like_any_other_model(home: Path, grpc_server: str) -> None:
     rows = [[0, 1, 2], [3, 4, 5]]
@@ -174,6 +175,7 @@ def test_a_member_s_version_that_was_let_go_is_loaded_again(home: Path) -> None:
     assert [model.version for model in repository.models() if model.name == "affine"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_readiness_counts_the_members(home: Path) -> None:
     with start(home, "--model-control") as server, httpx.Client(base_url=server.http) as http:
         assert http.get("/v2/models/a_chain/ready").status_code == 200

@@ -20,7 +20,7 @@ from bookserve.api.row_messages import to_row
 from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.generation.text import Piece
 from bookserve.verb import Answer
-from serve.app import grpc_server as rpc
+from serve.app import grpc_app as rpc
 from serve.app.http_app import application
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
