@@ -77,6 +77,7 @@ def test_a_registered_runtime_serves_its_models(toy: Path, monkeypatch: pytest.M
     assert [answer["y"].tolist() for answer in answers] == [[1, 2, 8], [3, 4, 18]]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_an_installed_runtime_is_found_by_the_server(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``dist-info`` is what pip writes when it installs a package with that entry point."""
     installed = toy / "toy_runtime-1.dist-info"
