@@ -14,8 +14,26 @@ from bookserve.errors import InvalidInput
 Rows = Sequence[Any] | np.ndarray
 
 
+#: Other tags that files may use for a Step → the tag that bookserve writes, the same since version 0.1.0.
+TAG_ALIASES = {"addimagenetmeans": "withoutmeans", "binarylabel": "eitherlabel", "multilabel": "eachlabel"}
+
+
 class StepBase(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower, forbid_unknown_fields=True):
     """Base of all Steps; calling one with a batch returns the transformed batch."""
+
+
+def resolve_tag_aliases(value: Any) -> Any:
+    """Replace aliases of Step tags in decoded JSON or TOML, in place, and return it."""
+    if isinstance(value, dict):
+        tag = value.get("step")
+        if isinstance(tag, str):
+            value["step"] = TAG_ALIASES.get(tag, tag)
+        for item in value.values():
+            resolve_tag_aliases(item)
+    elif isinstance(value, list):
+        for item in value:
+            resolve_tag_aliases(item)
+    return value
 
 
 def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bookserve.errors import Failed
+from bookserve.steps.base import resolve_tag_aliases
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ def load_vocabularies(path: Path, kind: type[T]) -> T:
         return Vocabulary(asset.stem, msgspec.json.decode(asset.read_bytes(), type=tuple[str, ...]))
 
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=hook)
+        fields = resolve_tag_aliases(msgspec.json.decode(path.read_bytes()))
+        return msgspec.convert(fields, kind, dec_hook=hook)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"{path} cannot be read: {error}.", "It is damaged or incomplete: write it again.") from error
