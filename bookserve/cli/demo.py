@@ -13,7 +13,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from typing import Any
 import click
 
 from bookserve import bundle, run
+from bookserve.cli.programs import python_command
 from bookserve.cli.terminal import print_table
 from bookserve.errors import Failed, NotFound
 from bookserve.formats import images as pictures
@@ -76,7 +76,7 @@ class Stages:
         Raises:
             Failed: it did not exit with 0.
         """
-        command = [sys.executable, "-m", "bookserve", *arguments]
+        command = python_command("bookserve", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"$ bookserve {shlex.join(arguments)}\n{done.stdout}{done.stderr}\n")
@@ -126,7 +126,7 @@ def _export(stages: Stages) -> None:
 def _server(stages: Stages, keep: bool) -> Iterator[dict[str, Any]]:
     """Start the server, yield its addresses, and stop it (unless it is to be kept, and all went well)."""
     models = str(stages.directory / "models")
-    command = [sys.executable, "-m", "bookserve", "serve", models, "--http-port", "0", "--grpc-port", "0", "--json"]
+    command = python_command("bookserve", "serve", models, "--http-port", "0", "--grpc-port", "0", "--json")
     start = time.perf_counter()
     with (stages.directory / "server.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)

@@ -6,13 +6,13 @@ Errors leave as one sentence with a hint on standard error and the exit code of 
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
 import click
 
 from bookserve import __version__
+from bookserve.cli.programs import PROGRAMS, import_module
 from bookserve.errors import BookserveError
 
 #: Command → where it lives, and its line in the help (so that ``--help`` needs no import).
@@ -54,9 +54,9 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         try:
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+            command: click.Command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in ("bookserve", "trainers", "export", "serve", "clients"):
+            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS):
                 raise
             raise click.ClickException(_missing(cmd_name, error)) from error
         return command

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve.bundle import Bundle
+from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
@@ -162,8 +162,7 @@ def addresses(models: Path, url: str | None) -> Iterator[list[str]]:
             raise InvalidInput(f"'{url}' is no server to measure.", "Use http://host:port or grpc://host:port.")
         yield [url]
         return
-    command = [sys.executable, "-m", "bookserve", "serve", str(models), "--json"]
-    command += ["--http-port", "0", "--grpc-port", "0"]
+    command = python_command("bookserve", "serve", str(models), "--json", "--http-port", "0", "--grpc-port", "0")
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
