@@ -26,8 +26,8 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
-from trainers import baseline
 from trainers.datasets.generated import Generated
+from trainers.preparation import baseline
 from trainers.preparation.generated_data import divided
 from trainers.task import Task
 
