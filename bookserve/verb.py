@@ -103,6 +103,25 @@ class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+class Drawn(msgspec.Struct, frozen=True):
+    """One character, the natural logarithm of the probability that the model gave it, and the likeliest ones'."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was added to text ``index`` of a request."""
+
+    text: str
+    index: int = 0
+    #: Why the text ended: ``length`` or ``stop``; '' while it goes on.
+    finish: str = ""
+    #: One for each character of ``text``, where log-probabilities were asked for.
+    drawn: tuple[Drawn, ...] = ()
+
+
 class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
     """Text, one character at a time, by a graph that carries its state in and out.
 

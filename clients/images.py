@@ -261,6 +261,6 @@ def _beside(image: Path, word: str) -> Path:
 
 
 def _encoded(picture: np.ndarray) -> bytes:
-    from bookserve.formats.images import encode_png
+    from bookserve.images import encode_png
 
     return encode_png(picture)

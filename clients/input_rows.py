@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import from_plain
 from bookserve.errors import InvalidInput, NotFound
 
 Rows = list[Any]

@@ -119,7 +119,7 @@ def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Gene
 
 def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
     """Write what comes in the form of the file's suffix; what has been written, in words."""
-    from bookserve.formats.images import contact_sheet, encode_animation, encode_png
+    from bookserve.images import contact_sheet, encode_animation, encode_png
     from clients.output import save_atomically
 
     kind = path.suffix.lower()

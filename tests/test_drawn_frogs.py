@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bookserve import bundle
 from bookserve.cli.main import cli
-from bookserve.formats.images import decode_png
+from bookserve.images import decode_png
 from bookserve.runtime.onnx import OnnxSession
 from tests.servers import start
 

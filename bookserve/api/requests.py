@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.generation.latent import how_many, latent_points
 
 MAX_ROWS = 65_536
 #: Pictures in one answer, and steps of a walk.
@@ -97,36 +95,6 @@ class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: Annotated[int, msgspec.Meta(ge=0)] = 0
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_PICTURES)] | None = None
     version: int | None = None
-
-    def points(self, dimensions: int, encoded: np.ndarray | None = None) -> np.ndarray:
-        """The points asked for, float32 [points, dimensions]; ``encoded`` are those of ``images``.
-
-        Raises:
-            InvalidInput: things that do not go together, or too many pictures.
-        """
-        if self.images is not None and self.latent is not None:
-            raise InvalidInput("only one of latent and images can be given.")
-        latent = self.latent if encoded is None else encoded
-        total = how_many(n=self.n, latent=latent, grid=self.grid, walk=self.walk)
-        if min(total - self.start, self.count or total) > MAX_PICTURES:
-            raise InvalidInput(
-                f"{total:,} pictures are too many; one answer has at most {MAX_PICTURES}.",
-                "Ask for parts: start and count, with a seed.",
-            )
-        if self.walk is not None and total > MAX_WAY:
-            raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WAY:,} are possible.")
-        return latent_points(
-            dimensions,
-            n=self.n,
-            latent=latent,
-            grid=self.grid,
-            seed=self.seed,
-            truncation=self.truncation,
-            walk=self.walk,
-            interpolate=self.interpolate,
-            start=self.start,
-            count=self.count,
-        )
 
 
 class TransformRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

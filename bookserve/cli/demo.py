@@ -21,11 +21,10 @@ from typing import Any
 
 import click
 
-from bookserve import bundle, run
+from bookserve import bundle, images, run
 from bookserve.cli.programs import python_command
 from bookserve.cli.terminal import print_table
 from bookserve.errors import Failed, NotFound
-from bookserve.formats import images as pictures
 
 TASKS = ("mnist_convnet", "imdb_lstm", "nietzsche_lstm", "mnist_vae")
 PROMPT = "the name of a class is "
@@ -157,7 +156,7 @@ def _call(stages: Stages, address: dict[str, Any]) -> None:
     files = []
     for index, digit in enumerate(digits):
         path = shown / f"digit_{index}.png"
-        path.write_bytes(pictures.encode_png(digit))
+        path.write_bytes(images.encode_png(digit))
         files.append(str(path))
     urls = address["http"], address["grpc"], f"local:{models}"
 

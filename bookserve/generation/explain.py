@@ -18,9 +18,9 @@ import numpy as np
 
 from bookserve.bundle import Bundle
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats.images import contact_sheet, decode_png
 from bookserve.generation.colormap import viridis
 from bookserve.graph import Arrays, Graph
+from bookserve.images import contact_sheet, decode_png
 from bookserve.steps import BinaryLabel, MultiLabel, TopLabels
 from bookserve.verb import Predict
 

@@ -13,6 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from bookserve.api.requests import MAX_PICTURES, MAX_WAY, SampleRequest
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.steps import Rows, apply_steps
@@ -88,6 +89,37 @@ def how_many(
     if grid is not None or stations < 2:
         raise InvalidInput("a walk needs two points or more to walk between.", "Give n, latent points or images.")
     return (stations - 1) * walk + 1
+
+
+def requested_points(request: SampleRequest, dimensions: int, encoded: np.ndarray | None = None) -> np.ndarray:
+    """The points of a request, float32 [points, dimensions]; ``encoded`` are those of its ``images``.
+
+    Raises:
+        InvalidInput: fields that exclude each other, or too many pictures.
+    """
+    if request.images is not None and request.latent is not None:
+        raise InvalidInput("only one of latent and images can be given.")
+    latent = request.latent if encoded is None else encoded
+    total = how_many(n=request.n, latent=latent, grid=request.grid, walk=request.walk)
+    if min(total - request.start, request.count or total) > MAX_PICTURES:
+        raise InvalidInput(
+            f"{total:,} pictures are too many; one answer has at most {MAX_PICTURES}.",
+            "Ask for parts: start and count, with a seed.",
+        )
+    if request.walk is not None and total > MAX_WAY:
+        raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WAY:,} are possible.")
+    return latent_points(
+        dimensions,
+        n=request.n,
+        latent=latent,
+        grid=request.grid,
+        seed=request.seed,
+        truncation=request.truncation,
+        walk=request.walk,
+        interpolate=request.interpolate,
+        start=request.start,
+        count=request.count,
+    )
 
 
 def pictures_fed(verb: Sample, graph: Graph, rows: Rows) -> Arrays:

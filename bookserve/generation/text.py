@@ -11,35 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 
 from bookserve.api.requests import GenerateRequest
 from bookserve.generation.sampling import draw, likeliest, weigh
 from bookserve.graph import Arrays, Graph, numpy_dtype
 from bookserve.verb import Ahead, Generate
+from bookserve.verb import Drawn as Drawn
+from bookserve.verb import Piece as Piece
 
 #: Stands for probabilities of nought, whose logarithm JSON could not carry.
 _LEAST = 1e-45
-
-
-class Drawn(msgspec.Struct, frozen=True):
-    """One character, the natural logarithm of the probability that the model gave it, and the likeliest ones'."""
-
-    text: str
-    logprob: float
-    top: tuple[tuple[str, float], ...] = ()
-
-
-class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was added to text ``index`` of a request."""
-
-    text: str
-    index: int = 0
-    #: Why the text ended: ``length`` or ``stop``; '' while it goes on.
-    finish: str = ""
-    #: One for each character of ``text``, where log-probabilities were asked for.
-    drawn: tuple[Drawn, ...] = ()
 
 
 class TextStream:

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.formats.images import decode_png
 from bookserve.graph import Arrays
+from bookserve.images import decode_png
 from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Style, Transform
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from bookserve.formats import images as pictures
+from bookserve import images
 from bookserve.steps.base import Rows, StepBase
 
 #: Blue, green, red.
@@ -31,7 +31,7 @@ class Image(StepBase, frozen=True):
         if isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows[0].size == np.prod(size):
             batch = rows.reshape(-1, *size)
         else:
-            batch = np.stack([pictures.as_pixels(row, *size) for row in rows])
+            batch = np.stack([images.as_pixels(row, *size) for row in rows])
         if self.background == "dark":
             bright = np.median(_border(batch), axis=(1, 2)) > 127
             if bright.any():

@@ -17,8 +17,8 @@ import numpy as np
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
-from bookserve.formats.images import encode_png
 from bookserve.generation.transform import Progress, adjusted, check_transform, prepared, resized, steps, watched
+from bookserve.images import encode_png
 from bookserve.verb import Transform
 from serve.engine import Engine
 from serve.jobs.job import Job

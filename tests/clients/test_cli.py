@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bookserve.client import connect
-from bookserve.formats.images import decode_png, encode_png
+from bookserve.images import decode_png, encode_png
 from clients.predict import BATCH
 from tests.clients.conftest import Bookserve
 

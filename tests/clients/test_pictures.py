@@ -13,8 +13,8 @@ from PIL import Image
 
 from bookserve.client import Client, connect
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats.images import decode_png, encode_png
 from bookserve.generation.transform import Progress
+from bookserve.images import decode_png, encode_png
 from clients.images import activations, dream, explain, style
 from clients.sample import sample
 from tests import bundles, picture_bundles

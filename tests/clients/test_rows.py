@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from clients import input_rows as rows_module
 
 PNG = encode_png(np.arange(16, dtype=np.uint8).reshape(4, 4))

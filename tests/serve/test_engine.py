@@ -12,8 +12,8 @@ import pytest
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import InvalidInput, NotFound, NotReady
-from bookserve.formats.images import encode_png
 from bookserve.generation.text import merge, streams
+from bookserve.images import encode_png
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.engine import Engine

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.errors import Failed
-from bookserve.formats import images as pictures
 from trainers.datasets.source import Kind, file, reading
 
 # The form for C programs: the one for Python is made of pickles, which run any code where they are read carelessly.

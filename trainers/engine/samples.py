@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.api.requests import GenerateRequest
-from bookserve.formats import images as pictures
 from bookserve.generation.latent import latent_points
 from bookserve.generation.text import streams
 from bookserve.generation.transform import transform

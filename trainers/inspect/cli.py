@@ -9,9 +9,9 @@ from typing import Any
 import click
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.cli.terminal import hushed, runs_option
 from bookserve.errors import InvalidInput
-from bookserve.formats import images as pictures
 from bookserve.generation import explain
 from bookserve.generation.colormap import viridis
 from bookserve.generation.latent import STRENGTHS

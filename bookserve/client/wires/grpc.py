@@ -13,15 +13,14 @@ import numpy as np
 
 from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import from_answer, from_tensor, to_piece, to_row
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.api.row_messages import from_answer, from_tensor, to_row
-from bookserve.api.text_messages import to_piece
 from bookserve.client.client import Samples, Tell
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
-from bookserve.formats.images import decode_png
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
+from bookserve.images import decode_png
 from bookserve.verb import Answer
 
 #: Seconds that a whole answer may take; a stream may take as long as it likes.

@@ -16,14 +16,14 @@ import httpx
 import msgspec
 import numpy as np
 
-from bookserve.api.json_values import dump_json, from_plain, to_answer
+from bookserve.api.native_json import dump_json, from_plain, to_answer
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.client.client import Samples, Tell
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
-from bookserve.formats.images import decode_png
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
+from bookserve.images import decode_png
 from bookserve.verb import Answer
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.

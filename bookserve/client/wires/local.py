@@ -14,7 +14,7 @@ from bookserve.bundle import Bundle
 from bookserve.client.client import Samples, Tell
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation import explain as inside
-from bookserve.generation.latent import encoded, encoder, pictures_fed
+from bookserve.generation.latent import encoded, encoder, pictures_fed, requested_points
 from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
 from bookserve.generation.transform import adjusted, prepared, watched
 from bookserve.graph import Arrays, Graph
@@ -69,7 +69,9 @@ class LocalWire:
         opened = self._open(model, request.version)
         verb = opened.verb(Sample)
         graph, backend = self._backend(opened, verb.decode)
-        points = request.points(verb.latent, self._encode(opened, verb, request.images) if request.images else None)
+        points = requested_points(
+            request, verb.latent, self._encode(opened, verb, request.images) if request.images else None
+        )
         feeds = dict.fromkeys(graph.inputs, points)
         graph.check(feeds)
         outputs = backend.run(feeds)

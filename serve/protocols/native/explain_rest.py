@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import from_plain
 from bookserve.api.requests import ExplainRequest, parse_request
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain
+from bookserve.images import encode_png
 from bookserve.verb import Predict
 from serve.engine import Engine
 from serve.models.live_model import LiveModel

@@ -15,11 +15,10 @@ from google.protobuf.message import DecodeError, Message
 from bookserve import bundle
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import from_piece, from_row, to_answer
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
-from bookserve.api.row_messages import from_row, to_answer
-from bookserve.api.text_messages import from_piece
 from bookserve.errors import BookserveError, Failed, InvalidInput
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from serve.engine import Engine
 
 STATUS = {

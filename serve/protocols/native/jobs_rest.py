@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import from_plain
 from bookserve.api.requests import TransformRequest, parse_request
 from bookserve.errors import NotReady
 from serve.jobs.job import Job

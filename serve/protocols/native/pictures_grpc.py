@@ -12,11 +12,11 @@ from typing import Any
 import grpc
 
 from bookserve.api import pictures_pb2 as pb
+from bookserve.api.native_messages import from_row, to_tensor
 from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
-from bookserve.api.row_messages import from_row, to_tensor
 from bookserve.errors import InvalidInput
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain as inside
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.protocols.native.explain_rest import explained, looked_into

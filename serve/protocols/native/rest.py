@@ -23,11 +23,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
-from bookserve.api.json_values import dump_json, from_plain
+from bookserve.api.native_json import dump_json, from_plain
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse_request
 from bookserve.errors import BookserveError, Failed, InvalidInput
-from bookserve.formats.images import contact_sheet, encode_png
 from bookserve.generation.text import Piece
+from bookserve.images import contact_sheet, encode_png
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import simple
 from serve.engine import Engine

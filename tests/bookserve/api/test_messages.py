@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bookserve.api import json_values as plain
+from bookserve.api import native_json as plain
+from bookserve.api import native_messages as rows
 from bookserve.api import native_pb2 as pb
-from bookserve.api import row_messages as rows
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label

@@ -11,7 +11,7 @@ import pytest
 
 from bookserve.client import Client, connect
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from bookserve.steps import Label
 from bookserve.verb import simple
 

@@ -15,7 +15,7 @@ import pytest
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import NotFound
-from bookserve.formats.images import decode_png, encode_png
+from bookserve.images import decode_png, encode_png
 from serve.engine import Engine
 from serve.jobs import job_queue as queue
 from serve.jobs.job_queue import JobQueue

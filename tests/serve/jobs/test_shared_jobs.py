@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bookserve.formats.images import decode_png
+from bookserve.images import decode_png
 from serve.jobs import job_queue as queue
 from tests import picture_bundles
 from tests.serve.app.test_workers import until, workers

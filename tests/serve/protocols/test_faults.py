@@ -15,8 +15,8 @@ import pytest
 
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import to_row
 from bookserve.api.requests import GenerateRequest
-from bookserve.api.row_messages import to_row
 from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.generation.text import Piece
 from bookserve.verb import Answer

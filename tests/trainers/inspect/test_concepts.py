@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bookserve import images as pictures
 from bookserve.bundle.examples import Examples
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats import images as pictures
 from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Pixels, vocabulary
 from bookserve.verb import Sample

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bookserve import images as pictures
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.formats import images as pictures
 from bookserve.run import Run
 from bookserve.steps import Image, ImageNetMeans, Words
 from bookserve.steps.vocabulary import Vocabulary

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
-from bookserve.api.row_messages import from_answer, to_row
+from bookserve.api.native_messages import from_answer, to_row
 from tests.serve.metrics import requests
 from tests.serve.protocols.native.test_rest import offline
 

@@ -15,7 +15,7 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label
-from bookserve.verb import Answer
+from bookserve.verb import Answer, Drawn, Piece
 
 
 def to_row(value: Any) -> pb.Row:
@@ -134,3 +134,18 @@ def _as_array(value: Any) -> np.ndarray:
     elif array.dtype.name not in DTYPES:
         raise InvalidInput(f"a row holds {array.dtype}; {expected}.")
     return array
+
+
+def from_piece(piece: Piece) -> pb.GenerateReply:
+    """A piece as it is sent."""
+    drawn = [
+        pb.Drawn(text=one.text, logprob=one.logprob, top=[pb.Drawn(text=text, logprob=log) for text, log in one.top])
+        for one in piece.drawn
+    ]
+    return pb.GenerateReply(text=piece.text, index=piece.index, finish=piece.finish, drawn=drawn)
+
+
+def to_piece(reply: pb.GenerateReply) -> Piece:
+    """The piece that was sent."""
+    drawn = [Drawn(one.text, one.logprob, tuple((top.text, top.logprob) for top in one.top)) for one in reply.drawn]
+    return Piece(reply.text, reply.index, reply.finish, tuple(drawn))
