@@ -68,7 +68,7 @@ def encode_animation(frames: Iterable[np.ndarray], kind: Literal["gif", "apng"],
     return buffer.getvalue()
 
 
-def decode_png(data: bytes) -> np.ndarray:
+def decode_image(data: bytes) -> np.ndarray:
     """The bytes of a picture → uint8 array [height, width, channels] in the picture's own size."""
     picture = _decode(data)
     pixels = np.asarray(picture.convert("L" if len(picture.getbands()) == 1 else "RGB"), np.uint8)

@@ -72,7 +72,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         return None
 
 
-class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MultiStepDecoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A second ONNX form of a step graph, which draws ``steps`` characters in one run.
 
     It takes ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]: the next
@@ -136,7 +136,7 @@ class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", fo
     prompt: str
     graph: str = "step"
     #: Written by the exporter; without it every character costs a run.
-    ahead: Ahead | None = None
+    ahead: MultiStepDecoder | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid_unknown_fields=True):
@@ -208,7 +208,7 @@ def verb_name(verb: Verb) -> str:
     return str(verb.__struct_config__.tag)
 
 
-def simple(answers: Sequence[Answer]) -> list[Any]:
+def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     """Answers as plain lists, numbers and objects, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
 

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from bookserve.api.native_json import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.errors import InvalidInput, NotFound
 
 Rows = list[Any]
@@ -67,7 +67,7 @@ def _read(given: str, standard_input: BinaryIO) -> Rows:
         return rows
     value = _literal(given)
     if value is not None:
-        return [from_plain(value)]
+        return [row_from_json(value)]
     if _MEANT_AS_JSON.match(given):
         _parse(given, f"'{_shorten(given)}'")
     if _PATH.fullmatch(given) or Path(given).suffix.lower() in _KINDS:
@@ -80,11 +80,11 @@ def _picture(content: bytes, name: str) -> Rows:
 
 
 def _text(content: bytes, name: str) -> Rows:
-    return [decode(content, name)]
+    return [decode_utf8(content, name)]
 
 
 def _csv(content: bytes, name: str) -> Rows:
-    text = decode(content, name)
+    text = decode_utf8(content, name)
     first = text.partition("\n")[0]
     delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -107,15 +107,15 @@ def _csv(content: bytes, name: str) -> Rows:
 
 
 def _json(content: bytes, name: str) -> Rows:
-    value = _parse(decode(content, name), name)
+    value = _parse(decode_utf8(content, name), name)
     if isinstance(value, dict) and len(value) == 1:
         value = value.get("instances", value.get("rows", value))
-    return [from_plain(row) for row in value] if isinstance(value, list) else [from_plain(value)]
+    return [row_from_json(row) for row in value] if isinstance(value, list) else [row_from_json(value)]
 
 
 def _jsonl(content: bytes, name: str) -> Rows:
-    lines = enumerate(decode(content, name).split("\n"), 1)
-    return [from_plain(_parse(line, f"{name}, line {number}")) for number, line in lines if line.strip()]
+    lines = enumerate(decode_utf8(content, name).split("\n"), 1)
+    return [row_from_json(_parse(line, f"{name}, line {number}")) for number, line in lines if line.strip()]
 
 
 def _numpy(content: bytes, name: str) -> Rows:
@@ -144,7 +144,7 @@ def _recognise(content: bytes, name: str) -> Rows:
         return [content]
     if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(content, name)
-    text = decode(content, name)
+    text = decode_utf8(content, name)
     if _literal(text) is not None:
         return _json(content, name)
     if all(_literal(line) is not None for line in text.split("\n") if line.strip()):
@@ -183,7 +183,7 @@ def _parse(text: str, name: str) -> Any:
         raise InvalidInput(f"{name} is not JSON: {error}.") from error
 
 
-def decode(content: bytes, name: str) -> str:
+def decode_utf8(content: bytes, name: str) -> str:
     """UTF-8 text, or InvalidInput."""
     try:
         return content.decode("utf-8-sig")

@@ -12,13 +12,13 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import Label
-from bookserve.verb import Answer, simple
+from bookserve.verb import Answer, plain_answers
 
 #: Suffixes that ``write`` knows.
 SUFFIXES = (".json", ".jsonl", ".csv", ".npy", ".npz")
 
 
-def cell(value: list[Label] | np.ndarray) -> str:
+def answer_cell(value: list[Label] | np.ndarray) -> str:
     """One output of one row, short enough for a table."""
     if isinstance(value, list):
         return ", ".join(f"{item.label} ({item.score:.3f})" for item in value)
@@ -35,9 +35,9 @@ def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        content = json.dumps(simple(answers), indent=1, ensure_ascii=False).encode() + b"\n"
+        content = json.dumps(plain_answers(answers), indent=1, ensure_ascii=False).encode() + b"\n"
     elif suffix == ".jsonl":
-        content = b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in simple(answers))
+        content = b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in plain_answers(answers))
     elif suffix == ".csv":
         content = _csv(names, answers)
     else:
@@ -57,7 +57,7 @@ def save_atomically(path: Path, content: bytes) -> None:
         raise Failed(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     """An array as the bytes of an NPY file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
@@ -76,7 +76,7 @@ def _csv(names: list[str], answers: list[Answer]) -> bytes:
 
 def _flat(answer: Answer) -> dict[str, Any]:
     cells: dict[str, Any] = {}
-    for (name, value), (_, plain) in zip(answer.items(), simple([answer])[0].items(), strict=True):
+    for (name, value), (_, plain) in zip(answer.items(), plain_answers([answer])[0].items(), strict=True):
         if isinstance(value, list):
             cells |= {name: value[0].label, f"{name}_score": value[0].score}
         elif value.size == 1:
@@ -96,7 +96,7 @@ def _numpy(suffix: str, answers: list[Answer]) -> bytes:
                 arrays[name] = np.array([[item.label for item in value] for value in values])
                 arrays[f"{name}_scores"] = np.array([[item.score for item in value] for value in values])
             elif first.dtype == object:
-                arrays[name] = np.array([item[name] for item in simple(answers)])
+                arrays[name] = np.array([item[name] for item in plain_answers(answers)])
             else:
                 arrays[name] = np.stack([np.asarray(value) for value in values])
     except ValueError as error:
@@ -107,4 +107,4 @@ def _numpy(suffix: str, answers: list[Answer]) -> bytes:
         return buffer.getvalue()
     if len(arrays) > 1:
         raise InvalidInput(f"an NPY file holds one array; these answers make {', '.join(arrays)}.", "Use .npz")
-    return npy(next(iter(arrays.values())))
+    return npy_bytes(next(iter(arrays.values())))

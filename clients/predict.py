@@ -27,7 +27,7 @@ version_option = click.option("--version", type=int, help="Version of the model.
 seed_option = click.option("--seed", type=click.IntRange(0), help="The same seed gives the same result.")
 
 
-def suffix(*known: str) -> Any:
+def require_suffix(*known: str) -> Any:
     """A check of ``-o FILE`` that names the suffixes to choose from."""
 
     def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -89,7 +89,7 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     "-o",
     "output",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
+    callback=require_suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
     help="Write the answers to a .json, .jsonl, .csv, .npy or .npz file instead.",
 )
 @json_option
@@ -101,9 +101,9 @@ def predict(
     INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON
     itself. All rows of all inputs go to the model as one batch.
     """
-    from bookserve.verb import simple
+    from bookserve.verb import plain_answers
     from clients.input_rows import read_rows
-    from clients.output import cell, write_answers
+    from clients.output import answer_cell, write_answers
 
     names, rows = read_rows(inputs, sys.stdin.buffer)
     with connect(url) as client:
@@ -116,9 +116,9 @@ def predict(
         write_answers(output, names, answers)
         click.echo(f"{len(answers)} answers are in {output}", err=True)
     if as_json:
-        print_json(simple(answers))
+        print_json(plain_answers(answers))
     elif not output:
-        cells = ([name, *map(cell, answer.values())] for name, answer in zip(names, answers, strict=True))
+        cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, answers, strict=True))
         print_table(["input", *answers[0]], cells)
 
 
@@ -160,10 +160,10 @@ def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs:
     A pipe receives the new text alone; a terminal shows the prompt before it. Several texts, and log-probabilities,
     are shown when they are done.
     """
-    from clients.input_rows import decode
+    from clients.input_rows import decode_utf8
 
     if prompt == "-":
-        prompt = decode(sys.stdin.buffer.read(), "standard input")
+        prompt = decode_utf8(sys.stdin.buffer.read(), "standard input")
     asked = {**options, "prompt": prompt, "stop": list(options["stop"])}
     with connect(url) as client:
         if n == 1 and logprobs is None and not as_json:

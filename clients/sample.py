@@ -13,11 +13,11 @@ import numpy as np
 
 from bookserve.client.address import connect
 from bookserve.client.client import Client
-from bookserve.generation.latent import STRENGTHS, concept, how_many, moved
-from clients.predict import seed_option, suffix, url_option, version_option
+from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
+from clients.predict import require_suffix, seed_option, url_option, version_option
 
 #: Height in pixels that small pictures are enlarged to, about.
-VISIBLE = 64
+MIN_TILE = 64
 #: Pictures in one request, and those that a sheet or an animation may hold.
 BATCH, SHEET, FRAMES = 256, 16_384, 2_000
 
@@ -58,7 +58,7 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
     "-o",
     "output",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=suffix(".png", ".gif", ".apng", ".npy"),
+    callback=require_suffix(".png", ".gif", ".apng", ".npy"),
     help="A .png sheet, a .gif or .apng animation, or .npy for the pixels.  [default: MODEL.png]",
 )
 @url_option
@@ -98,20 +98,20 @@ def sample(
         if images:
             asked["latent"] = _encode(client, model, list(images), version).tolist()
         if have and lack:
-            vector = concept(*(_encode(client, model, _files(place), version) for place in (have, lack)))
+            vector = concept_vector(*(_encode(client, model, _files(place), version) for place in (have, lack)))
             stations = np.asarray(asked["latent"]) if images or latent else None
             if stations is None:
                 stations = client.sample(model, n or 8, grid=grid, seed=seed, version=version).latent
             columns = len(strengths or STRENGTHS)
-            asked = {"latent": moved(stations, vector, strengths or STRENGTHS).tolist()}
-        total = how_many(n=asked.get("n"), latent=asked["latent"], grid=asked.get("grid"), walk=walk)
+            asked = {"latent": move_points(stations, vector, strengths or STRENGTHS).tolist()}
+        total = count_points(n=asked.get("n"), latent=asked["latent"], grid=asked.get("grid"), walk=walk)
         asked |= {"walk": walk, "interpolate": interpolate, "version": version}
         path = output or Path(f"{model}.png")
-        with closing(parts(client, model, total, asked)) as coming:
+        with closing(sample_parts(client, model, total, asked)) as coming:
             click.echo(f"{total} pictures are in {path} ({_write(path, total, coming, columns, seconds)})")
 
 
-def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Generator[np.ndarray]:
+def sample_parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Generator[np.ndarray]:
     """Pictures uint8 [some, height, width, channels], a part of the ``total`` at a time."""
     for start in range(0, total, BATCH):
         yield client.sample(model, start=start, count=min(BATCH, total - start), **asked).images
@@ -124,12 +124,12 @@ def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | 
 
     kind = path.suffix.lower()
     if kind == ".npy":
-        return stream(path, total, coming)
+        return write_frames(path, total, coming)
     most = SHEET if kind == ".png" else FRAMES
     if total > most:
         raise click.UsageError(f"{total:,} pictures do not fit into a {kind} file ({most:,} do); write them to .npy")
     pictures = np.concatenate(list(coming))
-    scale = max(1, VISIBLE // pictures.shape[1])
+    scale = max(1, MIN_TILE // pictures.shape[1])
     if kind == ".png":
         sheet = contact_sheet(pictures, columns=columns, scale=scale)
         save_atomically(path, encode_png(sheet))
@@ -140,7 +140,7 @@ def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | 
     return f"{total * seconds:.1f} seconds"
 
 
-def stream(path: Path, total: int, coming: Iterator[np.ndarray]) -> str:
+def write_frames(path: Path, total: int, coming: Iterator[np.ndarray]) -> str:
     """Write an NPY file part by part; it appears when it is whole."""
     from bookserve.errors import Failed
 

@@ -61,7 +61,7 @@ def test_the_runs_are_trained_well_enough(said: str, directory: Path) -> None:
 
 
 def test_the_pictures_are_digits_as_our_own_convnet_reads_them(said: str, directory: Path) -> None:
-    grid = images.decode_png((directory / "pictures/digits_grid.png").read_bytes())
+    grid = images.decode_image((directory / "pictures/digits_grid.png").read_bytes())
     side = grid.shape[0] // 15
     tiles = grid.reshape(15, side, 15, side, -1).swapaxes(1, 2).reshape(225, side, side, -1)
     rows = tiles.tolist()

@@ -28,7 +28,7 @@ def dump_json(value: Any) -> bytes:
         raise InvalidInput("JSON cannot carry NaN or infinite numbers.", "Use a grpc:// or local: address.") from error
 
 
-def from_plain(value: Any) -> Any:
+def row_from_json(value: Any) -> Any:
     """A row (or part of one) as it was before ``dump``, with arrays as lists.
 
     Raises:
@@ -40,13 +40,13 @@ def from_plain(value: Any) -> Any:
                 return base64.b64decode(value["b64"], validate=True)
             except ValueError as error:
                 raise InvalidInput(f"a row's b64 is not base64: {error}.", "Use the standard alphabet.") from error
-        return {name: from_plain(item) for name, item in value.items()}
+        return {name: row_from_json(item) for name, item in value.items()}
     if isinstance(value, list) and value and not isinstance(value[0], int | float):
-        return [from_plain(item) for item in value]
+        return [row_from_json(item) for item in value]
     return value
 
 
-def to_answer(value: dict[str, Any]) -> Answer:
+def answer_from_json(value: dict[str, Any]) -> Answer:
     """The answer that ``bookserve.verb.simple`` made JSON of; numbers are float64 or int64."""
     return {name: _output(item) for name, item in value.items()}
 

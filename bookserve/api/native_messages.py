@@ -18,7 +18,7 @@ from bookserve.steps import Label
 from bookserve.verb import Answer, Drawn, Piece
 
 
-def to_row(value: Any) -> pb.Row:
+def row_to_message(value: Any) -> pb.Row:
     """One row as a message.
 
     Raises:
@@ -32,11 +32,11 @@ def to_row(value: Any) -> pb.Row:
     if isinstance(value, bytes):
         return pb.Row(data=value)
     if isinstance(value, dict):
-        return pb.Row(fields=pb.Fields(fields={str(name): to_row(item) for name, item in value.items()}))
-    return pb.Row(tensor=to_tensor(_as_array(value)))
+        return pb.Row(fields=pb.Fields(fields={str(name): row_to_message(item) for name, item in value.items()}))
+    return pb.Row(tensor=tensor_to_message(_as_array(value)))
 
 
-def from_row(row: pb.Row) -> Any:
+def row_from_message(row: pb.Row) -> Any:
     """The row that ``to_row`` was given; numbers and lists of them come back as arrays, a lone one as a number.
 
     Raises:
@@ -48,14 +48,14 @@ def from_row(row: pb.Row) -> Any:
     if kind == "data":
         return row.data
     if kind == "fields":
-        return {name: from_row(item) for name, item in row.fields.fields.items()}
+        return {name: row_from_message(item) for name, item in row.fields.fields.items()}
     if kind == "tensor":
-        array = from_tensor(row.tensor)
+        array = tensor_from_message(row.tensor)
         return array if array.ndim else array.item()
     raise InvalidInput("a row is empty.", "Set one of text, data, tensor and fields.")
 
 
-def to_tensor(array: np.ndarray) -> pb.Tensor:
+def tensor_to_message(array: np.ndarray) -> pb.Tensor:
     """An array of any of ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
     if array.dtype == object:
         strings = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()]
@@ -64,7 +64,7 @@ def to_tensor(array: np.ndarray) -> pb.Tensor:
     return pb.Tensor(dtype=array.dtype.name, shape=array.shape, content=little.tobytes())
 
 
-def from_tensor(tensor: pb.Tensor) -> np.ndarray:
+def tensor_from_message(tensor: pb.Tensor) -> np.ndarray:
     """The array in a message; numbers are a read-only view of its bytes.
 
     Raises:
@@ -90,7 +90,7 @@ def from_tensor(tensor: pb.Tensor) -> np.ndarray:
     return np.frombuffer(tensor.content, dtype).reshape(shape).astype(numpy_dtype(tensor.dtype), copy=False)
 
 
-def to_answer(answer: Answer) -> pb.Answer:
+def answer_to_message(answer: Answer) -> pb.Answer:
     """One row's answer as a message."""
     outputs = []
     for name, value in answer.items():
@@ -98,11 +98,11 @@ def to_answer(answer: Answer) -> pb.Answer:
             labels = [pb.Label(label=item.label, score=item.score) for item in value]
             outputs.append(pb.Output(name=name, labels=pb.Labels(labels=labels)))
         else:
-            outputs.append(pb.Output(name=name, tensor=to_tensor(np.asarray(value))))
+            outputs.append(pb.Output(name=name, tensor=tensor_to_message(np.asarray(value))))
     return pb.Answer(outputs=outputs)
 
 
-def from_answer(answer: pb.Answer) -> Answer:
+def answer_from_message(answer: pb.Answer) -> Answer:
     """The answer that ``to_answer`` was given.
 
     Raises:
@@ -113,7 +113,7 @@ def from_answer(answer: pb.Answer) -> Answer:
         if output.WhichOneof("kind") == "labels":
             found[output.name] = [Label(item.label, item.score) for item in output.labels.labels]
         else:
-            found[output.name] = from_tensor(output.tensor)
+            found[output.name] = tensor_from_message(output.tensor)
     return found
 
 
@@ -136,7 +136,7 @@ def _as_array(value: Any) -> np.ndarray:
     return array
 
 
-def from_piece(piece: Piece) -> pb.GenerateReply:
+def piece_to_message(piece: Piece) -> pb.GenerateReply:
     """A piece as it is sent."""
     drawn = [
         pb.Drawn(text=one.text, logprob=one.logprob, top=[pb.Drawn(text=text, logprob=log) for text, log in one.top])
@@ -145,7 +145,7 @@ def from_piece(piece: Piece) -> pb.GenerateReply:
     return pb.GenerateReply(text=piece.text, index=piece.index, finish=piece.finish, drawn=drawn)
 
 
-def to_piece(reply: pb.GenerateReply) -> Piece:
+def piece_from_message(reply: pb.GenerateReply) -> Piece:
     """The piece that was sent."""
     drawn = [Drawn(one.text, one.logprob, tuple((top.text, top.logprob) for top in one.top)) for one in reply.drawn]
     return Piece(reply.text, reply.index, reply.finish, tuple(drawn))

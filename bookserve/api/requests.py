@@ -14,7 +14,7 @@ from bookserve.errors import InvalidInput
 
 MAX_ROWS = 65_536
 #: Pictures in one answer, and steps of a walk.
-MAX_PICTURES, MAX_WAY = 4096, 100_000
+MAX_PICTURES, MAX_WALK_STEPS = 4096, 100_000
 #: Characters of a prompt, and of one text.
 MAX_PROMPT = 100_000
 MAX_LENGTH = 100_000

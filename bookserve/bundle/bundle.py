@@ -16,7 +16,7 @@ from bookserve.bundle import manifest as manifest_
 from bookserve.bundle import publication as version_
 from bookserve.bundle.examples import Examples
 from bookserve.bundle.manifest import MANIFEST as MANIFEST
-from bookserve.bundle.manifest import NAME
+from bookserve.bundle.manifest import MODEL_NAME
 from bookserve.bundle.manifest import File as File
 from bookserve.bundle.manifest import Manifest as Manifest
 from bookserve.bundle.publication import new_version as new_version
@@ -28,7 +28,7 @@ from bookserve.graph import Graph
 from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
 
 #: Name of the graph that draws several characters in one run; no signature, and not to be asked for by name.
-AHEAD = "ahead"
+MULTI_STEP = "ahead"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample, Transform)
 
@@ -82,7 +82,7 @@ class Bundle:
         graphs, verb = self.manifest.graphs, self.manifest.verb
         if isinstance(verb, Generate) and verb.ahead:
             ahead = verb.ahead.graph(graphs[verb.graph], len(verb.characters.vocabulary))
-            return {**graphs, AHEAD: ahead}
+            return {**graphs, MULTI_STEP: ahead}
         return graphs
 
     def verb(self, kind: type[AVerb]) -> AVerb:
@@ -156,7 +156,9 @@ class Bundle:
 
 def model_names(models: Path) -> list[str]:
     """Names of the models under ``models`` that have at least one version, sorted."""
-    return sorted(path.name for path in models.glob("*") if NAME.fullmatch(path.name) and versions(models, path.name))
+    return sorted(
+        path.name for path in models.glob("*") if MODEL_NAME.fullmatch(path.name) and versions(models, path.name)
+    )
 
 
 def open_bundle(models: Path, name: str, version: int | None = None) -> Bundle:

@@ -23,11 +23,11 @@ MANIFEST = "bundle.json"
 #: The format that this bookserve writes and reads.
 FORMAT = 1
 #: Bytes; the largest manifest of the catalogue has 40 kB, since vocabularies are files of their own.
-LARGEST = 8 << 20
+MAX_BYTES = 8 << 20
 #: What a model may be called; it names a directory and stands in addresses.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 #: How a version's directory is called.
-VERSION = re.compile(r"[1-9][0-9]{0,17}")
+VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,8 +82,8 @@ def load_manifest(path: Path) -> Manifest:
     """
     if not path.is_file():
         raise NotFound(f"{path.parent} holds no {MANIFEST}.", "Write a bundle with: bookserve export")
-    if path.stat().st_size > LARGEST:
-        raise Failed(f"{path} is larger than {LARGEST >> 20} MiB, as no manifest is.", "Do not use this bundle.")
+    if path.stat().st_size > MAX_BYTES:
+        raise Failed(f"{path} is larger than {MAX_BYTES >> 20} MiB, as no manifest is.", "Do not use this bundle.")
     try:
         manifest = vocabulary.load_vocabularies(path, Manifest)
     except Failed:
@@ -149,7 +149,7 @@ def path_problem(relative: str) -> str:
 
 
 def _name_problem(name: str) -> str:
-    return "" if NAME.fullmatch(name) else f"{name[:200]!r} is no model name"
+    return "" if MODEL_NAME.fullmatch(name) else f"{name[:200]!r} is no model name"
 
 
 def _graph_problem(name: str, graph: Graph) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from bookserve.bundle.manifest import MANIFEST, NAME, VERSION, File, Manifest, manifest_problem
+from bookserve.bundle.manifest import MANIFEST, MODEL_NAME, VERSION_NAME, File, Manifest, manifest_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import vocabulary
 
@@ -26,10 +26,10 @@ _WRITING = ".writing-"
 
 def versions(models: Path, name: str) -> list[int]:
     """Version numbers of one model, ascending; empty where there is no such model."""
-    if not NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         return []
     found = (models / name).glob("*") if (models / name).is_dir() else ()
-    return sorted(int(path.name) for path in found if VERSION.fullmatch(path.name) and path.is_dir())
+    return sorted(int(path.name) for path in found if VERSION_NAME.fullmatch(path.name) and path.is_dir())
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def new_version(models: Path, name: str) -> Iterator[Path]:
     Raises:
         InvalidInput: the name has characters that are not letters, digits, ``.``, ``_`` or ``-``.
     """
-    if not NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise InvalidInput(f"'{name}' is no model name.", "Use letters, digits, '.', '_' and '-'.")
     home = models / name
     with lock_directory(home):  # nobody may take the new directory for a dead writer's before it is locked itself

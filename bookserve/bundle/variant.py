@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 #: By name, what is done to the graph.
-NAMES = {
+VARIANTS = {
     "optimised": "operators fused ahead by ONNX Runtime, numbers as they were",
     "float16": "weights and arithmetic in half precision, inputs and outputs in float32",
     "int8-dynamic": "weights of matrices, tables and LSTMs in 8 bits, the scales of their inputs found in each run",

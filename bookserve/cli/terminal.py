@@ -62,7 +62,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
+def silence_stderr() -> Iterator[None]:
     """Throw away what native code writes to standard error meanwhile: TensorFlow greets there when it is imported."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

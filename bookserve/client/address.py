@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bookserve.bundle.variant import NAMES
+from bookserve.bundle.variant import VARIANTS
 from bookserve.client.client import Client
 from bookserve.errors import InvalidInput
 
@@ -25,8 +25,8 @@ def connect(url: str) -> Client:
         from bookserve.client.wires.local import LocalWire
 
         directory, _, variant = rest.partition("?variant=")
-        if variant and variant not in NAMES:
-            raise InvalidInput(f"there is no variant '{variant}'.", f"Variants: {', '.join(NAMES)}.")
+        if variant and variant not in VARIANTS:
+            raise InvalidInput(f"there is no variant '{variant}'.", f"Variants: {', '.join(VARIANTS)}.")
         return Client(LocalWire(Path(directory), variant))
     if scheme in ("http", "https") and rest.startswith("//") and host:
         from bookserve.client.wires.http import HttpWire

@@ -22,7 +22,7 @@ from bookserve.api.requests import (
 )
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
-from bookserve.generation.text import Piece, whole
+from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
 from bookserve.verb import Answer
 
@@ -35,7 +35,7 @@ class Samples(NamedTuple):
 
 
 #: Called with what has happened to a picture that is being changed; what it raises stops the work.
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 class Wire(Protocol):
@@ -53,7 +53,7 @@ class Wire(Protocol):
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
@@ -116,7 +116,7 @@ class Client:
     def complete(self, model: str, **options: Any) -> list[Piece]:
         """The ``n`` whole texts, with why each ended and, where ``logprobs`` is given, its characters."""
         asked = validate_request(GenerateRequest, options)
-        return whole(self._wire.generate(model, asked), asked.n)
+        return join_texts(self._wire.generate(model, asked), asked.n)
 
     @staticmethod
     def _texts(pieces: Generator[Piece]) -> Generator[str]:
@@ -154,7 +154,7 @@ class Client:
         model: str,
         images: Sequence[bytes],
         params: Mapping[str, Any] | None = None,
-        tell: Tell = lambda progress: None,
+        tell: OnProgress = lambda progress: None,
         version: int | None = None,
     ) -> np.ndarray:
         """Dream of a picture, or paint a photo in the style of a second picture; uint8 [height, width, 3].

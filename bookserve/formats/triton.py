@@ -58,7 +58,7 @@ def config_pbtxt(opened: Bundle) -> str:
     specs = [*graph.inputs.values(), *graph.outputs.values()]
     # Triton leaves the batch axis out of the dims; a tensor that has no other would have none left.
     batched = graph.batched and all(len(spec.shape) > 1 for spec in specs)
-    labels = labelled(opened)
+    labels = label_files(opened)
     lines = [
         f"# {opened.name}, version {opened.version}: written by bookserve with each version, read by Triton.",
         f"name: {json.dumps(opened.name)}",
@@ -73,7 +73,7 @@ def config_pbtxt(opened: Bundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def labelled(opened: Bundle) -> dict[str, str]:
+def label_files(opened: Bundle) -> dict[str, str]:
     """By output: the file of its labels inside the model's directory, where a version carries one."""
     verb = opened.manifest.verb
     if LABELS.as_posix() not in opened.manifest.files or not isinstance(verb, Predict):

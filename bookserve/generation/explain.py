@@ -20,7 +20,7 @@ from bookserve.bundle import Bundle
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.generation.colormap import viridis
 from bookserve.graph import Arrays, Graph
-from bookserve.images import contact_sheet, decode_png
+from bookserve.images import contact_sheet, decode_image
 from bookserve.steps import BinaryLabel, MultiLabel, TopLabels
 from bookserve.verb import Predict
 
@@ -99,20 +99,24 @@ def explain(verb: Predict, graphs: Mapping[str, Graph], run: Run, row: Any, want
     heat = np.maximum((features[0] * slopes).mean(axis=-1), 0)
     highest = float(heat.max())
     heatmap = (heat / highest if highest > 0 else heat).astype(np.float32)
-    return Explanation(labels[index], float(scores[index]), heatmap, overlay(heatmap, _photo(row)))
+    return Explanation(labels[index], float(scores[index]), heatmap, overlay_heatmap(heatmap, _photo(row)))
 
 
-def layers(verb: Predict, run: Run, row: Any, order: Sequence[str]) -> list[Layer]:
+def layer_activations(verb: Predict, run: Run, row: Any, order: Sequence[str]) -> list[Layer]:
     """What every layer gives for a picture, in ``order``; outputs that are neither maps nor vectors are left out.
 
     Raises:
         InvalidInput: no picture.
     """
     found = run(ACTIVATIONS, _feeds(verb, row))
-    return [Layer(name, found[name].shape[1:], sheet(found[name])) for name in order if found[name].ndim in (2, 4)]
+    return [
+        Layer(name, found[name].shape[1:], activation_sheet(found[name]))
+        for name in order
+        if found[name].ndim in (2, 4)
+    ]
 
 
-def filters(bundle: Bundle) -> list[Layer]:
+def filter_patterns(bundle: Bundle) -> list[Layer]:
     """The patterns that each convolution's filters answer to most, drawn when the model was trained (figure 5.32–5.35).
 
     A ``Layer``'s shape is that of the picture: gradients through the whole network are needed to draw others.
@@ -126,11 +130,11 @@ def filters(bundle: Bundle) -> list[Layer]:
             f"model '{bundle.name}' came without pictures of its filters.",
             "Train it with -p filters=40 and export it again, or draw them from its run: bookserve inside filters",
         )
-    found = [(path.stem.partition("_")[2], decode_png(path.read_bytes())) for path in files]
+    found = [(path.stem.partition("_")[2], decode_image(path.read_bytes())) for path in files]
     return [Layer(name, picture.shape, picture) for name, picture in found]
 
 
-def sheet(activation: np.ndarray) -> np.ndarray:
+def activation_sheet(activation: np.ndarray) -> np.ndarray:
     """One layer's output [1, height, width, channels] or [1, n] → a picture, uint8 [height, width, 3].
 
     Every channel is standardised by itself; a channel that is the same everywhere, as most are in deep layers, is
@@ -154,7 +158,7 @@ def sheet(activation: np.ndarray) -> np.ndarray:
     return contact_sheet(np.pad(tiles, ((0, 0), (1, 1), (1, 1), (0, 0))), columns=columns)
 
 
-def enlarged(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+def resize_heatmap(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
     """The heat map float32 [height, width] at the size of a photo."""
     from PIL import Image
 
@@ -163,15 +167,15 @@ def enlarged(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
     return clipped
 
 
-def overlay(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
+def overlay_heatmap(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
     """The heat map laid over a photo uint8 [height, width, 1 or 3] of any size: the hotter, the less shines through."""
-    heat = enlarged(heatmap, *photo.shape[:2])
+    heat = resize_heatmap(heatmap, *photo.shape[:2])
     opacity = 0.7 * heat[..., None]
     mixed = photo * (1 - opacity) + viridis(heat) * opacity
     return np.rint(mixed).astype(np.uint8)
 
 
-def visible(picture: np.ndarray) -> np.ndarray:
+def enlarge_small(picture: np.ndarray) -> np.ndarray:
     """A small picture uint8 [height, width, …], its pixels enlarged until it can be looked at."""
     scale = max(1, _VISIBLE // max(picture.shape[:2]))
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -182,8 +186,8 @@ def _feeds(verb: Predict, row: Any) -> Arrays:
 
 
 def _photo(row: Any) -> np.ndarray:
-    pixels = decode_png(row) if isinstance(row, bytes) else np.atleast_3d(np.asarray(row, np.uint8))
-    return visible(pixels)
+    pixels = decode_image(row) if isinstance(row, bytes) else np.atleast_3d(np.asarray(row, np.uint8))
+    return enlarge_small(pixels)
 
 
 def _classes(outputs: Arrays) -> np.ndarray:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from bookserve.api.requests import MAX_PICTURES, MAX_WAY, SampleRequest
+from bookserve.api.requests import MAX_PICTURES, MAX_WALK_STEPS, SampleRequest
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.steps import Rows, apply_steps
@@ -22,7 +22,7 @@ from bookserve.verb import Sample
 #: Random points come in blocks of this many, each of a generator of its own: a part of millions is drawn at once.
 BLOCK = 4096
 #: Random points where nothing says how many, and those to walk between.
-USUAL, STATIONS = 16, 5
+DEFAULT_POINTS, DEFAULT_WALK_POINTS = 16, 5
 
 #: How far along a concept a picture is moved: from its own place (0) to that of the others (1) and beyond.
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -52,7 +52,7 @@ def latent_points(
         InvalidInput: more than one of the three, points of another dimension, a grid over other than two dimensions, or
             something that goes with none of it.
     """
-    total = how_many(n=n, latent=latent, grid=grid, walk=walk)
+    total = count_points(n=n, latent=latent, grid=grid, walk=walk)
     if truncation is not None and (latent is not None or grid is not None):
         raise InvalidInput("truncation is for random points.", "Leave latent and grid out.")
     if not 0 <= start < total:
@@ -65,11 +65,11 @@ def latent_points(
     elif walk is None:
         return _drawn(dimensions, start, end, seed, truncation)
     else:
-        points = _drawn(dimensions, 0, STATIONS if n is None else n, seed, truncation)
+        points = _drawn(dimensions, 0, DEFAULT_WALK_POINTS if n is None else n, seed, truncation)
     return (points if walk is None else _way(points, walk, interpolate))[start:end]
 
 
-def how_many(
+def count_points(
     *,
     n: int | None = None,
     latent: Sequence[Sequence[float]] | np.ndarray | None = None,
@@ -84,8 +84,10 @@ def how_many(
     if (n is not None) + (latent is not None) + (grid is not None) > 1:
         raise InvalidInput("only one of n, latent and grid can be given.")
     if walk is None:
-        return len(latent) if latent is not None else grid**2 if grid is not None else USUAL if n is None else n
-    stations = len(latent) if latent is not None else STATIONS if n is None else n
+        return (
+            len(latent) if latent is not None else grid**2 if grid is not None else DEFAULT_POINTS if n is None else n
+        )
+    stations = len(latent) if latent is not None else DEFAULT_WALK_POINTS if n is None else n
     if grid is not None or stations < 2:
         raise InvalidInput("a walk needs two points or more to walk between.", "Give n, latent points or images.")
     return (stations - 1) * walk + 1
@@ -100,14 +102,14 @@ def requested_points(request: SampleRequest, dimensions: int, encoded: np.ndarra
     if request.images is not None and request.latent is not None:
         raise InvalidInput("only one of latent and images can be given.")
     latent = request.latent if encoded is None else encoded
-    total = how_many(n=request.n, latent=latent, grid=request.grid, walk=request.walk)
+    total = count_points(n=request.n, latent=latent, grid=request.grid, walk=request.walk)
     if min(total - request.start, request.count or total) > MAX_PICTURES:
         raise InvalidInput(
             f"{total:,} pictures are too many; one answer has at most {MAX_PICTURES}.",
             "Ask for parts: start and count, with a seed.",
         )
-    if request.walk is not None and total > MAX_WAY:
-        raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WAY:,} are possible.")
+    if request.walk is not None and total > MAX_WALK_STEPS:
+        raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WALK_STEPS:,} are possible.")
     return latent_points(
         dimensions,
         n=request.n,
@@ -122,12 +124,12 @@ def requested_points(request: SampleRequest, dimensions: int, encoded: np.ndarra
     )
 
 
-def pictures_fed(verb: Sample, graph: Graph, rows: Rows) -> Arrays:
+def encoder_feeds(verb: Sample, graph: Graph, rows: Rows) -> Arrays:
     """Pictures as the inputs of the encoder ``graph``."""
     return dict.fromkeys(graph.inputs, np.asarray(apply_steps(verb.before, rows)))
 
 
-def encoder(verb: Sample, name: str) -> str:
+def encoder_graph(verb: Sample, name: str) -> str:
     """The name of the graph that encodes pictures.
 
     Raises:
@@ -138,18 +140,18 @@ def encoder(verb: Sample, name: str) -> str:
     return verb.encode
 
 
-def encoded(graph: Graph, outputs: Arrays) -> np.ndarray:
+def encoded_points(graph: Graph, outputs: Arrays) -> np.ndarray:
     """The points among the encoder's outputs: the first of them, float32 [pictures, dimensions]."""
     return outputs[next(iter(graph.outputs))]
 
 
-def concept(points_with: np.ndarray, points_without: np.ndarray) -> np.ndarray:
+def concept_vector(points_with: np.ndarray, points_without: np.ndarray) -> np.ndarray:
     """The vector [dimensions] from the mean of points without something to that of points with it."""
     vector: np.ndarray = points_with.mean(axis=0) - points_without.mean(axis=0)
     return vector
 
 
-def moved(points: np.ndarray, vector: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> np.ndarray:
+def move_points(points: np.ndarray, vector: np.ndarray, strengths: Sequence[float] = STRENGTHS) -> np.ndarray:
     """Each point moved by each of ``strengths`` times ``vector``: float32 [points × strengths, dimensions]."""
     ways = np.asarray(strengths, np.float32)[:, None] * vector
     found: np.ndarray = (points[:, None] + ways).reshape(-1, vector.size).astype(np.float32)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def draw(probabilities: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
+def draw_index(probabilities: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
     """Draw an index from float ``probabilities`` [n], sharpened (temperature < 1) or flattened (> 1).
 
     Temperature 0 takes the likeliest; it draws nothing from ``rng``.
@@ -22,11 +22,11 @@ def draw(probabilities: np.ndarray, temperature: float, rng: np.random.Generator
     """
     if temperature == 0:
         return int(probabilities.argmax())
-    noise = weigh(rng.standard_exponential(len(probabilities)), temperature)
+    noise = noise_weights(rng.standard_exponential(len(probabilities)), temperature)
     return int((probabilities.astype(np.float64) * noise).argmax())
 
 
-def weigh(noise: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+def noise_weights(noise: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """Turn exponential ``noise`` float64 into what probabilities are multiplied with, in place; ones stay ones."""
     np.maximum(noise, 1e-300, out=noise)
     np.log(noise, out=noise)
@@ -35,7 +35,7 @@ def weigh(noise: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     return noise
 
 
-def likeliest(probabilities: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:
+def keep_likeliest(probabilities: np.ndarray, top_k: int | None, top_p: float) -> np.ndarray:
     """``probabilities`` [n] with all but the ``top_k`` greatest set to zero, and of those all but the fewest that sum
     to ``top_p`` of the whole. Of equals the first are taken. (Temperature comes afterwards, as in llama.cpp.)"""
     if top_k is None and top_p == 1:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from bookserve.api.requests import GenerateRequest
-from bookserve.generation.sampling import draw, likeliest, weigh
+from bookserve.generation.sampling import draw_index, keep_likeliest, noise_weights
 from bookserve.graph import Arrays, Graph, numpy_dtype
-from bookserve.verb import Ahead, Generate
 from bookserve.verb import Drawn as Drawn
+from bookserve.verb import Generate, MultiStepDecoder
 from bookserve.verb import Piece as Piece
 
 #: Stands for probabilities of nought, whose logarithm JSON could not carry.
@@ -58,7 +58,7 @@ class TextStream:
         """Accept the outputs of that run and draw the next character."""
         request = self._request
         probabilities = outputs["probabilities"][0]
-        index = draw(likeliest(probabilities, request.top_k, request.top_p), request.temperature, self._rng)
+        index = draw_index(keep_likeliest(probabilities, request.top_k, request.top_p), request.temperature, self._rng)
         if request.mode == "state":
             self._states = {name: outputs[f"next_{name}"] for name in self._states}
         drawn = () if request.logprobs is None else (self._tell(probabilities, index, request.logprobs),)
@@ -116,7 +116,7 @@ class TextStream:
         return Drawn(self._entries[index], float(logs[index]), top)
 
 
-def streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[TextStream]:
+def text_streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[TextStream]:
     """The ``n`` texts of a request; they begin with the same feeds.
 
     Raises:
@@ -126,13 +126,13 @@ def streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[Text
     return [TextStream(verb, graph, request, ids, index) for index in range(request.n)]
 
 
-def ahead_feeds(live: Sequence[TextStream], ahead: Ahead, vocabulary: int) -> Arrays:
+def multi_step_feeds(live: Sequence[TextStream], ahead: MultiStepDecoder, vocabulary: int) -> Arrays:
     """Inputs of the graph that draws several characters, for texts whose prompts have been read."""
     noise = np.empty((len(live), ahead.steps, vocabulary))
     temperatures = np.array([stream.noise(row) for stream, row in zip(live, noise, strict=True)])
     rows = [stream.feeds() for stream in live]
     feeds = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    feeds["noise"] = weigh(noise, temperatures[:, None, None])
+    feeds["noise"] = noise_weights(noise, temperatures[:, None, None])
     if ahead.likeliest:
         bounds = [stream.bounds for stream in live]
         feeds["top_k"] = np.array([[vocabulary if top_k is None else top_k] for top_k, _ in bounds], np.int64)
@@ -141,7 +141,7 @@ def ahead_feeds(live: Sequence[TextStream], ahead: Ahead, vocabulary: int) -> Ar
     return feeds
 
 
-def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
+def take_multi_step(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
     """Hand each text what such a run drew for it."""
     states = {name.removeprefix("next_"): array for name, array in outputs.items() if name != "drawn"}
     return [
@@ -150,15 +150,15 @@ def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
     ]
 
 
-def whole(pieces: Iterable[Piece], n: int) -> list[Piece]:
+def join_texts(pieces: Iterable[Piece], n: int) -> list[Piece]:
     """The ``n`` whole texts that pieces make up."""
     texts: list[list[Piece]] = [[] for _ in range(n)]
     for piece in pieces:
         texts[piece.index].append(piece)
-    return [merge(text) for text in texts]
+    return [join_pieces(text) for text in texts]
 
 
-def merge(pieces: Sequence[Piece]) -> Piece:
+def join_pieces(pieces: Sequence[Piece]) -> Piece:
     """Consecutive pieces of one text as one."""
     last = pieces[-1]
     if len(pieces) == 1:

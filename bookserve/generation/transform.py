@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.images import decode_png
+from bookserve.images import decode_image
 from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Style, Transform
 
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
     picture: np.ndarray | None = None
 
 
-def adjusted(verb: Transform, params: Mapping[str, Any]) -> Transform:
+def with_parameters(verb: Transform, params: Mapping[str, Any]) -> Transform:
     """``verb`` with other parameters; ``contributions`` name only the layers that are to count otherwise.
 
     Raises:
@@ -70,7 +70,7 @@ def adjusted(verb: Transform, params: Mapping[str, Any]) -> Transform:
         raise InvalidInput(f"the parameters are not valid: {error}.") from error
 
 
-def prepared(verb: Transform, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
+def prepare_pictures(verb: Transform, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
     """Pictures (file bytes, or uint8 pixels) → uint8 [n, height, width, 3], all of the first one's form.
 
     To dream a higher picture is shrunk to the method's height; to paint the photo is brought to it.
@@ -80,31 +80,33 @@ def prepared(verb: Transform, images: Sequence[bytes | np.ndarray]) -> np.ndarra
     """
     if not images:
         raise InvalidInput("there is no picture.", "Give the bytes of a PNG or JPEG file.")
-    decoded = [image if isinstance(image, np.ndarray) else decode_png(image) for image in images]
+    decoded = [image if isinstance(image, np.ndarray) else decode_image(image) for image in images]
     height, width = decoded[0].shape[:2]
     wanted = min(height, verb.method.height) if isinstance(verb.method, Dream) else verb.method.height
     shape = (wanted, max(1, round(width * wanted / height)))
     if shape[1] > _WIDEST:
         raise InvalidInput(f"the picture would be {shape[1]} pixels wide; at most {_WIDEST} are.", "Lower the height.")
     floats = [np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)[None] for pixels in decoded]
-    rows: np.ndarray = np.rint(np.concatenate([resized(image, shape) for image in floats])).astype(np.uint8)
+    rows: np.ndarray = np.rint(np.concatenate([resize_images(image, shape) for image in floats])).astype(np.uint8)
     return rows
 
 
-def steps(verb: Transform, pictures: np.ndarray) -> int:
+def count_runs(verb: Transform, pictures: np.ndarray) -> int:
     """How often the graph is run for them at most, about."""
     method = verb.method
     if isinstance(method, Dream):
-        return len(octaves(pictures.shape[1], pictures.shape[2], method)) * method.iterations
+        return len(octave_shapes(pictures.shape[1], pictures.shape[2], method)) * method.iterations
     return method.iterations * method.evaluations
 
 
-def watched(verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Progress], None]) -> np.ndarray:
+def transform_with_progress(
+    verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Progress], None]
+) -> np.ndarray:
     """Do the whole work, telling of every run of the graph; the last picture, uint8 [height, width, 3].
 
     What ``tell`` raises ends the work.
     """
-    total = steps(verb, pictures)
+    total = count_runs(verb, pictures)
     picture: np.ndarray = pictures[0]
     done, loss = 0, float("nan")
 
@@ -149,7 +151,7 @@ def check_transform(verb: Transform, pictures: np.ndarray) -> None:
         raise InvalidInput(f"the picture has {height} × {width} pixels; expected {_LEAST} or more a side.")
 
 
-def octaves(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
+def octave_shapes(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
     """The sizes to dream at, smallest first; none is smaller than a network can see."""
     shapes = [(height, width)]
     for number in range(1, method.octaves + 1):
@@ -163,11 +165,11 @@ def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> It
     """Gradient ascent at growing sizes; the detail that shrinking lost is put back after each (figure 8.4)."""
     original = np.asarray(apply_steps(verb.before, pictures), np.float32)
     contributions = np.array([list(method.contributions.values())], np.float32)
-    shapes = octaves(pictures.shape[1], pictures.shape[2], method)
+    shapes = octave_shapes(pictures.shape[1], pictures.shape[2], method)
     image: np.ndarray = original
-    shrunk = resized(original, shapes[0])
+    shrunk = resize_images(original, shapes[0])
     for shape in shapes:
-        image = resized(image, shape)
+        image = resize_images(image, shape)
         losses = []
         for _ in range(method.iterations):
             out = run(verb.graph, {"image": image, "contributions": contributions})
@@ -175,8 +177,8 @@ def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> It
             if losses[-1] > method.max_loss:
                 break
             image = image + method.step * method.unit * _normalised(out["gradient"])
-        same = resized(original, shape)
-        image = image + same - resized(shrunk, shape)
+        same = resize_images(original, shape)
+        image = image + same - resize_images(shrunk, shape)
         shrunk = same
         yield Stage(_pixels(verb, image), losses[0], losses[-1])
 
@@ -215,7 +217,7 @@ def _paint(verb: Transform, method: Style, run: Run, pictures: np.ndarray) -> It
         before = float(found.fun)
 
 
-def resized(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_images(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Values float32 [n, height, width, channels] → the same in another size, bilinear."""
     from PIL import Image
 

@@ -12,7 +12,7 @@ import click
 from bookserve.cli.terminal import json_option, model_and_version, models_option, print_json
 
 if TYPE_CHECKING:
-    from bookserve.registry.transfer import Moved, Progress
+    from bookserve.registry.transfer import Progress, Transfer
 
 _ADDRESS = "ADDRESS is a directory, or whatever fsspec reaches: s3://bucket/models, gs://…, sftp://…, https://…"
 
@@ -59,7 +59,7 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     if names:
         moved = []
         for name, given in names:
-            version = transfer.newest(source, name) if given is None else given
+            version = transfer.newest_version(source, name) if given is None else given
             with _bar(f"{name}/{version}") as progress:
                 moved.append(transfer.pull(source, name, version, models, progress))
     else:
@@ -68,7 +68,7 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     _say(moved, as_json)
 
 
-def _say(moved: list[Moved], as_json: bool) -> None:
+def _say(moved: list[Transfer], as_json: bool) -> None:
     if as_json:
         print_json([one._asdict() for one in moved])
         return

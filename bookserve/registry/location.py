@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bookserve.bundle.manifest import LARGEST, MANIFEST, NAME, VERSION
+from bookserve.bundle.manifest import MANIFEST, MAX_BYTES, MODEL_NAME, VERSION_NAME
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
 
 #: Bytes that are asked for at once; what came before a cut is kept in pieces of this size.
@@ -62,7 +62,7 @@ class Location:
             NotFound: nothing lies at this address, or what lies there does not list its content.
             NotReady: it cannot be reached.
         """
-        return sorted(name for name in self._list() if NAME.fullmatch(name))
+        return sorted(name for name in self._list() if MODEL_NAME.fullmatch(name))
 
     def newest(self, name: str) -> int | None:
         """Number of a model's newest whole version: one whose manifest, sent last, is there. None without one.
@@ -70,7 +70,7 @@ class Location:
         Raises:
             NotFound, NotReady: as ``names``.
         """
-        numbers = sorted((int(entry) for entry in self._list(name) if VERSION.fullmatch(entry)), reverse=True)
+        numbers = sorted((int(entry) for entry in self._list(name) if VERSION_NAME.fullmatch(entry)), reverse=True)
         return next((number for number in numbers if self.size(name, number, MANIFEST) is not None), None)
 
     def manifest(self, name: str, version: int) -> bytes | None:
@@ -81,10 +81,10 @@ class Location:
             NotReady: the place cannot be reached.
         """
         try:
-            content = b"".join(self.read(name, version, MANIFEST, 0, LARGEST + 1))
+            content = b"".join(self.read(name, version, MANIFEST, 0, MAX_BYTES + 1))
         except NotFound:
             return None
-        if len(content) > LARGEST:
+        if len(content) > MAX_BYTES:
             raise Failed(
                 f"{self.path(name, version, MANIFEST)} is too large for a manifest.", "Do not use this bundle."
             )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bookserve import bundle as bundle_
 from bookserve.bundle import Bundle
-from bookserve.bundle.manifest import MANIFEST, NAME, File, list_files
+from bookserve.bundle.manifest import MANIFEST, MODEL_NAME, File, list_files
 from bookserve.bundle.publication import lock_directory, move_into_place, sha256
 from bookserve.errors import Failed, InvalidInput, NotFound, NotReady
 from bookserve.formats import triton
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], object]
 Advance = Callable[[int], object]
 
 
-class Moved(NamedTuple):
+class Transfer(NamedTuple):
     """What a transfer did: ``sent`` of ``size`` bytes; the others were there already."""
 
     name: str
@@ -36,13 +36,13 @@ class Moved(NamedTuple):
     where: str
 
 
-def newest(source: Location, name: str) -> int:
+def newest_version(source: Location, name: str) -> int:
     """The number of the newest whole version there.
 
     Raises:
         NotFound: no such model there.
     """
-    if not NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise NotFound(f"'{name}' is no model name.")
     found = source.newest(name)
     if found is None:
@@ -50,7 +50,7 @@ def newest(source: Location, name: str) -> int:
     return found
 
 
-def pull_all(source: Location, models: Path, progress: Progress) -> list[Moved]:
+def pull_all(source: Location, models: Path, progress: Progress) -> list[Transfer]:
     """Bring the newest whole version of every model there; see ``pull``."""
     moved = []
     for name in source.names():
@@ -63,7 +63,7 @@ def pull_all(source: Location, models: Path, progress: Progress) -> list[Moved]:
     return moved
 
 
-def pull(source: Location, name: str, version: int, models: Path, progress: Progress) -> Moved:
+def pull(source: Location, name: str, version: int, models: Path, progress: Progress) -> Transfer:
     """Bring one version to ``models/<name>/<version>``.
 
     Raises:
@@ -76,7 +76,7 @@ def pull(source: Location, name: str, version: int, models: Path, progress: Prog
     if content is None:
         raise NotFound(f"there is no version {version} of '{name}' at {source.address}.", "Check address and number.")
     files = list_files(content, source.path(name, version, MANIFEST)).files
-    moved = Moved(name, version, len(files), sum(file.size for file in files.values()), 0, str(models / name))
+    moved = Transfer(name, version, len(files), sum(file.size for file in files.values()), 0, str(models / name))
 
     def advance(more: int) -> None:
         progress(more, moved.size)
@@ -104,7 +104,7 @@ def pull(source: Location, name: str, version: int, models: Path, progress: Prog
     return moved._replace(sent=sent)
 
 
-def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
+def push(bundle: Bundle, target: Location, progress: Progress) -> Transfer:
     """Send a bundle to ``<address>/<name>/<version>``.
 
     Raises:
@@ -122,7 +122,7 @@ def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
     if target.local is not None:
         return pull(Location(str(bundle.path.parent.parent.resolve())), name, version, target.local, progress)
     files = bundle.manifest.files
-    moved = Moved(name, version, len(files), bundle.size, 0, target.path(name))
+    moved = Transfer(name, version, len(files), bundle.size, 0, target.path(name))
 
     def advance(more: int) -> None:
         progress(more, moved.size)

@@ -36,7 +36,7 @@ def resolve_tag_aliases(value: Any) -> Any:
     return value
 
 
-def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def cast_exactly(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """``array`` as ``dtype``, refusing what would change a whole number's value."""
     if dtype.kind in "biu":
         with np.errstate(invalid="ignore"):
@@ -47,7 +47,7 @@ def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array.astype(dtype, copy=False)
 
 
-def text_of(row: Any) -> str:
+def decode_text(row: Any) -> str:
     """One row that must be a text, or the bytes of one."""
     if isinstance(row, bytes):
         try:
@@ -55,11 +55,11 @@ def text_of(row: Any) -> str:
         except UnicodeDecodeError as error:
             raise InvalidInput("a row is not UTF-8 text.", "Save the file as UTF-8.") from error
     if not isinstance(row, str):
-        raise InvalidInput(f"a row is {kind_of([row])}; expected a text.")
+        raise InvalidInput(f"a row is {describe_rows([row])}; expected a text.")
     return row
 
 
-def kind_of(rows: Rows) -> str:
+def describe_rows(rows: Rows) -> str:
     """What the first row is, in a word that a user understands."""
     row = rows[0]
     if isinstance(row, np.ndarray):

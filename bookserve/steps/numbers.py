@@ -8,7 +8,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
-from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 
 
 class Numbers(StepBase, frozen=True):
@@ -28,8 +28,8 @@ class Numbers(StepBase, frozen=True):
             raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
         if self.dtype != "string":
             if array.dtype.kind not in "biuf":
-                raise InvalidInput(f"the rows hold {kind_of(rows)}; expected {expected}.")
-            array = cast(array, np.dtype(self.dtype))
+                raise InvalidInput(f"the rows hold {describe_rows(rows)}; expected {expected}.")
+            array = cast_exactly(array, np.dtype(self.dtype))
         wanted = list(self.shape)
         if wanted.count(-1) == 0 and array.size == len(rows) * int(np.prod(wanted)):
             array = array.reshape(len(rows), *wanted)  # a flat row (one line of a CSV file) is as good as a nested one
@@ -78,4 +78,4 @@ class Reshape(StepBase, frozen=True):
 def _as_bytes(item: Any) -> bytes:
     if isinstance(item, bytes):
         return item
-    return text_of(item).encode()
+    return decode_text(item).encode()

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 from bookserve.steps.vocabulary import Vocabulary
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation.replace("'", "") + "\t\n", " "))
 
 
-def words_of(row: Any) -> list[str]:
+def split_words(row: Any) -> list[str]:
     """A text in lower case, without punctuation, cut at white space."""
-    return text_of(row).lower().translate(_PUNCTUATION).split()
+    return decode_text(row).lower().translate(_PUNCTUATION).split()
 
 
 class Words(StepBase, frozen=True):
@@ -39,15 +39,15 @@ class Words(StepBase, frozen=True):
     def _row(self, row: Any) -> np.ndarray:
         if isinstance(row, bytes | str):
             known = self.vocabulary.ids
-            ids = [self.start, *(known.get(word, self.unknown) for word in words_of(row))]
+            ids = [self.start, *(known.get(word, self.unknown) for word in split_words(row))]
             return np.array([index for index in ids if index is not None], np.int32)
         try:
             array = np.asarray(row)
         except ValueError:  # lists of lists that differ in length
             array = np.array(None)
         if array.ndim != 1 or array.dtype.kind not in "iuf" or (array < 0).any():
-            raise InvalidInput(f"a row is {kind_of([row])}; expected a text, or a flat list of word ids.")
-        array = cast(array, np.dtype(np.int32))
+            raise InvalidInput(f"a row is {describe_rows([row])}; expected a text, or a flat list of word ids.")
+        array = cast_exactly(array, np.dtype(np.int32))
         if self.unknown is None:
             return array[array < len(self.vocabulary)]
         return np.where(array < len(self.vocabulary), array, self.unknown).astype(np.int32)
@@ -59,7 +59,7 @@ class Characters(StepBase, frozen=True):
     vocabulary: Vocabulary
 
     def __call__(self, rows: Rows) -> list[np.ndarray]:
-        return [self._row(text_of(row)) for row in rows]
+        return [self._row(decode_text(row)) for row in rows]
 
     def fold(self, text: str) -> str:
         """``text`` as the vocabulary has it: in lower case unless there are capitals."""
@@ -117,7 +117,7 @@ class NGrams(StepBase, frozen=True):
     n: int = 2
 
     def __call__(self, rows: Rows) -> list[str]:
-        return [" ".join(self._grams(words_of(row))) for row in rows]
+        return [" ".join(self._grams(split_words(row))) for row in rows]
 
     def _grams(self, words: list[str]) -> list[str]:
         sizes = range(1, self.n + 1)
@@ -133,5 +133,5 @@ class Hashed(StepBase, frozen=True):
     size: int
 
     def __call__(self, rows: Rows) -> list[np.ndarray]:
-        ids = ([1 + zlib.crc32(word.encode()) % (self.size - 1) for word in words_of(row)] for row in rows)
+        ids = ([1 + zlib.crc32(word.encode()) % (self.size - 1) for word in split_words(row)] for row in rows)
         return [np.array(row, np.int32) for row in ids]

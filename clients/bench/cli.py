@@ -58,9 +58,9 @@ def bench() -> None:
 @json_option
 def predict(model: str, models: Path, url: str | None, seconds: float, clients: list[int], as_json: bool) -> None:
     """Tensors through the default graph, over both standard protocols."""
-    from clients.bench.tensors import measure
+    from clients.bench.tensors import measure_tensors
 
-    report = measure(model, models, url, seconds, clients)
+    report = measure_tensors(model, models, url, seconds, clients)
     _print(report, "ratio: samples/s beside raw ONNX Runtime", as_json)
 
 
@@ -89,9 +89,9 @@ def generate(
     as_json: bool,
 ) -> None:
     """Texts over HTTP and gRPC beside steps of the bare runtime, and beside Keras."""
-    from clients.bench.texts import measure
+    from clients.bench.texts import measure_texts
 
-    report = measure(model, models, url, seconds, streams, with_keras)
+    report = measure_texts(model, models, url, seconds, streams, with_keras)
     _print(report, "of raw: characters/s beside bare steps of ONNX Runtime", as_json)
 
 
@@ -115,9 +115,9 @@ def sample(
     as_json: bool,
 ) -> None:
     """Pictures from a latent space, over every protocol, beside decoding by the bare runtime."""
-    from clients.bench.samples import measure
+    from clients.bench.samples import measure_samples
 
-    report = measure(model, models, url, seconds, clients, pictures)
+    report = measure_samples(model, models, url, seconds, clients, pictures)
     _print(report, "ratio: pictures/s (samples/s) beside raw ONNX Runtime", as_json)
 
 

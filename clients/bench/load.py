@@ -31,7 +31,7 @@ Connect = Callable[[int], AbstractAsyncContextManager[list[Call]]]
 _LENGTH = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)  # not Inference-Header-Content-Length
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What came of some seconds of load: how long each answered request took, and how many were refused."""
 
     latencies: list[float]
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
     seconds: float
 
 
-async def load(connect: Connect, callers: int, seconds: float) -> Measured:
+async def load(connect: Connect, callers: int, seconds: float) -> Measurement:
     """Let ``callers`` send for ``seconds``, each of them once at least.
 
     Raises:
@@ -68,12 +68,12 @@ async def load(connect: Connect, callers: int, seconds: float) -> Measured:
             start = time.perf_counter()
             end = start + seconds
             await asyncio.gather(*map(work, calls))
-            return Measured(latencies, errors, time.perf_counter() - start)
+            return Measurement(latencies, errors, time.perf_counter() - start)
     except (OSError, EOFError) as error:
         raise NotReady(f"the connection to the server broke: {error}.") from error
 
 
-def over_http(host: str, port: int, request: bytes) -> Connect:
+def http_callers(host: str, port: int, request: bytes) -> Connect:
     """Callers with a connection each, kept open; ``request`` is a whole HTTP/1.1 request."""
 
     def caller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
@@ -101,7 +101,7 @@ def over_http(host: str, port: int, request: bytes) -> Connect:
     return connect
 
 
-def over_grpc(target: str, method: str, message: bytes) -> Connect:
+def grpc_callers(target: str, method: str, message: bytes) -> Connect:
     """Callers that share one channel; ``message`` is an encoded request of ``method``."""
 
     @asynccontextmanager
@@ -130,10 +130,10 @@ def rest_request(host: str, model: str, feeds: Arrays) -> bytes:
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     instances = rows if len(columns) > 1 else next(iter(columns.values()))
     body = json.dumps({"instances": instances}, separators=(",", ":")).encode()
-    return post(host, f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
+    return http_request(host, f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
 
 
-def post(host: str, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+def http_request(host: str, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """A whole HTTP/1.1 request."""
     lines = {"Host": host, **headers, "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())

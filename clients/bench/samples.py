@@ -25,15 +25,15 @@ from bookserve.errors import Failed
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Sample
-from clients.bench.load import Measured, infer_request, over_grpc, over_http, post
-from clients.bench.tensors import INFER, TURNS, Workload, addresses, calling, looping
-from clients.sample import BATCH, parts, stream
+from clients.bench.load import Measurement, grpc_callers, http_callers, http_request, infer_request
+from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
+from clients.sample import BATCH, sample_parts, write_frames
 
 #: Pictures of an .npy file, which come in several requests.
 FILE = 2 * BATCH
 
 
-def measure(
+def measure_samples(
     model: str, models: Path, url: str | None, seconds: float, callers: list[int], pictures: list[int]
 ) -> dict[str, Any]:
     """Measure the newest version of ``model``, so many ``pictures`` a request; report ``model``, ``version`` and
@@ -47,12 +47,15 @@ def measure(
     feeds = {count: _points(found, count) for count in pictures}
     backend = OnnxSession(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
     raw = {
-        count: Workload(f"raw, {_of(count)}", count, looping(partial(backend.run, feeds[count]))) for count in pictures
+        count: Workload(f"raw, {_of(count)}", count, measure_loop(partial(backend.run, feeds[count])))
+        for count in pictures
     }
-    with addresses(models, url) as served, connect(f"local:{models}") as local:
+    with server_addresses(models, url) as served, connect(f"local:{models}") as local:
         workloads = list(raw.values())
         for count in pictures:
-            workloads.append(Workload(f"local:, {_of(count)}", count, looping(partial(local.sample, model, count))))
+            workloads.append(
+                Workload(f"local:, {_of(count)}", count, measure_loop(partial(local.sample, model, count)))
+            )
         for address in served:
             for count in pictures:
                 workloads += _served(address, model, feeds[count], count, callers)
@@ -82,22 +85,22 @@ def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[i
     if parts.scheme == "grpc":
         asked = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
         ways = {
-            "api, PNGs": over_grpc(parts.netloc, "/bookserve.v1.Bookserve/Sample", asked),
-            "v2, tensors": over_grpc(parts.netloc, INFER, infer_request(model, feeds)),
+            "api, PNGs": grpc_callers(parts.netloc, "/bookserve.v1.Bookserve/Sample", asked),
+            "v2, tensors": grpc_callers(parts.netloc, INFER, infer_request(model, feeds)),
         }
     else:
         path, body = f"/api/models/{quote(model)}/sample", json.dumps({"n": count, "seed": 1}).encode()
         requests = {
-            "api, sheet": post(parts.netloc, path, body, {"Accept": "image/png"}),
-            "api, PNGs": post(parts.netloc, path, body),
-            "api, NPZ": post(parts.netloc, path, body, {"Accept": "application/x-npz"}),
+            "api, sheet": http_request(parts.netloc, path, body, {"Accept": "image/png"}),
+            "api, PNGs": http_request(parts.netloc, path, body),
+            "api, NPZ": http_request(parts.netloc, path, body, {"Accept": "application/x-npz"}),
             "v2, tensors": _binary(parts.netloc, model, feeds),
         }
-        ways = {way: over_http(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}
+        ways = {way: http_callers(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}
     for way, connected in ways.items():
         for number in callers:
             name = f"{parts.scheme} {way}, {_of(count)}, {number} caller{'s' * (number > 1)}"
-            yield Workload(name, count, calling(connected, number))
+            yield Workload(name, count, measure_callers(connected, number))
 
 
 def _binary(host: str, model: str, feeds: Arrays) -> bytes:
@@ -113,16 +116,20 @@ def _binary(host: str, model: str, feeds: Arrays) -> bytes:
     ]
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     body = head + b"".join(array.tobytes() for array in feeds.values())
-    return post(host, f"/v2/models/{quote(model)}/infer", body, {"Inference-Header-Content-Length": str(len(head))})
+    return http_request(
+        host, f"/v2/models/{quote(model)}/infer", body, {"Inference-Header-Content-Length": str(len(head))}
+    )
 
 
-def _file(address: str, model: str) -> Callable[[float], Measured]:
+def _file(address: str, model: str) -> Callable[[float], Measurement]:
     """Files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` writes them."""
 
-    def run(seconds: float) -> Measured:
+    def run(seconds: float) -> Measurement:
         with tempfile.TemporaryDirectory() as place, connect(address) as client:
             path = Path(place, "pictures.npy")
-            return looping(lambda: stream(path, FILE, parts(client, model, FILE, {"n": FILE, "seed": 1})))(seconds)
+            return measure_loop(
+                lambda: write_frames(path, FILE, sample_parts(client, model, FILE, {"n": FILE, "seed": 1}))
+            )(seconds)
 
     return run
 

@@ -28,7 +28,7 @@ from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
-from clients.bench.load import Connect, Measured, infer_request, load, over_grpc, over_http, rest_request
+from clients.bench.load import Connect, Measurement, grpc_callers, http_callers, infer_request, load, rest_request
 
 #: Turns that each workload's time is divided into.
 TURNS = 4
@@ -42,12 +42,12 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 class Workload:
     """One line of the report: a kind of request, and what was measured of it so far."""
 
-    def __init__(self, name: str, rows: int, run: Callable[[float], Measured]) -> None:
+    def __init__(self, name: str, rows: int, run: Callable[[float], Measurement]) -> None:
         """``run(seconds)`` sends requests of ``rows`` rows for that long."""
         self.name = name
         self.rows = rows
         self._run = run
-        self._parts: list[Measured] = []
+        self._parts: list[Measurement] = []
 
     def turn(self, seconds: float) -> None:
         """Run once more."""
@@ -78,7 +78,7 @@ class Workload:
         }
 
 
-def measure(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
+def measure_tensors(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version``, ``graph`` and ``workloads``.
 
     Raises:
@@ -90,9 +90,9 @@ def measure(model: str, models: Path, url: str | None, seconds: float, callers: 
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
     backend = OnnxSession(found.path / str(graph.onnx))
     baselines = {
-        rows: Workload(f"raw, {_of(rows)}", rows, looping(partial(backend.run, feeds[rows]))) for rows in feeds
+        rows: Workload(f"raw, {_of(rows)}", rows, measure_loop(partial(backend.run, feeds[rows]))) for rows in feeds
     }
-    with addresses(models, url) as served:
+    with server_addresses(models, url) as served:
         workloads = list(baselines.values())
         for address in served:
             workloads += _served(address, model, feeds, callers)
@@ -111,23 +111,23 @@ def _served(address: str, model: str, feeds: dict[int, Arrays], callers: list[in
     parts = urlsplit(address)
     for count, rows in [*((count, 1) for count in callers), (max(callers), LARGE)]:
         if parts.scheme == "grpc":
-            connect = over_grpc(parts.netloc, INFER, infer_request(model, feeds[rows]))
+            connect = grpc_callers(parts.netloc, INFER, infer_request(model, feeds[rows]))
         else:
             request = rest_request(parts.netloc, quote(model), feeds[rows])
-            connect = over_http(parts.hostname or "", parts.port or 80, request)
+            connect = http_callers(parts.hostname or "", parts.port or 80, request)
         name = f"{parts.scheme}, {_of(rows)}, {count} caller{'s' * (count > 1)}"
-        yield Workload(name, rows, calling(connect, count))
+        yield Workload(name, rows, measure_callers(connect, count))
 
 
-def calling(connect: Connect, callers: int) -> Callable[[float], Measured]:
+def measure_callers(connect: Connect, callers: int) -> Callable[[float], Measurement]:
     """What lets so many callers send for some seconds."""
     return lambda seconds: asyncio.run(load(connect, callers, seconds))
 
 
-def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
+def measure_loop(call: Callable[[], object]) -> Callable[[float], Measurement]:
     """What calls again and again for some seconds, once at least."""
 
-    def run(seconds: float) -> Measured:
+    def run(seconds: float) -> Measurement:
         latencies: list[float] = []
         start = begun = time.perf_counter()
         while not latencies or begun < start + seconds:
@@ -135,7 +135,7 @@ def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
             ended = time.perf_counter()
             latencies.append(ended - begun)
             begun = ended
-        return Measured(latencies, 0, begun - start)
+        return Measurement(latencies, 0, begun - start)
 
     return run
 
@@ -155,7 +155,7 @@ def _of(rows: int) -> str:
 
 
 @contextmanager
-def addresses(models: Path, url: str | None) -> Iterator[list[str]]:
+def server_addresses(models: Path, url: str | None) -> Iterator[list[str]]:
     """The address given, or those of a server started for the while."""
     if url:
         if urlsplit(url).scheme not in ("http", "grpc"):

@@ -18,12 +18,12 @@ from bookserve.errors import Failed, NotReady
 from bookserve.generation.text import Piece
 
 #: Asks for one text and yields what comes of it.
-Write = Callable[[], AsyncIterator[str]]
+ReadText = Callable[[], AsyncIterator[str]]
 #: Connects one caller.
-Stream = Callable[[], AbstractAsyncContextManager[Write]]
+ConnectReader = Callable[[], AbstractAsyncContextManager[ReadText]]
 
 
-def over_http(netloc: str, model: str, length: int) -> Stream:
+def http_text_streams(netloc: str, model: str, length: int) -> ConnectReader:
     """Callers with a connection each, kept open, who read ``/api``'s server-sent events."""
     body = msgspec.json.encode({"length": length, "temperature": 1.0, "stream": True})
     head = f"POST /api/models/{model}/generate HTTP/1.1\r\nHost: {netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -31,7 +31,7 @@ def over_http(netloc: str, model: str, length: int) -> Stream:
     piece = msgspec.json.Decoder(Piece)
 
     @asynccontextmanager
-    async def stream() -> AsyncIterator[Write]:
+    async def stream() -> AsyncIterator[ReadText]:
         try:
             reader, writer = await asyncio.open_connection(host, int(port))
         except OSError as error:
@@ -58,13 +58,13 @@ def over_http(netloc: str, model: str, length: int) -> Stream:
     return stream
 
 
-def over_grpc(target: str, model: str, length: int) -> Stream:
+def grpc_text_streams(target: str, model: str, length: int) -> ConnectReader:
     """Callers with a channel each."""
     message = pb.GenerateRequest(model=model, length=length, temperature=1.0).SerializeToString()
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
     @asynccontextmanager
-    async def stream() -> AsyncIterator[Write]:
+    async def stream() -> AsyncIterator[ReadText]:
         async with grpc.aio.insecure_channel(target, options) as channel:
             method = channel.unary_stream("/bookserve.v1.Bookserve/Generate", None, pb.GenerateReply.FromString)
             state = channel.get_state(try_to_connect=True)

@@ -26,14 +26,14 @@ from bookserve.errors import Failed, NotFound
 from bookserve.graph import numpy_dtype
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
-from clients.bench.tensors import TURNS, addresses
-from clients.bench.text_streams import Stream, Write, over_grpc, over_http
+from clients.bench.tensors import TURNS, server_addresses
+from clients.bench.text_streams import ConnectReader, ReadText, grpc_text_streams, http_text_streams
 
 #: Characters of each text.
 LENGTH = 5000
 
 
-class Written(NamedTuple):
+class TextMeasurement(NamedTuple):
     """What came of some seconds: characters, how long the first one of each text took, and the time."""
 
     characters: int
@@ -44,11 +44,11 @@ class Written(NamedTuple):
 class Workload:
     """One line of the report."""
 
-    def __init__(self, name: str, streams: int, run: Callable[[float], Written]) -> None:
+    def __init__(self, name: str, streams: int, run: Callable[[float], TextMeasurement]) -> None:
         self.name = name
         self.streams = streams
         self._run = run
-        self._parts: list[Written] = []
+        self._parts: list[TextMeasurement] = []
 
     def turn(self, seconds: float, keep: bool = True) -> None:
         """Run once more; the result counts if it is to be kept."""
@@ -74,7 +74,7 @@ class Workload:
         return line
 
 
-def measure(
+def measure_texts(
     model: str, models: Path, url: str | None, seconds: float, streams: list[int], with_keras: bool
 ) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version`` and ``workloads``.
@@ -89,11 +89,11 @@ def measure(
     if with_keras:
         keras = _keras(found, seconds)
     raw = {count: Workload("raw steps", count, _steps(found, verb, count)) for count in streams}
-    with addresses(models, url) as served:
+    with server_addresses(models, url) as served:
         workloads = list(raw.values())
         for address in served:
             scheme = urlsplit(address).scheme
-            over = over_grpc if scheme == "grpc" else over_http
+            over = grpc_text_streams if scheme == "grpc" else http_text_streams
             for count in streams:
                 stream = over(urlsplit(address).netloc, model, LENGTH)
                 workloads.append(Workload(f"served over {scheme}", count, _callers(stream, count)))
@@ -117,7 +117,7 @@ def measure(
     return {"model": model, "version": found.version, "seconds": seconds, "workloads": lines}
 
 
-def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Written]:
+def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], TextMeasurement]:
     _, graph = found.graph(verb.graph)
     if graph.onnx is None:
         raise Failed(f"graph '{verb.graph}' of '{found.name}' has no ONNX form.")
@@ -127,32 +127,32 @@ def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Writt
         for name, spec in graph.inputs.items()
     }
 
-    def run(seconds: float) -> Written:
+    def run(seconds: float) -> TextMeasurement:
         runs, start = 0, time.perf_counter()
         while not runs or time.perf_counter() < start + seconds:
             backend.run(feeds)
             runs += 1
-        return Written(runs * count, [], time.perf_counter() - start)
+        return TextMeasurement(runs * count, [], time.perf_counter() - start)
 
     return run
 
 
-def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
+def _callers(stream: ConnectReader, count: int) -> Callable[[float], TextMeasurement]:
     """So many callers, each of whom reads one text after the other until the time is over, and something came."""
 
-    async def work(seconds: float) -> Written:
+    async def work(seconds: float) -> TextMeasurement:
         async with AsyncExitStack() as connections:  # nothing is measured before all are connected
             return await _read([await connections.enter_async_context(stream()) for _ in range(count)], seconds)
 
     return lambda seconds: asyncio.run(work(seconds))
 
 
-async def _read(callers: list[Write], seconds: float) -> Written:
+async def _read(callers: list[ReadText], seconds: float) -> TextMeasurement:
     firsts: list[float] = []
     characters = 0
     begun_to_come = asyncio.Event()
 
-    async def read(write: Write) -> None:
+    async def read(write: ReadText) -> None:
         nonlocal characters
         while True:
             begun, first = time.perf_counter(), True
@@ -176,7 +176,7 @@ async def _read(callers: list[Write], seconds: float) -> Written:
     await asyncio.gather(*reading, return_exceptions=True)
     for task in done:
         task.result()  # what broke it, if that ended it
-    return Written(characters, firsts, ended - start)
+    return TextMeasurement(characters, firsts, ended - start)
 
 
 async def _wait(event: asyncio.Event) -> None:

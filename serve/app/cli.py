@@ -70,7 +70,9 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     "--max-loaded", type=click.IntRange(0), default=0, help="Most models that --lazy keeps in memory; 0: all."
 )
 @click.option("--canary-share", type=click.FloatRange(0, 1), default=0, help="Share of requests for label 'canary'.")
-@click.option("--variant", type=click.Choice(list(variant.NAMES)), help="Serve this form of the models that have it.")
+@click.option(
+    "--variant", type=click.Choice(list(variant.VARIANTS)), help="Serve this form of the models that have it."
+)
 # How they run
 @click.option("--batching-parameters-file", type=file, help="TensorFlow Serving's batching parameters.")
 @click.option("--max-batch", type=click.IntRange(1), help="Rows of one run.  [default: 256; requests join up to 32]")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bookserve.client import connect
-from bookserve.images import decode_png, encode_png
+from bookserve.images import decode_image, encode_png
 from clients.predict import BATCH
 from tests.clients.conftest import Bookserve
 
@@ -42,7 +42,7 @@ def test_sample_is_the_same_over_every_wire(bookserve: Bookserve, url: str, mode
     assert bookserve("sample", "plane", "--grid", "3", "-o", "here.png", "--url", url).code == 0
     assert bookserve("sample", "plane", "--grid", "3", "-o", "local.png", "--url", f"local:{models}").code == 0
     assert Path("here.png").read_bytes() == Path("local.png").read_bytes()
-    assert decode_png(Path("here.png").read_bytes()).shape == (3 * 64, 3 * 64, 1)
+    assert decode_image(Path("here.png").read_bytes()).shape == (3 * 64, 3 * 64, 1)
 
 
 def test_models_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path) -> None:
@@ -107,7 +107,7 @@ def test_generate_takes_its_prompt_from_standard_input(bookserve: Bookserve) -> 
 def test_sample_chooses_points_and_names_its_file(bookserve: Bookserve, models: Path) -> None:
     done = bookserve("sample", "plane", "-n", "5", "--seed", "3")
     assert "5 pictures are in plane.png (192 × 128 pixels)" in done.out
-    assert decode_png(Path("plane.png").read_bytes()).shape == (128, 192, 1)
+    assert decode_image(Path("plane.png").read_bytes()).shape == (128, 192, 1)
     bookserve("sample", "plane", "--latent", "0.5,-1", "--latent", "0,0", "-o", "raw.npy")
     with connect(f"local:{models}") as client:
         assert np.array_equal(np.load("raw.npy"), client.sample("plane", latent=[[0.5, -1], [0, 0]]).images)

@@ -34,7 +34,7 @@ def _real() -> np.ndarray:
         parts = []
         for path in strips:
             with reading(path):
-                parts.append(pictures.decode_png(path.read_bytes()).reshape(-1, 32, 32, 3))
+                parts.append(pictures.decode_image(path.read_bytes()).reshape(-1, 32, 32, 3))
         return np.concatenate(parts)
     path = file("cifar-10-binary.tar.gz", _URL, _MD5)
     with reading(path), tarfile.open(path) as archive:

@@ -30,7 +30,7 @@ def _real() -> dict[str, np.ndarray]:
     for name, files in _NAMES.items():
         path = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
         with reading(path):
-            shown[name] = pictures.decode_png(path.read_bytes())
+            shown[name] = pictures.decode_image(path.read_bytes())
     return shown
 
 

@@ -16,14 +16,14 @@ import httpx
 import msgspec
 import numpy as np
 
-from bookserve.api.native_json import dump_json, from_plain, to_answer
+from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.client.client import Samples, Tell
+from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
-from bookserve.images import decode_png
+from bookserve.images import decode_image
 from bookserve.verb import Answer
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.
@@ -72,7 +72,7 @@ class JobReply(msgspec.Struct):
 
 
 Reply = TypeVar("Reply", ModelsReply, PredictReply, ExplainReply, ActivationsReply, JobReply)
-Asked = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
+Request = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
 
 
 class HttpWire:
@@ -102,7 +102,7 @@ class HttpWire:
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
-        return [to_answer(answer) for answer in reply.answers]
+        return [answer_from_json(answer) for answer in reply.answers]
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
@@ -137,7 +137,7 @@ class HttpWire:
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise self._stranger() from error
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
         job = self._call("POST", "/api/jobs", JobReply, request, 202).job
         path = f"/api/jobs/{job['id']}"
@@ -145,7 +145,7 @@ class HttpWire:
             for news in self._watch(path):
                 if "error" in news:
                     raise _from_fields(news["error"])
-                preview = decode_png(from_plain(news["preview"])) if "preview" in news else None
+                preview = decode_image(row_from_json(news["preview"])) if "preview" in news else None
                 loss = math.nan if news["loss"] is None else news["loss"]
                 tell(Progress(news["step"], news["steps"], loss, preview))
                 job = news
@@ -159,13 +159,13 @@ class HttpWire:
                 raise Failed(f"the job at {self._url} was {job['state']}.", "Start it again.")
             if response.status_code != 200:
                 raise self._error(response)
-            return decode_png(response.content)
+            return decode_image(response.content)
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
         reply = self._call("POST", _path(model, "explain"), ExplainReply, request)
         heatmap = np.array(reply.heatmap, np.float32)
-        return Explanation(reply.label, reply.score, heatmap, decode_png(from_plain(reply.overlay)))
+        return Explanation(reply.label, reply.score, heatmap, decode_image(row_from_json(reply.overlay)))
 
     def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
@@ -193,7 +193,7 @@ class HttpWire:
         raise Failed(f"the news of a job at {self._url} broke off.", "The server may be gone.")
 
     def _call(
-        self, method: str, path: str, kind: type[Reply], request: Asked | None = None, expected: int = 200
+        self, method: str, path: str, kind: type[Reply], request: Request | None = None, expected: int = 200
     ) -> Reply:
         content = None if request is None else _body(request)
         with self._errors():
@@ -228,14 +228,14 @@ class HttpWire:
 
 
 def _layers(reply: ActivationsReply) -> list[Layer]:
-    return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in reply.layers]
+    return [Layer(layer.name, tuple(layer.shape), decode_image(row_from_json(layer.picture))) for layer in reply.layers]
 
 
 def _path(model: str, verb: str) -> str:
     return f"/api/models/{quote(model, safe='')}/{verb}"
 
 
-def _body(request: Asked) -> bytes:
+def _body(request: Request) -> bytes:
     return dump_json({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from bookserve import bundle
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.bundle import Bundle
-from bookserve.client.client import Samples, Tell
+from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation import explain as inside
-from bookserve.generation.latent import encoded, encoder, pictures_fed, requested_points
-from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
-from bookserve.generation.transform import adjusted, prepared, watched
+from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
+from bookserve.generation.text import Piece, multi_step_feeds, take_multi_step, text_streams
+from bookserve.generation.transform import prepare_pictures, transform_with_progress, with_parameters
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession, Session, open_graph
 from bookserve.steps import apply_steps
@@ -52,7 +52,7 @@ class LocalWire:
         opened = self._open(model, request.version)
         verb = opened.verb(Generate)
         graph, backend = self._backend(opened, verb.graph)
-        live = streams(verb, graph, request)
+        live = text_streams(verb, graph, request)
         outputs = backend.run(live[0].feeds())  # all begin with the same prompt
         yield from (stream.take(outputs) for stream in live)
         if verb.ahead is None or not request.plain(verb.ahead.likeliest):
@@ -61,8 +61,8 @@ class LocalWire:
             return
         ahead = self._session(opened.path / verb.ahead.onnx)
         while live := [stream for stream in live if not stream.done]:
-            feeds = ahead_feeds(live, verb.ahead, len(verb.characters.vocabulary))
-            yield from take_ahead(live, ahead.run(feeds))
+            feeds = multi_step_feeds(live, verb.ahead, len(verb.characters.vocabulary))
+            yield from take_multi_step(live, ahead.run(feeds))
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
@@ -77,17 +77,17 @@ class LocalWire:
         outputs = backend.run(feeds)
         return Samples(points, np.asarray(apply_steps(verb.after, next(iter(outputs.values())))))
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
         opened = self._open(request.model, request.version)
-        verb = adjusted(opened.verb(Transform), request.params)
+        verb = with_parameters(opened.verb(Transform), request.params)
 
         def run(name: str, feeds: Arrays) -> Arrays:
             graph, backend = self._backend(opened, name)
             graph.check(feeds)
             return backend.run(feeds)
 
-        return watched(verb, run, prepared(verb, request.images), tell)
+        return transform_with_progress(verb, run, prepare_pictures(verb, request.images), tell)
 
     def explain(self, model: str, request: ExplainRequest) -> inside.Explanation:
         """See ``Client.explain``."""
@@ -101,11 +101,13 @@ class LocalWire:
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
         inside.check_explains(model, graphs)
-        return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
+        return inside.layer_activations(
+            verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs)
+        )
 
     def filters(self, model: str, version: int | None) -> list[inside.Layer]:
         """See ``Client.filters``."""
-        return inside.filters(self._open(model, version))
+        return inside.filter_patterns(self._open(model, version))
 
     def close(self) -> None:
         """Let go of the sessions."""
@@ -120,10 +122,10 @@ class LocalWire:
         return self._bundles[key]
 
     def _encode(self, opened: Bundle, verb: Sample, rows: list[Any]) -> np.ndarray:
-        graph, backend = self._backend(opened, encoder(verb, opened.name))
-        feeds = pictures_fed(verb, graph, rows)
+        graph, backend = self._backend(opened, encoder_graph(verb, opened.name))
+        feeds = encoder_feeds(verb, graph, rows)
         graph.check(feeds)
-        return encoded(graph, backend.run(feeds))
+        return encoded_points(graph, backend.run(feeds))
 
     def _runner(self, opened: Bundle) -> inside.Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.native_json import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request
 from bookserve.generation import explain
 from bookserve.images import encode_png
@@ -33,7 +33,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def asked(request: Request) -> tuple[LiveModel, ExplainRequest]:
         body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
-        return live, msgspec.structs.replace(body, row=from_plain(body.row))
+        return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 
     @answered
     async def why(request: Request) -> Response:
@@ -58,7 +58,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
-        found = await asyncio.to_thread(explain.filters, live.bundle)
+        found = await asyncio.to_thread(explain.filter_patterns, live.bundle)
         layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
         return as_json(_named(live) | {"layers": layers})
 
@@ -82,7 +82,9 @@ async def looked_into(engine: Engine, live: LiveModel, asked: ExplainRequest) ->
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
     explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())
-    return await asyncio.to_thread(explain.layers, verb, run, asked.row, list(graphs[explain.ACTIVATIONS].outputs))
+    return await asyncio.to_thread(
+        explain.layer_activations, verb, run, asked.row, list(graphs[explain.ACTIVATIONS].outputs)
+    )
 
 
 def _named(live: LiveModel) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from bookserve import bundle
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
-from bookserve.api.native_messages import from_piece, from_row, to_answer
+from bookserve.api.native_messages import answer_to_message, piece_to_message, row_from_message
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
 from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.images import encode_png
@@ -46,11 +46,11 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
         async with _errors(context):
             request = _message(pb.PredictRequest, body)
             asked = validate_request(
-                PredictRequest, {"rows": [from_row(row) for row in request.rows], **_given(request)}
+                PredictRequest, {"rows": [row_from_message(row) for row in request.rows], **_given(request)}
             )
             live = engine.model(request.model, asked.version)
             answers = await engine.predict(live, asked.rows)
-            return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
+            return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
 
     async def generate(body: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[pb.GenerateReply]:
         async with _errors(context):
@@ -60,13 +60,13 @@ def handlers(engine: Engine) -> list[grpc.GenericRpcHandler]:
             async with aclosing(engine.generate(engine.model(request.model, asked.version), asked)) as written:
                 async for pieces in written:
                     for piece in pieces:
-                        yield from_piece(piece)
+                        yield piece_to_message(piece)
 
     async def sample(body: bytes, context: grpc.aio.ServicerContext) -> pb.SampleReply:
         async with _errors(context):
             request = _message(pb.SampleRequest, body)
             points = [list(point.coordinates) for point in request.latent]
-            images = [from_row(row) for row in request.images]
+            images = [row_from_message(row) for row in request.images]
             asked = validate_request(
                 SampleRequest, {"latent": points or None, "images": images or None, **_given(request)}
             )

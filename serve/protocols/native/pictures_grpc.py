@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from bookserve.api import pictures_pb2 as pb
-from bookserve.api.native_messages import from_row, to_tensor
+from bookserve.api.native_messages import row_from_message, tensor_to_message
 from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
 from bookserve.errors import InvalidInput
 from bookserve.generation import explain as inside
@@ -63,7 +63,7 @@ def handlers(engine: Engine, jobs: JobQueue) -> list[grpc.GenericRpcHandler]:
                 version=live.version,
                 label=found.label,
                 score=found.score,
-                heatmap=to_tensor(found.heatmap),
+                heatmap=tensor_to_message(found.heatmap),
                 overlay=await asyncio.to_thread(encode_png, found.overlay),
             )
 
@@ -79,7 +79,7 @@ def handlers(engine: Engine, jobs: JobQueue) -> list[grpc.GenericRpcHandler]:
         async with errors(context):
             request = message(pb.FiltersRequest, body)
             live = engine.model(request.model, request.version if request.HasField("version") else None)
-            found = await asyncio.to_thread(inside.filters, live.bundle)
+            found = await asyncio.to_thread(inside.filter_patterns, live.bundle)
             layers = [pb.Layer(name=f.name, shape=f.shape, picture=encode_png(f.picture)) for f in found]
             return pb.ActivationsReply(model=live.name, version=live.version, layers=layers)
 
@@ -101,7 +101,7 @@ def handlers(engine: Engine, jobs: JobQueue) -> list[grpc.GenericRpcHandler]:
 
 def _asked(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version(request))
+    return validate_request(ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version(request))
 
 
 def _version(request: Any) -> dict[str, int]:

@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, manifest, new_version, seal
 from bookserve.bundle.publication import lock_directory
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.registry.location import Location
-from bookserve.registry.transfer import newest, pull, push
+from bookserve.registry.transfer import newest_version, pull, push
 from tests.bookserve.registry.transfers import MIB, Plain, ignore, same
 
 
@@ -42,7 +42,7 @@ def test_a_bucket_is_pushed_to_and_pulled_from(big: Bundle, tmp_path: Path, buck
     pull(
         Location(bucket),
         "big",
-        newest(Location(bucket), "big"),
+        newest_version(Location(bucket), "big"),
         tmp_path / "here",
         lambda more, total: told.append(more),
     )
@@ -56,7 +56,7 @@ def test_a_version_is_there_once_its_manifest_is(big: Bundle, bucket: str) -> No
     files.rm("/bucket/models/big/1/bundle.json")
     assert Location(bucket).newest("big") is None
     with pytest.raises(NotFound, match="no whole version"):
-        newest(Location(bucket), "big")
+        newest_version(Location(bucket), "big")
     assert push(big, Location(bucket), ignore).sent == 0  # the files are still there
     assert Location(bucket).newest("big") == 1
 
@@ -143,7 +143,7 @@ def test_places_that_are_none_are_said(address: str, kind: type[Exception], says
 def test_what_is_not_there_is_said(site: str, shop: Path, tmp_path: Path) -> None:
     for source in (Location(site), Location(str(shop))):
         with pytest.raises(NotFound, match="there is no"):
-            newest(source, "other")
+            newest_version(source, "other")
         with pytest.raises(NotFound, match="no version 9"):
             pull(source, "big", 9, tmp_path / "here", ignore)
     assert not (tmp_path / "here").exists()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest
-from bookserve.generation.text import merge, streams
+from bookserve.generation.text import join_pieces, text_streams
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from tests.serve.metrics import requests
@@ -50,8 +50,8 @@ def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
 def offline(models: Path, **options: Any) -> str:
     opened = bundle.open_bundle(models, "writer")
     verb, graph = opened.verb(Generate), opened.graph("step")[1]
-    (stream,) = streams(verb, graph, GenerateRequest(**options))
-    return merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
+    (stream,) = text_streams(verb, graph, GenerateRequest(**options))
+    return join_pieces(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
 
 
 def test_models_are_listed(http: httpx.Client) -> None:
