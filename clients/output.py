@@ -1,4 +1,4 @@
-"""Answers on the way out: cells of a table, JSON, and files."""
+"""Write answers as cells of a table, as JSON, and to files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import Label
 from bookserve.verb import Answer, plain_answers
 
-#: Suffixes that ``write`` knows.
+#: File suffixes that ``write_answers`` accepts.
 SUFFIXES = (".json", ".jsonl", ".csv", ".npy", ".npz")
 
 
 def answer_cell(value: list[Label] | np.ndarray) -> str:
-    """One output of one row, short enough for a table."""
+    """One output of one row as a short text for a table."""
     if isinstance(value, list):
         return ", ".join(f"{item.label} ({item.score:.3f})" for item in value)
     text = np.array2string(value, precision=4, separator=", ", threshold=12, edgeitems=3, max_line_width=10_000)
@@ -27,10 +27,10 @@ def answer_cell(value: list[Label] | np.ndarray) -> str:
 
 
 def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
-    """Write answers to ``path`` in the form of its suffix (one of ``SUFFIXES``).
+    """Write answers to ``path`` in the format of its suffix (one of ``SUFFIXES``).
 
     Raises:
-        InvalidInput: the form cannot hold these answers.
+        InvalidInput: the format cannot hold these answers.
         Failed: the file cannot be written.
     """
     suffix = path.suffix.lower()
@@ -42,14 +42,14 @@ def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
         content = _csv(names, answers)
     else:
         content = _numpy(suffix, answers)
-    save_atomically(path, content)
+    write_file(path, content)
 
 
-def save_atomically(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a file.
 
     Raises:
-        Failed: the operating system refuses.
+        Failed: it cannot be written.
     """
     try:
         path.write_bytes(content)
@@ -65,7 +65,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 
 def _csv(names: list[str], answers: list[Answer]) -> bytes:
-    """One line for each row: its name, then each output's numbers, or its likeliest label with the score."""
+    """One line for each row: the name of its input, then for each output its numbers, or the best label and its score."""
     lines = [{"input": name} | _flat(answer) for name, answer in zip(names, answers, strict=True)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
@@ -87,7 +87,7 @@ def _flat(answer: Answer) -> dict[str, Any]:
 
 
 def _numpy(suffix: str, answers: list[Answer]) -> bytes:
-    """All rows of each output stacked; of labels ``<output>`` holds the names and ``<output>_scores`` the scores."""
+    """Stack the rows of each output. For labels, ``<output>`` holds the names and ``<output>_scores`` the scores."""
     arrays: dict[str, np.ndarray] = {}
     try:
         for name, first in answers[0].items():
@@ -100,11 +100,11 @@ def _numpy(suffix: str, answers: list[Answer]) -> bytes:
             else:
                 arrays[name] = np.stack([np.asarray(value) for value in values])
     except ValueError as error:
-        raise InvalidInput("the answers differ in shape and make no array.", "Write them as JSON.") from error
+        raise InvalidInput("the answers differ in shape and cannot form one array.", "Write them as JSON.") from error
     if suffix == ".npz":
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays, allow_pickle=False)
         return buffer.getvalue()
     if len(arrays) > 1:
-        raise InvalidInput(f"an NPY file holds one array; these answers make {', '.join(arrays)}.", "Use .npz")
+        raise InvalidInput(f"an NPY file holds one array; these answers have {', '.join(arrays)}.", "Use .npz")
     return npy_bytes(next(iter(arrays.values())))

@@ -1,4 +1,4 @@
-"""The wire to a directory of bundles: the models run in this process, in ONNX Runtime, and there is no server."""
+"""Run the models of a directory in this process, without a server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 
 
 class LocalWire:
-    """Bundles and sessions are opened at first use and kept."""
+    """Opens bundles and sessions at first use and keeps them open."""
 
     def __init__(self, models: Path, variant: str = "") -> None:
         if not models.is_dir():
@@ -35,7 +35,7 @@ class LocalWire:
         self._backends: dict[Path, OnnxSession] = {}
 
     def models(self) -> list[dict[str, Any]]:
-        """The newest readable version of each model."""
+        """See ``Client.models``; versions that cannot be read are left out."""
         return [bundle.summarise_bundle(found) for found in list_bundles(self._models)[0]]
 
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
@@ -53,7 +53,7 @@ class LocalWire:
         verb = opened.verb(Generate)
         graph, backend = self._backend(opened, verb.graph)
         live = text_streams(verb, graph, request)
-        outputs = backend.run(live[0].feeds())  # all begin with the same prompt
+        outputs = backend.run(live[0].feeds())  # all texts start with the same prompt
         yield from (stream.take(outputs) for stream in live)
         if verb.ahead is None or not request.plain(verb.ahead.likeliest):
             for stream in live:
@@ -110,7 +110,7 @@ class LocalWire:
         return inside.filter_patterns(self._open(model, version))
 
     def close(self) -> None:
-        """Let go of the sessions."""
+        """Close the sessions."""
         self._backends.clear()
 
     def _open(self, model: str, version: int | None) -> Bundle:
@@ -134,8 +134,8 @@ class LocalWire:
         name, graph = opened.graph(name)
         if graph.onnx is None and not graph.members:
             raise Failed(
-                f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
-                f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
+                f"graph '{name}' of model '{opened.name}' has no ONNX form and can only run in TensorFlow.",
+                f"Serve it (bookserve serve {self._models}) and use --url http://127.0.0.1:8501",
             )
         return graph, open_graph(opened, name, self._open, self._session)
 
@@ -146,7 +146,7 @@ class LocalWire:
 
 
 def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
-    """The newest version of each model that can be opened, and why newer ones could not."""
+    """The newest version of each model that can be opened, and the errors of newer ones that cannot."""
     found: list[Bundle] = []
     errors: list[BookserveError] = []
     for name in bundle.model_names(models):

@@ -109,7 +109,7 @@ def test_a_text_that_breaks_off_is_a_failure(scheme: str, models: Path) -> None:
     "url", ["", "nonsense", "ftp://host", "http:", "http://", "grpc://", "local:", "host:8501", "http://host:port"]
 )
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(InvalidInput, match="no address"):
+    with pytest.raises(InvalidInput, match="is not an address"):
         connect(url)
 
 
