@@ -65,7 +65,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 
 def _csv(names: list[str], answers: list[Answer]) -> bytes:
-    """One line for each row: the name of its input, then for each output its numbers, or the best label and its score."""
+    """One line for each row: the name of its input, then for each output its numbers, or the best label and score."""
     lines = [{"input": name} | _flat(answer) for name, answer in zip(names, answers, strict=True)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")

@@ -1,7 +1,8 @@
-"""Rows, tensors and answers as messages of ``home.proto`` and back, for the server's home door and the gRPC wire.
+"""Convert rows, tensors, answers and pieces of text to messages of ``native.proto`` and back.
 
-Rows are what ``bookserve.verb`` takes: text, bytes of a file, numbers (alone, nested in lists or as arrays), or an
-object that names each input. The JSON forms of the same are in ``plain.py``.
+The server's own gRPC API and its client use these functions. A row is what ``bookserve.verb`` takes: text, bytes of a
+file, numbers (alone, in nested lists or as arrays), or a dictionary with one entry per input. ``native_json.py`` does
+the same for JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def row_to_message(value: Any) -> pb.Row:
     """One row as a message.
 
     Raises:
-        InvalidInput: nothing (null), lists that differ in length, or another kind of thing.
+        InvalidInput: it is None, has lists of different lengths, or has another type.
     """
     if isinstance(value, str):
         try:
@@ -37,10 +38,10 @@ def row_to_message(value: Any) -> pb.Row:
 
 
 def row_from_message(row: pb.Row) -> Any:
-    """The row that ``to_row`` was given; numbers and lists of them come back as arrays, a lone one as a number.
+    """The row of a message. Lists of numbers come back as arrays, a single number as a number.
 
     Raises:
-        InvalidInput: an empty message, or a tensor that ``from_tensor`` refuses.
+        InvalidInput: the message is empty, or ``tensor_from_message`` refuses its tensor.
     """
     kind = row.WhichOneof("kind")
     if kind == "text":
@@ -56,7 +57,7 @@ def row_from_message(row: pb.Row) -> Any:
 
 
 def tensor_to_message(array: np.ndarray) -> pb.Tensor:
-    """An array of any of ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
+    """An array of one of the ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
     if array.dtype == object:
         strings = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()]
         return pb.Tensor(dtype="string", shape=array.shape, strings=strings)
@@ -65,10 +66,10 @@ def tensor_to_message(array: np.ndarray) -> pb.Tensor:
 
 
 def tensor_from_message(tensor: pb.Tensor) -> np.ndarray:
-    """The array in a message; numbers are a read-only view of its bytes.
+    """The array of a message; numbers are a read-only view of its bytes.
 
     Raises:
-        InvalidInput: an unknown dtype, a negative size, or content that does not fill the shape exactly.
+        InvalidInput: the dtype is unknown, a size is negative, or the content does not have the size of the shape.
     """
     shape = tuple(tensor.shape)
     if tensor.dtype not in DTYPES:
@@ -91,7 +92,7 @@ def tensor_from_message(tensor: pb.Tensor) -> np.ndarray:
 
 
 def answer_to_message(answer: Answer) -> pb.Answer:
-    """One row's answer as a message."""
+    """The answer to one row as a message."""
     outputs = []
     for name, value in answer.items():
         if isinstance(value, list):
@@ -103,10 +104,10 @@ def answer_to_message(answer: Answer) -> pb.Answer:
 
 
 def answer_from_message(answer: pb.Answer) -> Answer:
-    """The answer that ``to_answer`` was given.
+    """The answer of a message.
 
     Raises:
-        InvalidInput: a tensor that ``from_tensor`` refuses.
+        InvalidInput: ``tensor_from_message`` refuses a tensor.
     """
     found: Answer = {}
     for output in answer.outputs:
@@ -118,26 +119,26 @@ def answer_from_message(answer: pb.Answer) -> Answer:
 
 
 def _as_array(value: Any) -> np.ndarray:
-    """Numbers, alone or nested, as an array of one of ``DTYPES``."""
+    """A number or nested lists of numbers as an array of one of the ``DTYPES``."""
     expected = "expected text, the bytes of a file, numbers, or an object that names each input"
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InvalidInput(f"a row holds lists that differ in length; {expected}.") from error
+        raise InvalidInput(f"a row has lists of different lengths; {expected}.") from error
     except OverflowError as error:
-        raise InvalidInput("a row holds a number beyond 64 bits.") from error
+        raise InvalidInput("a row has a number of more than 64 bits.") from error
     if array.dtype.kind in "SU":
         array = np.asarray(value, object)
     if array.dtype == object:
         if not all(isinstance(item, str | bytes) for item in array.ravel()):
-            raise InvalidInput(f"a row holds a mixture, or nothing (null); {expected}.")
+            raise InvalidInput(f"a row has values of different types, or null; {expected}.")
     elif array.dtype.name not in DTYPES:
         raise InvalidInput(f"a row holds {array.dtype}; {expected}.")
     return array
 
 
 def piece_to_message(piece: Piece) -> pb.GenerateReply:
-    """A piece as it is sent."""
+    """A piece of text as a message."""
     drawn = [
         pb.Drawn(text=one.text, logprob=one.logprob, top=[pb.Drawn(text=text, logprob=log) for text, log in one.top])
         for one in piece.drawn
@@ -146,6 +147,6 @@ def piece_to_message(piece: Piece) -> pb.GenerateReply:
 
 
 def piece_from_message(reply: pb.GenerateReply) -> Piece:
-    """The piece that was sent."""
+    """The piece of text of a message."""
     drawn = [Drawn(one.text, one.logprob, tuple((top.text, top.logprob) for top in one.top)) for one in reply.drawn]
     return Piece(reply.text, reply.index, reply.finish, tuple(drawn))

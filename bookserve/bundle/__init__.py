@@ -1,4 +1,4 @@
-"""Bundles: ``models/<name>/<version>/``, directories that bookserve, TensorFlow Serving and Triton can read."""
+"""Read and write bundles: directories ``models/<name>/<version>/`` for bookserve, TensorFlow Serving and Triton."""
 
 from bookserve.bundle.bundle import MULTI_STEP as MULTI_STEP
 from bookserve.bundle.bundle import Bundle as Bundle

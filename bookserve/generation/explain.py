@@ -1,9 +1,10 @@
-"""Explain: which parts of a picture speak for a class (Grad-CAM), and what every layer gives for it.
+"""Explain predictions of convnets: Grad-CAM heat maps, and pictures of the activations of every layer.
 
-A convnet's bundle has two graphs for this: ``activations``, from the picture to every layer's output, and ``head``,
-from the map of the last convolution to the model's own output. Grad-CAM weighs a channel by the mean over its places
-of the gradient of the class's score. That is how fast the score changes when the whole channel is raised by the same
-amount, over the number of places: two runs of the head a channel measure it, and no backend needs a backward pass.
+A convnet's bundle has two graphs for this: ``activations``, from the picture to the output of every layer, and
+``head``, from the feature map of the last convolution to the model's output. Grad-CAM weights a channel by the mean
+gradient of the class score over the channel's positions. This mean is how fast the score changes when the whole channel
+is raised by the same amount, divided by the number of positions. Two runs of the head per channel measure it, so no
+runtime needs a backward pass.
 
 Sources: section 5.4 of the book, listings 5.24–5.31 and 5.42–5.44; Selvaraju et al. 2016, arXiv 1610.02391.
 """
@@ -24,35 +25,35 @@ from bookserve.images import contact_sheet, decode_image
 from bookserve.steps import BinaryLabel, MultiLabel, TopLabels
 from bookserve.verb import Predict
 
-#: Names of the two graphs, and of the folder with the patterns that filters answer to: in a run, in a bundle's assets.
+#: Names of the two graphs, and of the folder with filter patterns (in a run, and in a bundle's assets).
 ACTIVATIONS, HEAD, FILTERS = "activations", "head", "filters"
 
-#: Runs one of a model's graphs, named first.
+#: Runs a graph of the model, given its name and inputs.
 Run = Callable[[str, Arrays], Arrays]
 
-#: How far channels are raised and lowered, as a share of the map's standard deviation.
+#: How far channels are raised and lowered, relative to the standard deviation of the feature map.
 _NUDGE = 0.02
-#: Rows of the head that are run together.
+#: Batch size of the runs of the head.
 _TOGETHER = 64
-#: Channels in a row of a sheet, and pixels that a small channel is enlarged to: the book's.
+#: Channels in a row of a sheet, and the size in pixels that small channels are enlarged to; both as in the book.
 _COLUMNS, _SIZE = 16, 58
-#: Height in pixels that small pictures are enlarged to, about.
+#: Small pictures are enlarged to about this size in pixels.
 _VISIBLE = 224
 
 
 class Explanation(NamedTuple):
-    """Why a model sees a class in a picture."""
+    """The parts of a picture that count for a class."""
 
     label: str
     score: float
-    #: float32 [height, width] of the last convolution's map, from 0 to 1; 0 everywhere where nothing speaks for it.
+    #: float32 [height, width] of the last convolution's feature map, 0 to 1; all 0 if no part counts for the class.
     heatmap: np.ndarray
-    #: The heat over the picture, uint8 [height, width, 3].
+    #: The heat map over the picture, uint8 [height, width, 3].
     overlay: np.ndarray
 
 
 class Layer(NamedTuple):
-    """What one layer gives: the shape without the batch, and its channels as a picture, uint8 [height, width, 3]."""
+    """The output of one layer: its shape without the batch, and its channels as a picture uint8 [height, width, 3]."""
 
     name: str
     shape: tuple[int, ...]
@@ -60,25 +61,26 @@ class Layer(NamedTuple):
 
 
 def check_explains(name: str, graphs: Mapping[str, Graph]) -> None:
-    """
+    """Check that a model can be explained.
+
     Raises:
-        InvalidInput: the model called ``name`` has not the graphs that explaining needs.
+        InvalidInput: the model ``name`` does not have the graphs that this needs.
     """
     if ACTIVATIONS not in graphs or HEAD not in graphs:
         raise InvalidInput(
-            f"model '{name}' cannot be looked into: it has no graphs '{ACTIVATIONS}' and '{HEAD}'.",
+            f"model '{name}' cannot be explained: it has no graphs '{ACTIVATIONS}' and '{HEAD}'.",
             "Convnets of up to 50 million parameters have them; train and export it again.",
         )
 
 
 def explain(verb: Predict, graphs: Mapping[str, Graph], run: Run, row: Any, wanted: str | None = None) -> Explanation:
-    """Grad-CAM of the class called ``wanted`` (a label, or the number of an output; the likeliest by default).
+    """Grad-CAM of the class ``wanted`` (a label or the index of an output; by default the likeliest class).
 
-    ``row`` is a picture as the model takes it. Of a model with one output, its first label is what that lacks to 1.
+    ``row`` is a picture as the model takes it. For a single sigmoid output p, the first label scores 1 − p.
 
     Raises:
-        NotFound: no such class.
-        InvalidInput: no picture.
+        NotFound: there is no such class.
+        InvalidInput: ``row`` is not a picture.
     """
     (layer,) = graphs[HEAD].inputs
     features = run(ACTIVATIONS, _feeds(verb, row))[layer]
@@ -93,7 +95,7 @@ def explain(verb: Predict, graphs: Mapping[str, Graph], run: Run, row: Any, want
         out = _classes(run(HEAD, {layer: np.concatenate([features + few, features - few])}))
         raised, lowered = np.split(out.astype(np.float64), 2)
         change = raised - lowered
-        # A score close to 1 has lost the digits that tell; what the other classes lose still has them.
+        # A score close to 1 loses precision; the changes of the other classes keep it.
         rest = -np.delete(change, index, axis=1).sum(axis=1)
         slopes[start : start + len(few)] = rest if scores[index] > 0.5 else change[:, index]
     heat = np.maximum((features[0] * slopes).mean(axis=-1), 0)
@@ -103,10 +105,10 @@ def explain(verb: Predict, graphs: Mapping[str, Graph], run: Run, row: Any, want
 
 
 def layer_activations(verb: Predict, run: Run, row: Any, order: Sequence[str]) -> list[Layer]:
-    """What every layer gives for a picture, in ``order``; outputs that are neither maps nor vectors are left out.
+    """The outputs of the layers for a picture, in ``order``, without those that are neither feature maps nor vectors.
 
     Raises:
-        InvalidInput: no picture.
+        InvalidInput: ``row`` is not a picture.
     """
     found = run(ACTIVATIONS, _feeds(verb, row))
     return [
@@ -117,9 +119,10 @@ def layer_activations(verb: Predict, run: Run, row: Any, order: Sequence[str]) -
 
 
 def filter_patterns(bundle: Bundle) -> list[Layer]:
-    """The patterns that each convolution's filters answer to most, drawn when the model was trained (figure 5.32–5.35).
+    """The patterns that the filters of each convolution respond to most (figures 5.32–5.35).
 
-    A ``Layer``'s shape is that of the picture: gradients through the whole network are needed to draw others.
+    They are drawn during training, since they need gradients through the whole network. The shape of a ``Layer`` is
+    here that of the picture.
 
     Raises:
         NotFound: they were not drawn.
@@ -127,7 +130,7 @@ def filter_patterns(bundle: Bundle) -> list[Layer]:
     files = sorted((bundle.path / "assets" / FILTERS).glob("*.png"))
     if not files:
         raise NotFound(
-            f"model '{bundle.name}' came without pictures of its filters.",
+            f"model '{bundle.name}' has no pictures of its filters.",
             "Train it with -p filters=40 and export it again, or draw them from its run: bookserve inside filters",
         )
     found = [(path.stem.partition("_")[2], decode_image(path.read_bytes())) for path in files]
@@ -135,10 +138,10 @@ def filter_patterns(bundle: Bundle) -> list[Layer]:
 
 
 def activation_sheet(activation: np.ndarray) -> np.ndarray:
-    """One layer's output [1, height, width, channels] or [1, n] → a picture, uint8 [height, width, 3].
+    """Draw the output of one layer [1, height, width, channels] or [1, n] as a picture uint8 [height, width, 3].
 
-    Every channel is standardised by itself; a channel that is the same everywhere, as most are in deep layers, is
-    black. The numbers of a vector are standardised together and drawn as a square.
+    Each channel is standardised separately. A constant channel, as most are in deep layers, is black. The numbers of a
+    vector are standardised together and drawn as a square.
     """
     if activation.ndim == 4:
         channels = np.moveaxis(activation[0].astype(np.float64), -1, 0)
@@ -149,7 +152,7 @@ def activation_sheet(activation: np.ndarray) -> np.ndarray:
         channels = activation.astype(np.float64).reshape(-1, 1, 1)
         spread, mean = np.full_like(channels, channels.std()), np.full_like(channels, channels.mean())
         columns = max(_COLUMNS, math.isqrt(len(channels)))
-    blank = spread <= 1e-6 * np.abs(mean)  # the same everywhere, but for rounding
+    blank = spread <= 1e-6 * np.abs(mean)  # constant, except for rounding
     standard = (channels - mean) / np.where(blank, 1, spread)
     tiles = viridis(0.5 + standard / 4)  # two standard deviations to each side
     tiles[np.broadcast_to(blank, tiles.shape[:3])] = 0
@@ -159,7 +162,7 @@ def activation_sheet(activation: np.ndarray) -> np.ndarray:
 
 
 def resize_heatmap(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The heat map float32 [height, width] at the size of a photo."""
+    """Resize a heat map float32 [height, width] to the size of a photo."""
     from PIL import Image
 
     picture = Image.fromarray(heatmap.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
@@ -168,7 +171,7 @@ def resize_heatmap(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def overlay_heatmap(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
-    """The heat map laid over a photo uint8 [height, width, 1 or 3] of any size: the hotter, the less shines through."""
+    """Draw a heat map over a photo uint8 [height, width, 1 or 3] of any size; it is more opaque where it is hotter."""
     heat = resize_heatmap(heatmap, *photo.shape[:2])
     opacity = 0.7 * heat[..., None]
     mixed = photo * (1 - opacity) + viridis(heat) * opacity
@@ -176,7 +179,7 @@ def overlay_heatmap(heatmap: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
 
 def enlarge_small(picture: np.ndarray) -> np.ndarray:
-    """A small picture uint8 [height, width, …], its pixels enlarged until it can be looked at."""
+    """Enlarge the pixels of a small picture uint8 [height, width, …] for viewing."""
     scale = max(1, _VISIBLE // max(picture.shape[:2]))
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 

@@ -1,4 +1,4 @@
-"""Step: what all Steps share – a batch of rows in, a batch of rows out – and the words for rows that do not fit."""
+"""Base class of the Steps, and functions that convert rows and describe them in error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 
-#: A batch: an array whose first axis counts rows, or a sequence of rows that are not (yet) of one shape.
+#: A batch: an array whose first axis counts rows, or a sequence of rows that may differ in shape.
 Rows = Sequence[Any] | np.ndarray
 
 
@@ -37,18 +37,26 @@ def resolve_tag_aliases(value: Any) -> Any:
 
 
 def cast_exactly(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """``array`` as ``dtype``, refusing what would change a whole number's value."""
+    """Convert ``array`` to ``dtype``.
+
+    Raises:
+        InvalidInput: ``dtype`` is an integer type or bool and cannot hold some number exactly.
+    """
     if dtype.kind in "biu":
         with np.errstate(invalid="ignore"):
             cast = array.astype(dtype)
         if not np.array_equal(cast, array):
-            raise InvalidInput(f"some numbers cannot be held as {dtype}.", "Send whole numbers within its range.")
+            raise InvalidInput(f"some numbers do not fit into {dtype}.", "Send whole numbers in its range.")
         return cast
     return array.astype(dtype, copy=False)
 
 
 def decode_text(row: Any) -> str:
-    """One row that must be a text, or the bytes of one."""
+    """The text of one row, which must be a string or UTF-8 bytes.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
     if isinstance(row, bytes):
         try:
             return row.decode()
@@ -60,7 +68,7 @@ def decode_text(row: Any) -> str:
 
 
 def describe_rows(rows: Rows) -> str:
-    """What the first row is, in a word that a user understands."""
+    """What the first row is, in words for an error message."""
     row = rows[0]
     if isinstance(row, np.ndarray):
         return f"{row.dtype} arrays of shape {list(row.shape)}"

@@ -1,8 +1,8 @@
-"""Bench of pictures: how fast a latent model draws, beside the bare runtime – ``bookserve bench sample MODEL``.
+"""Measure pictures from a latent space, compared with ONNX Runtime alone: ``bookserve bench sample MODEL``.
 
-The baseline decodes as many points a run in a session of this process, and makes no picture of what comes out. Served,
-the points are drawn (or sent, over the Open Inference Protocol) and the pixels travel: as one PNG, as a PNG each, or as
-tensors. ``local:`` and the writing of an .npy file are the project's own client and command, Python and all.
+The baseline decodes the same number of points per run in a session of this process, without making pictures. The server
+draws the points (or receives them, over the Open Inference Protocol) and sends the pixels as one PNG, as one PNG per
+picture, or as tensors. ``local:`` and the .npy file use bookserve's own client and command.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from clients.bench.load import Measurement, grpc_callers, http_callers, http_req
 from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
 from clients.sample import BATCH, sample_parts, write_frames
 
-#: Pictures of an .npy file, which come in several requests.
+#: Number of pictures in an .npy file; they need several requests.
 FILE = 2 * BATCH
 
 
 def measure_samples(
     model: str, models: Path, url: str | None, seconds: float, callers: list[int], pictures: list[int]
 ) -> dict[str, Any]:
-    """Measure the newest version of ``model``, so many ``pictures`` a request; report ``model``, ``version`` and
-    ``workloads``.
+    """Measure the newest version of ``model`` with these numbers of ``pictures`` per request.
+
+    Returns ``model``, ``version`` and ``workloads``.
 
     Raises:
-        NotFound, InvalidInput, Failed: the model cannot be run here or there, or does not sample.
-        NotReady: no server at ``url``.
+        NotFound, InvalidInput, Failed: the model cannot be run here or on the server, or has no latent space.
+        NotReady: there is no server at ``url``.
     """
     found = bundle.open_bundle(models, model)
     feeds = {count: _points(found, count) for count in pictures}
@@ -80,7 +81,7 @@ def _points(found: Bundle, count: int) -> Arrays:
 
 
 def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[int]) -> Iterator[Workload]:
-    """Each way to ask for ``count`` pictures at that address, from each number of callers."""
+    """Workloads for ``count`` pictures per request: each API at that address, with each number of callers."""
     parts = urlsplit(address)
     if parts.scheme == "grpc":
         asked = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
@@ -104,7 +105,7 @@ def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[i
 
 
 def _binary(host: str, model: str, feeds: Arrays) -> bytes:
-    """The Open Inference Protocol's REST with tensors as bytes behind the JSON, both ways."""
+    """A REST request of the Open Inference Protocol's binary extension: tensors as bytes after the JSON."""
     inputs = [
         {
             "name": name,
@@ -122,7 +123,7 @@ def _binary(host: str, model: str, feeds: Arrays) -> bytes:
 
 
 def _file(address: str, model: str) -> Callable[[float], Measurement]:
-    """Files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` writes them."""
+    """Write files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` does."""
 
     def run(seconds: float) -> Measurement:
         with tempfile.TemporaryDirectory() as place, connect(address) as client:

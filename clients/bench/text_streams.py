@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
-"""Streams: callers that read texts as they are written, with as little work as possible – what the bench counts with.
+"""Read streamed texts with little overhead, for ``bookserve bench generate``.
 
-A bare socket for HTTP, unparsed requests for gRPC: the callers share the machine with the server.
+The callers use a plain socket for HTTP and prepared requests for gRPC, because they share the machine with the server.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import Failed, NotReady
 from bookserve.generation.text import Piece
 
-#: Asks for one text and yields what comes of it.
+#: Requests one text and yields its pieces.
 ReadText = Callable[[], AsyncIterator[str]]
 #: Connects one caller.
 ConnectReader = Callable[[], AbstractAsyncContextManager[ReadText]]
 
 
 def http_text_streams(netloc: str, model: str, length: int) -> ConnectReader:
-    """Callers with a connection each, kept open, who read ``/api``'s server-sent events."""
+    """Callers with one open connection each that read the server-sent events of ``/api``."""
     body = msgspec.json.encode({"length": length, "temperature": 1.0, "stream": True})
     head = f"POST /api/models/{model}/generate HTTP/1.1\r\nHost: {netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     host, _, port = netloc.rpartition(":")
@@ -59,7 +59,7 @@ def http_text_streams(netloc: str, model: str, length: int) -> ConnectReader:
 
 
 def grpc_text_streams(target: str, model: str, length: int) -> ConnectReader:
-    """Callers with a channel each."""
+    """Callers with one channel each."""
     message = pb.GenerateRequest(model=model, length=length, temperature=1.0).SerializeToString()
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
@@ -70,7 +70,7 @@ def grpc_text_streams(target: str, model: str, length: int) -> ConnectReader:
             state = channel.get_state(try_to_connect=True)
             while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
                 await channel.wait_for_state_change(state)
-                state = channel.get_state()  # if it cannot be reached, the first call says why
+                state = channel.get_state()  # if the server cannot be reached, the first call reports it
 
             async def write() -> AsyncIterator[str]:
                 call = method(message)

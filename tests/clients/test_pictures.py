@@ -88,7 +88,7 @@ def test_errors_of_jobs_come_back(near: Client) -> None:
         near.transform("nobody", [encode_png(PHOTO)])
     with pytest.raises(InvalidInput, match="no parameter"):
         near.transform("dreamer", [encode_png(PHOTO)], {"speed": 1})
-    with pytest.raises(InvalidInput, match="cannot be looked into"):
+    with pytest.raises(InvalidInput, match="cannot be explained"):
         near.activations("digits", LEFT)
 
 

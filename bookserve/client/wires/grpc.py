@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The wire to a server's home door over gRPC: the service of ``bookserve/api/native.proto``."""
+"""Reach a server over gRPC by bookserve's own API, ``bookserve/api/native.proto``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
 from bookserve.verb import Answer
 
-#: Seconds that a whole answer may take; a stream may take as long as it likes.
+#: Maximum seconds for one answer; a stream has no limit.
 DEADLINE = 120.0
 
 _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
@@ -35,11 +35,11 @@ _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
 
 
 #: Names of the services.
-_HOME, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
+_NATIVE, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
 
 
 class GrpcWire:
-    """One channel. Proxies of the environment are not used: a model server is reached directly."""
+    """One channel. Proxy settings of the environment are ignored."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -178,7 +178,7 @@ class GrpcWire:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _HOME) -> Any:
+    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _NATIVE) -> Any:
         method: Any = self._channel.unary_unary(
             f"/{service}/{name}",
             request_serializer=type(message).SerializeToString,
@@ -190,7 +190,7 @@ class GrpcWire:
             raise self._error(error) from error
 
     def _error(self, error: Any) -> BookserveError:
-        """A gRPC status as one of ours; the server sends the hint in the trailing metadata."""
+        """The error of a gRPC status; the server sends the hint in the trailing metadata."""
         code, details = error.code(), error.details() or ""
         hint = dict(error.trailing_metadata() or ()).get(HINT)
         if hint is not None:
@@ -205,7 +205,7 @@ class GrpcWire:
             return NotReady(f"grpc://{self._target} did not answer in time.", "It may be overloaded: try again.")
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return NotReady(
-                f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
+                f"the server at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
             )
         return _KINDS.get(code, Failed)(details)
 

@@ -75,7 +75,7 @@ def test_layers_are_drawn() -> None:
 def test_what_cannot_be_explained_is_told() -> None:
     with pytest.raises(NotFound, match=r"no class 'horse'. There are cat, dog, cow"):
         explain(VERB, GRAPHS, run, PHOTO, "horse")
-    with pytest.raises(InvalidInput, match="cannot be looked into"):
+    with pytest.raises(InvalidInput, match="cannot be explained"):
         check_explains("plain", {HEAD: GRAPHS[HEAD]})
 
 

@@ -61,8 +61,8 @@ def test_concepts_move_points() -> None:
     ("asked", "said"),
     [
         ({"n": 3, "grid": 2}, "only one"),
-        ({"grid": 3, "walk": 2}, "two points or more"),
-        ({"n": 1, "walk": 2}, "two points or more"),
+        ({"grid": 3, "walk": 2}, "at least two points"),
+        ({"n": 1, "walk": 2}, "at least two points"),
         ({"grid": 2, "truncation": 1.0}, "random points"),
         ({"n": 5, "start": 5}, "start is 5; there are 5"),
         ({"latent": [[1.0]]}, "2 finite numbers"),

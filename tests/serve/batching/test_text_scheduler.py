@@ -266,7 +266,7 @@ def test_too_many_texts_are_turned_away(runner: Runner) -> None:
 
 
 def test_a_prompt_that_does_not_fit_is_refused_at_the_call(runner: Runner) -> None:
-    with pytest.raises(InvalidInput, match="never saw"):
+    with pytest.raises(InvalidInput, match="does not know"):
         runner.write(asked(0, prompt="xyz"))
     assert runner.texts.live == 0
 
