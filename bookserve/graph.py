@@ -105,7 +105,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """
         if feeds.keys() != self.inputs.keys():
             raise InvalidInput(
-                f"the inputs are {_names(feeds)}; expected {_names(self.inputs)}.",
+                f"the inputs given are {_names(feeds)}; the graph takes {_names(self.inputs)}.",
                 "Name every input exactly once.",
             )
         chosen: dict[str, int] = {}

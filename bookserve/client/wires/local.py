@@ -13,7 +13,16 @@ from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictReque
 from bookserve.bundle import Bundle
 from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
-from bookserve.generation import explain as inside
+from bookserve.generation.explain import (
+    ACTIVATIONS,
+    Explanation,
+    Layer,
+    Run,
+    check_explains,
+    explain,
+    filter_patterns,
+    layer_activations,
+)
 from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
 from bookserve.generation.text import Piece, multi_step_feeds, take_multi_step, text_streams
 from bookserve.generation.transform import prepare_pictures, transform_with_progress, with_parameters
@@ -89,25 +98,23 @@ class LocalWire:
 
         return transform_with_progress(verb, run, prepare_pictures(verb, request.images), tell)
 
-    def explain(self, model: str, request: ExplainRequest) -> inside.Explanation:
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check_explains(model, graphs)
-        return inside.explain(verb, graphs, self._runner(opened), request.row, request.label)
+        check_explains(model, graphs)
+        return explain(verb, graphs, self._runner(opened), request.row, request.label)
 
-    def activations(self, model: str, request: ExplainRequest) -> list[inside.Layer]:
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check_explains(model, graphs)
-        return inside.layer_activations(
-            verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs)
-        )
+        check_explains(model, graphs)
+        return layer_activations(verb, self._runner(opened), request.row, list(graphs[ACTIVATIONS].outputs))
 
-    def filters(self, model: str, version: int | None) -> list[inside.Layer]:
+    def filters(self, model: str, version: int | None) -> list[Layer]:
         """See ``Client.filters``."""
-        return inside.filter_patterns(self._open(model, version))
+        return filter_patterns(self._open(model, version))
 
     def close(self) -> None:
         """Close the sessions."""
@@ -127,7 +134,7 @@ class LocalWire:
         graph.check(feeds)
         return encoded_points(graph, backend.run(feeds))
 
-    def _runner(self, opened: Bundle) -> inside.Run:
+    def _runner(self, opened: Bundle) -> Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
 
     def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Session]:

@@ -15,8 +15,7 @@ import onnx
 import pytest
 
 from bookserve import bundle
-from bookserve.bundle import Bundle
-from bookserve.bundle import external_data as external
+from bookserve.bundle import Bundle, external_data
 from bookserve.bundle.publication import sha256
 from bookserve.client import connect
 from bookserve.errors import Failed
@@ -183,14 +182,14 @@ def test_external_tensors_are_found_wherever_they_hide(tmp_path: Path) -> None:
     proto.training_info.add().initialization.initializer.append(hidden("for training"))
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     everywhere = ["in a branch", "in a constant", "plain", "sparse", "a default", "for training"]
-    assert sorted(external.external_data_locations(tmp_path / "m.onnx")) == sorted(everywhere)
+    assert sorted(external_data.external_data_locations(tmp_path / "m.onnx")) == sorted(everywhere)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x3a", b"\x3a\xff\xff\xff\xff\x0f", b"hello", b"\x3a\x80", b"\xff" * 50])
 def test_what_is_no_onnx_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(Failed):
-        external.external_data_locations(tmp_path / "m.onnx")
+        external_data.external_data_locations(tmp_path / "m.onnx")
 
 
 def test_damage_of_any_kind_ends_in_an_answer(affine: Path) -> None:
@@ -203,7 +202,7 @@ def test_damage_of_any_kind_ends_in_an_answer(affine: Path) -> None:
             spoilt[at] = rng.integers(256)
         (affine / "model.onnx").write_bytes(spoilt)
         try:
-            external.external_data_locations(affine / "model.onnx")
+            external_data.external_data_locations(affine / "model.onnx")
         except Failed:
             continue
 

@@ -77,7 +77,7 @@ def test_it_starts_a_server_of_its_own(models: Path) -> None:
 def test_what_cannot_be_measured(models: Path, server: Server) -> None:
     with pytest.raises(NotFound, match="nosuch"):
         measure_tensors("nosuch", models, server.http, 0.1, [1])
-    with pytest.raises(InvalidInput, match="no server"):
+    with pytest.raises(InvalidInput, match="not the address of a server"):
         measure_tensors("affine", models, f"local:{models}", 0.1, [1])
     with pytest.raises(NotReady):
         measure_tensors("affine", models, "http://127.0.0.1:9", 0.1, [1])

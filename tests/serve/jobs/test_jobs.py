@@ -98,7 +98,7 @@ def test_painting_needs_two_pictures_and_copies_the_style(http: httpx.Client) ->
         ({"model": "dreamer", "images": []}, 400, "not valid"),
         ({"model": "dreamer", "images": ["a text"]}, 400, "bytes of picture files"),
         ({"model": "dreamer", "images": [{"b64": "AAAA"}]}, 400, "not a picture"),
-        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is no parameter"),
+        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is not a parameter"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"iterations": 0}}, 400, "iterations"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"contributions": {"nowhere": 1}}}, 400, "bright, idle"),
         ({"model": "dreamer", "images": [{"b64": IMAGE["b64"][:200]}]}, 400, "picture"),

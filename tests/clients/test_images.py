@@ -86,7 +86,7 @@ def test_who_stops_listening_stops_the_work(near: Client) -> None:
 def test_errors_of_jobs_come_back(near: Client) -> None:
     with pytest.raises(NotFound, match="nobody"):
         near.transform("nobody", [encode_png(PHOTO)])
-    with pytest.raises(InvalidInput, match="no parameter"):
+    with pytest.raises(InvalidInput, match="not a parameter"):
         near.transform("dreamer", [encode_png(PHOTO)], {"speed": 1})
     with pytest.raises(InvalidInput, match="cannot be explained"):
         near.activations("digits", LEFT)
