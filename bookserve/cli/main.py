@@ -1,6 +1,6 @@
 """Run the command ``bookserve``; the package behind a command is imported only when that command runs.
 
-An error is printed to standard error, as one sentence with a hint. The exit code tells its kind (``bookserve.errors``):
+An error is printed to standard error as one sentence with a hint. Each kind (``bookserve.errors``) has its exit code:
 0 success, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or overloaded, 5 invalid input, 130 interrupted.
 ``--debug`` shows tracebacks.
 """

@@ -84,9 +84,9 @@ def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[i
     """Workloads for ``count`` pictures per request: each API at that address, with each number of callers."""
     parts = urlsplit(address)
     if parts.scheme == "grpc":
-        asked = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
+        message = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
         ways = {
-            "api, PNGs": grpc_callers(parts.netloc, "/bookserve.v1.Bookserve/Sample", asked),
+            "api, PNGs": grpc_callers(parts.netloc, "/bookserve.v1.Bookserve/Sample", message),
             "v2, tensors": grpc_callers(parts.netloc, INFER, infer_request(model, feeds)),
         }
     else:
