@@ -35,10 +35,10 @@ else:
     watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
 
 with watched:
+    from bookserve import images as pictures
     from bookserve.api import tfserving_pb2 as tfs_pb2
     from bookserve.bundle import manifest
     from bookserve.errors import BookserveError, Failed
-    from bookserve.formats import images as pictures
     from bookserve.graph import TensorSpec
     from serve.codecs import regular_json as regular
     from serve.codecs.json_document import loads

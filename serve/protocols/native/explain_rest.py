@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.explanations import explain_picture, layer_activations
@@ -32,7 +32,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def asked(request: Request) -> tuple[LiveModel, ExplainRequest]:
         body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
-        return live, msgspec.structs.replace(body, row=from_plain(body.row))
+        return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 
     async def why(request: Request) -> Response:
         live, body = await asked(request)
@@ -54,7 +54,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
-        found = await asyncio.to_thread(explain.filters, live.bundle)
+        found = await asyncio.to_thread(explain.filter_patterns, live.bundle)
         layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
         return json_response(names_of(live) | {"layers": layers})
 

@@ -12,11 +12,11 @@ from contextlib import aclosing
 from typing import Any
 
 from bookserve.api import pictures_pb2 as pb
+from bookserve.api.native_messages import row_from_message, tensor_to_message
 from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
-from bookserve.api.row_messages import from_row, to_tensor
 from bookserve.errors import InvalidInput
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain as explanations
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.models.live_model import LiveModel
@@ -63,7 +63,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
             version=live.version,
             label=found.label,
             score=found.score,
-            heatmap=to_tensor(found.heatmap),
+            heatmap=tensor_to_message(found.heatmap),
             overlay=await asyncio.to_thread(encode_png, found.overlay),
         )
 
@@ -73,7 +73,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def filters(request: pb.FiltersRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _reply(live, await asyncio.to_thread(explanations.filters, live.bundle))
+        return _reply(live, await asyncio.to_thread(explanations.filter_patterns, live.bundle))
 
     return Service(
         pb.DESCRIPTOR.services_by_name["Pictures"].full_name,
@@ -94,7 +94,7 @@ def _reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.Activati
 
 def _body(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version(request))
+    return validate_request(ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version(request))
 
 
 def _version(request: Any) -> dict[str, int]:

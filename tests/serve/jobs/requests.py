@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
 IMAGE = {"b64": base64.b64encode(encode_png(PHOTO)).decode()}

@@ -14,7 +14,7 @@ import pytest
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import NotFound
-from bookserve.formats.images import decode_png, encode_png
+from bookserve.images import decode_image, encode_png
 from serve.engine import Engine
 from serve.jobs import job_queue as queue
 from serve.jobs.job_queue import JobQueue
@@ -44,10 +44,10 @@ def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     assert told[-1]["state"] == "done"
     assert 1 < told[-1]["step"] <= told[-1]["steps"] == 3  # an octave of 71 pixels would be too small to see
     assert told[-1]["loss"] > 0
-    previews = [decode_png(base64.b64decode(event["preview"]["b64"])) for event in told if "preview" in event]
+    previews = [decode_image(base64.b64decode(event["preview"]["b64"])) for event in told if "preview" in event]
     result = http.get(f"/api/jobs/{job['id']}/result")
     assert result.headers["content-type"] == "image/png"
-    picture = decode_png(result.content)
+    picture = decode_image(result.content)
     assert picture.shape == PHOTO.shape
     assert np.array_equal(previews[-1], picture)
     assert np.abs(picture.astype(float) - 127.5).mean() > np.abs(PHOTO.astype(float) - 127.5).mean()  # it climbed
@@ -62,7 +62,7 @@ def test_parameters_are_the_caller_s(http: httpx.Client) -> None:
     high = list(events(http, begin(http, iterations=2, height=80)["id"]))[-1]
     assert low["steps"] == high["steps"] == 2
     assert low["loss"] == pytest.approx(high["loss"] / 2, rel=1e-5)
-    assert decode_png(http.get(f"/api/jobs/{low['id']}/result").content).shape == (80, 96, 3)
+    assert decode_image(http.get(f"/api/jobs/{low['id']}/result").content).shape == (80, 96, 3)
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_painting_needs_two_pictures_and_copies_the_style(http: httpx.Client) ->
         ({"model": "dreamer", "images": []}, 400, "not valid"),
         ({"model": "dreamer", "images": ["a text"]}, 400, "bytes of picture files"),
         ({"model": "dreamer", "images": [{"b64": "AAAA"}]}, 400, "not a picture"),
-        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is no parameter"),
+        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is not a parameter"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"iterations": 0}}, 400, "iterations"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"contributions": {"nowhere": 1}}}, 400, "bright, idle"),
         ({"model": "dreamer", "images": [{"b64": IMAGE["b64"][:200]}]}, 400, "picture"),

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph
-from bookserve.verb import simple
+from bookserve.verb import plain_answers
 from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.composite import Composite
@@ -75,7 +75,7 @@ def test_it_is_asked_like_any_other_model(home: Path, grpc_server: str) -> None:
         assert http.get("/v2/models/a_chain").json()["platform"] == "ensemble"
         for url in (server.http, server.grpc, f"local:{home}"):
             with connect(url) as client:
-                assert simple(client.predict("a_chain", rows)) == [{"y": row} for row in expected]
+                assert plain_answers(client.predict("a_chain", rows)) == [{"y": row} for row in expected]
         metrics = http.get("/metrics").text
     assert 'bookserve_requests_total{code="ok",graph="serving_default",model="a_chain"' in metrics
     assert 'bookserve_requests_total{code="ok",graph="serving_default",model="affine"' not in metrics

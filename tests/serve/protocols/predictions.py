@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from bookserve.api import native_pb2, oip_pb2, tfserving_pb2
-from bookserve.api.row_messages import from_answer, to_row
+from bookserve.api.native_messages import answer_from_message, row_to_message
 from bookserve.graph import Arrays
 from serve.protocols.oip.tensors import DATATYPES, datatype, from_raw, to_raw
 from serve.protocols.tfserving import tensors as tfserving
@@ -110,11 +110,11 @@ def native_rest(http: httpx.Client, request: Request) -> Arrays:
 
 
 def native_grpc(channel: grpc.Channel, request: Request) -> Arrays:
-    message = native_pb2.PredictRequest(model=request.model, rows=[to_row(row) for row in _rows(request)])
+    message = native_pb2.PredictRequest(model=request.model, rows=[row_to_message(row) for row in _rows(request)])
     if request.version:
         message.version = request.version
     reply = native_pb2.PredictReply.FromString(_call(channel, "/bookserve.v1.Bookserve/Predict", message))
-    answers = [from_answer(answer) for answer in reply.answers]
+    answers = [answer_from_message(answer) for answer in reply.answers]
     assert reply.version == (request.version or reply.version)
     return {name: np.stack([np.asarray(answer[name]) for answer in answers]) for name in answers[0]}
 

@@ -11,7 +11,7 @@ import httpx
 
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest
-from bookserve.generation.text import merge, streams
+from bookserve.generation.text import join_pieces, text_streams
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 
@@ -31,5 +31,5 @@ def offline(models: Path, **options: Any) -> str:
     """The text that the model writes in this process."""
     opened = bundle.open_bundle(models, "writer")
     verb, graph = opened.verb(Generate), opened.graph("step")[1]
-    (stream,) = streams(verb, graph, GenerateRequest(**options))
-    return merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
+    (stream,) = text_streams(verb, graph, GenerateRequest(**options))
+    return join_pieces(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
