@@ -55,7 +55,7 @@ def test_a_device_that_does_not_exist_is_refused_with_those_there_are(models: Pa
 
 def test_all_graphs_of_a_bundle_are_opened_the_one_that_looks_ahead_included(models: Path) -> None:
     opened = bundle.open_bundle(models, "writer")
-    assert open_sessions(opened, threads=2).keys() == {"serving_default", "step", bundle.AHEAD}
+    assert open_sessions(opened, threads=2).keys() == {"serving_default", "step", bundle.MULTI_STEP}
 
 
 def test_a_file_is_opened_once_where_its_sessions_are_kept(models: Path) -> None:
