@@ -39,7 +39,7 @@ SMALLER = 0.95
 #: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
 _DYNAMIC = ["MatMul", "Gather", "LSTM"]
 
-_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxBackend; OnnxBackend(pathlib.Path(sys.argv[1]))"
+_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxSession; OnnxSession(pathlib.Path(sys.argv[1]))"
 
 Make = Callable[[Path, Path, Arrays], None]
 

@@ -56,7 +56,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
         feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
         expected = small.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
-        backend = small.OnnxBackend(path)
+        backend = small.OnnxSession(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         for _, others in parity.other_lengths(graph, feeds):
             assert small.differences(model, backend, others) == ""
