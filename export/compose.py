@@ -27,7 +27,7 @@ from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
 from bookserve.runtime.onnx import OnnxSession, open_graph
 from bookserve.steps import Rows
 from bookserve.verb import Predict
-from export.card import card
+from export.card.model_card import write_card
 from export.package_versions import ONNX, package_versions
 from export.verify import parity
 
@@ -91,7 +91,7 @@ def compose_models(models: Path, name: str, members: Sequence[tuple[str, int | N
         if found.problem:
             raise Failed(f"the composite answers otherwise than its members: {found.problem}.")
         examples.save(directory / "examples.npz")
-        (directory / "README.md").write_text(card.write_card(manifest, examples, {}, directory), "utf-8")
+        (directory / "README.md").write_text(write_card(manifest, examples, {}, directory), "utf-8")
         seal(directory, manifest)
         return publish_bundle(directory), found.difference
 

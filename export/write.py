@@ -30,10 +30,10 @@ from bookserve.graph import Graph
 from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate, Transform
-from export import warmup
-from export.card import card
+from export.card.model_card import write_card
 from export.convert import example_signatures as signatures
 from export.convert import multi_step_decoder as ahead
+from export.convert import warmup
 from export.convert.saved_model_to_onnx import to_onnx
 from export.package_versions import CONVERTERS, ONNX, package_versions
 from export.sources import external_model as foreign
@@ -133,7 +133,7 @@ def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> 
         if source.kind != "onnx" and not (directory / warmup.PATH).exists():
             warmup.write_warmup(directory / warmup.PATH, source.name, examples.graphs, answer)
         operators = {name: form.operators for name, form in onnx_forms.items()}
-        (directory / "README.md").write_text(card.write_card(manifest, examples, operators, directory), "utf-8")
+        (directory / "README.md").write_text(write_card(manifest, examples, operators, directory), "utf-8")
         if isinstance(answer, Classify):
             (directory / "assets").mkdir(exist_ok=True)
             (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
