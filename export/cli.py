@@ -23,7 +23,7 @@ from bookserve.cli.terminal import (
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
     from export.verify.verify import Check
-    from export.write import Written
+    from export.write import WrittenBundle
 
 
 @click.command()
@@ -82,7 +82,7 @@ def export(
             failed.append(source.name)
             click.echo(f"{source.name}: NOT EXPORTED: {error.message}")
             continue
-        click.echo(_line(written))
+        click.echo(_summary_line(written))
         for note in written.notes:
             click.echo(f"  {note}")
     if failed:
@@ -92,7 +92,7 @@ def export(
         )
 
 
-def _line(written: Written) -> str:
+def _summary_line(written: WrittenBundle) -> str:
     bundle = written.bundle
     return (
         f"{bundle.name}/{bundle.version}: {', '.join(bundle.manifest.graphs)}; {bundle.size / 1e6:.1f} MB, "
@@ -100,7 +100,7 @@ def _line(written: Written) -> str:
     )
 
 
-def _member(text: str) -> tuple[str, int | None, float]:
+def _parse_member(text: str) -> tuple[str, int | None, float]:
     """``MODEL[/VERSION][=SHARE]``, as the type of an argument."""
     named, equals, share = text.partition("=")
     try:
@@ -112,7 +112,7 @@ def _member(text: str) -> tuple[str, int | None, float]:
 
 @click.command()
 @click.argument("name")
-@click.argument("members", type=_member, nargs=-1, required=True, metavar="MODEL[/VERSION][=SHARE]...")
+@click.argument("members", type=_parse_member, nargs=-1, required=True, metavar="MODEL[/VERSION][=SHARE]...")
 @models_option
 def compose(name: str, members: tuple[tuple[str, int | None, float], ...], models: Path) -> None:
     """Make models that lie side by side one composite model, NAME.
@@ -121,9 +121,9 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
     models of their own, which a server runs once for both. A composite keeps to the versions it was made of: compose
     it again to take newer ones.
     """
-    from export.compose import compose_models as write
+    from export.compose import compose_models
 
-    bundle, difference = write(models, name, members)
+    bundle, difference = compose_models(models, name, members)
     click.echo(
         f"{bundle.name}/{bundle.version}: {bundle.manifest.summary}, worst difference {difference:.1e} -> {bundle.path}"
     )
@@ -145,17 +145,19 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
     from bookserve import bundle
     from bookserve.errors import Failed
 
-    bundles = _find_all(models) if every else [bundle.open_bundle(models, *name) for name in names]
+    bundles = _open_newest_bundles(models) if every else [bundle.open_bundle(models, *name) for name in names]
     if any("saved_model.pb" in found.manifest.files for found in bundles):
         _import_tensorflow()
     from export.verify.verify import verify_bundle
 
     checks = [line for found in bundles for line in verify_bundle(found)]
     if as_json:
-        print_json([{**line._asdict(), "ok": line.ok} | _finite(line) for line in checks])
+        print_json([{**line._asdict(), "ok": line.ok} | _infinite_as_none(line) for line in checks])
     else:
         columns = ("model", "version", "graph", "rows", "SavedModel", "ONNX", "tolerance", "ok")
-        print_table(columns, (_cells(line) for line in checks), title="largest difference from the expected outputs")
+        print_table(
+            columns, (_table_cells(line) for line in checks), title="largest difference from the expected outputs"
+        )
     wrong = [line for line in checks if not line.ok]
     if wrong:
         first = wrong[0]
@@ -166,7 +168,7 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
         )
 
 
-def _find_all(models: Path) -> list[Bundle]:
+def _open_newest_bundles(models: Path) -> list[Bundle]:
     from bookserve import bundle
     from bookserve.errors import NotFound
 
@@ -176,13 +178,13 @@ def _find_all(models: Path) -> list[Bundle]:
     return [bundle.open_bundle(models, name) for name in names]
 
 
-def _cells(line: Check) -> tuple[Any, ...]:
+def _table_cells(line: Check) -> tuple[Any, ...]:
     sizes = (f"{d:.1e}" if d is not None else None for d in (line.saved_model_difference, line.onnx_difference))
     verdict = "yes" if line.rows or line.problem else "no example"
     return (line.model, line.version, line.graph, line.rows, *sizes, line.tolerance, verdict if line.ok else "NO")
 
 
-def _finite(line: Check) -> dict[str, Any]:
+def _infinite_as_none(line: Check) -> dict[str, Any]:
     """JSON has no infinity, which is the difference between arrays of other shapes."""
     fields = ("saved_model_difference", "onnx_difference")
     return {f: None for f in fields if (value := getattr(line, f)) is not None and math.isinf(value)}

@@ -36,7 +36,7 @@ CUT, MEAN = "cut", "mean"
 _OPSET, _IR = 18, 9
 
 
-class Part(NamedTuple):
+class Candidate(NamedTuple):
     """A member before it is one: a bundle, its verb and default graph, and how much it counts."""
 
     bundle: Bundle
@@ -75,16 +75,16 @@ def compose_models(models: Path, name: str, members: Sequence[tuple[str, int | N
     if any(not 0 < share < float("inf") for _, _, share in members):
         raise InvalidInput("a share is a positive number.", "Leave a member out that is not to count.")
     total = sum(share for _, _, share in members)
-    parts = [_part(open_bundle(models, model, version), share / total) for model, version, share in members]
+    parts = [_candidate(open_bundle(models, model, version), share / total) for model, version, share in members]
     if len({part.name for part in parts}) < len(parts):
         raise InvalidInput("a member is named twice.", "Give it a larger share instead: MODEL=SHARE")
     first = max(parts, key=lambda part: part.input[1].sizes()[1:])
-    examples, lengths = _examples(parts, first)
+    examples, lengths = _expected_examples(parts, first)
     with new_version(models, name) as directory:
-        manifest = _manifest(name, parts, first, lengths)
-        _save(directory / f"{MEAN}.onnx", _mean(parts, manifest.graphs[MEAN]))
+        manifest = _composite_manifest(name, parts, first, lengths)
+        _save_checked(directory / f"{MEAN}.onnx", _mean_model(parts, manifest.graphs[MEAN]))
         if CUT in manifest.graphs:
-            _save(directory / f"{CUT}.onnx", _cut(manifest.graphs[CUT]))
+            _save_checked(directory / f"{CUT}.onnx", _tails_model(manifest.graphs[CUT]))
         opened = Bundle(directory, manifest, name)
         whole = open_graph(opened, "", partial(open_bundle, models))
         found = parity.replay(manifest.graphs[manifest.default], examples.graphs[manifest.default], whole.run)
@@ -96,7 +96,7 @@ def compose_models(models: Path, name: str, members: Sequence[tuple[str, int | N
         return publish_bundle(directory), found.difference
 
 
-def _part(bundle: Bundle, share: float) -> Part:
+def _candidate(bundle: Bundle, share: float) -> Candidate:
     name, graph = bundle.graph(bundle.verb(Predict).graph)
     if graph.members:
         raise InvalidInput(f"'{bundle.name}' is made of other models itself.", "Name those.")
@@ -104,10 +104,10 @@ def _part(bundle: Bundle, share: float) -> Part:
         raise InvalidInput(
             f"'{bundle.name}' cannot be a member.", "Members have one input, answer row by row, and have an ONNX form."
         )
-    return Part(bundle, bundle.verb(Predict), name, graph, share)
+    return Candidate(bundle, bundle.verb(Predict), name, graph, share)
 
 
-def _examples(parts: Sequence[Part], first: Part) -> tuple[Examples, dict[str, int]]:
+def _expected_examples(parts: Sequence[Candidate], first: Candidate) -> tuple[Examples, dict[str, int]]:
     """The first's rows, and the mean of what each member gives for them by its own Steps; by member the length that it
     reads of the first's input, where that is not all."""
     rows = first.bundle.examples().rows
@@ -119,40 +119,40 @@ def _examples(parts: Sequence[Part], first: Part) -> tuple[Examples, dict[str, i
     means = {name: np.zeros((), np.float64) for name in first.graph.outputs}
     for part in parts:
         if part.graph.outputs != first.graph.outputs or part.verb.outputs != first.verb.outputs:
-            raise InvalidInput(f"'{part.name}' does not give what '{first.name}' gives.", _alike(first))
+            raise InvalidInput(f"'{part.name}' does not give what '{first.name}' gives.", _requirements_hint(first))
         if any(spec.dtype not in ("float32", "float64") for spec in part.graph.outputs.values()):
             raise InvalidInput(f"'{part.name}' gives something else than numbers.", "There is no mean of it.")
         read = part.encode(raw)
         if read.shape != whole.shape and read.ndim == 2:
             lengths[part.name] = read.shape[1]
         if not np.array_equal(read, whole[:, -read.shape[1] :] if read.ndim == whole.ndim == 2 else whole):
-            raise InvalidInput(f"'{part.name}' reads rows otherwise than '{first.name}'.", _alike(first))
+            raise InvalidInput(f"'{part.name}' reads rows otherwise than '{first.name}'.", _requirements_hint(first))
         outputs = OnnxSession(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: read})
         given |= {f"{part.name}/{name}": array for name, array in outputs.items()}
         means = {name: mean + part.share * outputs[name].astype(np.float64) for name, mean in means.items()}
     mean = {name: means[name].astype(spec.dtype) for name, spec in first.graph.outputs.items()}
     graphs = {"serving_default": Example({first.input[0]: whole}, mean), MEAN: Example(given, mean)}
     if lengths:
-        cuts = {_last(size): whole[:, -size:] for size in set(lengths.values())}
+        cuts = {_tail_name(size): whole[:, -size:] for size in set(lengths.values())}
         graphs[CUT] = Example({first.input[0]: whole}, cuts)
     return Examples(graphs, rows), lengths
 
 
-def _alike(first: Part) -> str:
+def _requirements_hint(first: Candidate) -> str:
     return f"Members take {first.input[1]} or an end of it, by the same Steps, and have the same outputs."
 
 
-def _manifest(name: str, parts: Sequence[Part], first: Part, lengths: dict[str, int]) -> Manifest:
+def _composite_manifest(name: str, parts: Sequence[Candidate], first: Candidate, lengths: dict[str, int]) -> Manifest:
     source, spec = first.input
     outputs = first.graph.outputs
     members, graphs = [], {}
     if lengths:
         sizes = sorted(set(lengths.values()))
-        cuts = {_last(size): TensorSpec(spec.dtype, ("batch", size)) for size in sizes}
+        cuts = {_tail_name(size): TensorSpec(spec.dtype, ("batch", size)) for size in sizes}
         graphs[CUT] = Graph(inputs={source: spec}, outputs=cuts, onnx=f"{CUT}.onnx")
         members.append(Member(graph=CUT, inputs={source: source}, outputs={cut: f"{CUT}/{cut}" for cut in cuts}))
     for part in parts:
-        tensor = f"{CUT}/{_last(lengths[part.name])}" if part.name in lengths else source
+        tensor = f"{CUT}/{_tail_name(lengths[part.name])}" if part.name in lengths else source
         members.append(
             Member(
                 model=part.bundle.name,
@@ -177,11 +177,11 @@ def _manifest(name: str, parts: Sequence[Part], first: Part, lengths: dict[str, 
     )
 
 
-def _last(size: int) -> str:
+def _tail_name(size: int) -> str:
     return f"last_{size}"
 
 
-def _cut(graph: Graph) -> onnx.ModelProto:
+def _tails_model(graph: Graph) -> onnx.ModelProto:
     """The ends of rows, each of the length of its output."""
     (source,) = graph.inputs
     nodes = []
@@ -189,10 +189,10 @@ def _cut(graph: Graph) -> onnx.ModelProto:
     for name, spec in graph.outputs.items():
         numbers.append(numpy_helper.from_array(np.array([-spec.sizes()[1]]), f"{name}/start"))
         nodes.append(helper.make_node("Slice", [source, f"{name}/start", "end", "axis"], [name]))
-    return _model(graph, nodes, numbers)
+    return _onnx_model(graph, nodes, numbers)
 
 
-def _mean(parts: Sequence[Part], graph: Graph) -> onnx.ModelProto:
+def _mean_model(parts: Sequence[Candidate], graph: Graph) -> onnx.ModelProto:
     """The sum of the members' outputs, each times its share."""
     nodes, numbers = [], []
     for output, spec in graph.outputs.items():
@@ -201,10 +201,10 @@ def _mean(parts: Sequence[Part], graph: Graph) -> onnx.ModelProto:
             numbers.append(numpy_helper.from_array(np.array(part.share, spec.dtype), share))
             nodes.append(helper.make_node("Mul", [f"{part.name}/{output}", share], [f"{part.name}/{output}/part"]))
         nodes.append(helper.make_node("Sum", [f"{part.name}/{output}/part" for part in parts], [output]))
-    return _model(graph, nodes, numbers)
+    return _onnx_model(graph, nodes, numbers)
 
 
-def _model(graph: Graph, nodes: list[onnx.NodeProto], numbers: list[onnx.TensorProto]) -> onnx.ModelProto:
+def _onnx_model(graph: Graph, nodes: list[onnx.NodeProto], numbers: list[onnx.TensorProto]) -> onnx.ModelProto:
     def described(side: dict[str, TensorSpec]) -> list[onnx.ValueInfoProto]:
         return [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(numpy_dtype(spec.dtype)), spec.shape)
@@ -220,6 +220,6 @@ def _model(graph: Graph, nodes: list[onnx.NodeProto], numbers: list[onnx.TensorP
     return made
 
 
-def _save(path: Path, model: onnx.ModelProto) -> None:
+def _save_checked(path: Path, model: onnx.ModelProto) -> None:
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString(deterministic=True))

@@ -25,11 +25,11 @@ from bookserve.errors import Failed
 from bookserve.formats.tf_example import Classify, Feature, Regress, signature_name
 from export.sources.saved_model import SavedModel
 from export.verify import parity
-from export.verify.parity import Finding
+from export.verify.parity import Comparison
 
 _METHOD = "tensorflow/serving/"
 #: Numbers of a tf.Example by kind of list, as the parser gives them.
-_PARSED = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
+_FEATURE_DTYPES = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
 
 
 def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
@@ -43,7 +43,9 @@ def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify 
     module = tf.Module()
     module.weights = saved.variables()
     name = signature_name(answer)
-    call = tf.function(_call(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False)
+    call = tf.function(
+        _signature_function(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False
+    )
     with tempfile.TemporaryDirectory(prefix=".signatures-", dir=directory.parent) as written:
         try:
             tf.saved_model.save(module, written, signatures={**saved.signatures, name: call})
@@ -51,15 +53,15 @@ def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify 
             raise Failed(f"TensorFlow cannot add the signature '{name}': {error}.") from error
         shutil.rmtree(directory / "variables")
         (Path(written) / "variables").rename(directory / "variables")
-        _name_method(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
+        _set_method_name(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
     (directory / "fingerprint.pb").unlink(missing_ok=True)  # of a file that is no longer there
     return SavedModel(directory)
 
 
-def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
+def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, example: Example) -> Comparison:
     """Run the example's rows through the signature and compare with what the graph gives for them."""
     given = saved.run(
-        signature_name(answer), {"inputs": serialized(answer.feature, example.inputs[answer.feature.name])}
+        signature_name(answer), {"inputs": serialize_examples(answer.feature, example.inputs[answer.feature.name])}
     )
     output = example.outputs[answer.output]
     if isinstance(answer, Regress):
@@ -69,25 +71,25 @@ def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, exa
     return parity.compare({"classes": labels, "scores": scores}, given)
 
 
-def serialized(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:
+def serialize_examples(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:
     """Rows as the signatures take them: serialized ``tf.Example``s, object [batch]."""
-    examples = [example(feature, row).SerializeToString() for row in rows]
+    examples = [to_tf_example(feature, row).SerializeToString() for row in rows]
     array = np.empty(len(examples), object)
     array[:] = examples
     return array
 
 
-def example(feature: Feature, row: np.ndarray) -> Any:
+def to_tf_example(feature: Feature, row: np.ndarray) -> Any:
     """One row as a ``tf.train.Example``."""
     made = tf.train.Example()
     getattr(made.features.feature[feature.name], feature.kind).value.extend(row.ravel().tolist())
     return made
 
 
-def _call(saved: SavedModel, answer: Classify | Regress) -> Any:
+def _signature_function(saved: SavedModel, answer: Classify | Regress) -> Any:
     """The body of the signature: parse, run the graph, give what TensorFlow Serving expects."""
     feature, run = answer.feature, saved.signatures[answer.graph]
-    parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _PARSED[feature.kind])}
+    parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _FEATURE_DTYPES[feature.kind])}
 
     def call(inputs: Any) -> dict[str, Any]:
         parsed = tf.io.parse_example(inputs, parser)[feature.name]
@@ -103,7 +105,7 @@ def _call(saved: SavedModel, answer: Classify | Regress) -> Any:
     return call
 
 
-def _name_method(source: Path, target: Path, name: str) -> None:
+def _set_method_name(source: Path, target: Path, name: str) -> None:
     model = saved_model_pb2.SavedModel.FromString(source.read_bytes())
     for graph in model.meta_graphs:
         graph.signature_def[name].method_name = _METHOD + name

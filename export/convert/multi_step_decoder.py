@@ -41,7 +41,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     ahead = Ahead(FILE, STEPS, likeliest=True)
     path = directory / FILE
     try:
-        proto = _composed(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
+        proto = _build_decoder(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString(deterministic=True))
         prove_multi_step_decoder(directory, verb, graph, ahead)
@@ -51,7 +51,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     return msgspec.structs.replace(verb, ahead=ahead)
 
 
-def _composed(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int) -> onnx.ModelProto:
+def _build_decoder(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int) -> onnx.ModelProto:
     """Two ways through one graph, with the same weights: only where some text is bound to the likeliest characters are
     they looked for."""
     declared = ahead.graph(graph, vocabulary)
@@ -73,8 +73,8 @@ def _composed(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
             "If",
             ["ahead/any"],
             list(declared.outputs),
-            then_branch=_branch("bound", step, graph, ahead),
-            else_branch=_branch("free", step, graph, ahead),
+            then_branch=_unrolled_branch("bound", step, graph, ahead),
+            else_branch=_unrolled_branch("free", step, graph, ahead),
         ),
     ]
     constants = {
@@ -97,7 +97,7 @@ def _composed(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
     return made
 
 
-def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: Ahead) -> onnx.GraphProto:
+def _unrolled_branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: Ahead) -> onnx.GraphProto:
     """The step graph so many times over; names of its own, since two branches stand in one graph."""
     states = [name for name in graph.inputs if name != "characters"]
     constants = {tensor.name for tensor in step.graph.initializer}
@@ -117,7 +117,7 @@ def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: Ahead) -> onnx
             nodes.append(copy)
         probabilities = f"probabilities/{own}"
         if way == "bound":
-            nodes += _likeliest(probabilities, own)
+            nodes += _top_k_top_p_nodes(probabilities, own)
             probabilities = f"ahead/kept/{own}"
         nodes += [
             helper.make_node("Gather", ["noise", f"ahead/{number}"], [f"noise/{own}"], axis=1),
@@ -143,7 +143,7 @@ def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: Ahead) -> onnx
     return helper.make_graph(nodes, way, [], outputs)
 
 
-def _likeliest(probabilities: str, own: str) -> list[onnx.NodeProto]:
+def _top_k_top_p_nodes(probabilities: str, own: str) -> list[onnx.NodeProto]:
     """What ``bookserve.generation.sampling.likeliest`` computes: of equals the first come first, and sums are made
     one by one in double precision, in both. A character stays if those before it in rank sum to less than ``top_p``."""
 

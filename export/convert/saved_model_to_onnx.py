@@ -23,7 +23,7 @@ from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
 from export.gradients.operators import gradient_handlers
-from export.recurrent.fuse import fuse
+from export.recurrent.fuse import fuse_recurrent_loops
 from export.sources.saved_model import SavedModel
 
 #: The newest operator set that tf2onnx writes.
@@ -46,8 +46,8 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
         proto = _convert(saved, name)
     except Exception as error:  # the converter raises whatever it stumbles over
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
-    _declare(proto, name, graph)
-    proto = fuse(proto)
+    _restore_declared_names(proto, name, graph)
+    proto = fuse_recurrent_loops(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # checker and shape inference have unrelated error classes
@@ -74,7 +74,7 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
     level = noise.level
     noise.setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what it then works around
     try:
-        with _without_copies():
+        with _without_graph_copies():
             proto = convert()
     except Exception:  # an optimisation may have broken: with a copy from before it, the others are done all the same
         proto = convert()
@@ -89,7 +89,7 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
 
 
 @contextmanager
-def _without_copies() -> Iterator[None]:
+def _without_graph_copies() -> Iterator[None]:
     """Spare the copy of the whole graph that tf2onnx makes before each optimisation: a third of the time and more."""
     os.environ[ENV_TF2ONNX_CATCH_ERRORS] = "FALSE"
     try:
@@ -98,7 +98,7 @@ def _without_copies() -> Iterator[None]:
         del os.environ[ENV_TF2ONNX_CATCH_ERRORS]
 
 
-def _declare(proto: onnx.ModelProto, name: str, graph: Graph) -> None:
+def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> None:
     """Put the graph's own names of axes in place of the converter's, and make the header the same every time."""
     for side, declared, values in (
         ("input", graph.inputs, proto.graph.input),

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 
 from bookserve.bundle.examples import Example
 from bookserve.formats.tf_example import Classify, Regress, signature_name
-from export.convert import example_signatures as signatures
+from export.convert.example_signatures import to_tf_example
 
 #: Where TensorFlow Serving looks, inside a version's directory.
 PATH = Path("assets.extra/tf_serving_warmup_requests")
@@ -28,11 +28,11 @@ def write_warmup(
     """Write one Predict request for each graph's example to ``path``, and one Classify or Regress of a single row."""
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as records:
-        for log in _logs(model, examples, answer):
+        for log in _prediction_logs(model, examples, answer):
             records.write(log.SerializeToString())
 
 
-def _logs(model: str, examples: Mapping[str, Example], answer: Classify | Regress | None) -> Iterator[Any]:
+def _prediction_logs(model: str, examples: Mapping[str, Example], answer: Classify | Regress | None) -> Iterator[Any]:
     for graph, example in examples.items():
         request = predict_pb2.PredictRequest()
         request.model_spec.name = model
@@ -47,7 +47,7 @@ def _logs(model: str, examples: Mapping[str, Example], answer: Classify | Regres
     request.model_spec.name = model
     request.model_spec.signature_name = signature_name(answer)
     row = examples[answer.graph].inputs[answer.feature.name][0]
-    request.input.example_list.examples.append(signatures.example(answer.feature, row))
+    request.input.example_list.examples.append(to_tf_example(answer.feature, row))
     if classify:
         yield prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=request))
     else:

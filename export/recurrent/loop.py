@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.recurrent.interpreter import Reader, evaluate
-from export.recurrent.symbolic import Unreadable
+from export.recurrent.interpreter import SymbolicInterpreter, evaluate_constants
+from export.recurrent.symbolic import UnsupportedLoopError
 
 #: Operators that give parts of a tensor's shape as they are.
-_READING = {"Cast", "Identity", "Slice", "Squeeze", "Unsqueeze", "Gather", "Reshape"}
+_SHAPE_OPERATORS = {"Cast", "Identity", "Slice", "Squeeze", "Unsqueeze", "Gather", "Reshape"}
 
 
 class Loop:
@@ -31,11 +31,11 @@ class Loop:
         self.name = node.name or node.output[0]
         self._node = node
         self._body = next(a.g for a in node.attribute if a.name == "body")
-        self._makers = {tensor: maker for maker in graph.node for tensor in maker.output}
-        self._inner = {tensor: maker for maker in self._body.node for tensor in maker.output}
+        self._producers = {tensor: producer for producer in graph.node for tensor in producer.output}
+        self._body_producers = {tensor: producer for producer in self._body.node for tensor in producer.output}
         self._constants = {tensor.name: tensor for tensor in (*graph.initializer, *self._body.initializer)}
         self._types = {v.name: v.type.tensor_type for v in (*graph.input, *graph.value_info, *graph.output)}
-        self._read = tensors_read(graph)
+        self._read = names_read(graph)
         #: The carried tensors by their names in the body: what they start from, and what becomes of them in a step.
         self.starts = dict(zip((value.name for value in self._body.input[2:]), node.input[2:], strict=True))
         given = [value.name for value in self._body.output[1:]]
@@ -43,7 +43,7 @@ class Loop:
         #: What each step adds to the loop's sequences.
         self.scanned = given[len(self.starts) :]
         self.fixed = {name for name in self.starts if self._origin(self.updates[name]) == name}
-        self.counters = {name for name in self.starts if self._counts(name)}
+        self.counters = {name for name in self.starts if self._is_counter(name)}
         self.states = [name for name in self.starts if name not in self.counters | self.fixed]
 
     def outputs(self) -> Iterator[tuple[str, str]]:
@@ -59,27 +59,27 @@ class Loop:
         """
         found: dict[str, list[str]] = {}
         for read in self._body.node:
-            if read.op_type == "Gather" and self._counted(read.input[1]):
+            if read.op_type == "Gather" and self._is_step_number(read.input[1]):
                 if any(a.name == "axis" and a.i for a in read.attribute):
-                    raise Unreadable("steps along another axis")
+                    raise UnsupportedLoopError("steps along another axis")
                 found.setdefault(self._outer(read.input[0]), []).append(read.output[0])
-        limits = self._limits(self._body.output[0].name)
+        limits = self._compared_lengths(self._body.output[0].name)
         for tensor in self._node.input[:2]:
             limits |= (
                 set()
                 if not tensor
-                else {self._length(tensor)}
+                else {self._length_of(tensor)}
                 if tensor == self._node.input[0]
-                else self._limits(tensor)
+                else self._compared_lengths(tensor)
             )
         lengths = {self._axis(sequence, 0) for sequence in found}
         if not lengths or limits - lengths or len(lengths) > 1:
-            raise Unreadable(f"it runs {limits} steps of {lengths}")
+            raise UnsupportedLoopError(f"it runs {limits} steps of {lengths}")
         return found
 
-    def reader(self) -> Reader:
+    def interpreter(self) -> SymbolicInterpreter:
         """What reads the formulas of the body's tensors."""
-        return Reader(self._inner, self.constant)
+        return SymbolicInterpreter(self._body_producers, self.constant)
 
     def is_mask(self, sequence: str) -> bool:
         """Whether a sequence says of each step if it counts: bool [time, batch, 1]."""
@@ -94,7 +94,7 @@ class Loop:
         """
         size = self._axis(tensor, axis)
         if not isinstance(size, int) or self._types[tensor].elem_type != onnx.TensorProto.FLOAT:
-            raise Unreadable(f"{tensor} is no float32 of known size")
+            raise UnsupportedLoopError(f"{tensor} is no float32 of known size")
         return size
 
     def state_size(self, name: str) -> int:
@@ -117,29 +117,29 @@ class Loop:
         tensor = self.starts[tensor] if tensor in self.fixed else tensor
         if tensor in self._constants:
             return numpy_helper.to_array(self._constants[tensor])
-        maker = self._inner.get(tensor) or self._makers.get(tensor)
-        if maker is None or maker.op_type in ("Loop", "If", "Scan", "Shape"):
+        producer = self._body_producers.get(tensor) or self._producers.get(tensor)
+        if producer is None or producer.op_type in ("Loop", "If", "Scan", "Shape"):
             return None
-        if maker.op_type == "ConstantOfShape":
-            given = [numpy_helper.to_array(a.t) for a in maker.attribute if a.name == "value"]
+        if producer.op_type == "ConstantOfShape":
+            given = [numpy_helper.to_array(a.t) for a in producer.attribute if a.name == "value"]
             return given[0].reshape(()) if given else np.zeros((), np.float32)
-        if maker.op_type == "Expand":
-            value = self.constant(maker.input[0])
+        if producer.op_type == "Expand":
+            value = self.constant(producer.input[0])
             return value.reshape(()) if value is not None and value.size == 1 else None
         inputs = []
-        for name in filter(None, maker.input):
+        for name in filter(None, producer.input):
             value = self.constant(name)
             if value is None:
                 return None
             inputs.append(value)
         try:
-            return evaluate(maker, inputs)[list(maker.output).index(tensor)]
-        except Unreadable:
+            return evaluate_constants(producer, inputs)[list(producer.output).index(tensor)]
+        except UnsupportedLoopError:
             return None
 
-    def _counts(self, name: str) -> bool:
+    def _is_counter(self, name: str) -> bool:
         """Whether a carried number starts at 0 and is one more after each step."""
-        update = self._inner.get(self._origin(self.updates[name]))
+        update = self._body_producers.get(self._origin(self.updates[name]))
         if update is None or update.op_type != "Add" or name not in map(self._origin, update.input):
             return False
         one = [value for tensor in update.input if (value := self.constant(tensor)) is not None]
@@ -148,21 +148,21 @@ class Loop:
             len(one) == 1 and one[0].size == 1 and one[0] == 1 and start is not None and start.size == 1 and start == 0
         )
 
-    def _limits(self, condition: str) -> set[object]:
+    def _compared_lengths(self, condition: str) -> set[object]:
         """The lengths that a condition compares the number of the step with."""
         value = self.constant(condition)
         if value is not None:
             return set() if value.all() else {"never"}
-        maker = self._inner.get(condition) or self._makers.get(condition)
-        if maker is None:
+        producer = self._body_producers.get(condition) or self._producers.get(condition)
+        if producer is None:
             return set() if condition == self._body.input[1].name else {condition}
-        if maker.op_type in ("And", "Identity", "Cast"):
-            return set().union(*map(self._limits, maker.input))
-        if maker.op_type == "Less" and self._counted(maker.input[0]):
-            return {self._length(maker.input[1])}
+        if producer.op_type in ("And", "Identity", "Cast"):
+            return set().union(*map(self._compared_lengths, producer.input))
+        if producer.op_type == "Less" and self._is_step_number(producer.input[0]):
+            return {self._length_of(producer.input[1])}
         return {condition}
 
-    def _counted(self, tensor: str) -> bool:
+    def _is_step_number(self, tensor: str) -> bool:
         """Whether a tensor is the number of the step, of the next one, or nought before the first."""
         value = self.constant(tensor)
         if value is not None:
@@ -170,27 +170,27 @@ class Loop:
         origin, numbers = self._origin(tensor), {self._body.input[0].name, *self.counters}
         return origin in numbers or origin in {self._origin(self.updates[name]) for name in self.counters}
 
-    def _length(self, tensor: str) -> object:
+    def _length_of(self, tensor: str) -> object:
         """What a number is: an axis of a tensor, or a constant."""
         tensor = self._outer(tensor)
         value = self.constant(tensor)
         if value is not None:
             return int(value.item()) if value.size == 1 else "many"
         chain: list[onnx.NodeProto] = []
-        while (maker := self._makers.get(tensor)) is not None and maker.op_type in _READING:
-            chain.insert(0, maker)
-            tensor = maker.input[0]
-        if maker is None or maker.op_type != "Shape" or maker.input[0] not in self._types:
+        while (producer := self._producers.get(tensor)) is not None and producer.op_type in _SHAPE_OPERATORS:
+            chain.insert(0, producer)
+            tensor = producer.input[0]
+        if producer is None or producer.op_type != "Shape" or producer.input[0] not in self._types:
             return tensor
-        place = np.arange(len(self._types[maker.input[0]].shape.dim))  # the shape's elements, numbered
+        place = np.arange(len(self._types[producer.input[0]].shape.dim))  # the shape's elements, numbered
         for node in chain:
             if node.op_type not in ("Cast", "Identity"):
                 rest = [self.constant(name) for name in node.input[1:] if name]
                 known = [value for value in rest if value is not None]
                 if len(known) < len(rest):
                     return tensor
-                (place,) = evaluate(node, [place, *known])
-        return self._axis(maker.input[0], int(place.item())) if place.size == 1 else tensor
+                (place,) = evaluate_constants(node, [place, *known])
+        return self._axis(producer.input[0], int(place.item())) if place.size == 1 else tensor
 
     def _axis(self, tensor: str, axis: int) -> object:
         """The length of an axis: a number, the name that the graph gives it, or at least where it stands."""
@@ -201,8 +201,8 @@ class Loop:
 
     def _origin(self, tensor: str) -> str:
         """Where a tensor of the body comes from, through what leaves values as they are."""
-        while (maker := self._inner.get(tensor)) is not None and maker.op_type in ("Identity", "Cast"):
-            tensor = maker.input[0]
+        while (producer := self._body_producers.get(tensor)) is not None and producer.op_type in ("Identity", "Cast"):
+            tensor = producer.input[0]
         return tensor
 
     def _outer(self, tensor: str) -> str:
@@ -211,8 +211,8 @@ class Loop:
         return self.starts.get(origin, origin) if origin in self.fixed else origin
 
 
-def tensors_read(graph: onnx.GraphProto) -> set[str]:
+def names_read(graph: onnx.GraphProto) -> set[str]:
     """The tensors that a graph's nodes, those of their bodies, or its callers read."""
     bodies = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
     read = {value.name for value in graph.output} | {tensor for node in graph.node for tensor in node.input}
-    return read.union(*map(tensors_read, bodies))
+    return read.union(*map(names_read, bodies))

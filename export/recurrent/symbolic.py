@@ -32,7 +32,7 @@ Activation = tuple[str, float, float]
 LINEAR: Activation = ("Affine", 1.0, 0.0)
 
 
-class Unreadable(Exception):  # noqa: N818 - no error of a user's
+class UnsupportedLoopError(Exception):
     """A computation that these formulas cannot hold."""
 
 
@@ -59,7 +59,7 @@ class Formula:
     constant: np.ndarray
 
     @staticmethod
-    def of(atom: Atom, size: int) -> Formula:
+    def from_atom(atom: Atom, size: int) -> Formula:
         """One atom alone."""
         return Formula({(atom,): np.ones(size)}, np.zeros(size))
 
@@ -77,14 +77,14 @@ class Formula:
         """The sum; what cancels out is gone."""
         terms = dict(self.terms)
         for product, coefficient in other.terms.items():
-            terms[product] = _sum(terms[product], coefficient) if product in terms else coefficient
+            terms[product] = _add_coefficients(terms[product], coefficient) if product in terms else coefficient
         return Formula({p: c for p, c in terms.items() if np.any(c)}, self.constant + other.constant)
 
     def scaled(self, by: np.ndarray) -> Formula:
         """Every element times a number."""
         return Formula({p: c * by for p, c in self.terms.items()}, self.constant * by)
 
-    def through(self, matrix: np.ndarray) -> Formula:
+    def times_matrix(self, matrix: np.ndarray) -> Formula:
         """Times a matrix [n, m] from the right."""
         terms = {p: c[:, None] * matrix if c.ndim == 1 else c @ matrix for p, c in self.terms.items()}
         return Formula(terms, self.constant @ matrix)
@@ -99,7 +99,7 @@ class Formula:
                     result = result.plus(Formula({product: factor * coefficient}, np.zeros(self.size)))
         return result
 
-    def given(self, atom: Atom, value: int) -> Formula:
+    def substitute(self, atom: Atom, value: int) -> Formula:
         """The formula where ``atom`` is 0 or 1 for all elements."""
         result = Formula({}, self.constant)
         for product, coefficient in self.terms.items():
@@ -117,16 +117,16 @@ class Formula:
             found |= {atom} | (atom.of.atoms() if atom.of else set())
         return found
 
-    def wide(self, size: int) -> Formula:
+    def broadcast_to(self, size: int) -> Formula:
         """One element as ``size`` equal ones, as NumPy broadcasts; of ``size`` elements already: itself."""
         if self.size not in (1, size):
-            raise Unreadable("sizes that differ")
+            raise UnsupportedLoopError("sizes that differ")
         if self.size == size:
             return self
         terms = {product: np.full(size, coefficient.item()) for product, coefficient in self.terms.items()}
         return Formula(terms, np.full(size, self.constant.item()))
 
-    def same(self, other: Formula) -> bool:
+    def equals(self, other: Formula) -> bool:
         """Whether two formulas are equal, up to rounding in float32."""
         return self.terms.keys() == other.terms.keys() and all(
             a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -134,7 +134,7 @@ class Formula:
         )
 
 
-def _sum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _add_coefficients(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.ndim == b.ndim:
         return np.asarray(a + b)
     return np.asarray((np.diag(a) if a.ndim == 1 else a) + (np.diag(b) if b.ndim == 1 else b))

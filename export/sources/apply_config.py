@@ -31,14 +31,14 @@ from bookserve.steps import (
 )
 from bookserve.verb import Predict
 from export.sources.config import Config
-from export.verify.parity import Run
+from export.verify.parity import RunGraph
 
-_ROWS = 3
+_ROW_COUNT = 3
 #: For an axis that each call chooses.
-_SIZE = 8
+_FREE_AXIS_SIZE = 8
 
 
-class Known(NamedTuple):
+class AppliedConfig(NamedTuple):
     """The verb; the example and its raw rows where Steps made them; and notes on what was concluded."""
 
     verb: Predict
@@ -48,8 +48,8 @@ class Known(NamedTuple):
 
 
 def apply_config(
-    config: Config, name: str, graph: Graph, example: Example | None, run: Run, rng: np.random.Generator
-) -> Known:
+    config: Config, name: str, graph: Graph, example: Example | None, run: RunGraph, rng: np.random.Generator
+) -> AppliedConfig:
     """What ``config`` makes of the graph ``name``: by default rows are its tensors and answers its outputs.
 
     Raises:
@@ -63,8 +63,8 @@ def apply_config(
     } | config.inputs
     rows = np.array([], np.uint8)
     if config.inputs:
-        columns = {key: _rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}
-        feeds = {key: _fed(key, config.inputs[key], columns[key], graph.inputs[key]) for key in columns}
+        columns = {key: _random_rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}
+        feeds = {key: _encode_rows(key, config.inputs[key], columns[key], graph.inputs[key]) for key in columns}
         feeds = {key: feeds[key] if key in feeds else example.inputs[key] for key in graph.inputs} if example else feeds
         if feeds.keys() == graph.inputs.keys():
             graph.check(feeds)
@@ -75,16 +75,16 @@ def apply_config(
     outputs: dict[str, tuple[Step, ...]] = {key: config.outputs.get(key, ()) for key in graph.outputs}
     notes: list[str] = []
     if config.labels:
-        key, outputs[key] = _labelled(tuple(config.labels), config, graph, example)
+        key, outputs[key] = _label_steps(tuple(config.labels), config, graph, example)
         words = " and ".join(type(step).__name__.lower() for step in outputs[key])
         notes.append(f"labels: the answers come from output '{key}' by {words}.")
     verb = Predict(inputs=inputs, outputs=outputs, graph=name)
     if example:
         for key, steps in outputs.items():
-            _try_labels(key, steps, example.outputs[key])
+            _check_output_steps(key, steps, example.outputs[key])
     elif config.inputs or config.labels:
         notes.append("labels and Steps could not be tried: there is no example.")
-    return Known(verb, example, rows, notes)
+    return AppliedConfig(verb, example, rows, notes)
 
 
 def _refuse_unknown(given: dict[str, tuple[Step, ...]], have: dict[str, TensorSpec], side: str) -> None:
@@ -94,23 +94,23 @@ def _refuse_unknown(given: dict[str, tuple[Step, ...]], have: dict[str, TensorSp
         raise InvalidInput(f"the model has no {side} '{unknown[0]}'.", f"It has: {names}.")
 
 
-def _rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> Rows:
+def _random_rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> Rows:
     """Raw rows such as the first Step takes, as many as the graph takes at once."""
     first = steps[0] if steps else None
-    count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROWS
+    count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROW_COUNT
     if isinstance(first, Image):
         return rng.integers(0, 256, (count, first.height, first.width, first.channels), np.uint8)
     if isinstance(first, Words | Characters):
         entries, between = np.array(first.vocabulary.entries), " " if isinstance(first, Words) else ""
-        return [between.join(rng.choice(entries, _SIZE)) for _ in range(count)]
+        return [between.join(rng.choice(entries, _FREE_AXIS_SIZE)) for _ in range(count)]
     if isinstance(first, NGrams | Hashed):
-        return [" ".join(rng.choice(["one", "two", "three"], _SIZE)) for _ in range(count)]
+        return [" ".join(rng.choice(["one", "two", "three"], _FREE_AXIS_SIZE)) for _ in range(count)]
     if isinstance(first, ImageNetMeans):
-        return rng.integers(0, 256, (count, *spec.sizes(unknown=_SIZE)[1:-1], 3), np.uint8)
-    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_SIZE)[1:]
+        return rng.integers(0, 256, (count, *spec.sizes(unknown=_FREE_AXIS_SIZE)[1:-1], 3), np.uint8)
+    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_FREE_AXIS_SIZE)[1:]
     if isinstance(first, Reshape) and -1 not in first.shape:
         shape = (int(np.prod(first.shape)),)
-    shape = [size if size >= 0 else _SIZE for size in shape]
+    shape = [size if size >= 0 else _FREE_AXIS_SIZE for size in shape]
     dtype = first.dtype if isinstance(first, Numbers) else spec.dtype
     if dtype == "string":
         return list(rng.choice(np.array([b"one", b"two"], object), (count, *shape)))
@@ -119,7 +119,7 @@ def _rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> 
     return list(numbers)
 
 
-def _fed(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.ndarray:
+def _encode_rows(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.ndarray:
     """What the Steps make of the rows.
 
     Raises:
@@ -142,7 +142,7 @@ def _fed(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.nd
     return fed
 
 
-def _labelled(
+def _label_steps(
     labels: tuple[str, ...], config: Config, graph: Graph, example: Example | None
 ) -> tuple[str, tuple[Step, ...]]:
     """The output that the labels belong to, and the Steps to them, by the values that it has."""
@@ -169,7 +169,7 @@ def _labelled(
     return key, (TopLabels(labels),)
 
 
-def _try_labels(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
+def _check_output_steps(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
     """Pass an output through its Steps.
 
     Raises:

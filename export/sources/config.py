@@ -30,7 +30,7 @@ from bookserve.steps import Step
 from bookserve.steps.vocabulary import Vocabulary
 
 #: Bytes of a file: a vocabulary may be large.
-_LARGEST = 64 << 20
+_MAX_BYTES = 64 << 20
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,20 +55,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         def hook(kind: type, item: Any) -> Any:
             if kind is not Vocabulary:
                 raise TypeError(f"{kind} has no TOML form")
-            return Vocabulary(Path(item).stem, _entries(path.parent / item))
+            return Vocabulary(Path(item).stem, _read_entries(path.parent / item))
 
         try:
-            config = msgspec.toml.decode(_read(path), type=cls, dec_hook=hook)
+            config = msgspec.toml.decode(_read_text(path), type=cls, dec_hook=hook)
         except (msgspec.DecodeError, RecursionError) as error:
             raise InvalidInput(f"{path}: {error}.", "See what such a file may say in docs/export.md.") from error
         if isinstance(config.labels, str):
-            config = msgspec.structs.replace(config, labels=_entries(path.parent / config.labels))
+            config = msgspec.structs.replace(config, labels=_read_entries(path.parent / config.labels))
         return config
 
 
-def _entries(path: Path) -> tuple[str, ...]:
+def _read_entries(path: Path) -> tuple[str, ...]:
     """A JSON array of strings, or the lines of any other text file."""
-    text = _read(path)
+    text = _read_text(path)
     if path.suffix != ".json":
         return tuple(text.splitlines())
     try:
@@ -77,10 +77,10 @@ def _entries(path: Path) -> tuple[str, ...]:
         raise InvalidInput(f"{path} is no JSON array of strings: {error}.") from error
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     if not path.is_file():
         raise NotFound(f"there is no file {path}.")
-    if path.stat().st_size > _LARGEST:
+    if path.stat().st_size > _MAX_BYTES:
         raise InvalidInput(f"{path} is too large to be read.")
     try:
         return path.read_text("utf-8-sig")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bookserve.bundle import external_data as external
+from bookserve.bundle.external_data import external_data_locations
 from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
@@ -24,10 +24,10 @@ from export.sources.external_model import Tensor
 FILE = "model.onnx"
 GRAPH = "serving_default"
 #: Bytes of external weights that are still put into the one file; Protocol Buffers end at two gigabytes.
-_EMBEDDED = 1 << 30
+_MAX_EMBEDDED_BYTES = 1 << 30
 #: Operators of these sets are known to ``onnx`` itself; those of ``com.microsoft`` to ONNX Runtime, which is asked.
-_STANDARD = ("", "ai.onnx", "ai.onnx.ml")
-_RUNTIME = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+_STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 
 
 class OnnxFile:
@@ -43,15 +43,15 @@ class OnnxFile:
 
         self.proto = onnx.load(path, load_external_data=False)
         self._backend = OnnxSession(path)
-        self._tensors = _described(self.proto.graph)
+        self._tensors = _declared_tensors(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
 
     def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """See ``foreign.Model``."""
+        """See ``external_model.Model``."""
         return self._tensors
 
     def run(self, name: str, feeds: Arrays) -> Arrays:
-        """See ``foreign.Model``."""
+        """See ``external_model.Model``."""
         return self._backend.run(feeds)
 
     def parameters(self) -> int:
@@ -75,7 +75,7 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
     """
     import onnx
 
-    locations = _locations(source)
+    locations = _external_files(source)
     try:
         proto = onnx.load(source, load_external_data=False)
     except Exception as error:  # protobuf's errors share no public base
@@ -84,7 +84,7 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
     _refuse_operators(proto, source)
     target = directory / FILE
     size = sum((source.parent / location).stat().st_size for location in locations)
-    if locations and size <= _EMBEDDED:
+    if locations and size <= _MAX_EMBEDDED_BYTES:
         try:
             onnx.load_external_data_for_model(proto, str(source.parent))
         except Exception as error:  # positions beyond the end of a file, and more
@@ -106,10 +106,10 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
         raise Failed(reason, "Convert it to operators that ONNX Runtime has; see its list of operator sets.") from error
 
 
-def _locations(source: Path) -> list[str]:
+def _external_files(source: Path) -> list[str]:
     """The files of external weights, all of them plain ones in the model's own directory."""
     try:
-        locations = external.external_data_locations(source)
+        locations = external_data_locations(source)
     except Failed as error:
         raise InvalidInput(f"{source} is no whole ONNX file.", "Write or copy it again.") from error
     home = source.resolve().parent
@@ -152,10 +152,10 @@ def _refuse_operators(proto: Any, source: Path) -> None:
     own = {(function.domain, function.name) for function in proto.functions}
     opsets = {imported.domain: imported.version for imported in proto.opset_import}
     graphs = [proto.graph.node, *(function.node for function in proto.functions)]
-    for node in (node for nodes in graphs for node in _nodes(nodes)):
-        if (node.domain, node.op_type) in own or node.domain in _RUNTIME:
+    for node in (node for nodes in graphs for node in _all_nodes(nodes)):
+        if (node.domain, node.op_type) in own or node.domain in _RUNTIME_DOMAINS:
             continue
-        if node.domain in _STANDARD:
+        if node.domain in _STANDARD_DOMAINS:
             domain = "" if node.domain == "ai.onnx" else node.domain
             version = opsets.get(domain, opsets.get("ai.onnx", onnx.defs.onnx_opset_version()))
             if onnx.defs.has(node.op_type, version, domain):
@@ -167,16 +167,16 @@ def _refuse_operators(proto: Any, source: Path) -> None:
         )
 
 
-def _nodes(nodes: Any) -> Iterator[Any]:
+def _all_nodes(nodes: Any) -> Iterator[Any]:
     """All nodes, and those of graphs within them."""
     for node in nodes:
         yield node
         for attribute in node.attribute:
             for graph in [attribute.g, *attribute.graphs]:
-                yield from _nodes(graph.node)
+                yield from _all_nodes(graph.node)
 
 
-def _described(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _declared_tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     constants = {tensor.name for tensor in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     inputs = {value.name: _tensor(value) for value in graph.input if value.name not in constants}
     if not inputs:
@@ -196,12 +196,12 @@ def _tensor(value: Any) -> Tensor:
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     if not tensor.HasField("shape"):
-        return Tensor(_name(dtype), None)
+        return Tensor(_dtype_name(dtype), None)
     axes = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-    return Tensor(_name(dtype), tuple(axes))
+    return Tensor(_dtype_name(dtype), tuple(axes))
 
 
-def _name(dtype: np.dtype) -> str:
+def _dtype_name(dtype: np.dtype) -> str:
     return "string" if dtype.kind == "O" else dtype.name
 
 

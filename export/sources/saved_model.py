@@ -21,7 +21,16 @@ from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
 from export.sources.external_model import Tensor
 
-_REACHING = ("ReadFile", "WriteFile", "PrintV2", "PyFunc", "PyFuncStateless", "EagerPyFunc", "Save", "SaveSlices")
+_OUTSIDE_OPERATORS = (
+    "ReadFile",
+    "WriteFile",
+    "PrintV2",
+    "PyFunc",
+    "PyFuncStateless",
+    "EagerPyFunc",
+    "Save",
+    "SaveSlices",
+)
 
 
 class SavedModel:
@@ -50,7 +59,7 @@ class SavedModel:
         return dict(signature.structured_input_signature[1]), dict(signature.structured_outputs)
 
     def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """See ``foreign.Model``."""
+        """See ``external_model.Model``."""
         inputs, outputs = ({key: _tensor(spec) for key, spec in side.items()} for side in self.specs(name))
         return inputs, outputs
 
@@ -66,7 +75,7 @@ class SavedModel:
             raise Failed(f"TensorFlow could not run '{name}': {_first_line(error)}.") from error
         return {key: _as_array(tensor) for key, tensor in outputs.items()}
 
-    def check(self, name: str, graph: Graph) -> None:
+    def check_signature(self, name: str, graph: Graph) -> None:
         """Compare a graph with the signature of its name.
 
         Raises:
@@ -81,7 +90,7 @@ class SavedModel:
             if declared.keys() != found.keys():
                 raise Failed(f"graph '{name}' has the {side}s {sorted(declared)}, its signature {sorted(found)}.")
             for tensor, spec in declared.items():
-                if not _fits(spec, found[tensor], exactly=side == "input"):
+                if not _is_compatible(spec, found[tensor], exactly=side == "input"):
                     raise Failed(
                         f"graph '{name}' declares {side} '{tensor}' as {spec}; its signature has {found[tensor]}."
                     )
@@ -119,7 +128,7 @@ def refuse_file_access(path: Path) -> None:
     for meta in proto.meta_graphs:
         functions = (function.node_def for function in meta.graph_def.library.function)
         for node in itertools.chain(meta.graph_def.node, *functions):
-            if node.op in _REACHING:
+            if node.op in _OUTSIDE_OPERATORS:
                 raise InvalidInput(
                     f"{path} has the operator '{node.op}', which reaches outside the model.",
                     "Save the model without it: a served model only computes.",
@@ -130,7 +139,7 @@ def _tensor(spec: Any) -> Tensor:
     return Tensor(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
 
 
-def _fits(spec: TensorSpec, found: Any, *, exactly: bool) -> bool:
+def _is_compatible(spec: TensorSpec, found: Any, *, exactly: bool) -> bool:
     sizes = [None if isinstance(axis, str) else axis for axis in spec.shape]
     same = found.shape.rank == len(sizes) and found.shape.as_list() == sizes
     return found.dtype.name == spec.dtype and (same or (not exactly and found.shape.is_compatible_with(sizes)))

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bookserve import run as runs_of
 from bookserve.bundle import MANIFEST
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.run import Run
+from bookserve.run import Run, find_run, list_runs
 from export.sources.config import Config
 
-_WAYS = "Give a task, a run, a SavedModel's directory, a .keras or an .onnx file."
+_SOURCE_KINDS_HINT = "Give a task, a run, a SavedModel's directory, a .keras or an .onnx file."
 
 
 class Source(NamedTuple):
@@ -49,9 +48,9 @@ def find_source(argument: str, runs: Path, name: str | None = None, config: Path
     if (path / MANIFEST).is_file():
         raise InvalidInput(f"{argument} is a bundle already.", "Serve it as it is, or export its run again.")
     if path.is_file() or (path / "saved_model.pb").is_file():
-        _refuse_kind(path)
+        _refuse_unsupported_file(path)
         known = Config.load(config) if config else Config()
-        return Source(name or _called(path.resolve()), path.resolve(), config=known)
+        return Source(name or _default_name(path.resolve()), path.resolve(), config=known)
     run = Run(path.resolve()) if (path / "task.json").is_file() else _find_run(argument, runs)
     if config:
         raise InvalidInput(f"{argument} is a run, which knows its labels and Steps.", "Leave --config out.")
@@ -68,13 +67,13 @@ def find_sources(runs: Path) -> list[Source]:
     Raises:
         NotFound: there is none.
     """
-    newest = {run.task: run for run in runs_of.list_runs(runs) if run.finished}
+    newest = {run.task: run for run in list_runs(runs) if run.finished}
     if not newest:
         raise NotFound(f"there is no finished run in {runs}.", "Train a task: bookserve train mnist_convnet")
     return [Source(task, run.path / "saved_model", run) for task, run in sorted(newest.items())]
 
 
-def _called(path: Path) -> str:
+def _default_name(path: Path) -> str:
     if path.is_file():
         general = path.stem in ("model", "saved_model")
         path = path.parent if general else path.with_suffix("")
@@ -82,7 +81,7 @@ def _called(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", directory).lstrip("._-")
 
 
-def _refuse_kind(path: Path) -> None:
+def _refuse_unsupported_file(path: Path) -> None:
     if path.is_dir() or path.suffix in (".keras", ".onnx"):
         return
     if path.suffix in (".h5", ".hdf5"):
@@ -95,16 +94,16 @@ def _refuse_kind(path: Path) -> None:
             f"{path} may be a pickle, which runs what it holds.",
             "Write ONNX where it was made: torch.onnx.export(…), or skl2onnx.to_onnx(…)",
         )
-    raise InvalidInput(f"{path} is no model that bookserve can read.", _WAYS)
+    raise InvalidInput(f"{path} is no model that bookserve can read.", _SOURCE_KINDS_HINT)
 
 
 def _find_run(argument: str, runs: Path) -> Run:
     try:
-        return runs_of.find_run(runs, argument)
+        return find_run(runs, argument)
     except NotFound as error:
         path = Path(argument)
         if path.suffix in (".keras", ".onnx", ".h5", ".hdf5"):
             raise NotFound(f"there is no file {argument}.") from error
         if path.is_dir():
-            raise NotFound(f"{argument} holds no saved_model.pb and no run.", _WAYS) from error
+            raise NotFound(f"{argument} holds no saved_model.pb and no run.", _SOURCE_KINDS_HINT) from error
         raise

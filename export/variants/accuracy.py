@@ -12,8 +12,8 @@ from bookserve.steps import BinaryLabel, MultiLabel, Step, TopLabels, apply_step
 from bookserve.verb import Predict, Verb
 
 #: The most that the outputs may deviate (``Variant.deviation``), and the least share of rows that keep their label.
-DEVIATION = {"optimised": 1e-4, "float16": 0.02, "int8-dynamic": 0.15, "int8-static": 0.15}
-AGREEMENT = 0.9
+MAX_DEVIATION = {"optimised": 1e-4, "float16": 0.02, "int8-dynamic": 0.15, "int8-static": 0.15}
+MIN_AGREEMENT = 0.9
 
 
 def compare_variant(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
@@ -29,10 +29,10 @@ def compare_variant(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
         steps = verb.outputs.get(output, ()) if isinstance(verb, Predict) else ()
         labels = next((step for step in steps if isinstance(step, TopLabels | BinaryLabel | MultiLabel)), None)
         if labels is not None:
-            same = _chosen(labels, got[output]) == _chosen(labels, array)
+            same = _predicted_labels(labels, got[output]) == _predicted_labels(labels, array)
             kept.append(float(np.mean(same.reshape(len(same), -1).all(axis=1))))
         elif isinstance(verb, Predict):
-            shifts.append(float(np.mean(np.abs(_number(steps, got[output]) - _number(steps, array)))))
+            shifts.append(float(np.mean(np.abs(_decoded_numbers(steps, got[output]) - _decoded_numbers(steps, array)))))
     return Variant(
         file="",
         bytes=0,
@@ -46,19 +46,19 @@ def compare_variant(verb: Verb, expected: Arrays, got: Arrays) -> Variant:
 
 def accuracy_problem(name: str, found: Variant) -> str:
     """In words, how a variant loses too much; '' where it does not."""
-    if not found.deviation <= DEVIATION[name]:  # NaN is no loss that can be borne
-        return f"its outputs deviate by {found.deviation:.2g} of their spread (at most {DEVIATION[name]:g})"
-    if found.agreement is not None and found.agreement < AGREEMENT:
-        return f"only {found.agreement:.0%} of {found.rows} rows keep their label (at least {AGREEMENT:.0%})"
+    if not found.deviation <= MAX_DEVIATION[name]:  # NaN is no loss that can be borne
+        return f"its outputs deviate by {found.deviation:.2g} of their spread (at most {MAX_DEVIATION[name]:g})"
+    if found.agreement is not None and found.agreement < MIN_AGREEMENT:
+        return f"only {found.agreement:.0%} of {found.rows} rows keep their label (at least {MIN_AGREEMENT:.0%})"
     return ""
 
 
-def _chosen(labels: TopLabels | BinaryLabel | MultiLabel, output: np.ndarray) -> np.ndarray:
+def _predicted_labels(labels: TopLabels | BinaryLabel | MultiLabel, output: np.ndarray) -> np.ndarray:
     """For each row, in numbers, what a person would read."""
     if isinstance(labels, TopLabels):
         return np.asarray(output.argmax(axis=1))
     return np.packbits(output.reshape(len(output), -1) > 0.5, axis=1)
 
 
-def _number(steps: Iterable[Step], output: np.ndarray) -> np.ndarray:
+def _decoded_numbers(steps: Iterable[Step], output: np.ndarray) -> np.ndarray:
     return np.asarray(apply_steps(tuple(steps), output), np.float64)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 
 from bookserve.graph import Arrays
 
-_LEAST, _MOST = 5, 200
+_MIN_ROUNDS, _MAX_ROUNDS = 5, 200
 
 
-def in_turns(ways: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> dict[str, float]:
+def interleaved_milliseconds(ways: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> dict[str, float]:
     """Milliseconds of each way, after one run each that does not count; about ``seconds`` in all.
 
     A quarter of the runs were faster: what others do on the machine only ever adds to a time.
@@ -20,8 +20,8 @@ def in_turns(ways: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> 
     for run in ways.values():
         run()
     end = time.perf_counter() + seconds
-    for turn in range(_MOST):
-        if turn >= _LEAST and time.perf_counter() > end:
+    for turn in range(_MAX_ROUNDS):
+        if turn >= _MIN_ROUNDS and time.perf_counter() > end:
             break
         for name, run in ways.items():
             start = time.perf_counter()
@@ -30,6 +30,6 @@ def in_turns(ways: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> 
     return {name: 1000 * statistics.quantiles(times, n=4)[0] for name, times in taken.items()}
 
 
-def rows(inputs: Arrays, count: int) -> Arrays:
+def repeat_rows(inputs: Arrays, count: int) -> Arrays:
     """The first ``count`` rows of a graph's inputs, over and over again where there are fewer."""
     return {name: array.take(range(count), axis=0, mode="wrap") for name, array in inputs.items()}

@@ -31,17 +31,18 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Verb
-from export.variants import accuracy as loss
-from export.variants import timing
+from export.variants import accuracy, timing
 
 #: A file that is not at least so much smaller is not worth having; the optimiser is after speed, not size.
-SMALLER = 0.95
+MAX_SIZE_RATIO = 0.95
 #: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
-_DYNAMIC = ["MatMul", "Gather", "LSTM"]
+_DYNAMIC_OPERATORS = ["MatMul", "Gather", "LSTM"]
 
-_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxSession; OnnxSession(pathlib.Path(sys.argv[1]))"
+_LOAD_PROGRAM = (
+    "import pathlib, sys; from bookserve.runtime.onnx import OnnxSession; OnnxSession(pathlib.Path(sys.argv[1]))"
+)
 
-Make = Callable[[Path, Path, Arrays], None]
+VariantMaker = Callable[[Path, Path, Arrays], None]
 
 
 def write_variants(
@@ -61,14 +62,14 @@ def write_variants(
             continue
         for name in dict.fromkeys(names):
             try:
-                made = _write(directory, name, graph, manifest.verb, examples.graphs[graph_name])
+                made = _write_variant(directory, name, graph, manifest.verb, examples.graphs[graph_name])
                 found.setdefault(name, {})[graph_name] = made
             except Failed as error:
                 notes.append(f"no {name} of graph '{graph_name}': {error.message.rstrip('.')}.")
     return found, notes
 
 
-def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
+def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
     """Write one graph's file, prove and measure it.
 
     Raises:
@@ -78,17 +79,17 @@ def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Exampl
     path = directory / "variants" / name / source.name
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _silence():
+        with _silence_logging():
             _MAKERS[name](source, path, example.inputs)
         size, before = path.stat().st_size, source.stat().st_size
-        if name != "optimised" and size > SMALLER * before:
+        if name != "optimised" and size > MAX_SIZE_RATIO * before:
             raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
-        _try(path)
+        _load_in_subprocess(path)
         expected, backend = OnnxSession(source), OnnxSession(path)
-        found = loss.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
-        if reason := loss.accuracy_problem(name, found):
+        found = accuracy.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
+        if reason := accuracy.accuracy_problem(name, found):
             raise Failed(reason)
-        times = dict(_times(graph, example.inputs, source, path))
+        times = dict(_measure_times(graph, example.inputs, source, path))
     except Exception as error:  # the converters raise whatever they stumble over
         path.unlink(missing_ok=True)
         for empty in (path.parent, path.parent.parent):
@@ -101,31 +102,31 @@ def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Exampl
     return msgspec.structs.replace(found, file=file, bytes=size, milliseconds=times)
 
 
-def _try(path: Path) -> None:
+def _load_in_subprocess(path: Path) -> None:
     """Load a file in a process of its own: on some quantised graphs ONNX Runtime's optimiser aborts the whole process.
 
     Raises:
         Failed: that process ended otherwise than well.
     """
-    done = subprocess.run([sys.executable, "-c", _TRIAL, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", _LOAD_PROGRAM, str(path)], capture_output=True, text=True, check=False)
     if done.returncode < 0:
         raise Failed("ONNX Runtime breaks down when it loads the file")
     if done.returncode:
         raise Failed(f"ONNX Runtime cannot load the file: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
-def _times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
+def _measure_times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
     """Milliseconds of the first and the second file, in turns."""
     first, second = map(str, paths)
 
     def both(ways: dict[str, Callable[[], object]]) -> tuple[float, float]:
-        taken = timing.in_turns(ways)
+        taken = timing.interleaved_milliseconds(ways)
         return taken[first], taken[second]
 
     yield "load", both({str(path): partial(OnnxSession, path) for path in paths})
     backends = {str(path): OnnxSession(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
-        feeds = timing.rows(inputs, count) if graph.batched else inputs
+        feeds = timing.repeat_rows(inputs, count) if graph.batched else inputs
         yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})
 
 
@@ -138,21 +139,21 @@ def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _halve(source: Path, target: Path, inputs: Arrays) -> None:
+def _to_float16(source: Path, target: Path, inputs: Arrays) -> None:
     onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
 
 
 def _quantise_dynamic(source: Path, target: Path, inputs: Arrays) -> None:
-    with _prepared(source, target) as prepared:
-        quantize_dynamic(prepared, target, op_types_to_quantize=_DYNAMIC, weight_type=QuantType.QInt8)
+    with _preprocessed(source, target) as prepared:
+        quantize_dynamic(prepared, target, op_types_to_quantize=_DYNAMIC_OPERATORS, weight_type=QuantType.QInt8)
 
 
 def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
-    with _prepared(source, target) as prepared:
+    with _preprocessed(source, target) as prepared:
         quantize_static(
             prepared,
             target,
-            _Rows(inputs),
+            _CalibrationBatch(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,  # processors without VNNI add pairs of 8-bit products in 16 bits, which may overflow
@@ -162,7 +163,7 @@ def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
 
 
 @contextmanager
-def _prepared(source: Path, target: Path) -> Iterator[Path]:
+def _preprocessed(source: Path, target: Path) -> Iterator[Path]:
     """The file with constants folded and shapes inferred, as the quantiser wants it."""
     prepared = target.with_suffix(".prepared.onnx")
     try:
@@ -172,7 +173,7 @@ def _prepared(source: Path, target: Path) -> Iterator[Path]:
         prepared.unlink(missing_ok=True)
 
 
-class _Rows(CalibrationDataReader):  # type: ignore[misc]
+class _CalibrationBatch(CalibrationDataReader):  # type: ignore[misc]
     """The whole example as one batch."""
 
     def __init__(self, inputs: Arrays) -> None:
@@ -183,7 +184,7 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence_logging() -> Iterator[None]:
     """The converters log advice to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -193,9 +194,9 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-_MAKERS: dict[str, Make] = {
+_MAKERS: dict[str, VariantMaker] = {
     "optimised": _optimise,
-    "float16": _halve,
+    "float16": _to_float16,
     "int8-dynamic": _quantise_dynamic,
     "int8-static": _quantise_static,
 }

@@ -13,7 +13,7 @@ import numpy as np
 from bookserve.bundle.examples import Example
 from bookserve.graph import Arrays, Graph
 
-Run = Callable[[Arrays], Arrays]
+RunGraph = Callable[[Arrays], Arrays]
 
 #: By dtype: (relative, absolute). A value may differ by ``absolute + relative × |expected|``; other dtypes not at all.
 #: In an output whose largest value is over 1, ``absolute`` is that part of it: sums that nearly cancel out, such as the
@@ -36,50 +36,50 @@ GRADIENT = "gradient"
 #: a rectifier's input is nought or two values of a window are equal: a change of the last bit of a picture moved
 #: InceptionV3's by up to 1e-2, in TensorFlow alone as between TensorFlow and ONNX. That every operator is right is
 #: shown by the exporter's own tests, element by element; here a wrong one would move it by a tenth and more.
-JUMPS = 5e-2
+GRADIENT_TOLERANCE = 5e-2
 
 #: At most so many rows of an example are also run alone.
-_ALONE = 8
+_MAX_SINGLE_ROWS = 8
 
 
-class Finding(NamedTuple):
+class Comparison(NamedTuple):
     """``difference``: the largest found, absolute; ``problem``: the worst one past tolerance in words, or ''."""
 
     difference: float = 0.0
     problem: str = ""
 
 
-def tolerance(graph: Graph) -> str:
+def describe_tolerance(graph: Graph) -> str:
     """In words, what the outputs of ``graph`` are held to."""
     dtypes = sorted({spec.dtype for name, spec in graph.outputs.items() if name != GRADIENT})
-    words = [_words(dtype) for dtype in dtypes]
+    words = [_describe_bounds(dtype) for dtype in dtypes]
     if GRADIENT in graph.outputs:
-        words.append(f"{GRADIENT}: {JUMPS:g} of its length")
+        words.append(f"{GRADIENT}: {GRADIENT_TOLERANCE:g} of its length")
     return "; ".join(words)
 
 
-def compare(expected: Arrays, got: Arrays) -> Finding:
+def compare(expected: Arrays, got: Arrays) -> Comparison:
     """Compare outputs by name, shape, dtype and value."""
     if expected.keys() != got.keys():
-        return Finding(np.inf, f"the outputs are {sorted(got)}; expected {sorted(expected)}")
-    findings = [_compare(name, array, got[name]) for name, array in expected.items()]
-    return _together(sorted(findings, key=lambda finding: -finding.difference))
+        return Comparison(np.inf, f"the outputs are {sorted(got)}; expected {sorted(expected)}")
+    findings = [_compare_output(name, array, got[name]) for name, array in expected.items()]
+    return _combine(sorted(findings, key=lambda finding: -finding.difference))
 
 
-def replay(graph: Graph, example: Example, run: Run) -> Finding:
+def replay(graph: Graph, example: Example, run: RunGraph) -> Comparison:
     """Run an example as it is and, where the graph has a batch axis, each row alone and all rows three times over."""
     findings = [compare(example.outputs, run(example.inputs))]
     if graph.batched:
         rows = len(next(iter(example.inputs.values())))
-        for row in range(min(rows, _ALONE)):
-            alone = _each(example, lambda array: array[row : row + 1])  # noqa: B023 - called at once
-            findings.append(_at(f"row {row} alone", compare(alone.outputs, run(alone.inputs))))
-        more = _each(example, lambda array: np.concatenate([array] * 3))
-        findings.append(_at("three times the batch", compare(more.outputs, run(more.inputs))))
-    return _together(findings)
+        for row in range(min(rows, _MAX_SINGLE_ROWS)):
+            alone = _map_arrays(example, lambda array: array[row : row + 1])  # noqa: B023 - called at once
+            findings.append(_in_context(f"row {row} alone", compare(alone.outputs, run(alone.inputs))))
+        more = _map_arrays(example, lambda array: np.concatenate([array] * 3))
+        findings.append(_in_context("three times the batch", compare(more.outputs, run(more.inputs))))
+    return _combine(findings)
 
 
-def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
+def shortened_inputs(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
     """The same inputs cut along every axis that each call chooses (but the batch), to one and to half its size.
 
     Pictures of one pixel would leave nothing behind a few poolings, and some of TensorFlow's gradients of nothing end
@@ -99,12 +99,12 @@ def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
             yield f"{axis} = {length}", inputs | cut | ones
 
 
-def _compare(name: str, expected: np.ndarray, got: np.ndarray) -> Finding:
+def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Comparison:
     if expected.shape != got.shape or expected.dtype != got.dtype:
         kinds = f"{got.dtype}{list(got.shape)}; expected {expected.dtype}{list(expected.shape)}"
-        return Finding(np.inf, f"output '{name}' is {kinds}")
+        return Comparison(np.inf, f"output '{name}' is {kinds}")
     if expected.size == 0:
-        return Finding()
+        return Comparison()
     if name == GRADIENT and expected.dtype.kind == "f" and expected.ndim > 1:
         return _compare_gradients(expected, got)
     if expected.dtype.kind == "f":
@@ -125,52 +125,52 @@ def _compare(name: str, expected: np.ndarray, got: np.ndarray) -> Finding:
     if excess[worst] > 0:
         problem = (
             f"output '{name}' at {list(worst)} is {got[worst]!s}; expected {expected[worst]!s} "
-            f"(tolerance {_words(_kind(expected))})"
+            f"(tolerance {_describe_bounds(_dtype_name(expected))})"
         )
-    return Finding(float(distance.max()), problem)
+    return Comparison(float(distance.max()), problem)
 
 
-def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Finding:
+def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Comparison:
     """Compare row by row, by length."""
     a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, got))
     with np.errstate(invalid="ignore"):
         distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     distance = np.where(np.isnan(distance), np.inf, distance)
     length = np.linalg.norm(np.where(np.isfinite(a), a, 0.0), axis=1)
-    excess = np.linalg.norm(distance, axis=1) - JUMPS * length
+    excess = np.linalg.norm(distance, axis=1) - GRADIENT_TOLERANCE * length
     row, problem = int(excess.argmax()), ""
     if excess[row] > 0:
         worst = np.unravel_index(int(distance[row].argmax()), expected.shape[1:])
         at = (row, *(int(i) for i in worst))
         problem = (
             f"output '{GRADIENT}' differs by {np.linalg.norm(distance[row]):.3g} in row {row}, most at {list(at)}, "
-            f"which is {got[at]!s}; expected {expected[at]!s} (tolerance {JUMPS:g} of its length {length[row]:.3g})"
+            f"which is {got[at]!s}; expected {expected[at]!s} (tolerance {GRADIENT_TOLERANCE:g} of its length {length[row]:.3g})"
         )
-    return Finding(float(distance.max()), problem)
+    return Comparison(float(distance.max()), problem)
 
 
-def _together(findings: list[Finding]) -> Finding:
+def _combine(findings: list[Comparison]) -> Comparison:
     """The largest difference of all, and the first problem."""
     problems = (finding.problem for finding in findings if finding.problem)
-    return Finding(max((finding.difference for finding in findings), default=0.0), next(problems, ""))
+    return Comparison(max((finding.difference for finding in findings), default=0.0), next(problems, ""))
 
 
-def _at(where: str, finding: Finding) -> Finding:
+def _in_context(where: str, finding: Comparison) -> Comparison:
     return finding._replace(problem=f"with {where}, {finding.problem}" if finding.problem else "")
 
 
-def _each(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Example:
+def _map_arrays(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Example:
     return Example(
         {name: change(array) for name, array in example.inputs.items()},
         {name: change(array) for name, array in example.outputs.items()},
     )
 
 
-def _kind(array: np.ndarray) -> str:
+def _dtype_name(array: np.ndarray) -> str:
     return "string" if array.dtype == object else array.dtype.name
 
 
-def _words(dtype: str) -> str:
+def _describe_bounds(dtype: str) -> str:
     if dtype not in TOLERANCE:
         return f"{dtype}: none"
     relative, absolute = TOLERANCE[dtype]

@@ -21,20 +21,20 @@ def find_skew(manifest: Manifest, examples: Examples) -> str:
     if not len(examples.rows):
         return ""
     rows = examples.rows.tolist() if examples.rows.dtype.kind == "U" else examples.rows
-    graph, input_names = _entry(manifest)
+    graph, input_names = _entry_graph(manifest)
     stored = examples.graphs.get(graph)
     if stored is None or len(input_names) != 1:
         return ""
     name = input_names[0]
     try:
-        feed = _encode(manifest, name, rows)
+        feed = _apply_input_steps(manifest, name, rows)
     except BookserveError as error:
         return f"the rows do not pass the Steps of '{name}': {error.message}"
     problem = parity.compare({name: stored.inputs[name]}, {name: feed}).problem
     return problem and f"the rows do not become the stored tensors: {problem.replace('output', 'input', 1)}"
 
 
-def _entry(manifest: Manifest) -> tuple[str, list[str]]:
+def _entry_graph(manifest: Manifest) -> tuple[str, list[str]]:
     """The graph that rows go into, and its inputs that come from them."""
     verb = manifest.verb
     if isinstance(verb, Predict):
@@ -47,7 +47,7 @@ def _entry(manifest: Manifest) -> tuple[str, list[str]]:
     return verb.encode, list(manifest.graphs[verb.encode].inputs)
 
 
-def _encode(manifest: Manifest, name: str, rows: Rows) -> np.ndarray:
+def _apply_input_steps(manifest: Manifest, name: str, rows: Rows) -> np.ndarray:
     verb = manifest.verb
     if isinstance(verb, Predict):
         arrays: Arrays = verb.encode(rows)

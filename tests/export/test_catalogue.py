@@ -27,10 +27,9 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
     from export.verify import parity
-    from tests.export import layers as small
+    from tests.export import layers
     from tests.export.runs import randomise
-    from trainers.engine import artifacts as finish
-    from trainers.engine import signatures
+    from trainers.engine import artifacts, signatures
 
     task = catalogue.find_task(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
@@ -43,21 +42,21 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
             if len(weight.shape) > 1:
                 weight.assign(0.4 * weight)
     signatures.write_saved_model(tmp_path, models)
-    shown = finish.examples(models, data).graphs
+    shown = artifacts.examples(models, data).graphs
     saved, fused = SavedModel(tmp_path), set()
     for graph_name, model in models.items():
         graph = signatures.graph_of(model)
         proto = to_onnx(saved, graph_name, graph)
-        counts = small.operators(proto)
+        counts = layers.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()
         fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
         path = tmp_path / f"{graph_name}.onnx"
         path.write_bytes(proto.SerializeToString())
         feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
-        expected = small.answers(model, feeds)
+        expected = layers.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
-        backend = small.OnnxSession(path)
+        backend = layers.OnnxSession(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
-        for _, others in parity.other_lengths(graph, feeds):
-            assert small.differences(model, backend, others) == ""
+        for _, others in parity.shortened_inputs(graph, feeds):
+            assert layers.differences(model, backend, others) == ""
     assert RECURRENT.get(name) in {*fused, None}

@@ -16,7 +16,7 @@ from bookserve.errors import BookserveError
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import BinaryLabel, Pad, Reverse, Words
 from bookserve.verb import Predict
-from export.cli import compose as command
+from export.cli import compose
 from export.compose import compose_models
 from export.verify.verify import verify_bundle
 from tests.bundles import WORDS, write_affine, write_bundle, write_reviews, write_writer
@@ -136,11 +136,11 @@ def test_what_has_no_mean_is_refused(home: Path, members: list[tuple[str, int | 
 
 
 def test_the_command_says_what_it_made(home: Path) -> None:
-    made = CliRunner().invoke(command, ["vote", "reviews/1=3", "recent", "--models", str(home)])
+    made = CliRunner().invoke(compose, ["vote", "reviews/1=3", "recent", "--models", str(home)])
     assert made.exit_code == 0, made.output
     assert re.match(
         r"vote/1: the weighted mean of reviews/1 \(0\.75\), recent/1 \(0\.25\), worst difference", made.output
     )
-    wrong = CliRunner().invoke(command, ["vote", "reviews=much", "recent", "--models", str(home)])
+    wrong = CliRunner().invoke(compose, ["vote", "reviews=much", "recent", "--models", str(home)])
     assert wrong.exit_code == 2
     assert "'much' is no share" in wrong.output

@@ -19,7 +19,7 @@ from bookserve.runtime.onnx import OnnxSession
 from bookserve.steps import Characters
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate
-from export.convert import multi_step_decoder as ahead
+from export.convert import multi_step_decoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
 SIZE, UNITS = len(LETTERS), 96
@@ -131,7 +131,7 @@ def some_bound(seed: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("bounds", [free, bound, some_bound])
 def test_over_many_seeds_the_graph_draws_what_numpy_draws(lstm: Path, bounds: Callable[[int], dict[str, Any]]) -> None:
-    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
+    verb = multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
     step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     requests = [
@@ -156,7 +156,7 @@ def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
     dense = next(tensor for tensor in proto.graph.initializer if tensor.name == "dense")
     dense.CopyFrom(numpy_helper.from_array(np.zeros((UNITS, SIZE), np.float32), "dense"))
     onnx.save(proto, lstm / "step.onnx")
-    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
+    verb = multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
     step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     shares = [count / SIZE for count in range(1, SIZE)]
@@ -182,10 +182,10 @@ def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
 def test_a_graph_that_would_write_otherwise_is_not_shipped(
     lstm: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    composed = ahead._composed
+    original = multi_step_decoder._build_decoder
 
     def swapped(*arguments: object) -> onnx.ModelProto:
-        proto = composed(*arguments)  # type: ignore[arg-type]
+        proto = original(*arguments)  # type: ignore[arg-type]
         (either,) = (node for node in proto.graph.node if node.op_type == "If")
         branch = next(attribute.g for attribute in either.attribute if attribute.name == way)
         for node in branch.node:
@@ -193,15 +193,15 @@ def test_a_graph_that_would_write_otherwise_is_not_shipped(
                 node.op_type = "ArgMin"
         return proto
 
-    monkeypatch.setattr(ahead, "_composed", swapped)
+    monkeypatch.setattr(multi_step_decoder, "_build_decoder", swapped)
     with pytest.raises(Failed, match="another text"):
-        ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
-    assert not (lstm / ahead.FILE).exists()
+        multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
+    assert not (lstm / multi_step_decoder.FILE).exists()
 
 
 def test_a_graph_that_takes_no_single_step_is_refused(lstm: Path) -> None:
     """The states have other names than the outputs say."""
     graph = Graph(inputs={**GRAPH.inputs, "x": STATE}, outputs=GRAPH.outputs, onnx="step.onnx")
     with pytest.raises(Failed):
-        ahead.write_multi_step_decoder(lstm, VERB, graph)
-    assert not (lstm / ahead.FILE).exists()
+        multi_step_decoder.write_multi_step_decoder(lstm, VERB, graph)
+    assert not (lstm / multi_step_decoder.FILE).exists()

@@ -16,7 +16,7 @@ from bookserve.client import connect
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import ChannelsFirst, Image, Scale, Softmax, TopLabels
 from export.sources.config import Config
-from export.sources.source import find_source as find_source
+from export.sources.source import find_source
 
 #: Red, green, blue: the brightest channel wins.
 STEPS = """

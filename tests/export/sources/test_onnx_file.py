@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, open_bundle
 from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput
 from export.sources import onnx_file
-from export.sources.source import find_source as find_source
+from export.sources.source import find_source
 from tests.servers import start
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -155,7 +155,7 @@ def test_weights_beside_the_model_come_along(
 ) -> None:
     from export.write import write_bundle
 
-    monkeypatch.setattr(onnx_file, "_EMBEDDED", limit)
+    monkeypatch.setattr(onnx_file, "_MAX_EMBEDDED_BYTES", limit)
     (tmp_path / "from").mkdir()
     external(tmp_path / "from" / "net.onnx", "net.weights")
     (tmp_path / "from" / "net.weights").write_bytes(WEIGHTS.tobytes())

@@ -20,8 +20,7 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Predict
-from export.variants import accuracy as loss
-from export.variants import timing, variants
+from export.variants import accuracy, timing, variants
 from tests.export.damage import copy_bundle
 from tests.servers import start
 
@@ -64,7 +63,7 @@ def test_a_variant_holds_other_operators_and_answers_alike(models: Path, task: s
     assert operators(path)[kernel]
     example = bundle.examples().graphs["serving_default"]
     given = OnnxSession(path).run(example.inputs)
-    assert loss.accuracy_problem(name, loss.compare_variant(bundle.verb(Predict), example.outputs, given)) == ""
+    assert accuracy.accuracy_problem(name, accuracy.compare_variant(bundle.verb(Predict), example.outputs, given)) == ""
     assert variant.file in bundle.manifest.files
     assert variant.bytes == path.stat().st_size
     assert variant.rows == len(next(iter(example.inputs.values())))
@@ -117,7 +116,7 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
 ) -> None:
     """The process that tries the file is made to die as an assertion of native code dies."""
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
-    monkeypatch.setattr(variants, "_TRIAL", "import os; os.abort()")
+    monkeypatch.setattr(variants, "_LOAD_PROGRAM", "import os; os.abort()")
     found, notes = variants.write_variants(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
     assert found == {}
     assert notes == ["no float16 of graph 'serving_default': ONNX Runtime breaks down when it loads the file."]
@@ -135,11 +134,11 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
 def test_a_loss_past_bounds_is_told(models: Path, outputs: list[list[float]], said: str) -> None:
     verb = open_bundle(models, "larger").verb(Predict)
     expected = {"probabilities": np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)}
-    found = loss.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
+    found = accuracy.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
     if "label" in said:  # a row that turns over at little distance
         found = Variant(file="", bytes=0, rows=2, difference=found.difference, deviation=0.1, agreement=found.agreement)
-    assert loss.accuracy_problem("int8-static", found).startswith(said)
-    assert bool(loss.accuracy_problem("int8-static", found)) is bool(said)
+    assert accuracy.accuracy_problem("int8-static", found).startswith(said)
+    assert bool(accuracy.accuracy_problem("int8-static", found)) is bool(said)
 
 
 def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command, models: Path, tmp_path: Path) -> None:
@@ -214,10 +213,10 @@ def test_an_unknown_variant_is_refused(bookserve: Command, models: Path) -> None
 
 def test_timing_takes_turns_and_counts_rows() -> None:
     order: list[str] = []
-    taken = timing.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0)
+    taken = timing.interleaved_milliseconds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0)
     assert order == ["a", "b"] * 6  # one that does not count, and five at least
     assert taken.keys() == {"a", "b"}
-    np.testing.assert_array_equal(timing.rows({"x": np.arange(3)}, 5)["x"], [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(timing.repeat_rows({"x": np.arange(3)}, 5)["x"], [0, 1, 2, 0, 1])
 
 
 def test_a_bundle_without_the_variant_is_itself(bundles: dict[str, Bundle]) -> None:
