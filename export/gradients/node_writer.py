@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Backward: how handlers of gradients write ONNX nodes, and the convolution run backwards that several of them need.
+"""Add ONNX nodes to the graph that tf2onnx is converting; the handlers of gradient operators use it.
 
 Import this module only inside functions: it imports ONNX.
 """
@@ -14,49 +14,53 @@ from tf2onnx import utils
 
 
 class NodeWriter:
-    """Adds nodes to tf2onnx's graph; a call returns the name of the new node's output."""
+    """Adds nodes to tf2onnx's graph. A call adds one node and returns the name of its output."""
 
     def __init__(self, context: Any, name: str) -> None:
+        """``context`` is tf2onnx's graph; the new nodes get names that begin with ``name``."""
         self._context, self._name = context, name
 
     def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
         return self.multi_output(operator, list(inputs), 1, **attributes)[0]
 
     def multi_output(self, operator: str, inputs: list[str], count: int, **attributes: Any) -> list[str]:
-        """Add a node of ``count`` outputs."""
+        """Add a node with ``count`` outputs and return their names."""
         node = self._context.make_node(
             operator, inputs, attr=attributes, output_count=count, name=utils.make_name(f"{self._name}/{operator}")
         )
         return list(node.output)
 
     def constant(self, value: np.ndarray | np.generic) -> str:
-        """A tensor that is always the same."""
+        """Add a constant and return its name."""
         name = utils.make_name(f"{self._name}/constant")
         return str(self._context.make_const(name, np.asarray(value)).output[0])
 
     def is_constant(self, tensor: str) -> bool:
-        """Whether the tensor's value is known."""
+        """Whether the tensor is a constant."""
         return bool(self._context.is_const(tensor))
 
     def constant_value(self, tensor: str) -> np.ndarray:
-        """A constant's value."""
+        """Return the value of a constant."""
         return np.asarray(self._context.get_tensor_value(tensor, as_list=False))
 
     def known_shape(self, tensor: str) -> list[int]:
-        """What is known of a tensor's shape; -1 is a size that each call chooses."""
+        """Return the tensor's shape as far as it is known; -1 is a free axis.
+
+        tf2onnx's own error is raised where not even the rank is known.
+        """
         shape = self._context.get_shape(tensor)
         utils.make_sure(shape is not None, "the rank of %s is not known", tensor)
         return list(shape)
 
     def shape_tensor(self, tensor: str) -> str:
-        """A tensor's shape as int64 numbers in the graph."""
+        """Add a node that gives the tensor's shape (int64) when the graph runs."""
         return self("Shape", tensor)
 
     def as_int64(self, tensor: str) -> str:
-        """The same numbers as int64."""
+        """Add a cast to int64."""
         return self("Cast", tensor, to=TensorProto.INT64)
 
     def height_width(self, sizes: str) -> str:
-        """Height and width, int64 [2], out of the numbers of batch, height, width and channels."""
+        """Add nodes that pick height and width, int64 [2], from the numbers (batch, height, width, channels)."""
         first, third = self.constant(np.array([1], np.int64)), self.constant(np.array([3], np.int64))
         return self("Slice", self.as_int64(sizes), first, third)

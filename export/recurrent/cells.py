@@ -1,4 +1,4 @@
-"""Cells: formulas of one step that are an RNN, a GRU or an LSTM, as the weights of ONNX's operator of that name.
+"""Match the formulas of one time step with the equations of RNN, GRU and LSTM, and read the weights from them.
 
 Source: the equations of RNN, GRU and LSTM in ONNX's operator documentation.
 """
@@ -16,7 +16,7 @@ from export.recurrent.symbolic import LINEAR, Activation, Atom, Formula, Unsuppo
 
 @dataclass(frozen=True)
 class StepInputs:
-    """The atoms of a step: its input, and its states (h alone, or h and c in either order)."""
+    """The atoms that a time step reads: its input x, and its states (h alone, or h and c in either order)."""
 
     x: Atom
     states: tuple[Atom, ...]
@@ -24,34 +24,35 @@ class StepInputs:
 
 @dataclass(frozen=True)
 class Gate:
-    """An activation of ``x @ w + h @ r + b``: w [inputs, units], r [units, units], b and rb [units]."""
+    """A gate ``activation(x @ w + h @ r + b)``: w [inputs, units], r [units, units], b and rb [units]."""
 
     activation: Activation
     w: np.ndarray
     r: np.ndarray
     b: np.ndarray
-    #: The bias inside the product with the reset gate; only a GRU has it.
+    #: The bias of ``h @ r``, inside the product with the reset gate; it is zero except in a GRU with ``reset_after``.
     rb: np.ndarray
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An ONNX operator's name, its gates in ONNX's order, which state is h, and (of a GRU) where it resets."""
+    """A recurrent cell: the name of its ONNX operator, its gates in ONNX's order, and their activations."""
 
     operator: str
     gates: tuple[Gate, ...]
     activations: tuple[Activation, ...]
-    #: Position of h among the states; the other one is c.
+    #: Position of h among the states; the other state is c.
     h: int = 0
+    #: Of a GRU: whether the reset gate is applied after the product with r (ONNX's ``linear_before_reset``).
     reset_after: bool = False
 
     @property
     def units(self) -> int:
-        """How many elements a state has."""
+        """Number of elements of a state."""
         return int(self.gates[0].w.shape[1])
 
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """W [1, gates × units, inputs], R [1, gates × units, units] and B [1, 2 × gates × units], float32."""
+        """Return W [1, gates × units, inputs], R [1, gates × units, units], B [1, 2 × gates × units], all float32."""
         w = np.concatenate([gate.w.T for gate in self.gates])
         r = np.concatenate([gate.r.T for gate in self.gates])
         b = np.concatenate([gate.b for gate in self.gates] + [gate.rb for gate in self.gates])
@@ -59,16 +60,16 @@ class Cell:
 
 
 def match_cell(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Cell:
-    """The cell whose states become ``updates``; x has ``inputs`` elements.
+    """Return the cell that changes its states to ``updates`` in each step; x has ``inputs`` elements.
 
     Raises:
-        Unreadable: it is none that ONNX has.
+        UnsupportedLoopError: no ONNX operator computes this.
     """
     tries = (_match_lstm,) if len(symbols.states) == 2 else (_match_rnn, _match_gru) if len(symbols.states) == 1 else ()
     for attempt in tries:
         for cell in attempt(symbols, updates, inputs):
             return cell
-    raise UnsupportedLoopError("no recurrent cell that ONNX has")
+    raise UnsupportedLoopError("ONNX has no such recurrent cell")
 
 
 def _match_rnn(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
@@ -79,7 +80,7 @@ def _match_rnn(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -
 
 
 def _match_gru(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
-    """h' = z h + (1 - z) g, multiplied out."""
+    """Match h' = z h + (1 - z) g, multiplied out."""
     (h,) = symbols.states
     for z, g in itertools.permutations(_direct_atoms(updates[0]) - {h}, 2):
         units = updates[0].size
@@ -95,7 +96,10 @@ def _match_gru(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -
 
 
 def _match_gru_candidate(g: Atom, x: Atom, h: Atom, inputs: int) -> tuple[Gate, Gate, bool] | None:
-    """The reset gate r, and g = f(x W + (r h) R + b) or f(x W + r (h R + rb) + b); True if it is the latter."""
+    """Match g = f(x W + (r h) R + b) or g = f(x W + r (h R + rb) + b).
+
+    Returns the reset gate r, the gate g, and True for the second equation.
+    """
     if g.of is None or g.activation is None:
         return None
     units = g.of.size
@@ -117,7 +121,7 @@ def _match_gru_candidate(g: Atom, x: Atom, h: Atom, inputs: int) -> tuple[Gate, 
 
 
 def _match_lstm(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
-    """c' = f c + i g and h' = o k(c')."""
+    """Match c' = f c + i g and h' = o k(c')."""
     for position in (0, 1):
         h, c = symbols.states[position], symbols.states[1 - position]
         new_h, new_c = updates[position], updates[1 - position]
@@ -137,7 +141,7 @@ def _match_lstm(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) 
 
 
 def _match_lstm_output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, Activation] | None:
-    """The atom o and the activation k of h' = o k(c')."""
+    """Match h' = o k(c'); return the atom o and the activation k."""
     for o in _direct_atoms(new_h) - {c}:
         rest = {tuple(a for a in product if a != o): factor for product, factor in new_h.terms.items() if o in product}
         if len(rest) != len(new_h.terms) or np.any(new_h.constant):
@@ -155,7 +159,7 @@ def _match_lstm_output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, A
 
 
 def _match_affine(formula: Formula, of: Formula) -> tuple[float, float] | None:
-    """s and t, if the formula is ``s × of + t``."""
+    """Match ``formula = s × of + t``; return the numbers s and t."""
     product = next(iter(of.terms))
     if formula.terms.keys() != of.terms.keys():
         return None
@@ -166,7 +170,7 @@ def _match_affine(formula: Formula, of: Formula) -> tuple[float, float] | None:
 
 
 def _match_gate(atom: Atom, x: Atom, h: Atom, inputs: int) -> Gate | None:
-    """``atom`` as an activation of x and h alone."""
+    """Match ``atom`` as an activation of a linear function of x and h."""
     if atom.activation is None or atom.of is None or atom.of.terms.keys() - {(x,), (h,)}:
         return None
     units = atom.of.size
@@ -186,7 +190,7 @@ def _direct_atoms(formula: Formula) -> set[Atom]:
 
 
 def _single_atom(formula: Formula) -> Atom | None:
-    """The atom that the formula is, if it is nothing else."""
+    """Return the atom if the formula is exactly one activation."""
     for product, coefficient in formula.terms.items():
         alone = (
             len(formula.terms) == len(product) == 1 and coefficient.ndim == 1 and np.allclose(coefficient, 1, atol=1e-6)
@@ -197,5 +201,5 @@ def _single_atom(formula: Formula) -> Atom | None:
 
 
 def _product(size: int, *atoms: Atom) -> Formula:
-    """The product of some atoms of ``size`` elements."""
+    """Return the product of atoms that have ``size`` elements each."""
     return Formula({tuple(sorted(atoms, key=lambda atom: atom.name)): np.ones(size)}, np.zeros(size))

@@ -1,11 +1,10 @@
 # ruff: noqa: TID253
-"""Recurrent: the loops of an ONNX graph that run over time, each replaced by one ``RNN``, ``GRU`` or ``LSTM``.
+"""Replace the loops of an ONNX graph that are recurrent layers, each by one operator ``RNN``, ``GRU`` or ``LSTM``.
 
-TensorFlow writes most recurrent layers as a loop of small operators, and so does its converter; at batch 1 a loop is
-many times slower than the operator that ONNX has for it. What a loop computes is read from its body
-(``export/recurrent/loop.py``, ``export/recurrent/symbolic.py``) and compared with the equations of the three cells
-(``export/recurrent/cells.py``); the weights are those that it read. It needs no Keras, no layer and no name: anyone's
-SavedModel gets the same. A loop that is anything else stays as it was.
+TensorFlow writes most recurrent layers as a loop of small operators, and so does tf2onnx. At batch size 1 such a loop is
+many times slower than ONNX's own operator. The computation of a loop is read from its body (``loop.py``,
+``interpreter.py``, ``symbolic.py``) and compared with the equations of the three cells (``cells.py``), which also gives
+the weights. No layer or variable names are needed, so it works for any SavedModel. All other loops stay unchanged.
 
 Import this module only inside functions: it imports ONNX.
 """
@@ -22,32 +21,34 @@ from export.recurrent.cells import Cell, StepInputs, match_cell
 from export.recurrent.loop import Loop, names_read
 from export.recurrent.symbolic import ACTIVATIONS, LINEAR, Atom, Formula, UnsupportedLoopError
 
-#: No steps are masked, or those where the mask is 0.
+#: The mask: 1 for steps that are used, 0 for steps that are masked (skipped).
 _MASK = Atom(" mask")
 
 
 class _RecurrentLayer(NamedTuple):
-    """What a loop turned out to be."""
+    """The recurrent layer that a loop computes."""
 
     cell: Cell
-    #: Float32 [time, batch, inputs] outside the loop, and bool [time, batch, 1], or None.
+    #: The input sequence outside the loop, float32 [time, batch, inputs].
     sequence: str
+    #: The mask outside the loop, bool [time, batch, 1], or None.
     mask: str | None
-    #: h, and c where there is one.
+    #: The carried tensors h and, for an LSTM, c.
     states: list[str]
-    #: The state whose start is given out until the first step that counts; None where masked steps give noughts.
+    #: The output of a masked step repeats the last unmasked one; before the first unmasked step it is the initial value
+    #: of this carried tensor. None: masked steps give zeros.
     echo: str | None
 
 
 def fuse_recurrent_loops(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with one operator for each recurrent loop; one without such loops is returned as it came."""
+    """Return the model with each recurrent loop replaced by one operator; a model without loops is returned as it is."""
     loops = [node.output[0] for node in proto.graph.node if node.op_type == "Loop"]
     if not loops:
         return proto
     fused = onnx.ModelProto()
     fused.CopyFrom(proto)
-    del fused.graph.value_info[:]  # the converter names unknown sizes anew for each loop
-    for output in loops:  # what stands in one loop's place tells the shapes of the next one's input
+    del fused.graph.value_info[:]  # the converter gives the same free axis another name in each loop
+    for output in loops:  # in this order: the operator that replaces one loop gives the shape of the next one's input
         inferred = onnx.shape_inference.infer_shapes(fused, data_prop=True)
         position = next(i for i, node in enumerate(fused.graph.node) if output in node.output)
         loop = Loop(inferred.graph, fused.graph.node[position])
@@ -65,15 +66,16 @@ def fuse_recurrent_loops(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _match_layer(loop: Loop) -> _RecurrentLayer:
-    """
+    """Return the recurrent layer that a loop computes.
+
     Raises:
-        Unreadable: the loop is no recurrent layer.
+        UnsupportedLoopError: the loop is not a recurrent layer.
     """
     sequences = loop.sequences()
     masks = [name for name in sequences if loop.is_mask(name)]
     inputs = [name for name in sequences if name not in masks]
     if len(masks) > 1 or len(inputs) != 1:
-        raise UnsupportedLoopError("it does not read one sequence")
+        raise UnsupportedLoopError("it does not read exactly one sequence and at most one mask")
     x, size = Atom(" x"), loop.size(inputs[0], 2)
     atoms = {name: Atom(f" {number}") for number, name in enumerate(loop.states)}
     interpreter = loop.interpreter()
@@ -84,35 +86,35 @@ def _match_layer(loop: Loop) -> _RecurrentLayer:
     for name, formula in states.items():
         interpreter.bind(name, formula)
     updates = {name: interpreter.formula(loop.updates[name]) for name in loop.states}
-    counting = {name: update.substitute(_MASK, 1) for name, update in updates.items()}
+    unmasked = {name: update.substitute(_MASK, 1) for name, update in updates.items()}
     masked = {name: update.substitute(_MASK, 0) for name, update in updates.items()}
-    used = set().union(*(update.atoms() for update in counting.values()))
+    used = set().union(*(update.atoms() for update in unmasked.values()))
     carried = [name for name in loop.states if not masks or atoms[name] in used]
     cell = match_cell(
-        StepInputs(x, tuple(atoms[name] for name in carried)), tuple(counting[name] for name in carried), size
+        StepInputs(x, tuple(atoms[name] for name in carried)), tuple(unmasked[name] for name in carried), size
     )
     if masks and not all(masked[name].equals(states[name]) for name in carried):
         raise UnsupportedLoopError("a masked step changes a state")
     h = carried.pop(cell.h)
-    repeating = {
+    echoing = {
         h,
-        *(name for name in loop.states if masked[name].equals(states[name]) and counting[name].equals(counting[h])),
+        *(name for name in loop.states if masked[name].equals(states[name]) and unmasked[name].equals(unmasked[h])),
     }
     echoes: set[str | None] = set()
     for scanned in map(interpreter.formula, loop.scanned):
         held = scanned.substitute(_MASK, 0)
-        echoes.add(next((name for name in repeating if held.equals(states[name])), None))
+        echoes.add(next((name for name in echoing if held.equals(states[name])), None))
         if masks and None in echoes and (held.terms or held.constant.any()):
-            raise UnsupportedLoopError("it gives something else for masked steps")
-        if not scanned.substitute(_MASK, 1).equals(counting[h]):
-            raise UnsupportedLoopError("it gives something else than its state")
+            raise UnsupportedLoopError("a masked step has another output than zeros or the previous output")
+        if not scanned.substitute(_MASK, 1).equals(unmasked[h]):
+            raise UnsupportedLoopError("the output of a step is not the state h")
     if len(echoes) > 1:
-        raise UnsupportedLoopError("two kinds of masked steps")
+        raise UnsupportedLoopError("its outputs treat masked steps in different ways")
     return _RecurrentLayer(cell, inputs[0], next(iter(masks), None), [h, *carried], next(iter(echoes), None))
 
 
 class _OperatorWriter:
-    """Writes the nodes that stand in a loop's place."""
+    """Writes the nodes that replace a loop."""
 
     def __init__(self, loop: Loop, layer: _RecurrentLayer) -> None:
         self._loop, self._layer = loop, layer
@@ -120,10 +122,10 @@ class _OperatorWriter:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def write(self) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.ValueInfoProto]]:
-        """The nodes in order, their constants, and the shapes of the sequences that they give.
+        """Return the nodes in order, their constants, and the shapes of their output sequences.
 
         Raises:
-            Unreadable: something reads an output of the loop that the operator does not have.
+            UnsupportedLoopError: an output of the loop is read that the operator does not have.
         """
         loop, layer, cell = self._loop, self._layer, self._layer.cell
         sequence, lengths = layer.sequence, ""
@@ -145,7 +147,7 @@ class _OperatorWriter:
             elif inner in loop.fixed:
                 self._add("Identity", [loop.starts[inner]], output=outer)
             elif inner in loop.starts:
-                raise UnsupportedLoopError("the number of steps is read")
+                raise UnsupportedLoopError("a counter of the loop is read")
             else:
                 if layer.mask:
                     self._restore_masked_steps(outputs[0], layer.mask, outer)
@@ -156,13 +158,13 @@ class _OperatorWriter:
         return self._nodes, list(self._constants.values()), shapes
 
     def _compact_steps(self, mask: str) -> tuple[str, str]:
-        """The sequence with the steps that count first, and how many they are in each row: int32 [batch]."""
+        """Move the unmasked steps of each row to the front; return that sequence and its lengths, int32 [batch]."""
         counts = self._add("Cast", [self._add("Squeeze", [mask, self._axis(2)])], to=TensorProto.INT64)
         steps = self._add("Shape", [counts], start=0, end=1)
         limit = self._add("Squeeze", [steps])
         numbers = self._add("Range", [self._number(0), limit, self._number(1)])
         column = self._add("Unsqueeze", [numbers, self._axis(1)])
-        # Unlike for each step, larger for those that count and for the earlier ones.
+        # A different key for each step, larger for unmasked steps and for earlier ones.
         keys = self._add("Sub", [self._add("Mul", [counts, limit]), column])
         ranked = f"{self._loop.name}/order"
         self._nodes.append(helper.make_node("TopK", [keys, steps], [f"{ranked}_keys", ranked], axis=0))
@@ -170,24 +172,24 @@ class _OperatorWriter:
         return self._gather_steps(self._layer.sequence, ranked), self._add("Cast", [lengths], to=TensorProto.INT32)
 
     def _restore_masked_steps(self, y: str, mask: str, output: str) -> None:
-        """Each step's output; a masked step gives that of the last one that counts, or the start, or noughts."""
+        """Move the outputs back to their steps; a masked step gets the output that ``_RecurrentLayer.echo`` says."""
         counts = self._add("Cast", [self._add("Squeeze", [mask, self._axis(2)])], to=TensorProto.INT64)
         so_far = self._add("CumSum", [counts, self._number(0)])
         place = self._add("Max", [self._add("Sub", [so_far, self._number(1)]), self._number(0)])
         found = self._gather_steps(self._add("Squeeze", [y, self._axis(1)]), place)
         if self._layer.echo is None:
-            self._add("Where", [mask, found, self._constant("nought", np.zeros((), np.float32))], output=output)
+            self._add("Where", [mask, found, self._constant("zero", np.zeros((), np.float32))], output=output)
             return
         begun = self._add("Unsqueeze", [self._add("Greater", [so_far, self._number(0)]), self._axis(2)])
         self._add("Where", [begun, found, self._loop.starts[self._layer.echo]], output=output)
 
     def _gather_steps(self, tensor: str, order: str) -> str:
-        """A tensor [time, batch, n] with its steps as ``order`` [time, batch] says."""
+        """Reorder the steps of a tensor [time, batch, n] by the indices ``order`` [time, batch]."""
         wide = self._add("Expand", [self._add("Unsqueeze", [order, self._axis(2)]), self._add("Shape", [tensor])])
         return self._add("GatherElements", [tensor, wide], axis=0)
 
     def _write_final_state(self, state: str, last: str, output: str, lengths: str) -> None:
-        """A state after the last step; a row of which no step counts keeps what it had."""
+        """Write a state after the last step; a row whose steps are all masked keeps its initial state."""
         if not lengths or self._loop.starts_at_zero(state):
             self._add("Squeeze", [last, self._axis(0)], output=output)
             return
@@ -196,7 +198,7 @@ class _OperatorWriter:
         self._add("Where", [some, found, self._loop.starts[state]], output=output)
 
     def _initial_state(self, state: str) -> str:
-        """What a state starts from, with the axis of directions."""
+        """Return the initial value of a state with the axis of directions: [1, batch, n]."""
         return self._add("Unsqueeze", [self._loop.starts[state], self._axis(0)])
 
     def _add(self, operator: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
@@ -217,7 +219,7 @@ class _OperatorWriter:
 
 
 def _operator_attributes(cell: Cell) -> dict[str, Any]:
-    """ONNX's attributes of a cell; of the activations it lists alpha and beta for those alone that have one."""
+    """Return the attributes of a cell's operator; alpha and beta are listed only for activations that have them."""
     names = [name for name, _, _ in cell.activations]
     takes = {name: set(settings) for name, settings in ACTIVATIONS.items()} | {LINEAR[0]: {"alpha", "beta"}}
     alpha = [a for name, a, _ in cell.activations if "alpha" in takes[name]]
@@ -229,7 +231,7 @@ def _operator_attributes(cell: Cell) -> dict[str, Any]:
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove what nothing reads any more."""
+    """Remove nodes and constants whose outputs are not read any more."""
     del graph.value_info[:]
     while dead := [node for node in graph.node if not names_read(graph) & {*node.output}]:
         for node in dead:

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Reader: turns the nodes of a loop's body into formulas.
+"""Interpret the nodes of a loop's body symbolically: each tensor becomes a formula or a constant.
 
 Import this module only inside functions: it imports ONNX.
 """
@@ -17,26 +17,27 @@ from export.recurrent.symbolic import ACTIVATIONS, LINEAR, Atom, Formula, Unsupp
 
 
 class SymbolicInterpreter:
-    """Reads a graph's nodes from the known tensors on: constants as arrays, the others as formulas."""
+    """Computes tensors of a graph from those that are bound: constants as arrays, all others as formulas."""
 
     def __init__(self, nodes: Mapping[str, onnx.NodeProto], constant: Callable[[str], np.ndarray | None]) -> None:
-        """``nodes`` by the tensors they give; ``constant`` tells the value of a tensor from outside, or None."""
+        """``nodes`` are given by the tensors they produce; ``constant`` returns the value of a tensor, or None."""
         self._nodes = nodes
         self._constant = constant
         self._values: dict[str, Formula | np.ndarray] = {}
 
     def bind(self, tensor: str, value: Formula | np.ndarray) -> None:
-        """Say what a tensor is."""
+        """Set the value of a tensor."""
         self._values[tensor] = value
 
     def formula(self, tensor: str) -> Formula:
-        """
+        """Return the formula of a tensor.
+
         Raises:
-            Unreadable: it is no formula of what is known.
+            UnsupportedLoopError: it is a constant, or no formula of the bound tensors.
         """
         value = self._value(tensor)
         if not isinstance(value, Formula):
-            raise UnsupportedLoopError(f"{tensor} depends on nothing")
+            raise UnsupportedLoopError(f"{tensor} is a constant")
         return value
 
     def _value(self, tensor: str) -> Formula | np.ndarray:
@@ -47,7 +48,7 @@ class SymbolicInterpreter:
             elif tensor in self._nodes:
                 self._evaluate_node(self._nodes[tensor])
             else:
-                raise UnsupportedLoopError(f"{tensor} is not known")
+                raise UnsupportedLoopError(f"{tensor} has no known value")
         return self._values[tensor]
 
     def _evaluate_node(self, node: onnx.NodeProto) -> None:
@@ -83,11 +84,8 @@ class SymbolicInterpreter:
                 kept = [
                     _as_factor(_broadcast(part, wide), name) for part, name in ((a, node.input[1]), (b, node.input[2]))
                 ]
-                return [
-                    mask.broadcast_to(wide.size)
-                    .times(kept[0])
-                    .plus(_complement(mask).broadcast_to(wide.size).times(kept[1]))
-                ]
+                chosen, other = mask.broadcast_to(wide.size), _complement(mask).broadcast_to(wide.size)
+                return [chosen.times(kept[0]).plus(other.times(kept[1]))]
             case "Mul", Formula() as a, Formula() as b:
                 left, right = _as_factor(a, node.input[0]), _as_factor(b, node.input[1])
                 return [left.broadcast_to(max(a.size, b.size)).times(right.broadcast_to(max(a.size, b.size)))]
@@ -115,21 +113,21 @@ class SymbolicInterpreter:
 
 
 def evaluate_constants(node: onnx.NodeProto, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Run one node on constants.
+    """Run one node on constants by ONNX's reference implementation.
 
     Raises:
-        Unreadable: ONNX's reference has no such operator, or it broke.
+        UnsupportedLoopError: it has no such operator, or the operator failed.
     """
     names = [name for name in node.input if name]
     try:
         evaluator = ReferenceEvaluator(node, opsets={"": 18})
         return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
-    except Exception as error:  # the reference raises whatever NumPy raises
-        raise UnsupportedLoopError(f"{node.op_type} of constants") from error
+    except Exception as error:  # it raises whatever NumPy raises
+        raise UnsupportedLoopError(f"the reference cannot compute {node.op_type}") from error
 
 
 def _broadcast(value: Formula | np.ndarray, other: Formula | np.ndarray) -> Formula:
-    """``value`` as a formula of the size of ``other``."""
+    """Return ``value`` as a formula of the size of ``other``."""
     if isinstance(value, Formula):
         return value.broadcast_to(max(value.size, other.size)) if isinstance(other, Formula) else value
     assert isinstance(other, Formula)  # noqa: S101 - one of the two is
@@ -137,34 +135,34 @@ def _broadcast(value: Formula | np.ndarray, other: Formula | np.ndarray) -> Form
 
 
 def _constant_row(value: np.ndarray, size: int) -> np.ndarray:
-    """A constant as float64 [size]; it must be the same for every row of the batch."""
+    """Return a constant as float64 [size]; it must be the same for every row of the batch."""
     if value.size not in (1, size) or (value.ndim > 1 and value.size != value.shape[-1]):
-        raise UnsupportedLoopError("a constant that is not one row")
+        raise UnsupportedLoopError("a constant has more than one row")
     return np.broadcast_to(value.astype(np.float64).ravel(), (size,))
 
 
 def _constant_matrix(value: np.ndarray) -> np.ndarray:
     if value.ndim != 2:
-        raise UnsupportedLoopError("a product with something else than a matrix")
+        raise UnsupportedLoopError("a factor of a matrix product is not a matrix")
     return value.astype(np.float64)
 
 
 def _complement(mask: Formula) -> Formula:
-    """1 where the mask is 0, and the other way round."""
+    """Return 1 - mask."""
     return mask.scaled(np.array(-1.0)).plus(Formula({}, np.ones(mask.size)))
 
 
 def _as_factor(value: Formula, name: str) -> Formula:
-    """``value`` itself, or as one atom if a matrix mixes its elements."""
+    """Return ``value``, or one atom that stands for it if a coefficient is a matrix."""
     if value.elementwise:
         return value
     return Formula.from_atom(Atom(name, LINEAR, value), value.size)
 
 
 def _clip(value: Formula, low: float, high: float, name: str) -> Formula:
-    """Keras's ``hard_sigmoid`` is ``clip(x + 3, 0, 6) / 6``: every clip is made of ONNX's one of 0 to 1."""
+    """Write a clip by ONNX's HardSigmoid, which clips to [0, 1]; Keras's ``hard_sigmoid`` is clip(x + 3, 0, 6) / 6."""
     if not np.isfinite(high - low) or high <= low:
-        raise UnsupportedLoopError("a clip with one bound")
+        raise UnsupportedLoopError("a clip has no finite lower and upper bound")
     width = high - low
     inner = value.plus(Formula({}, np.full(value.size, -low))).scaled(np.array(1 / width))
     atom = Formula.from_atom(Atom(name, ("HardSigmoid", 1.0, 0.0), inner), value.size)
@@ -173,7 +171,7 @@ def _clip(value: Formula, low: float, high: float, name: str) -> Formula:
 
 def _concatenate(parts: list[Any]) -> Formula:
     if not all(isinstance(part, Formula) for part in parts):
-        raise UnsupportedLoopError("constants among formulas")
+        raise UnsupportedLoopError("constants are concatenated with formulas")
     total, at = sum(part.size for part in parts), 0
     result = Formula({}, np.zeros(total))
     for part in parts:
@@ -184,11 +182,11 @@ def _concatenate(parts: list[Any]) -> Formula:
 
 
 def _select_columns(node: onnx.NodeProto, value: Formula, settings: list[np.ndarray]) -> list[Formula]:
-    """Pieces of the last axis: the node, run on the numbers of the elements, tells which."""
+    """Return parts of the last axis: the node is run on the indices of the elements, which shows what it selects."""
     numbers = np.arange(value.size)[None]
     found = []
     for chosen in evaluate_constants(node, [numbers, *settings]):
         if chosen.ndim != 2 or chosen.shape[0] != 1:
-            raise UnsupportedLoopError("a cut along the batch")
+            raise UnsupportedLoopError("the batch axis is cut")
         found.append(value.times_matrix(np.eye(value.size)[:, chosen[0]]))
     return found
