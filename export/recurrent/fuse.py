@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
 """Replace the loops of an ONNX graph that are recurrent layers, each by one operator ``RNN``, ``GRU`` or ``LSTM``.
 
-TensorFlow writes most recurrent layers as a loop of small operators, and so does tf2onnx. At batch size 1 such a loop is
+TensorFlow writes most recurrent layers as a loop of small operators, and so does tf2onnx. At batch size 1 a loop is
 many times slower than ONNX's own operator. The computation of a loop is read from its body (``loop.py``,
 ``interpreter.py``, ``symbolic.py``) and compared with the equations of the three cells (``cells.py``), which also gives
 the weights. No layer or variable names are needed, so it works for any SavedModel. All other loops stay unchanged.
@@ -41,7 +41,7 @@ class _RecurrentLayer(NamedTuple):
 
 
 def fuse_recurrent_loops(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with each recurrent loop replaced by one operator; a model without loops is returned as it is."""
+    """Return the model with each recurrent loop replaced by one operator; without loops, return ``proto`` itself."""
     loops = [node.output[0] for node in proto.graph.node if node.op_type == "Loop"]
     if not loops:
         return proto

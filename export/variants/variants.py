@@ -1,8 +1,9 @@
 # ruff: noqa: TID253
-"""Variants: a graph's ONNX file made smaller or faster on request, and kept only if the model still answers alike.
+"""Write smaller or faster variants of a graph's ONNX file.
 
-Every kind is ONNX Runtime's own: its graph optimiser, its float16 converter, its quantiser (calibrated on the bundle's
-examples). What gains nothing or loses too much is refused, and the reason told.
+All of them are made by ONNX Runtime: by its graph optimiser, its float16 converter, or its quantiser (calibrated on the
+bundle's examples). A variant is kept only if it is small enough and accurate enough; a note gives the reason otherwise.
+
 Import this module only inside functions: it imports ONNX and ONNX Runtime.
 """
 
@@ -33,9 +34,10 @@ from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Verb
 from export.variants import accuracy, timing
 
-#: A file that is not at least so much smaller is not worth having; the optimiser is after speed, not size.
+#: A larger file, relative to the float32 one, is refused. It does not apply to the optimiser, which is for speed.
 MAX_SIZE_RATIO = 0.95
-#: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
+#: Operators that dynamic quantisation changes. Not convolutions: ONNX Runtime's kernel for those is many times slower
+#: than the float32 one.
 _DYNAMIC_OPERATORS = ["MatMul", "Gather", "LSTM"]
 
 _LOAD_PROGRAM = (
@@ -48,17 +50,18 @@ VariantMaker = Callable[[Path, Path, Arrays], None]
 def write_variants(
     directory: Path, manifest: Manifest, examples: Examples, names: Iterable[str]
 ) -> tuple[dict[str, dict[str, Variant]], list[str]]:
-    """Write the variants of every graph into ``directory``; what could be had by name and graph, and why not the rest.
+    """Write the variants ``names`` of every graph into ``directory``.
 
-    A graph without one runs in float32 when the variant is asked for.
+    Returns those that were kept, by name and graph, and a note for each that was not. When a variant is served, graphs
+    without it run in float32.
     """
     found: dict[str, dict[str, Variant]] = {}
     notes: list[str] = []
     for graph_name, graph in manifest.graphs.items():
         if graph_name in (ACTIVATIONS, HEAD):
-            continue  # they explain single pictures: nobody waits for them
+            continue  # they explain single pictures, which need not be fast
         if graph.onnx is None or graph_name not in examples.graphs:
-            notes.append(f"no variants of graph '{graph_name}': only TensorFlow runs it.")
+            notes.append(f"no variants of graph '{graph_name}': it runs on TensorFlow only.")
             continue
         for name in dict.fromkeys(names):
             try:
@@ -70,10 +73,10 @@ def write_variants(
 
 
 def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
-    """Write one graph's file, prove and measure it.
+    """Write, compare and measure one variant of one graph.
 
     Raises:
-        Failed: it cannot be made, gains nothing or loses too much; no file is left.
+        Failed: it cannot be made, is not small enough or not accurate enough; the file is removed.
     """
     source = directory / str(graph.onnx)
     path = directory / "variants" / name / source.name
@@ -83,14 +86,14 @@ def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example
             _MAKERS[name](source, path, example.inputs)
         size, before = path.stat().st_size, source.stat().st_size
         if name != "optimised" and size > MAX_SIZE_RATIO * before:
-            raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
+            raise Failed(f"the file would have {size / before:.0%} of the original size (at most {MAX_SIZE_RATIO:.0%})")
         _load_in_subprocess(path)
         expected, backend = OnnxSession(source), OnnxSession(path)
         found = accuracy.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
         if reason := accuracy.accuracy_problem(name, found):
             raise Failed(reason)
         times = dict(_measure_times(graph, example.inputs, source, path))
-    except Exception as error:  # the converters raise whatever they stumble over
+    except Exception as error:  # the converters raise errors of many types
         path.unlink(missing_ok=True)
         for empty in (path.parent, path.parent.parent):
             if not any(empty.iterdir()):
@@ -103,36 +106,36 @@ def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example
 
 
 def _load_in_subprocess(path: Path) -> None:
-    """Load a file in a process of its own: on some quantised graphs ONNX Runtime's optimiser aborts the whole process.
+    """Load a file in a process of its own, since ONNX Runtime's optimiser aborts its process on some quantised graphs.
 
     Raises:
-        Failed: that process ended otherwise than well.
+        Failed: the process was aborted, or the file cannot be loaded.
     """
     done = subprocess.run([sys.executable, "-c", _LOAD_PROGRAM, str(path)], capture_output=True, text=True, check=False)
     if done.returncode < 0:
-        raise Failed("ONNX Runtime breaks down when it loads the file")
+        raise Failed("ONNX Runtime crashes when it loads the file")
     if done.returncode:
         raise Failed(f"ONNX Runtime cannot load the file: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
 def _measure_times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Milliseconds of the first and the second file, in turns."""
+    """Measure two files in turns: their milliseconds to load, and to run batches of 1 and 32 rows."""
     first, second = map(str, paths)
 
-    def both(ways: dict[str, Callable[[], object]]) -> tuple[float, float]:
-        taken = timing.interleaved_milliseconds(ways)
+    def measure(functions: dict[str, Callable[[], object]]) -> tuple[float, float]:
+        taken = timing.interleaved_milliseconds(functions)
         return taken[first], taken[second]
 
-    yield "load", both({str(path): partial(OnnxSession, path) for path in paths})
+    yield "load", measure({str(path): partial(OnnxSession, path) for path in paths})
     backends = {str(path): OnnxSession(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
         feeds = timing.repeat_rows(inputs, count) if graph.batched else inputs
-        yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})
+        yield str(count), measure({path: partial(backend.run, feeds) for path, backend in backends.items()})
 
 
 def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
     options = onnxruntime.SessionOptions()
-    # Not the last level: its layouts are for the processor at hand, and the file goes elsewhere.
+    # Not the highest level: its memory layouts are for this machine's processor, but the file may run on others.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 4
@@ -156,7 +159,7 @@ def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
             _CalibrationBatch(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,  # processors without VNNI add pairs of 8-bit products in 16 bits, which may overflow
+            reduce_range=True,  # on processors without VNNI, sums of two 8-bit products may overflow their 16 bits
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
@@ -164,7 +167,7 @@ def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
 
 @contextmanager
 def _preprocessed(source: Path, target: Path) -> Iterator[Path]:
-    """The file with constants folded and shapes inferred, as the quantiser wants it."""
+    """Write a temporary file with constants folded and shapes inferred, which the quantiser needs."""
     prepared = target.with_suffix(".prepared.onnx")
     try:
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -174,7 +177,7 @@ def _preprocessed(source: Path, target: Path) -> Iterator[Path]:
 
 
 class _CalibrationBatch(CalibrationDataReader):  # type: ignore[misc]
-    """The whole example as one batch."""
+    """Gives the quantiser the whole example as one batch."""
 
     def __init__(self, inputs: Arrays) -> None:
         self._left = [inputs]
@@ -185,7 +188,7 @@ class _CalibrationBatch(CalibrationDataReader):  # type: ignore[misc]
 
 @contextmanager
 def _silence_logging() -> Iterator[None]:
-    """The converters log advice to the root logger."""
+    """Switch logging off: the converters log advice to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

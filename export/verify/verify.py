@@ -1,4 +1,4 @@
-"""Check: what ``bookserve verify`` finds out about one bundle – files, SavedModel, ONNX and Steps, graph by graph."""
+"""Verify one bundle: its files, and graph by graph its SavedModel, ONNX form and Steps (``bookserve verify``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """One line of the report. A difference is None where the bundle has no such form of the graph."""
+    """One line of the report. A difference is None if the bundle does not have this form of the graph."""
 
     model: str
     version: int
@@ -32,17 +32,17 @@ class Check(NamedTuple):
     saved_model_difference: float | None = None
     onnx_difference: float | None = None
     tolerance: str = ""
-    #: In words, what is wrong; '' if nothing is.
+    #: A description of what is wrong, or ''.
     problem: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no problem was found."""
         return not self.problem
 
 
 def verify_bundle(bundle: Bundle) -> Iterator[Check]:
-    """Check a bundle: one line for each graph, or a single one if its files are not those that were exported."""
+    """Verify a bundle; yield one line per graph, or a single line if its files are missing or changed."""
     line = Check(bundle.name, bundle.version, "–")
     try:
         bundle.check_files()
@@ -61,7 +61,7 @@ def verify_bundle(bundle: Bundle) -> Iterator[Check]:
 
 
 def _check_multi_step_decoder(line: Check, bundle: Bundle, verb: Generate, ahead: Ahead) -> Check:
-    """Whether the graph that writes ahead still writes what the step graph does."""
+    """Check that the multi-step decoder still writes the same texts as the step graph."""
     from export.convert.multi_step_decoder import TEXTS, prove_multi_step_decoder
 
     line = line._replace(rows=TEXTS, tolerance="the same texts")
@@ -74,7 +74,7 @@ def _check_multi_step_decoder(line: Check, bundle: Bundle, verb: Generate, ahead
 
 def _check_graph(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:
     if example is None:
-        # Nothing converted without an example: such a graph is foreign, and runs in the one form that it came in.
+        # Only graphs with an example are converted: a graph without one is external and has a single form.
         unproved = "the bundle has no example of it" if graph.onnx and saved else ""
         return line._replace(problem=unproved)
     line = line._replace(
@@ -101,12 +101,12 @@ def _check_graph(line: Check, bundle: Bundle, saved: SavedModel | None, graph: G
 
 
 def _models_directory(bundle: Bundle) -> Path:
-    """The directory that a composite's other models lie in, too."""
+    """Return the directory of the models, which also contains the members of a composite."""
     return bundle.path.resolve().parent.parent
 
 
 def _check_example_signature(saved: SavedModel, bundle: Bundle, graph: str, example: Example) -> str:
-    """What is wrong with the graph's signature over ``tf.Example``, where it has one; '' if nothing is."""
+    """Describe how the graph's signature over ``tf.Example`` differs; '' if it does not or there is none."""
     answer = tf_example.example_signatures_of(bundle.manifest.verb, bundle.manifest.graphs)
     if not answer or answer.graph != graph or tf_example.signature_name(answer) not in saved.signatures:
         return ""
@@ -117,7 +117,7 @@ def _check_example_signature(saved: SavedModel, bundle: Bundle, graph: str, exam
 
 
 def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[str]:
-    """What is wrong with the graph's smaller and faster forms."""
+    """Describe each variant of the graph that is not accurate enough."""
     for name, variants in bundle.manifest.variants.items():
         if graph in variants:
             outputs = OnnxSession(bundle.path / variants[graph].file).run(example.inputs)
@@ -129,7 +129,7 @@ def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[st
 
 
 def _open_saved_model(bundle: Bundle) -> SavedModel | None:
-    """The bundle's SavedModel, loaded afresh; None where it has none."""
+    """Load the bundle's SavedModel; None if it has none."""
     if "saved_model.pb" not in bundle.manifest.files:
         return None
     from export.sources.saved_model import SavedModel
