@@ -86,7 +86,7 @@ def _build_decoder(step: onnx.ModelProto, graph: Graph, decoder: Ahead, vocabula
     constants = {
         "ahead/size": np.array(vocabulary),
         "ahead/one": np.array(1.0),
-        "ahead/nought": np.array(0, np.float32),
+        "ahead/zero": np.array(0, np.float32),
         "ahead/ranks": np.arange(vocabulary)[None],
         "ahead/sizes": np.array([vocabulary]),
         "ahead/axis": np.array(1),
@@ -170,7 +170,7 @@ def _top_k_top_p_nodes(probabilities: str, suffix: str) -> list[onnx.NodeProto]:
         node("Less", [f"ahead/before/{suffix}", "top_p"], "within"),
         node("Less", ["ahead/ranks", "top_k"], "first"),
         node("And", [f"ahead/within/{suffix}", f"ahead/first/{suffix}"], "stays"),
-        node("Where", [f"ahead/stays/{suffix}", f"ahead/sorted/{suffix}", "ahead/nought"], "chosen"),
+        node("Where", [f"ahead/stays/{suffix}", f"ahead/sorted/{suffix}", "ahead/zero"], "chosen"),
         node("ScatterElements", [probabilities, f"ahead/order/{suffix}", f"ahead/chosen/{suffix}"], "kept", axis=1),
     ]
 

@@ -17,7 +17,7 @@ import pytest
 from bookserve.bundle import Bundle, Manifest, model_names, open_bundle, seal, versions
 from bookserve.bundle.examples import Examples
 from bookserve.run import Run
-from tests.export.damage import copy_bundle, copy_run
+from tests.export.copies import copy_bundle, copy_run
 
 Command = Callable[..., tuple[int, str, str]]
 

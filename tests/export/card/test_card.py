@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle
-from tests.export.snippets import objects_in, run_card
+from tests.export.card_snippets import objects_in, run_card
 from tests.servers import Server, start
 
 

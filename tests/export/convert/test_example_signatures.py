@@ -16,38 +16,17 @@ from bookserve.formats.tf_example import Classify, Regress, example_signatures_o
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import BinaryLabel, MultiLabel, Scale, TopLabels
 from bookserve.verb import Predict
-from tests.export.damage import copy_bundle
+from tests.export.copies import copy_bundle
+from tests.export.signatures import run_signature
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-def examples_of(tensorflow, bundle: Bundle) -> list[bytes]:
-    """The example's rows as a caller of TensorFlow Serving would write them."""
-    (name, array), *_ = bundle.examples().graphs["serving_default"].inputs.items()
-    kind = "int64_list" if array.dtype.kind == "i" else "float_list"
-    made = []
-    for row in array:
-        example = tensorflow.train.Example()
-        getattr(example.features.feature[name], kind).value.extend(row.ravel().tolist())
-        made.append(example.SerializeToString())
-    return made
-
-
-def run(tensorflow, bundle: Bundle, signature: str) -> dict[str, np.ndarray]:
-    v1 = tensorflow.compat.v1
-    with tensorflow.Graph().as_default(), v1.Session() as session:
-        definition = v1.saved_model.load(session, ["serve"], str(bundle.path)).signature_def[signature]
-        assert definition.method_name == f"tensorflow/serving/{signature}"
-        assert list(definition.inputs) == ["inputs"]
-        feeds = {definition.inputs["inputs"].name: examples_of(tensorflow, bundle)}
-        return session.run({key: info.name for key, info in definition.outputs.items()}, feeds)
 
 
 @pytest.mark.parametrize(
     ("task", "labels"), [("convnet", [b"a", b"b", b"c", b"d"]), ("reviews", [b"negative", b"positive"])]
 )
 def test_classify_gives_every_label_with_its_score(tensorflow, bundles: dict[str, Bundle], task: str, labels) -> None:
-    given = run(tensorflow, bundles[task], "classify")
+    given = run_signature(tensorflow, bundles[task], "classify")
     (output, expected), *_ = bundles[task].examples().graphs["serving_default"].outputs.items()
     if output == "probability":
         expected = np.concatenate([1 - expected, expected], axis=1)
@@ -58,7 +37,7 @@ def test_classify_gives_every_label_with_its_score(tensorflow, bundles: dict[str
 
 
 def test_regress_gives_the_number_that_people_read(tensorflow, bundles: dict[str, Bundle]) -> None:
-    given = run(tensorflow, bundles["prices"], "regress")
+    given = run_signature(tensorflow, bundles["prices"], "regress")
     expected = bundles["prices"].examples().graphs["serving_default"].outputs["price"][:, 0] * 4 + 20
     assert given.keys() == {"outputs"}
     np.testing.assert_allclose(given["outputs"], expected, rtol=1e-5)

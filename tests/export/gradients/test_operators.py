@@ -65,7 +65,7 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
     """Elements are whole numbers, so that windows hold ties: the gradient goes to the first of equal maxima."""
     from export.verify import parity
-    from tests.export import layers
+    from tests.export import conversion
 
     tf, function = tensorflow, _cases(tensorflow)[name]
 
@@ -81,7 +81,7 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
-    _, backend = layers.converted(PICTURES, tmp_path)
+    _, backend = conversion.converted(PICTURES, tmp_path)
     for size in SIZES:
         image = np.random.default_rng(size[1]).integers(-3, 4, (*size, 4)).astype(np.float32)
         expected = {"value": module.call(tf.constant(image))["value"].numpy()}
@@ -94,7 +94,7 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     """The sample's own architectures with random weights and statistics."""
     from bookserve.bundle.examples import Example
     from export.verify import parity
-    from tests.export import layers
+    from tests.export import conversion
     from trainers import catalogue
     from trainers.engine import artifacts, signatures
 
@@ -102,27 +102,27 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
     models = signatures.inference_models(found, found.build(data, params), data)
-    graphs = {name: layers.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
+    graphs = {name: conversion.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
     shown = artifacts.examples(models, data).graphs
     rng = np.random.default_rng(1)
     seen: dict[str, np.ndarray] = {}
     for name in reversed(models):  # the gradient is fed what the features of a picture are
         model, graph = models[name], graphs[name]
-        proto, backend = layers.converted(graph, tmp_path / name)
-        assert not {"Loop", "Scan", "If"} & layers.operators(proto).keys()
+        proto, backend = conversion.converted(graph, tmp_path / name)
+        assert not {"Loop", "Scan", "If"} & conversion.operators(proto).keys()
         feeds = {key: array[:2] for key, array in shown[name].inputs.items()}
-        expected = layers.answers(model, feeds)
+        expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() and np.abs(array).max() > 1e-6 for array in expected.values())
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         image = np.tile(feeds["image"], (1, 2, 2, 1))[:, :95, :111]
         wide = feeds | seen | {"image": rng.permutation(image, axis=1)}
-        assert layers.differences(model, backend, wide) == ""
-        seen = layers.answers(model, wide)
+        assert conversion.differences(model, backend, wide) == ""
+        seen = conversion.answers(model, wide)
         cut = dict(parity.shortened_inputs(graph, feeds))
         assert {"height = 75", "height = 40", "width = 85", "width = 45"} <= cut.keys()
         for length, smaller in cut.items():
             if length.startswith(("height", "width")):
-                assert layers.differences(model, backend, smaller) == "", length
+                assert conversion.differences(model, backend, smaller) == "", length
 
 
 def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tensorflow, tmp_path: Path) -> None:

@@ -25,18 +25,18 @@ def _check(tmp_path: Path, outputs, wanted: dict[str, int]) -> None:
     """``outputs`` maps one sequence [batch, time, 4] to any number of tensors."""
     import keras
 
-    from tests.export import layers
+    from tests.export import conversion
 
     sequence = keras.Input((None, 4), name="x")
     found = outputs(sequence)
     tensors = {f"y{i}": tensor for i, tensor in enumerate(found if isinstance(found, (list, tuple)) else [found])}
     model = keras.Model({"x": sequence}, tensors)
-    proto, backend = layers.converted(layers.save(model, tmp_path), tmp_path)
-    counts = layers.operators(proto)
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    counts = conversion.operators(proto)
     assert {name: counts[name] for name in (*FUSED, "Loop", "Scan") if counts[name]} == wanted
     for rows, steps in SHAPES:
         x = np.random.default_rng(rows).normal(size=(rows, steps, 4)).astype(np.float32)
-        assert layers.differences(model, backend, {"x": x}) == ""
+        assert conversion.differences(model, backend, {"x": x}) == ""
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -107,7 +107,7 @@ def test_stacks_and_sizes(tensorflow, tmp_path: Path, kind: str) -> None:
 def test_states_go_in_and_come_out(tensorflow, tmp_path: Path, kind: str) -> None:
     import keras
 
-    from tests.export import layers
+    from tests.export import conversion
 
     (layer,) = _layers(kind)
     layer = layer(3, return_sequences=True, return_state=True)
@@ -115,13 +115,13 @@ def test_states_go_in_and_come_out(tensorflow, tmp_path: Path, kind: str) -> Non
     inputs = {"x": keras.Input((None, 4), name="x"), **{name: keras.Input((3,), name=name) for name in names}}
     y, *states = layer(inputs["x"], initial_state=[inputs[name] for name in names])
     model = keras.Model(inputs, {"y": y, **{f"next_{name}": state for name, state in zip(names, states, strict=True)}})
-    proto, backend = layers.converted(layers.save(model, tmp_path), tmp_path)
-    assert layers.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    assert conversion.operators(proto)["Loop"] == 0
     rng = np.random.default_rng(2)
     for rows, steps in SHAPES:
         feeds = {name: rng.normal(size=(rows, 3)).astype(np.float32) for name in names}
         feeds["x"] = rng.normal(size=(rows, steps, 4)).astype(np.float32)
-        assert layers.differences(model, backend, feeds) == ""
+        assert conversion.differences(model, backend, feeds) == ""
 
 
 MASKED = {
@@ -140,27 +140,27 @@ def test_masked_steps_are_passed_over(tensorflow, tmp_path: Path, kind: str, for
     """Masked at the end, in front, anywhere and everywhere."""
     import keras
 
-    from tests.export import layers
+    from tests.export import conversion
 
     tokens = keras.Input((None,), dtype="int32", name="x")
     (layer,) = _layers(kind)
     found = MASKED[form](layer, keras)(keras.layers.Embedding(6, 4, mask_zero=True)(tokens))
     outputs = {f"y{i}": tensor for i, tensor in enumerate(found if isinstance(found, (list, tuple)) else [found])}
     model = keras.Model({"x": tokens}, outputs)
-    proto, backend = layers.converted(layers.save(model, tmp_path), tmp_path)
-    assert layers.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    assert conversion.operators(proto)["Loop"] == 0
     for rows, steps in SHAPES:
         x = np.random.default_rng(rows).integers(1, 6, (rows, steps), np.int32)
         place = np.arange(steps)
         holes = np.random.default_rng(steps).integers(0, 2, (rows, steps), np.int32)
         for keep in (place >= 0, place >= steps // 2, place < (steps + 1) // 2, place < 0, holes):
-            assert layers.differences(model, backend, {"x": (x * keep).astype(np.int32)}) == ""
+            assert conversion.differences(model, backend, {"x": (x * keep).astype(np.int32)}) == ""
 
 
 def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: Path) -> None:
     """A cell written by hand – one matrix for input and state, another order of gates – without Keras."""
     from bookserve.graph import Graph, TensorSpec
-    from tests.export import layers
+    from tests.export import conversion
 
     tf, rng = tensorflow, np.random.default_rng(0)
     kernel, bias = rng.normal(0, 0.5, (7, 12)).astype(np.float32), rng.normal(0, 0.5, 12).astype(np.float32)
@@ -196,9 +196,9 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
         inputs={"x": TensorSpec("float32", ("batch", "time", 4))},
         outputs={"y": TensorSpec("float32", ("batch", "time", 3)), "h": floats, "c": floats},
     )
-    proto, backend = layers.converted(graph, tmp_path)
-    assert layers.operators(proto)["LSTM"] == 1
-    assert layers.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(graph, tmp_path)
+    assert conversion.operators(proto)["LSTM"] == 1
+    assert conversion.operators(proto)["Loop"] == 0
     from export.verify import parity
 
     for rows, steps in SHAPES:
@@ -212,7 +212,7 @@ def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) ->
     """They convert, and answer rightly, but as loops; ONNX Runtime's own ``softplus`` would overflow here."""
     from bookserve.graph import Graph, TensorSpec
     from export.verify import parity
-    from tests.export import layers
+    from tests.export import conversion
 
     tf, rng = tensorflow, np.random.default_rng(0)
     kernel = tf.Variable(rng.normal(0, 0.5, (7, 3)).astype(np.float32))
@@ -238,9 +238,9 @@ def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) ->
     graph = Graph(
         inputs={"x": TensorSpec("float32", ("batch", "time", 4))}, outputs={"h": TensorSpec("float32", ("batch", 3))}
     )
-    proto, backend = layers.converted(graph, tmp_path)
-    assert layers.operators(proto)["Loop"] == 1
-    assert not FUSED & layers.operators(proto).keys()
+    proto, backend = conversion.converted(graph, tmp_path)
+    assert conversion.operators(proto)["Loop"] == 1
+    assert not FUSED & conversion.operators(proto).keys()
     for rows, steps in ((1, 9), (3, 20)):
         x = rng.normal(0, 100, (rows, steps, 4)).astype(np.float32)
         expected = {name: value.numpy() for name, value in module.call(tf.constant(x)).items()}

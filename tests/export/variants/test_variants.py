@@ -21,7 +21,7 @@ from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Predict
 from export.variants import accuracy, timing, variants
-from tests.export.damage import copy_bundle
+from tests.export.copies import copy_bundle
 from tests.servers import start
 
 Command = Callable[..., tuple[int, str, str]]

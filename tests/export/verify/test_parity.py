@@ -17,7 +17,7 @@ from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from export.sources.source import Source
 from export.verify import parity
-from tests.export.damage import copy_run
+from tests.export.copies import copy_run
 
 KINDS = ("convnet", "reviews", "writer", "plane")
 

@@ -27,7 +27,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
     from export.verify import parity
-    from tests.export import layers
+    from tests.export import conversion
     from tests.export.runs import randomise
     from trainers.engine import artifacts, signatures
 
@@ -47,16 +47,16 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     for graph_name, model in models.items():
         graph = signatures.graph_of(model)
         proto = to_onnx(saved, graph_name, graph)
-        counts = layers.operators(proto)
+        counts = conversion.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()
         fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
         path = tmp_path / f"{graph_name}.onnx"
         path.write_bytes(proto.SerializeToString())
         feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
-        expected = layers.answers(model, feeds)
+        expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
-        backend = layers.OnnxSession(path)
+        backend = conversion.OnnxSession(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         for _, others in parity.shortened_inputs(graph, feeds):
-            assert layers.differences(model, backend, others) == ""
+            assert conversion.differences(model, backend, others) == ""
     assert RECURRENT.get(name) in {*fused, None}
