@@ -53,7 +53,7 @@ def export(
     config: Path | None,
     variants: tuple[str, ...],
 ) -> None:
-    """Export trained runs or external models as bundles that can be served.
+    """Export trained or external models as bundles.
 
     A source is a task (its newest finished run), a run (task/time or its directory), or an external model, which
     bookserve did not train: the directory of a SavedModel, a .keras file or an .onnx file.
@@ -117,7 +117,7 @@ def _parse_member(text: str) -> tuple[str, int | None, float]:
 @click.argument("members", type=_parse_member, nargs=-1, required=True, metavar="MODEL[/VERSION][=SHARE]...")
 @models_option
 def compose(name: str, members: tuple[tuple[str, int | None, float], ...], models: Path) -> None:
-    """Combine models into one composite model, NAME, that averages their answers.
+    """Combine models into one composite, NAME, that averages their answers.
 
     The composite answers with the weighted mean of its members' answers. A member without a SHARE counts 1. The members
     stay models of their own, and a server loads each only once. The composite always uses the member versions that it
@@ -138,7 +138,7 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
 @models_option
 @json_option
 def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path, as_json: bool) -> None:
-    """Verify that a bundle is complete and that its ONNX files and its SavedModel agree.
+    """Verify that a bundle is complete, and that its ONNX and SavedModel agree.
 
     Compares every file with its checksum. Then runs the bundle's examples through SavedModel and ONNX, and compares
     both with the answers that Keras gave at the end of training. The exit code is 1 if a difference is larger than the

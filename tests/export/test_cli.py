@@ -194,7 +194,7 @@ def test_rows_that_no_longer_become_the_tensors_are_found_out(
     reseal(bundle)
     code, _, err = bookserve("verify", "reviews", "--models", tmp_path / "models")
     assert code == 1
-    assert "the rows do not become the stored tensors: input 'tokens' at [1, " in err
+    assert "other tensors than those the model was trained on: input 'tokens' at [1, " in err
 
 
 def test_the_others_are_checked_though_one_is_broken(
@@ -252,16 +252,16 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
     [
         (("export", "nothing"), 3, "no finished run of 'nothing'"),
         (("export", "nothing/2026-01-01T00-00-00Z"), 3, "no run 'nothing/2026-01-01T00-00-00Z'"),
-        (("export",), 2, "Name sources, or give --all"),
-        (("export", "some", "--all"), 2, "Name sources, or give --all"),
+        (("export",), 2, "Name one or more sources, or use --all"),
+        (("export", "some", "--all"), 2, "Name one or more sources, or use --all"),
         (("export", "--all"), 3, "no finished run in runs"),
-        (("export", "--all", "--name", "c"), 2, "--name goes with a single source"),
+        (("export", "--all", "--name", "c"), 2, "--name can only be used with a single source"),
         (("export", "some", "--variant", "int4"), 2, "'int4' is not one of"),
-        (("export", "a", "b", "--name", "c"), 2, "--name goes with a single source"),
+        (("export", "a", "b", "--name", "c"), 2, "--name can only be used with a single source"),
         (("verify", "nothing"), 3, "no model 'nothing'"),
         (("verify", "--all"), 3, "no model in"),
-        (("verify",), 2, "Name models, or give --all"),
-        (("verify", "some", "--all"), 2, "Name models, or give --all"),
+        (("verify",), 2, "Name one or more models, or use --all"),
+        (("verify", "some", "--all"), 2, "Name one or more models, or use --all"),
         (("verify", "some/new"), 2, "no MODEL or MODEL/VERSION"),
     ],
 )

@@ -118,10 +118,10 @@ def write_backwards(home: Path) -> None:
         ([("reviews", None, 1), ("nobody", None, 1)], "no model 'nobody'"),
         ([("reviews", None, 1), ("recent", 7, 1)], "no version 7"),
         ([("reviews", None, 1), ("writer", None, 1)], "does not predict"),
-        ([("reviews", None, 1), ("affine", None, 1)], "does not give what"),
-        ([("reviews", None, 1), ("backwards", None, 1)], "reads rows otherwise"),
-        ([("reviews", None, 1), ("whole", None, 1)], "made of other models itself"),
-        ([("affine", 1, 1), ("affine", 2, 1)], "brings no rows"),
+        ([("reviews", None, 1), ("affine", None, 1)], "the outputs of .* differ"),
+        ([("reviews", None, 1), ("backwards", None, 1)], "encode rows differently"),
+        ([("reviews", None, 1), ("whole", None, 1)], "is a composite itself"),
+        ([("affine", 1, 1), ("affine", 2, 1)], "has no raw rows"),
     ],
 )
 def test_what_has_no_mean_is_refused(home: Path, members: list[tuple[str, int | None, float]], problem: str) -> None:
@@ -139,8 +139,8 @@ def test_the_command_says_what_it_made(home: Path) -> None:
     made = CliRunner().invoke(compose, ["vote", "reviews/1=3", "recent", "--models", str(home)])
     assert made.exit_code == 0, made.output
     assert re.match(
-        r"vote/1: the weighted mean of reviews/1 \(0\.75\), recent/1 \(0\.25\), worst difference", made.output
+        r"vote/1: the weighted mean of reviews/1 \(0\.75\), recent/1 \(0\.25\), largest difference", made.output
     )
     wrong = CliRunner().invoke(compose, ["vote", "reviews=much", "recent", "--models", str(home)])
     assert wrong.exit_code == 2
-    assert "'much' is no share" in wrong.output
+    assert "the share 'much'" in wrong.output

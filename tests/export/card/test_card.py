@@ -59,7 +59,7 @@ def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "text"),
     [
         (
             "convnet",
@@ -67,14 +67,14 @@ def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
         ),
         (
             "reviews",
-            "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20",
+            "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20 numbers",
         ),
-        ("prices", "Signature `regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5"),
+        ("prices", "Signature `regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5 numbers"),
         ("writer", "signatures for Predict: `serving_default`, `step`."),
-        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default` for the first of them."),
+        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default`, which is the first of them."),
     ],
 )
-def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, told: str) -> None:
+def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, text: str) -> None:
     card = (bundles[task].path / "README.md").read_text("utf-8")
-    assert told in card
-    assert "Triton: `config.pbtxt` beside the versions" in card
+    assert text in card
+    assert "Triton: `config.pbtxt` in the model's directory" in card

@@ -194,7 +194,7 @@ def test_a_graph_that_would_write_otherwise_is_not_shipped(
         return proto
 
     monkeypatch.setattr(multi_step_decoder, "_build_decoder", swapped)
-    with pytest.raises(Failed, match="another text"):
+    with pytest.raises(Failed, match="other texts than the step graph"):
         multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert not (lstm / multi_step_decoder.FILE).exists()
 

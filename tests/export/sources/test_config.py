@@ -106,8 +106,8 @@ def test_labels_come_from_a_file_beside_it(export, tmp_path: Path, models: Path)
             'inputs = {image = [{step="image", height=2, width=2}, {step="reshape", shape=[5]}]}',
             "do not fit each other",
         ),
-        ('labels = ["a", "b"]', "2 labels belong to no output"),
-        ('outputs = {means = [{step="toplabels", labels=["a"]}]}', "has 3 classes; there are 1 labels"),
+        ('labels = ["a", "b"]', "2 labels fit no output"),
+        ('outputs = {means = [{step="toplabels", labels=["a"]}]}', "has 3 classes, but there are 1 labels"),
         ('outputs = {means = [{step="channelsfirst"}, {step="toplabels", labels=["a"]}]}', "means"),
     ],
 )
@@ -146,8 +146,8 @@ def head(tmp_path: Path, *operators: str, classes: int) -> Path:
     [
         ((), 3, ["softmax", "toplabels"]),
         (("Softmax",), 3, ["toplabels"]),
-        (("Sigmoid",), 3, ["eachlabel"]),
-        (("Sigmoid",), 1, ["eitherlabel"]),
+        (("Sigmoid",), 3, ["multilabel"]),
+        (("Sigmoid",), 1, ["binarylabel"]),
     ],
 )
 def test_labels_are_given_as_the_output_asks(
@@ -161,11 +161,11 @@ def test_labels_are_given_as_the_output_asks(
         (answer,) = client.predict("head", [[1, 2, 3, 4]])[0].values()
     scores = [label.score for label in answer]
     assert all(0 <= score <= 1 for score in scores)
-    assert steps[-1] == "eachlabel" or sum(scores) == pytest.approx(1, abs=1e-6)
+    assert steps[-1] == "multilabel" or sum(scores) == pytest.approx(1, abs=1e-6)
 
 
 def test_one_score_that_is_no_probability_has_no_labels(export, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no probability"):
+    with pytest.raises(InvalidInput, match="is not a probability"):
         export('labels = ["no", "yes"]', head(tmp_path, classes=1))
 
 

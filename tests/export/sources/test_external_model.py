@@ -68,7 +68,7 @@ def test_a_keras_model_with_its_twin_signatures_shares_one_onnx_file(tensorflow,
     assert len(list(bundle.path.glob("*.onnx"))) == 1
 
 
-def test_strings_stay_with_tensorflow_and_the_reason_is_told(tensorflow, written, spec) -> None:
+def test_strings_stay_with_tensorflow_and_a_note_gives_the_reason(tensorflow, written, spec) -> None:
     done = written(
         upper=(lambda text: {"loud": tensorflow.strings.upper(text)}, spec("text", None, dtype="string")),
         double=(lambda x: {"y": 2 * x}, spec("x", None, dtype="int64")),
@@ -201,7 +201,7 @@ def test_files_of_other_kinds_are_refused_with_the_way_out(tmp_path: Path, file:
 
 
 def test_a_savedmodel_that_reads_files_is_refused(tensorflow, written, spec, models: Path) -> None:
-    with pytest.raises(InvalidInput, match="operator 'ReadFile', which reaches outside"):
+    with pytest.raises(InvalidInput, match="operator 'ReadFile', which can read or write files"):
         written(f=(lambda path: {"content": tensorflow.io.read_file(path[0])}, spec("path", None, dtype="string")))
     assert not list(models.glob("*"))
 
@@ -212,7 +212,7 @@ def test_a_savedmodel_with_an_unknown_operator_is_refused(tensorflow, written, s
     written(f=(lambda x: {"y": tensorflow.math.erf(x)}, spec("x", None, 2)))
     file = tmp_path / "thing" / "saved_model.pb"
     file.write_bytes(file.read_bytes().replace(b"\x03Erf", b"\x03Xrf"))
-    with pytest.raises(InvalidInput, match="operator 'Xrf', which TensorFlow does not have"):
+    with pytest.raises(InvalidInput, match="operator 'Xrf', which is not part of TensorFlow"):
         write_bundle(find_source(str(tmp_path / "thing"), tmp_path), tmp_path / "other")
 
 
@@ -220,7 +220,7 @@ def test_what_is_no_source_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
         find_source("nothing", tmp_path)
-    with pytest.raises(NotFound, match=r"holds no saved_model\.pb"):
+    with pytest.raises(NotFound, match=r"holds neither a SavedModel nor a run"):
         find_source(str(tmp_path / "empty"), tmp_path)
     with pytest.raises(NotFound, match=r"no file .*model\.keras"):
         find_source(str(tmp_path / "model.keras"), tmp_path)

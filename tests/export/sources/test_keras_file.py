@@ -137,8 +137,8 @@ def change(path: Path, content: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", "no whole .keras file"),
-        (b"[" * 100_000, "no whole .keras file"),
+        (b"{", "not a complete .keras file"),
+        (b"[" * 100_000, "not a complete .keras file"),
         (
             json.dumps({"module": "os", "class_name": "system", "config": "x", "registered_name": None}).encode(),
             "class",
@@ -157,5 +157,5 @@ def test_hostile_descriptions_are_refused(keras, write, tmp_path: Path, content:
 
 def test_what_is_no_keras_file_is_refused(keras, write, tmp_path: Path) -> None:
     (tmp_path / "net.keras").write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InvalidInput, match=r"no whole \.keras file"):
+    with pytest.raises(InvalidInput, match=r"not a complete \.keras file"):
         write()

@@ -108,7 +108,7 @@ def test_a_graph_that_only_tensorflow_runs_has_none(tensorflow, bookserve: Comma
     tensorflow.saved_model.save(module, str(tmp_path / "shout"), signatures=module.loud)
     code, out, _ = bookserve("export", tmp_path / "shout", "--models", tmp_path / "models", "--variant", "float16")
     assert code == 0
-    assert "no variants of graph 'serving_default': only TensorFlow runs it." in out
+    assert "no variants of graph 'serving_default': it runs on TensorFlow only." in out
 
 
 def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
@@ -119,7 +119,7 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
     monkeypatch.setattr(variants, "_LOAD_PROGRAM", "import os; os.abort()")
     found, notes = variants.write_variants(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
     assert found == {}
-    assert notes == ["no float16 of graph 'serving_default': ONNX Runtime breaks down when it loads the file."]
+    assert notes == ["no float16 of graph 'serving_default': ONNX Runtime crashes when it loads the file."]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
         ([[np.nan, 0.3], [0.6, 0.4]], "its outputs deviate by nan"),
     ],
 )
-def test_a_loss_past_bounds_is_told(models: Path, outputs: list[list[float]], said: str) -> None:
+def test_a_variant_that_is_not_accurate_enough_is_refused(models: Path, outputs: list[list[float]], said: str) -> None:
     verb = open_bundle(models, "larger").verb(Predict)
     expected = {"probabilities": np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)}
     found = accuracy.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
@@ -157,17 +157,17 @@ def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command,
     assert "float16: its outputs deviate by " in err
 
 
-def test_the_card_tells_what_each_costs_and_gains(models: Path) -> None:
+def test_the_card_shows_size_speed_and_accuracy(models: Path) -> None:
     bundle = open_bundle(models, "larger")
     card = (bundle.path / "README.md").read_text("utf-8")
     for name, graphs in bundle.manifest.variants.items():
         assert f"- `{name}`: {NAMES[name]}." in card
         line = next(line for line in card.splitlines() if line.startswith(f"| `{name}` | `serving_default` |"))
-        assert f"{graphs['serving_default'].agreement:.0%} of 16 labels" in line
+        assert f"{graphs['serving_default'].agreement:.0%} of 16 labels kept" in line
         assert line.count(" ×") == 3
 
 
-def test_the_server_and_the_local_client_use_the_variant_that_they_are_told(models: Path) -> None:
+def test_the_server_and_the_local_client_use_the_chosen_variant(models: Path) -> None:
     rows = open_bundle(models, "prices").examples().rows
     expected = {"": [], "float16": []}
     for name in expected:

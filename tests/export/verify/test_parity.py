@@ -101,7 +101,7 @@ def test_a_run_whose_rows_no_longer_become_its_tensors_is_not_published(
         old = examples.rows[position]
         examples.rows[position] = 255 - old if examples.rows.dtype == np.uint8 else old[::-1]
         examples.save(run.path / "examples.npz")
-        with pytest.raises(Failed, match="do not become the stored tensors"):
+        with pytest.raises(Failed, match="other tensors than those the model was trained on"):
             write_bundle(Source(task, run.path / "saved_model", run), models)
 
 
