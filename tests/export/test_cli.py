@@ -1,4 +1,4 @@
-"""``bookserve export`` and ``bookserve verify`` as a user meets them: what they print, and how they leave."""
+"""Test ``bookserve export`` and ``bookserve verify`` as a user runs them: output, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_tasks_and_runs_and_directories_are_exported_and_verified(
 def test_all_tasks_are_exported_though_one_is_broken(
     bookserve: Command, runs: dict[str, Run], tmp_path: Path, models: Path
 ) -> None:
-    """The newest finished run of each; an older one and an unfinished one are passed over."""
+    """The newest finished run of each; an older run and an unfinished run are ignored."""
     for task in ("convnet", "prices", "writer"):
         copy_run(runs[task], tmp_path)
     older = tmp_path / "runs" / "convnet" / "2020-01-01T00-00-00Z"
@@ -85,7 +85,9 @@ def test_all_tasks_are_exported_though_one_is_broken(
     assert open_bundle(models, "convnet").manifest.origin == runs["convnet"].recipe.origin
 
 
-def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+def test_a_name_is_given_and_the_next_version_is_written(
+    bookserve: Command, runs: dict[str, Run], models: Path
+) -> None:
     run = runs["convnet"].path
     for version in (1, 2):
         code, out, _ = bookserve("export", run, "--models", models, "--name", "mine")
@@ -98,7 +100,7 @@ def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[
 def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_own(
     runs: dict[str, Run], models: Path
 ) -> None:
-    """Two whole processes at once, as a user starts them: TensorFlow's greetings must not come through."""
+    """Two processes at once, as a user starts them: TensorFlow's log lines must not be seen."""
     both = [start("export", runs["writer"].path, "--models", models) for _ in range(2)]
     said = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -111,7 +113,7 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert (models / "writer" / "config.pbtxt").read_text("utf-8").startswith("# writer, version 2:")
 
 
-def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up(
+def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_cleans_up(
     bookserve: Command, runs: dict[str, Run], models: Path
 ) -> None:
     process = start("export", runs["plane"].path, "--models", models)
@@ -147,12 +149,12 @@ def test_a_missing_file_is_named(bookserve: Command, bundles: dict[str, Bundle],
 
 
 def reseal(bundle: Bundle) -> None:
-    """List the files as they are now, as a forger would."""
+    """Write the manifest again for the files as they are now."""
     manifest: Manifest = bundle.manifest
     seal(bundle.path, manifest)
 
 
-def test_an_onnx_file_that_computes_something_else_is_found_out(
+def test_an_onnx_file_that_computes_something_else_is_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["convnet"], tmp_path)
@@ -170,7 +172,7 @@ def test_an_onnx_file_that_computes_something_else_is_found_out(
     assert not check["ok"]
 
 
-def test_a_savedmodel_that_computes_something_else_is_found_out(
+def test_a_savedmodel_that_computes_something_else_is_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["convnet"], tmp_path)
@@ -184,7 +186,7 @@ def test_a_savedmodel_that_computes_something_else_is_found_out(
     assert "SavedModel: output" in err or "TensorFlow cannot load" in err
 
 
-def test_rows_that_no_longer_become_the_tensors_are_found_out(
+def test_steps_that_give_other_tensors_are_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["reviews"], tmp_path)
@@ -222,7 +224,7 @@ def test_bundles_without_a_savedmodel_are_verified_by_onnx_alone(
     assert all(check["saved_model_difference"] is None for check in json.loads(out))
 
 
-def test_a_foreign_model_says_what_stays_with_tensorflow(
+def test_a_note_says_which_graph_of_an_external_model_runs_on_tensorflow_only(
     tensorflow, bookserve: Command, tmp_path: Path, models: Path
 ) -> None:
     module = tensorflow.Module()
@@ -265,7 +267,7 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
         (("verify", "some/new"), 2, "no MODEL or MODEL/VERSION"),
     ],
 )
-def test_errors_leave_with_the_promised_code(
+def test_errors_have_the_documented_exit_code(
     bookserve: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -280,19 +282,19 @@ def test_errors_leave_with_the_promised_code(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_is_no_source(bookserve: Command, bundles: dict[str, Bundle], models: Path) -> None:
+def test_a_bundle_is_refused_as_a_source(bookserve: Command, bundles: dict[str, Bundle], models: Path) -> None:
     code, _, err = bookserve("export", bundles["convnet"].path, "--models", models)
     assert code == 5
     assert "is a bundle already" in err
 
 
-def test_a_version_that_is_not_there(bookserve: Command, bundles: dict[str, Bundle]) -> None:
+def test_a_missing_version_is_an_error(bookserve: Command, bundles: dict[str, Bundle]) -> None:
     code, _, err = bookserve("verify", "convnet/7", "--models", bundles["convnet"].path.parent.parent)
     assert code == 3
     assert "has no version 7" in err
 
 
-def test_a_name_that_no_model_can_have(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+def test_an_invalid_model_name_is_refused(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
     code, _, err = bookserve("export", runs["convnet"].path, "--models", models, "--name", "a/b")
     assert code == 5
     assert "'a/b' is no model name" in err

@@ -1,4 +1,4 @@
-"""What was exported is served: warm-up requests run; Classify and Regress answer as TensorFlow's signatures do."""
+"""Test that exported bundles are served, and that Classify and Regress answer as TensorFlow's signatures do."""
 
 from __future__ import annotations
 

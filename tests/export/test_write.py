@@ -1,4 +1,4 @@
-"""The files of an exported bundle, as TensorFlow Serving, a person and bookserve read them."""
+"""Test the files of an exported bundle, as TensorFlow Serving, a person and bookserve read them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_manifest_says_what_the_run_was(bundles: dict[str, Bundle], runs: di
     for name, graph in manifest.graphs.items():
         assert (graph.inputs, graph.outputs) == (recipe.graphs[name].inputs, recipe.graphs[name].outputs)
         assert graph.onnx == ("model.onnx" if name == manifest.default else f"{name}.onnx")
-    assert manifest.metrics == {"test_accuracy": 0.5}  # how long it took is not how good it is
+    assert manifest.metrics == {"test_accuracy": 0.5}  # seconds are not a metric
     assert {"saved_model.pb", "variables/variables.index", "examples.npz", "README.md"} <= manifest.files.keys()
     assert {"bookserve", "tensorflow", "onnxruntime"} <= manifest.versions.keys()
 
@@ -99,13 +99,13 @@ def test_parameters_are_counted_once_over_all_graphs(bundles: dict[str, Bundle])
     assert bundles["writer"].manifest.parameters == lstm + (units + 1) * letters
 
 
-def test_a_vocabulary_travels_as_an_asset(bundles: dict[str, Bundle], runs: dict[str, Run]) -> None:
+def test_a_vocabulary_is_an_asset(bundles: dict[str, Bundle], runs: dict[str, Run]) -> None:
     assert "assets/words.json" in bundles["reviews"].manifest.files
     again = vocabulary.load_vocabularies(bundles["reviews"].path / "bundle.json", type(bundles["reviews"].manifest))
     assert again.verb == runs["reviews"].recipe.verb
 
 
-def test_the_keras_model_travels_as_an_asset(runs: dict[str, Run], tmp_path: Path) -> None:
+def test_the_keras_model_is_an_asset(runs: dict[str, Run], tmp_path: Path) -> None:
     from export.sources.source import Source
     from export.write import write_bundle
 
@@ -121,9 +121,7 @@ def test_the_keras_model_travels_as_an_asset(runs: dict[str, Run], tmp_path: Pat
     ("task", "call"),
     [("convnet", "picture.png"), ("writer", "--prompt"), ("plane", "-n 16"), ("prices", "predict prices '[")],
 )
-def test_the_card_tells_a_reader_what_it_is_and_how_to_call_it(
-    bundles: dict[str, Bundle], task: str, call: str
-) -> None:
+def test_the_card_describes_the_model_and_how_to_call_it(bundles: dict[str, Bundle], task: str, call: str) -> None:
     card = (bundles[task].path / "README.md").read_text("utf-8")
     verb = {"writer": "generate", "plane": "sample"}.get(task, "predict")
     assert card.startswith(f"# {task}\n")

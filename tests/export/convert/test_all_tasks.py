@@ -1,4 +1,4 @@
-"""Every architecture of the catalogue with random weights and statistics: ONNX answers as Keras, without loops."""
+"""Test the conversion of every task's architecture, with random weights: ONNX answers as Keras, without loops."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from trainers import catalogue
 
-#: Proved by ``test_gradients.py``; their outputs are gradients.
+#: Their outputs are gradients: see ``tests/export/gradients/test_operators.py``.
 GRADIENTS = {"deepdream", "style_transfer"}
-#: Some that must not lose their layer on the way.
+#: The operator that the recurrent layer of some tasks must become.
 RECURRENT = {
     "jena_gru": "GRU",
     "jena_gru_stacked": "GRU",

@@ -1,4 +1,4 @@
-"""Graphs of gradients as ONNX: every operator of a backward pass, at free sizes, against TensorFlow's own gradient."""
+"""Test the ONNX form of every gradient operator, with free axes, against TensorFlow's own gradients."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
-    """Elements are whole numbers, so that windows hold ties: the gradient goes to the first of equal maxima."""
+    """The elements are integers, so windows have equal maxima: the gradient goes to the first of them."""
     from export.verify import parity
     from tests.export import conversion
 
@@ -90,8 +90,8 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("task", ["style_transfer", "deepdream"])
-def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
-    """The sample's own architectures with random weights and statistics."""
+def test_the_networks_of_all_tasks_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
+    """The tasks' own architectures with random weights and statistics."""
     from bookserve.bundle.examples import Example
     from export.verify import parity
     from tests.export import conversion
@@ -125,7 +125,7 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
                 assert conversion.differences(model, backend, smaller) == "", length
 
 
-def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tensorflow, tmp_path: Path) -> None:
+def test_a_gradient_without_an_onnx_form_is_noted_and_runs_on_tensorflow_only(tensorflow, tmp_path: Path) -> None:
     import keras
 
     from bookserve.steps import Pixels, Scale

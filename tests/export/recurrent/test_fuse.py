@@ -1,4 +1,4 @@
-"""Recurrent layers become one operator each and answer as Keras does; what cannot become one is left as it was."""
+"""Test that recurrent layers become one operator with the answers of Keras, and that other loops stay unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MERGES = ("concat", "sum", "mul", "ave")
 
 
 def _layers(*names: str):
-    """Keras's layers of those names, of 3 units, without importing Keras when tests are collected."""
+    """Return Keras's layer classes; Keras is not imported when tests are collected."""
     from keras import layers
 
     return [getattr(layers, name) for name in names]
@@ -59,7 +59,7 @@ def test_rnn_and_lstm(tensorflow, tmp_path: Path, kind: str, bias: bool, backwar
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(tensorflow, tmp_path: Path, activation: str) -> None:
-    """One model with layers of each kind, one beside the other."""
+    """One model with several layers of each kind."""
     rnn, gru, lstm = _layers("SimpleRNN", "GRU", "LSTM")
 
     def outputs(sequence):
@@ -92,7 +92,7 @@ def test_both_directions(tensorflow, tmp_path: Path, merge: str) -> None:
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 def test_stacks_and_sizes(tensorflow, tmp_path: Path, kind: str) -> None:
-    """Units as many as inputs, and one alone, where shapes could be taken for one another."""
+    """As many units as inputs, and a single unit, where axes of equal length could be confused."""
     (layer,) = _layers(kind)
     name = "RNN" if kind == "SimpleRNN" else kind
 
@@ -128,7 +128,7 @@ MASKED = {
     "last": lambda layer, keras: layer(3),
     "sequence and states": lambda layer, keras: layer(3, return_sequences=True, return_state=True),
     "backwards": lambda layer, keras: layer(3, return_sequences=True, go_backwards=True),
-    "noughts": lambda layer, keras: layer(3, return_sequences=True, zero_output_for_mask=True),
+    "zeros": lambda layer, keras: layer(3, return_sequences=True, zero_output_for_mask=True),
     "both": lambda layer, keras: keras.layers.Bidirectional(layer(3, return_sequences=True)),
     "stack": lambda layer, keras: lambda x: layer(3)(layer(4, return_sequences=True)(x)),
 }
@@ -136,7 +136,7 @@ MASKED = {
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("form", MASKED)
-def test_masked_steps_are_passed_over(tensorflow, tmp_path: Path, kind: str, form: str) -> None:
+def test_masked_steps_are_skipped(tensorflow, tmp_path: Path, kind: str, form: str) -> None:
     """Masked at the end, in front, anywhere and everywhere."""
     import keras
 
@@ -209,7 +209,7 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
 
 @pytest.mark.parametrize("kind", ["selu", "softplus", "a loop that ends early", "a state that decays"])
 def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) -> None:
-    """They convert, and answer rightly, but as loops; ONNX Runtime's own ``softplus`` would overflow here."""
+    """They are converted as loops and give the right answers; ONNX Runtime's own ``softplus`` would overflow here."""
     from bookserve.graph import Graph, TensorSpec
     from export.verify import parity
     from tests.export import conversion

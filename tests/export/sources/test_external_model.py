@@ -1,4 +1,4 @@
-"""SavedModels that bookserve never trained: what is found out about them, and what happens to what cannot convert."""
+"""Test external SavedModels: what is found out about them, and what happens to graphs that cannot be converted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_keras_model_with_its_twin_signatures_shares_one_onnx_file(tensorflow,
     assert len(list(bundle.path.glob("*.onnx"))) == 1
 
 
-def test_strings_stay_with_tensorflow_and_a_note_gives_the_reason(tensorflow, written, spec) -> None:
+def test_strings_run_on_tensorflow_only_and_a_note_gives_the_reason(tensorflow, written, spec) -> None:
     done = written(
         upper=(lambda text: {"loud": tensorflow.strings.upper(text)}, spec("text", None, dtype="string")),
         double=(lambda x: {"y": 2 * x}, spec("x", None, dtype="int64")),
@@ -82,14 +82,14 @@ def test_strings_stay_with_tensorflow_and_a_note_gives_the_reason(tensorflow, wr
     assert example.outputs["loud"].tolist() == [text.upper() for text in example.inputs["text"]]
 
 
-def test_operators_that_onnx_lacks_stay_with_tensorflow(tensorflow, written, spec) -> None:
+def test_operators_that_onnx_lacks_run_on_tensorflow_only(tensorflow, written, spec) -> None:
     done = written(f=(lambda x: {"y": tensorflow.raw_ops.SeluGrad(gradients=x, outputs=x)}, spec("x", None, 4)))
     assert done.bundle.manifest.graphs["f"].onnx is None
     assert not list(done.bundle.path.glob("*.onnx"))
     assert "SeluGrad" in done.notes[0]
 
 
-def test_the_name_of_an_input_and_an_output_alike_stays_with_tensorflow(written, spec) -> None:
+def test_the_name_of_an_input_and_an_output_alike_runs_on_tensorflow_only(written, spec) -> None:
     done = written(f=(lambda x: {"x": x + 1}, spec("x", None, 2)))
     assert "name of an input and of an output" in done.notes[0]
 
@@ -175,7 +175,7 @@ def test_a_broken_savedmodel_is_refused(tensorflow, tmp_path: Path, models: Path
 
 
 @pytest.mark.parametrize(("path", "name"), [("my_model", "my_model"), ("my_model/3", "my_model"), ("a b(1)", "a_b_1_")])
-def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str) -> None:
+def test_a_model_is_named_after_its_directory(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).mkdir(parents=True)
     (tmp_path / path / "saved_model.pb").touch()
     assert find_source(str(tmp_path / path), tmp_path).name == name
@@ -185,7 +185,7 @@ def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str
 @pytest.mark.parametrize(
     ("path", "name"), [("net.onnx", "net"), ("my_model/3/model.onnx", "my_model"), ("a b/model.keras", "a_b")]
 )
-def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> None:
+def test_a_model_is_named_after_its_file(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).touch()
     assert find_source(str(tmp_path / path), tmp_path).name == name
@@ -194,7 +194,7 @@ def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> 
 @pytest.mark.parametrize(
     ("file", "way"), [("m.h5", r"save\('model.keras'\)"), ("m.pt", "torch.onnx.export"), ("m.txt", "an .onnx file")]
 )
-def test_files_of_other_kinds_are_refused_with_the_way_out(tmp_path: Path, file: str, way: str) -> None:
+def test_files_of_other_kinds_are_refused_with_a_hint(tmp_path: Path, file: str, way: str) -> None:
     (tmp_path / file).touch()
     with pytest.raises(InvalidInput, match=way):
         find_source(str(tmp_path / file), tmp_path)

@@ -1,4 +1,4 @@
-"""ONNX models that somebody else wrote: served as they are, or refused in words."""
+"""Test external ONNX models: they are served unchanged, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write(tensorflow, tmp_path: Path, models: Path) -> Callable[..., Any]:
     return write
 
 
-def test_a_model_is_shipped_as_it_came(bookserve, write, tmp_path: Path, models: Path) -> None:
+def test_a_model_is_shipped_unchanged(bookserve, write, tmp_path: Path, models: Path) -> None:
     bundle: Bundle = write(linear()).bundle
     manifest = bundle.manifest
     assert (bundle.path / "model.onnx").read_bytes() == (tmp_path / "net.onnx").read_bytes()
@@ -150,7 +150,7 @@ def external(path: Path, location: str, *, offset: int = 0) -> None:
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 10])
-def test_weights_beside_the_model_come_along(
+def test_external_weights_are_copied(
     tensorflow, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     from export.write import write_bundle
@@ -182,7 +182,9 @@ def test_weights_beside_the_model_come_along(
         ("short", "external data of .* cannot be read"),
     ],
 )
-def test_weights_elsewhere_are_refused(tensorflow, tmp_path: Path, models: Path, location: str, says: str) -> None:
+def test_weights_outside_the_directory_are_refused(
+    tensorflow, tmp_path: Path, models: Path, location: str, says: str
+) -> None:
     from export.write import write_bundle
 
     home = tmp_path / "from"
@@ -241,7 +243,7 @@ def test_functions_of_the_model_are_its_own_operators(write) -> None:
     assert write(proto).bundle.graph()[1].batched
 
 
-def test_a_model_that_draws_random_numbers_is_served_unproved(bookserve, write, models: Path) -> None:
+def test_a_model_that_draws_random_numbers_is_served_without_an_example(bookserve, write, models: Path) -> None:
     noise = helper.make_node("RandomNormalLike", ["x"], ["y"])
     done = write(linear(x=value("x", "N", 6), y=value("y", "N", 6), nodes=[noise]))
     assert "it gives another answer to the same input each time" in done.notes[0]

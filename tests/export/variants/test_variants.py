@@ -1,4 +1,4 @@
-"""Smaller and faster forms: made by ``bookserve export --variant``, proven, measured and served, or refused."""
+"""Test the variants of ``bookserve export --variant``: how they are made, compared, measured, refused and served."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def models(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``larger``, ``prices`` and ``writer`` with every variant that can be had, ``reviews`` with one."""
+    """``larger``, ``prices`` and ``writer`` with every variant that is kept, ``reviews`` with one."""
     from export.sources.source import Source
     from export.write import write_bundle
     from tests.export.runs import write_larger
@@ -88,7 +88,7 @@ def test_dynamic_quantisation_leaves_convolutions_alone(models: Path) -> None:
     assert not quantised["ConvInteger"]
 
 
-def test_what_gains_nothing_is_refused_with_a_reason_and_leaves_no_file(
+def test_a_variant_that_is_not_smaller_is_refused_with_a_reason_and_leaves_no_file(
     bookserve: Command, runs: dict[str, Run], tmp_path: Path
 ) -> None:
     """The writer's weights are those of one small LSTM, which static quantisation has no operator for."""
@@ -101,7 +101,7 @@ def test_what_gains_nothing_is_refused_with_a_reason_and_leaves_no_file(
     assert not (bundle.path / "variants").exists()
 
 
-def test_a_graph_that_only_tensorflow_runs_has_none(tensorflow, bookserve: Command, tmp_path: Path) -> None:
+def test_a_graph_without_onnx_form_has_no_variants(tensorflow, bookserve: Command, tmp_path: Path) -> None:
     module = tensorflow.Module()
     signature = [tensorflow.TensorSpec([None], "string", "text")]
     module.loud = tensorflow.function(lambda text: {"loud": tensorflow.strings.upper(text)}, signature, autograph=False)
@@ -111,10 +111,10 @@ def test_a_graph_that_only_tensorflow_runs_has_none(tensorflow, bookserve: Comma
     assert "no variants of graph 'serving_default': it runs on TensorFlow only." in out
 
 
-def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
+def test_a_file_that_crashes_the_runtime_is_refused(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that tries the file is made to die as an assertion of native code dies."""
+    """The process that loads the file is aborted, as by a failed assertion in native code."""
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
     monkeypatch.setattr(variants, "_LOAD_PROGRAM", "import os; os.abort()")
     found, notes = variants.write_variants(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
@@ -141,7 +141,9 @@ def test_a_variant_that_is_not_accurate_enough_is_refused(models: Path, outputs:
     assert bool(accuracy.accuracy_problem("int8-static", found)) is bool(said)
 
 
-def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command, models: Path, tmp_path: Path) -> None:
+def test_verify_detects_a_variant_that_computes_something_else(
+    bookserve: Command, models: Path, tmp_path: Path
+) -> None:
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
     where = ("--models", tmp_path / "models")
     assert bookserve("verify", "prices", *where)[0] == 0
@@ -211,14 +213,14 @@ def test_an_unknown_variant_is_refused(bookserve: Command, models: Path) -> None
     assert "'int4' is not one of" in err
 
 
-def test_timing_takes_turns_and_counts_rows() -> None:
+def test_timing_takes_turns_and_repeats_rows() -> None:
     order: list[str] = []
     taken = timing.interleaved_milliseconds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0)
-    assert order == ["a", "b"] * 6  # one that does not count, and five at least
+    assert order == ["a", "b"] * 6  # one that is not counted, and at least five
     assert taken.keys() == {"a", "b"}
     np.testing.assert_array_equal(timing.repeat_rows({"x": np.arange(3)}, 5)["x"], [0, 1, 2, 0, 1])
 
 
-def test_a_bundle_without_the_variant_is_itself(bundles: dict[str, Bundle]) -> None:
+def test_a_bundle_without_the_variant_is_unchanged(bundles: dict[str, Bundle]) -> None:
     bundle = bundles["writer"]
     assert bundle.with_variant("float16").manifest == bundle.manifest
