@@ -61,18 +61,12 @@ def test_a_card_shows_raw_rows(bundles: dict[str, Bundle]) -> None:
 @pytest.mark.parametrize(
     ("task", "text"),
     [
-        (
-            "convnet",
-            "Signature `classify` for Classify: each `tf.Example` has the feature `image`, a `float_list` of 12",
-        ),
+        ("convnet", "`classify` for Classify: each `tf.Example` has the feature `image`, a `float_list` of 12 × 12"),
         (
             "reviews",
-            "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20 numbers",
+            "`classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20 numbers",
         ),
-        (
-            "prices",
-            "each `tf.Example` has the feature `figures`, a `float_list` of 5 numbers",
-        ),
+        ("prices", "`regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5 numbers"),
         ("writer", "signatures for Predict: `serving_default`, `step`."),
         ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default`, which is the first of them."),
     ],
