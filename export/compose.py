@@ -63,7 +63,8 @@ class Candidate(NamedTuple):
 def compose_models(models: Path, name: str, members: Sequence[tuple[str, int | None, float]]) -> tuple[Bundle, float]:
     """Write, compare and publish the next version of ``name``; return it with the largest difference found.
 
-    The composite is run on the first member's rows and compared with the mean of the members' own answers.
+    The composite is run on rows of the member with the longest input, and compared with the mean of all members'
+    own answers.
     ``members`` are names, versions (None: the newest) and shares, which are scaled to a sum of 1.
 
     Raises:
