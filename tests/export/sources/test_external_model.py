@@ -91,7 +91,7 @@ def test_operators_that_onnx_lacks_run_on_tensorflow_only(tensorflow, written, s
 
 def test_the_name_of_an_input_and_an_output_alike_runs_on_tensorflow_only(written, spec) -> None:
     done = written(f=(lambda x: {"x": x + 1}, spec("x", None, 2)))
-    assert "name of an input and of an output" in done.notes[0]
+    assert "name of both an input and an output" in done.notes[0]
 
 
 def test_rows_that_depend_on_each_other_are_no_batch(tensorflow, written, spec) -> None:
