@@ -181,31 +181,44 @@ def tensor_requests(manifest: Manifest, example: Example, url: str) -> str:
     """
     graph = manifest.graphs[manifest.default]
     rows = 1 if graph.batched else None
-    given = {name: array[:rows] for name, array in example.inputs.items()}
-    kinds = {name: _OIP_DATATYPES.get(spec.dtype, spec.dtype.upper()) for name, spec in graph.inputs.items()}
-    tfs, v2 = f"{url}/v1/models/{manifest.name}:predict", f"{url}/v2/models/{manifest.name}/infer"
-    columns = len(given) > 1 or not graph.batched
-    if fits_inline(given):
-        plain = {name: to_json_value(array) for name, array in given.items()}
-        body = {"inputs": plain} if columns else {"instances": next(iter(plain.values()))}
+    inputs = {name: array[:rows] for name, array in example.inputs.items()}
+    datatypes = {name: _OIP_DATATYPES.get(spec.dtype, spec.dtype.upper()) for name, spec in graph.inputs.items()}
+    tfserving_url, oip_url = f"{url}/v1/models/{manifest.name}:predict", f"{url}/v2/models/{manifest.name}/infer"
+    by_column = len(inputs) > 1 or not graph.batched
+    if fits_inline(inputs):
+        values = {name: to_json_value(array) for name, array in inputs.items()}
+        body = {"inputs": values} if by_column else {"instances": next(iter(values.values()))}
         tensors = [
-            {"name": name, "shape": list(array.shape), "datatype": kinds[name], "data": to_json_value(array.ravel())}
-            for name, array in given.items()
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": datatypes[name],
+                "data": to_json_value(array.ravel()),
+            }
+            for name, array in inputs.items()
         ]
-        return f"{curl_command(tfs, body)}\n{curl_command(v2, {'inputs': tensors})}"
-    cut = "[:1]" if rows else ""
-    names = json.dumps(list(given))
-    load = f'given = numpy.load("examples.npz")\nkey, cut = "{manifest.default}/inputs/", numpy.s_{cut or "[...]"}\n'
-    if columns:
-        body_of = f'{{"inputs": {{name: given[key + name][cut].tolist() for name in {names}}}}}'
+        return f"{curl_command(tfserving_url, body)}\n{curl_command(oip_url, {'inputs': tensors})}"
+    names = json.dumps(list(inputs))
+    load = f'arrays = numpy.load("examples.npz")\nprefix = "{manifest.default}/inputs/"\n'
+    if rows:
+        load += f"tensors = {{name: arrays[prefix + name][:1] for name in {names}}}\n"
     else:
-        body_of = f'{{"instances": given[key + {json.dumps(next(iter(given)))}][cut].tolist()}}'
-    load_v2 = (
-        load + f"tensors = {{name: given[key + name][cut] for name in {names}}}\nkinds = {json.dumps(kinds)}\n"
-        'described = [{"name": name, "shape": array.shape, "datatype": kinds[name], "data": array.ravel().tolist()}\n'
-        "             for name, array in tensors.items()]\n"
+        load += f"tensors = {{name: arrays[prefix + name] for name in {names}}}\n"
+    if by_column:
+        expression = '{"inputs": {name: tensor.tolist() for name, tensor in tensors.items()}}'
+    else:
+        expression = f'{{"instances": tensors[{json.dumps(next(iter(inputs)))}].tolist()}}'
+    load_oip = (
+        f"{load}datatypes = {json.dumps(datatypes)}\n"
+        'inputs = [{"name": name, "shape": tensor.shape, "datatype": datatypes[name],\n'
+        '           "data": tensor.ravel().tolist()} for name, tensor in tensors.items()]\n'
     )
-    return piped_curl_command(tfs, load, body_of) + "\n" + piped_curl_command(v2, load_v2, '{"inputs": described}')
+    return "\n".join(
+        (
+            piped_curl_command(tfserving_url, load, expression),
+            piped_curl_command(oip_url, load_oip, '{"inputs": inputs}'),
+        )
+    )
 
 
 def fits_inline(arrays: Arrays) -> bool:
