@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,15 @@ from tests.export.copies import copy_bundle, copy_run
 Command = Callable[..., tuple[int, str, str]]
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run one command line in a process of its own, which is killed at the end if it still runs."""
     command = [sys.executable, "-m", "bookserve", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def runs_directory(runs: dict[str, Run]) -> Path:
@@ -101,9 +108,10 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     runs: dict[str, Run], models: Path
 ) -> None:
     """Two processes at once, as a user starts them: TensorFlow's log lines must not be seen."""
-    both = [start("export", runs["writer"].path, "--models", models) for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    command = ("export", runs["writer"].path, "--models", models)
+    with start(*command) as first, start(*command) as second:
+        said = [process.communicate(timeout=600) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
     assert [err for _, err in said] == ["", ""]
     assert sorted(out.split(":")[0] for out, _ in said) == ["writer/1", "writer/2"]
     assert versions(models, "writer") == [1, 2]
@@ -116,12 +124,12 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
 def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_cleans_up(
     bookserve: Command, runs: dict[str, Run], models: Path
 ) -> None:
-    process = start("export", runs["plane"].path, "--models", models)
-    while not list(models.glob("plane/.writing-*/saved_model.pb")):
-        assert process.poll() is None, "it ended before it could be killed"
-        os.sched_yield()
-    process.kill()
-    process.communicate(timeout=60)
+    with start("export", runs["plane"].path, "--models", models) as process:
+        while not list(models.glob("plane/.writing-*/saved_model.pb")):
+            assert process.poll() is None, "it ended before it could be killed"
+            os.sched_yield()
+        process.kill()
+        process.communicate()
     assert versions(models, "plane") == []
     assert model_names(models) == []
     assert list(models.glob("plane/.writing-*"))
