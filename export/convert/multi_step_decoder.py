@@ -27,7 +27,7 @@ from bookserve.verb import Ahead, Generate
 
 #: Characters per run. More would gain little, and characters sampled after the end of a text are discarded.
 STEPS = 16
-FILE = "decoder.onnx"
+FILE = "ahead.onnx"
 
 #: For the comparison: how many texts are written both ways, and how many runs each takes.
 TEXTS, _RUNS = 48, 4
@@ -36,7 +36,7 @@ _BOUNDS: tuple[tuple[int | None, float], ...] = ((1, 1.0), (3, 1.0), (None, 0.5)
 
 
 def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> Generate:
-    """Write ``decoder.onnx``, compare it with the step graph, and return the verb with the decoder entered in it.
+    """Write ``ahead.onnx``, compare it with the step graph, and return the verb with the decoder entered in it.
 
     Raises:
         Failed: ``graph`` is not a step graph of one row per text, or the texts differ. The file is removed then.

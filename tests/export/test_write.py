@@ -81,6 +81,7 @@ def test_the_manifest_says_what_the_run_was(bundles: dict[str, Bundle], runs: di
     verb = manifest.verb
     if isinstance(verb, Generate):
         assert verb.ahead
+        assert verb.ahead.onnx == "ahead.onnx"
         assert verb.ahead.onnx in manifest.files
         verb = msgspec.structs.replace(verb, ahead=None)
     assert (manifest.name, verb, manifest.origin) == (task, recipe.verb, recipe.origin)
