@@ -11,13 +11,13 @@ import click
 
 from bookserve.bundle import variant
 from bookserve.cli.terminal import (
-    hushed,
     json_option,
     model_and_version,
     models_option,
     print_json,
     print_table,
     runs_option,
+    silence_stderr,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--variant",
     "variants",
     multiple=True,
-    type=click.Choice(list(variant.NAMES)),
+    type=click.Choice(list(variant.VARIANTS)),
     help="Also write a smaller or faster variant, kept if it is accurate enough. May be repeated.",
 )
 def export(
@@ -198,7 +198,7 @@ def _import_tensorflow() -> None:
     """Import TensorFlow for the CPU, without the log lines that it writes to standard error."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed():
+    with silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)  # the first operation searches for devices, which TensorFlow logs, too

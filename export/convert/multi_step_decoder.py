@@ -20,10 +20,10 @@ from onnx import TensorProto, helper
 
 from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed
-from bookserve.generation.text import ahead_feeds, streams, take_ahead
+from bookserve.generation.text import multi_step_feeds, take_multi_step, text_streams
 from bookserve.graph import Graph, TensorSpec
 from bookserve.runtime.onnx import OnnxSession
-from bookserve.verb import Ahead, Generate
+from bookserve.verb import Generate, MultiStepDecoder
 
 #: Characters per run. More would gain little, and characters sampled after the end of a text are discarded.
 STEPS = 16
@@ -41,7 +41,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     Raises:
         Failed: ``graph`` is not a step graph of one row per text, or the texts differ. The file is removed then.
     """
-    decoder = Ahead(FILE, STEPS, likeliest=True)
+    decoder = MultiStepDecoder(FILE, STEPS, likeliest=True)
     path = directory / FILE
     try:
         proto = _build_decoder(onnx.load(directory / str(graph.onnx)), graph, decoder, len(verb.characters.vocabulary))
@@ -54,7 +54,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     return msgspec.structs.replace(verb, ahead=decoder)
 
 
-def _build_decoder(step: onnx.ModelProto, graph: Graph, decoder: Ahead, vocabulary: int) -> onnx.ModelProto:
+def _build_decoder(step: onnx.ModelProto, graph: Graph, decoder: MultiStepDecoder, vocabulary: int) -> onnx.ModelProto:
     """Build a graph with two branches that share their weights.
 
     One branch applies top-k and top-p, the other samples from all characters and is faster. The first one runs if any
@@ -103,7 +103,7 @@ def _build_decoder(step: onnx.ModelProto, graph: Graph, decoder: Ahead, vocabula
     return model
 
 
-def _unrolled_branch(branch: str, step: onnx.ModelProto, graph: Graph, decoder: Ahead) -> onnx.GraphProto:
+def _unrolled_branch(branch: str, step: onnx.ModelProto, graph: Graph, decoder: MultiStepDecoder) -> onnx.GraphProto:
     """Repeat the step graph ``decoder.steps`` times, each time followed by sampling.
 
     Each branch has names of its own, since both are part of one graph.
@@ -175,7 +175,7 @@ def _top_k_top_p_nodes(probabilities: str, suffix: str) -> list[onnx.NodeProto]:
     ]
 
 
-def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, decoder: Ahead) -> None:
+def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, decoder: MultiStepDecoder) -> None:
     """Generate texts one by one with the step graph, and in a batch with the decoder; both must be the same.
 
     Raises:
@@ -190,14 +190,16 @@ def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, deco
             range(TEXTS), (0.0, 0.2, 0.5, 1.0, 1.2, 5.0) * TEXTS, bounds, strict=False
         )
     ]
-    alone = ["".join(piece.text for piece in streams(verb, graph, request)[0].write(step.run)) for request in requests]
-    live = [streams(verb, graph, request)[0] for request in requests]
+    alone = [
+        "".join(piece.text for piece in text_streams(verb, graph, request)[0].write(step.run)) for request in requests
+    ]
+    live = [text_streams(verb, graph, request)[0] for request in requests]
     texts = [stream.take(step.run(stream.feeds())).text for stream in live]
     free = live[: TEXTS // 2]
     for group in (free, live[TEXTS // 2 :]) if decoder.likeliest else (live,):
         for _ in range(_RUNS):
-            feeds = ahead_feeds(group, decoder, len(verb.characters.vocabulary))
-            for stream, piece in zip(group, take_ahead(group, many.run(feeds)), strict=True):
+            feeds = multi_step_feeds(group, decoder, len(verb.characters.vocabulary))
+            for stream, piece in zip(group, take_multi_step(group, many.run(feeds)), strict=True):
                 texts[live.index(stream)] += piece.text
     if texts != alone:
         raise Failed("the multi-step decoder writes other texts than the step graph.")

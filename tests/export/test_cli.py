@@ -272,7 +272,7 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
         (("verify", "--all"), 3, "no model in"),
         (("verify",), 2, "Name one or more models, or use --all"),
         (("verify", "some", "--all"), 2, "Name one or more models, or use --all"),
-        (("verify", "some/new"), 2, "no MODEL or MODEL/VERSION"),
+        (("verify", "some/new"), 2, "not of the form MODEL or MODEL/VERSION"),
     ],
 )
 def test_errors_have_the_documented_exit_code(
