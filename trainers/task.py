@@ -14,9 +14,9 @@ import numpy as np
 
 from bookserve.graph import Arrays
 from bookserve.verb import Verb
-from trainers.datasets.source import Kind
-from trainers.engine import settings
-from trainers.engine.arrays import TrainingArrays
+from trainers import settings
+from trainers.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +63,7 @@ class Task:
     shown: str = ""
     #: The figure by which runs of this task are compared.
     metric: str
-    #: The task's parameters with the book's values, over those that every task has (``trainers/engine/settings.py``);
+    #: The task's parameters with the book's values, over those that every task has (``trainers/settings.py``);
     #: with no ``epochs`` there is nothing to train. ``sample`` replaces some of them for short training.
     params: dict[str, Any]
     sample: dict[str, Any] = field(default_factory=dict)

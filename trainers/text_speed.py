@@ -22,7 +22,7 @@ from bookserve.generation.sampling import draw
 from bookserve.generation.text import streams
 from bookserve.verb import Generate
 from trainers import catalogue
-from trainers.engine.samples import runner
+from trainers.artifacts.samples import runner
 
 
 def measure(path: Path, seconds: float) -> dict[str, float]:

@@ -18,12 +18,12 @@ from bookserve.errors import BookserveError
 #: Command → where it lives, and its line in the help (so that ``--help`` needs no import).
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.cli.demo:demo", "Run the whole way once, on sample data, in a few minutes."),
-    "tasks": ("trainers.listing:tasks", "List the models of the book and how ours compare."),
-    "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
-    "search": ("trainers.search:search", "Search for better parameters of a task."),
-    "runs": ("trainers.listing:runs", "List the runs that training left."),
-    "compare": ("trainers.listing:compare", "Compare the parameters and figures of two runs."),
-    "inside": ("trainers.inspect.cli:inside", "Look inside a trained network."),
+    "tasks": ("trainers.cli.listing:tasks", "List the models of the book and how ours compare."),
+    "train": ("trainers.cli.train:train", "Train tasks of the book; each leaves a run."),
+    "search": ("trainers.cli.search:search", "Search for better parameters of a task."),
+    "runs": ("trainers.cli.listing:runs", "List the runs that training left."),
+    "compare": ("trainers.cli.listing:compare", "Compare the parameters and figures of two runs."),
+    "inside": ("trainers.cli.inspect:inside", "Look inside a trained network."),
     "export": ("export.cli:export", "Write runs or anyone's models as servable bundles."),
     "compose": ("export.cli:compose", "Make one model of several, which answers with their mean."),
     "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),

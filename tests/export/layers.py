@@ -22,7 +22,7 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
     Recurrent weights are small, so that sixty steps of ``relu`` do not grow past what float32 can hold; ``gain`` makes
     all matrices smaller, for deep networks.
     """
-    from trainers.engine import signatures
+    from trainers.artifacts import signatures
 
     randomise(model, 1)
     for weight in model.weights:

@@ -29,8 +29,8 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.verify import parity
     from tests.export import layers as small
     from tests.export.runs import randomise
-    from trainers.engine import artifacts as finish
-    from trainers.engine import signatures
+    from trainers.artifacts import signatures
+    from trainers.artifacts import write as finish
 
     task = catalogue.find_task(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}

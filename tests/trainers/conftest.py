@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from bookserve import run
 from bookserve.run import Run
 from trainers import catalogue
-from trainers.cli import train
+from trainers.cli.train import train
 
 #: What makes one epoch of each task a matter of seconds.
 SHORT = {

@@ -16,9 +16,9 @@ from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue
+from trainers.artifacts import write as finish
+from trainers.artifacts.signatures import graph_of, inference_models
 from trainers.datasets import imdb, mnist, nietzsche
-from trainers.engine import artifacts as finish
-from trainers.engine.signatures import graph_of, inference_models
 from trainers.networks import vgg
 from trainers.task import Data, Task
 

@@ -14,7 +14,7 @@ from bookserve.generation.transform import Progress, octaves, resized, transform
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale
 from bookserve.verb import Dream, Style, Transform, Verb
 from trainers import catalogue
-from trainers.engine import artifacts as finish
+from trainers.artifacts import write as finish
 
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)

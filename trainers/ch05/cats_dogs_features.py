@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation.cats_dogs import photos
 from trainers.task import Data, Params, Task
 

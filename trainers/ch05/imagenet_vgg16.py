@@ -13,9 +13,10 @@ import numpy as np
 
 from bookserve.steps import Image, ImageNetMeans, TopLabels
 from bookserve.verb import Predict
-from trainers.datasets import photos, weights
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.arrays import TrainingArrays
+from trainers.datasets import imagenet as weights
+from trainers.datasets import photos
+from trainers.datasets.dataset import Kind
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:

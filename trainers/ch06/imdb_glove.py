@@ -12,7 +12,7 @@ import numpy as np
 from bookserve.steps import Words
 from bookserve.verb import Predict
 from trainers.datasets import glove
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.raw_texts import few_reviews
 from trainers.task import Data, Params, Task
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
-from trainers.datasets.source import Kind
 from trainers.preparation.climate import celsius, windows
 from trainers.task import Data, Params, Task
 

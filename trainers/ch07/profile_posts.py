@@ -14,7 +14,7 @@ from bookserve.steps.texts import words_of
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.preparation.generated_data import divided
 from trainers.task import Data, Params, Task

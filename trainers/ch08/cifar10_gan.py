@@ -15,9 +15,9 @@ import numpy as np
 
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
+from trainers.arrays import Encoded, TrainingArrays
 from trainers.datasets import cifar10
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.networks.frechet_distance import distance
 from trainers.task import Data, Params, Task
 

@@ -14,9 +14,9 @@ import numpy as np
 from bookserve.generation.transform import prepared
 from bookserve.steps import apply_steps
 from bookserve.verb import Style, Transform
+from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.networks import pretrained_bases as bases
 from trainers.task import Data, Params, Task
 
@@ -100,7 +100,7 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times smaller the loss is after the first iteration than before it."""
     from bookserve.generation.transform import transform
-    from trainers.engine.samples import runners
+    from trainers.artifacts.samples import runners
 
     verb = cast(Transform, data.verb)
     first = next(transform(verb, runners(graphs(model)), data.rows))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bookserve.steps import MultiLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.generated_data import divided
 from trainers.task import Data, Params, Task
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "f553886a1f8d56431e820c5b82552d9d95cfcb96d1e678153f8839538947dff5"
 

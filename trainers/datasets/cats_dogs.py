@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bookserve.steps import Image
-from trainers.datasets.source import DataSet, Kind, Split, given_folder
+from trainers.datasets.dataset import DataSet, Kind, Split, given_folder
 
 _HOW = (
     "Unpack train.zip of www.kaggle.com/c/dogs-vs-cats there, so that cats_vs_dogs_small/train/cat.0.jpg exists, "

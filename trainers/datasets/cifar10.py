@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import Failed
 from bookserve.formats import images as pictures
-from trainers.datasets.source import Kind, file, reading
+from trainers.datasets.dataset import Kind, file, reading
 
 # The form for C programs: the one for Python is made of pickles, which run any code where they are read carelessly.
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 
 
 class Generated(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 
 from bookserve.errors import Failed, NotFound
 from trainers.datasets import imdb
-from trainers.datasets.source import file, reading
+from trainers.datasets.dataset import file, reading
 
 DIMENSIONS = 100
 _NAME = "glove.6B.100d.txt"

@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 _WORDS_MD5 = "md5:bfafd718b763782e994055a2d397834f"

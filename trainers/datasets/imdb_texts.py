@@ -16,7 +16,7 @@ import numpy as np
 
 from bookserve.errors import Failed
 from trainers.datasets import imdb
-from trainers.datasets.source import DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import DataSet, Kind, Split, file, reading
 
 _URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 _MD5 = "md5:7c2ac02c03563afcf9b574c7e56c153a"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bookserve.errors import Failed
-from trainers.datasets.source import KERAS, Kind, file, reading
+from trainers.datasets.dataset import KERAS, Kind, file, reading
 
 COLUMNS = (
     "p (mbar)",

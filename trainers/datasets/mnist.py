@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.source import Corpus, Kind, file, reading
+from trainers.datasets.dataset import Corpus, Kind, file, reading
 
 _URL = "https://s3.amazonaws.com/text-datasets/nietzsche.txt"
 _LENGTH = 600_893

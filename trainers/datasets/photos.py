@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bookserve.formats import images as pictures
-from trainers.datasets.source import Kind, given_folder, reading
+from trainers.datasets.dataset import Kind, given_folder, reading
 
 _HOW = "Put creative_commons_elephant.jpg, portrait.jpg and starry_night.jpg into the folder images there."
 _NAMES = {

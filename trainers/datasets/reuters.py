@@ -13,8 +13,8 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps.vocabulary import Vocabulary
+from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
 from trainers.datasets.imdb import RESERVED
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916"
 _WORDS_MD5 = "md5:4d44cc38712099c9e383dc6e5f11a921"

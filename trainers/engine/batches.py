@@ -6,7 +6,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from trainers.engine.arrays import Batch, TrainingArrays
+from trainers.arrays import Batch, TrainingArrays
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]

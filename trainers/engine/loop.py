@@ -10,7 +10,8 @@ import keras
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers.engine import checkpoint, curves, settings
+from trainers import settings
+from trainers.engine import checkpoint, curves
 from trainers.engine.batches import Batches, InOrder
 from trainers.engine.checkpoint import Progress
 from trainers.engine.devices import ONE, Devices

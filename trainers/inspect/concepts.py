@@ -12,7 +12,7 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.generation import latent
 from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Sample, verb_name
-from trainers.inspect.source import Source
+from trainers.inspect.trained_model import Source
 
 if TYPE_CHECKING:
     import keras

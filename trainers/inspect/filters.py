@@ -17,7 +17,7 @@ from bookserve.errors import InvalidInput
 from bookserve.formats import images as pictures
 from trainers.inspect.gradient import gradient
 from trainers.inspect.layers import find_layer, ordered, walk
-from trainers.inspect.source import Affine
+from trainers.inspect.trained_model import Affine
 
 #: Filters in one sheet at most, and in a row of it.
 COUNT, COLUMNS = 64, 8

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale, Step
-from trainers.datasets import weights
+from trainers.datasets import imagenet as weights
 from trainers.task import Params
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def _pets(params: Params) -> keras.Model:
     ``sample``: they are learned here and now from drawn heads, which takes seconds."""
     import keras
 
-    from trainers import catalogue
-    from trainers.engine import training
+    from trainers import catalogue, training
 
     task, given = catalogue.find_task("cats_dogs_convnet"), params["weights"]
     if given == "imagenet":

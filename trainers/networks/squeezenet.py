@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from bookserve.errors import Failed
-from trainers.datasets import weights
+from trainers.datasets import imagenet as weights
 
 #: Channels of the squeezing and of each expanding convolution, by fire module; pools stand after 3 and 5.
 _FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
@@ -22,7 +22,7 @@ def base(given: str) -> keras.Model:
     """The network without its classifier, for pictures [batch, height, width, 3] of any size.
 
     Its layers are ``conv1``, ``pool1``, ``fire2`` … ``fire9``, ``pool3`` and ``pool5``. ``given`` is ``imagenet``,
-    ``none`` or a path (``trainers/datasets/weights.py``).
+    ``none`` or a path (``trainers/datasets/imagenet.py``).
 
     Raises:
         Failed: the file holds weights of another network.

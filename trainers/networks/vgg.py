@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from bookserve.errors import Failed
-from trainers.datasets import weights
+from trainers.datasets import imagenet as weights
 
 #: How many convolutions stand in each of the five blocks.
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -18,7 +18,7 @@ def base(
 ) -> keras.Model:
     """The base of ``vgg16`` or ``vgg19`` for pictures [batch, *size, 3], with keras.applications's names.
 
-    ``given`` is ``imagenet``, ``none`` or a path (``trainers/datasets/weights.py``). With a smaller ``width`` or fewer
+    ``given`` is ``imagenet``, ``none`` or a path (``trainers/datasets/imagenet.py``). With a smaller ``width`` or fewer
     ``blocks`` only random weights fit. Those are the same each time, since rows may pass one base and be served
     by another.
 

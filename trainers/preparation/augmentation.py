@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.engine.arrays import Augment
+from trainers.arrays import Augment
 
 
 def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:

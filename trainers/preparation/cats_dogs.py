@@ -6,9 +6,9 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
+from trainers.arrays import Augment, Encoded, TrainingArrays
 from trainers.datasets import cats_dogs
-from trainers.datasets.source import Kind, Split
-from trainers.engine.arrays import Augment, Encoded, TrainingArrays
+from trainers.datasets.dataset import Kind, Split
 from trainers.preparation import baseline
 from trainers.preparation.augmentation import affine
 from trainers.task import Data, Params

@@ -8,10 +8,10 @@ import numpy as np
 
 from bookserve.steps import Numbers, Scale, Standardise
 from bookserve.verb import Predict
+from trainers.arrays import Encoded, TrainingArrays
 from trainers.datasets import jena
+from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bookserve.verb import Predict
+from trainers.arrays import Columns, TrainingArrays
 from trainers.datasets.generated import Generated
-from trainers.engine.arrays import Columns, TrainingArrays
 from trainers.task import Data
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from bookserve.steps import MultiHot, TopLabels, Words
 from bookserve.verb import Predict
+from trainers.arrays import Encoded, TrainingArrays, ragged
 from trainers.datasets import reuters
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays, ragged
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 

@@ -10,9 +10,9 @@ from bookserve.steps import BinaryLabel, Pad, Words
 from bookserve.steps.texts import words_of
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
+from trainers.arrays import TrainingArrays
 from trainers.datasets import imdb_texts
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 

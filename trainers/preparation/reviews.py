@@ -6,9 +6,9 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, MultiHot, Pad, Reverse, Step, Words
 from bookserve.verb import Predict
+from trainers.arrays import Encoded, TrainingArrays, ragged
 from trainers.datasets import imdb
-from trainers.datasets.source import DataSet, Kind
-from trainers.engine.arrays import Encoded, TrainingArrays, ragged
+from trainers.datasets.dataset import DataSet, Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 

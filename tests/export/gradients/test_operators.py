@@ -96,8 +96,8 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     from export.verify import parity
     from tests.export import layers as small
     from trainers import catalogue
-    from trainers.engine import artifacts as finish
-    from trainers.engine import signatures
+    from trainers.artifacts import signatures
+    from trainers.artifacts import write as finish
 
     found = catalogue.find_task(task)
     params = found.defaults("sample") | {"data": "sample", "seed": 0}

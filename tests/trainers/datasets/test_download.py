@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from bookserve.errors import NotFound
-from trainers.datasets import source
+from trainers.datasets import dataset as source
 from trainers.datasets.download import fetch
 
 CONTENT = bytes(range(256)) * 8000

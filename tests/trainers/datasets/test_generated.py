@@ -13,10 +13,10 @@ from bookserve.steps.texts import words_of
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers import catalogue
+from trainers.artifacts import projector
+from trainers.artifacts.signatures import inference_models
 from trainers.datasets import generated
-from trainers.engine import projector
 from trainers.engine.batches import Batches, evaluate
-from trainers.engine.signatures import inference_models
 from trainers.task import Data, Task
 
 TASKS = [task.name for task in catalogue.load_tasks() if task.dataset == "generated"]

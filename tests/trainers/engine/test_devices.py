@@ -13,8 +13,9 @@ from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from tests.trainers.commands import bookserve, figures, trained, weights
 from tests.trainers.engine.test_loop import TINY
-from trainers import catalogue
-from trainers.engine import devices, signatures, training
+from trainers import catalogue, training
+from trainers.artifacts import signatures
+from trainers.engine import devices
 from trainers.engine.devices import Devices, chosen_devices
 
 

@@ -17,10 +17,10 @@ from bookserve.errors import Failed, NotFound
 from bookserve.run import Run
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
-from trainers import catalogue
-from trainers.datasets.source import Kind
-from trainers.engine import samples, training
-from trainers.engine.arrays import TrainingArrays
+from trainers import catalogue, training
+from trainers.arrays import TrainingArrays
+from trainers.artifacts import samples
+from trainers.datasets.dataset import Kind
 from trainers.engine.batches import Batches
 from trainers.task import Data, Params, Task
 

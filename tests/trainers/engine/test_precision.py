@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from tests.trainers.commands import figures
 from tests.trainers.engine.test_loop import TINY
-from trainers import catalogue
-from trainers.engine import training
+from trainers import catalogue, training
 from trainers.engine.devices import Devices
 
 

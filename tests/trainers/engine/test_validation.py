@@ -13,9 +13,9 @@ import pytest
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from tests.trainers.engine.test_loop import TINY, figures, interrupt_after
-from trainers.datasets.source import Kind
-from trainers.engine import settings, training
-from trainers.engine.arrays import Encoded, TrainingArrays
+from trainers import settings, training
+from trainers.arrays import Encoded, TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.engine.batches import Batches, InOrder
 from trainers.task import Data, Params
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bookserve.run import Run
 from tests.trainers.inspect.small import SIZE, VERB, keep
-from trainers.inspect.cli import inside
+from trainers.cli.inspect import inside
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from bookserve.bundle.examples import Examples
 from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Image, Scale, TopLabels, vocabulary
 from bookserve.verb import Predict, Verb
-from trainers.inspect.source import IN_BUNDLE, Affine
+from trainers.inspect.trained_model import IN_BUNDLE, Affine
 
 SIZE = 12
 CORNERS = ("none", "top left")

@@ -13,9 +13,8 @@ import pytest
 from bookserve.errors import Failed
 from bookserve.run import Run
 from bookserve.run import latest_run as latest_run
-from trainers import catalogue
+from trainers import catalogue, training
 from trainers.datasets import cifar10
-from trainers.engine import training
 from trainers.networks.frechet_distance import distance
 from trainers.networks.gan import Adversaries
 

@@ -12,7 +12,8 @@ import pytest
 from bookserve.errors import Failed, NotFound
 from bookserve.formats.images import encode_png
 from bookserve.steps import Image
-from trainers.datasets import cats_dogs, photos, weights
+from trainers.datasets import cats_dogs, photos
+from trainers.datasets import imagenet as weights
 from trainers.networks import vgg
 from trainers.preparation.augmentation import affine
 

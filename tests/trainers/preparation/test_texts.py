@@ -12,9 +12,9 @@ from bookserve import run as runs_
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.verb import Generate
 from trainers import catalogue, results
-from trainers.cli import train
+from trainers.arrays import TrainingArrays
+from trainers.cli.train import train
 from trainers.datasets import nietzsche
-from trainers.engine.arrays import TrainingArrays
 from trainers.task import Data
 
 POEM = "Über allen Gipfeln\nist Ruh’, in allen Wipfeln\nspürest du kaum einen Hauch; die Vögelein schweigen.\n" * 20

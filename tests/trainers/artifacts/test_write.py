@@ -18,7 +18,7 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.run import Run
 from bookserve.verb import Predict
 from trainers import catalogue
-from trainers import listing as overview
+from trainers.cli import listing as overview
 
 
 def test_a_run_is_complete(trained: Run) -> None:

@@ -149,7 +149,7 @@ def _open(name: str, runs: Path) -> Any:
         import keras
 
         keras.ops.zeros(1)  # TensorFlow looks for its devices, which it does not do silently
-    from trainers.inspect import source
+    from trainers.inspect import trained_model as source
 
     return source.find_source(name, runs)
 

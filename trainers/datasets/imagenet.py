@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from bookserve.errors import NotFound
-from trainers.datasets.source import file, given_folder, reading
+from trainers.datasets.dataset import file, given_folder, reading
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _LABELS = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"

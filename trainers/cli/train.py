@@ -14,10 +14,10 @@ from bookserve import run as runs_
 from bookserve.cli.terminal import hushed, print_table, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers import catalogue
-from trainers.datasets.source import Kind
-from trainers.engine import cluster, settings
-from trainers.listing import mark
+from trainers import catalogue, settings
+from trainers.cli.listing import mark
+from trainers.datasets.dataset import Kind
+from trainers.engine import cluster
 from trainers.task import Task
 
 
@@ -91,7 +91,7 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
     """Train in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
-        from trainers.engine import training
+        from trainers import training
         from trainers.engine.devices import open_devices
 
         devices = open_devices(params)

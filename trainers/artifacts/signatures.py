@@ -1,8 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Signatures: a trained model's inference graphs by name, and the SavedModel that holds them.
+"""Describe the inference graphs of a trained model and write them into its SavedModel, one signature a graph.
 
-python -m trainers.engine.signatures RUN     write saved_model/ from model.keras, as a training on Keras's JAX backend
-has done
+``python -m trainers.artifacts.signatures RUN`` writes ``saved_model/`` from ``model.keras``. A training on Keras's JAX
+backend runs this in a process of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Run
 from bookserve.verb import Predict
 from trainers import catalogue
-from trainers.networks.layer_graphs import parts
+from trainers.artifacts.layer_graphs import parts
 from trainers.task import Data, Task
 
 Models = Mapping[str, keras.Model]
@@ -30,7 +30,7 @@ Models = Mapping[str, keras.Model]
 def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
     """The models to serve, by graph name, their inputs and outputs named; they share the trained layers.
 
-    A convnet brings the two graphs more that explaining what it sees takes (``trainers/networks/layer_graphs.py``).
+    A convnet brings the two graphs more that explaining what it sees takes (``trainers/artifacts/layer_graphs.py``).
     """
     if task.graphs:
         return task.graphs(model)
@@ -90,7 +90,7 @@ def write_signatures(run: Run, models: Models) -> None:
         write_saved_model(run.path / "saved_model", models)
         return
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-m", "trainers.engine.signatures", str(run.path)]
+    command = [sys.executable, "-m", "trainers.artifacts.signatures", str(run.path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()

@@ -14,13 +14,14 @@ import numpy as np
 from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers.datasets.source import Kind
+from trainers import settings
+from trainers.artifacts import samples
+from trainers.artifacts.signatures import graph_of, inference_models
+from trainers.artifacts.write import write_artifacts
+from trainers.datasets.dataset import Kind
 from trainers.engine import cross_validation as folds
-from trainers.engine import samples, settings
-from trainers.engine.artifacts import write_artifacts
 from trainers.engine.devices import ONE, Devices
 from trainers.engine.loop import Say, fit
-from trainers.engine.signatures import graph_of, inference_models
 from trainers.task import Data, Task
 
 

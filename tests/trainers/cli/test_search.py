@@ -13,8 +13,8 @@ from bookserve import run as runs_
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from tests.trainers.engine.test_loop import TINY
-from trainers import search
-from trainers.engine import training
+from trainers import training
+from trainers.cli import search
 
 PARAMS = {**TINY.defaults("sample"), "epochs": 2}
 OVER = ("learning_rate=0.001:1:log", "batch_size=8,16,32")

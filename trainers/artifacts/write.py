@@ -20,14 +20,16 @@ from bookserve.generation.explain import ACTIVATIONS, FILTERS
 from bookserve.graph import Arrays
 from bookserve.run import Origin, Recipe, Run
 from bookserve.steps import vocabulary
-from trainers.engine import batches, checkpoint, curves, projector, samples, settings, signatures
+from trainers import settings
+from trainers.artifacts import projector, samples, signatures
+from trainers.artifacts.signatures import Models, graph_of, inference_models
+from trainers.engine import batches, checkpoint, curves
 from trainers.engine.checkpoint import Progress
 from trainers.engine.devices import Devices
 from trainers.engine.loop import Say
-from trainers.engine.signatures import Models, graph_of, inference_models
 from trainers.inspect import filters
 from trainers.inspect.layers import names
-from trainers.inspect.source import Source
+from trainers.inspect.trained_model import Source
 from trainers.task import Data, Task
 
 

@@ -15,9 +15,9 @@ import click
 from bookserve.cli.terminal import hushed, json_option, print_json, print_table, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers.cli import parameters, value_of
-from trainers.datasets.source import Kind
-from trainers.engine import settings
+from trainers import settings
+from trainers.cli.train import parameters, value_of
+from trainers.datasets.dataset import Kind
 from trainers.task import Task
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def search(
     space = spaces(task, params, over)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
-        from trainers.engine import training
+        from trainers import training
         from trainers.engine.devices import open_devices
 
         devices = open_devices(params)

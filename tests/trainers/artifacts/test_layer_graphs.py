@@ -11,10 +11,10 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD, explain
 from bookserve.graph import Arrays
 from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers.engine.signatures import graph_of
+from trainers.artifacts import layer_graphs as cut
+from trainers.artifacts.layer_graphs import parts
+from trainers.artifacts.signatures import graph_of
 from trainers.inspect.gradcam import gradcam
-from trainers.networks import layer_graphs as cut
-from trainers.networks.layer_graphs import parts
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3)).astype(np.uint8)
 

@@ -15,7 +15,7 @@ from bookserve.steps import Image, ImageNetMeans, Words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from tests.trainers.inspect.small import ORIGIN, bundle_of
-from trainers.inspect.source import IN_BUNDLE, Source, find_source
+from trainers.inspect.trained_model import IN_BUNDLE, Source, find_source
 
 
 def test_the_colours_that_a_network_sees_are_measured() -> None:
