@@ -13,7 +13,7 @@ from bookserve.steps import Rows, Step, apply_steps
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-def ragged(rows: Rows) -> np.ndarray:
+def object_array(rows: Rows) -> np.ndarray:
     """Rows that differ in length (texts, lists of ids) as an object array [n], from which an index array can pick."""
     array = np.empty(len(rows), object)
     array[:] = rows
@@ -21,7 +21,7 @@ def ragged(rows: Rows) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class LazilyEncoded:
     """Raw rows [n, …] (an array, or a view on one) that pass ``steps`` batch by batch, where all would not fit.
 
     ``augment`` changes the raw rows of a training batch first; those that measure a model are left as they are.
@@ -42,7 +42,7 @@ class Encoded:
         return np.asarray(apply_steps(self.steps, raw))
 
 
-Column = np.ndarray | Encoded
+Column = np.ndarray | LazilyEncoded
 #: One column, or several by the names of a model's inputs or outputs.
 Columns = Column | dict[str, Column]
 Batch = np.ndarray | dict[str, np.ndarray]
@@ -61,31 +61,31 @@ class TrainingArrays:
 
     def batch(self, index: np.ndarray, rng: np.random.Generator | None = None) -> tuple[Batch, Batch]:
         """Inputs and targets of the rows at ``index``."""
-        return _batch(self.x, index, rng), _batch(self.y, index, rng)
+        return _batch_columns(self.x, index, rng), _batch_columns(self.y, index, rng)
 
     def take(self, index: np.ndarray) -> TrainingArrays:
         """The rows at ``index`` as pairs of their own."""
-        return TrainingArrays(_take(self.x, index), _take(self.y, index))
+        return TrainingArrays(_take_columns(self.x, index), _take_columns(self.y, index))
 
 
-def _batch(columns: Columns, index: np.ndarray, rng: np.random.Generator | None) -> Batch:
+def _batch_columns(columns: Columns, index: np.ndarray, rng: np.random.Generator | None) -> Batch:
     if isinstance(columns, dict):
-        return {name: _one(column, index, rng) for name, column in columns.items()}
-    return _one(columns, index, rng)
+        return {name: _batch_column(column, index, rng) for name, column in columns.items()}
+    return _batch_column(columns, index, rng)
 
 
-def _one(column: Column, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    return column.batch(index, rng) if isinstance(column, Encoded) else column[index]
+def _batch_column(column: Column, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    return column.batch(index, rng) if isinstance(column, LazilyEncoded) else column[index]
 
 
-def _take(columns: Columns, index: np.ndarray) -> Columns:
+def _take_columns(columns: Columns, index: np.ndarray) -> Columns:
     if isinstance(columns, dict):
-        return {name: _taken(column, index) for name, column in columns.items()}
-    return _taken(columns, index)
+        return {name: _take_column(column, index) for name, column in columns.items()}
+    return _take_column(columns, index)
 
 
-def _taken(column: Column, index: np.ndarray) -> Column:
-    if isinstance(column, Encoded):
-        return Encoded(column.rows[index], column.steps, column.augment)
+def _take_column(column: Column, index: np.ndarray) -> Column:
+    if isinstance(column, LazilyEncoded):
+        return LazilyEncoded(column.rows[index], column.steps, column.augment)
     taken: np.ndarray = column[index]
     return taken

@@ -24,7 +24,7 @@ RESULTS = ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
 
-def best(task: Task, runs: Path) -> dict[str, Any] | None:
+def best_result(task: Task, runs: Path) -> dict[str, Any] | None:
     """The best figure of ``task`` among the runs in ``runs`` and ``results/``; real data before sample data."""
     known = [
         {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
@@ -39,7 +39,7 @@ def best(task: Task, runs: Path) -> dict[str, Any] | None:
     return max(known, key=lambda run: (run["data"] == "real", sign * run["figure"]), default=None)
 
 
-def record(run: Run, results: Path = RESULTS) -> Path:
+def record_result(run: Run, results: Path = RESULTS) -> Path:
     """Write ``results/<task>.json`` from a finished run on real data: figures, how they came about, on what.
 
     Raises:
@@ -67,7 +67,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     return path
 
 
-def table(results: Path = RESULTS) -> str:
+def results_table(results: Path = RESULTS) -> str:
     """The recorded results as a Markdown table, one line a task."""
     lines = ["| task | section | figure | book | ours | epochs | seconds |", "|---|---|---|---|---|---|---|"]
     for task in catalogue.load_tasks():
@@ -81,7 +81,7 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-def insert(readme: str, rows: str) -> str:
+def insert_table(readme: str, rows: str) -> str:
     """A document such as ``readme`` with ``rows`` between the two markers.
 
     Raises:
@@ -103,7 +103,7 @@ def cli() -> None:
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def record_(path: Path) -> None:
     """Write results/<task>.json from the run in PATH."""
-    click.echo(record(Run(path.resolve())))
+    click.echo(record_result(Run(path.resolve())))
 
 
 @cli.command("table")
@@ -112,7 +112,7 @@ def table_(check: bool) -> None:
     """Write the table of results into README.md."""
     readme = ROOT / "README.md"
     old = readme.read_text("utf-8")
-    new = insert(old, table())
+    new = insert_table(old, results_table())
     if check and new != old:
         raise Failed("the table of results in README.md is not fresh.", "Run: python -m trainers.results table")
     readme.write_text(new, "utf-8")

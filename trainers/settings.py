@@ -13,7 +13,7 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 
 #: Every setting with its default, and what it means.
-DESCRIBED: dict[str, tuple[Any, str]] = {
+SETTINGS: dict[str, tuple[Any, str]] = {
     "jit_compile": (
         False,
         "compile with XLA, as JAX always does: on a CPU faster for most recurrent and 1-D convolutional models",
@@ -41,7 +41,7 @@ DESCRIBED: dict[str, tuple[Any, str]] = {
     "filters": (0, "of a convnet, draw what each filter answers to, by so many steps of ascent (the book: 40); 0: no"),
     "samples_every": (0, "show samples of a generative model every so many epochs; 0: only at the end"),
 }
-DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in DESCRIBED.items()}
+DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in SETTINGS.items()}
 
 History = Mapping[str, Sequence[float]]
 
@@ -56,7 +56,7 @@ def higher_is_better(figure: str) -> bool:
     return figure.endswith(("accuracy", "gain"))
 
 
-def monitored(params: Mapping[str, Any], history: History) -> list[float]:
+def monitored_values(params: Mapping[str, Any], history: History) -> list[float]:
     """The watched figure after each epoch, with its sign turned so that lower is better.
 
     Raises:
@@ -70,12 +70,12 @@ def monitored(params: Mapping[str, Any], history: History) -> list[float]:
     return [-value if higher_is_better(name) else value for value in history[name]]
 
 
-def since_best(values: Sequence[float]) -> int:
+def epochs_since_best(values: Sequence[float]) -> int:
     """Epochs since the best value; 0 where the last one is it."""
     return len(values) - 1 - min(range(len(values)), key=values.__getitem__)
 
 
-def lowers_rate(values: Sequence[float], plateau: int) -> bool:
+def lowers_learning_rate(values: Sequence[float], plateau: int) -> bool:
     """Whether the learning rate is lowered after the last of ``values``: ``plateau`` epochs after the best, or the last
     lowering."""
     best, waited, lowered = float("inf"), 0, False

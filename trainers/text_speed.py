@@ -22,10 +22,10 @@ from bookserve.generation.sampling import draw
 from bookserve.generation.text import streams
 from bookserve.verb import Generate
 from trainers import catalogue
-from trainers.artifacts.samples import runner
+from trainers.artifacts.samples import graph_runner
 
 
-def measure(path: Path, seconds: float) -> dict[str, float]:
+def measure_speed(path: Path, seconds: float) -> dict[str, float]:
     """Characters a second of the bundle at ``path``, by way of writing.
 
     Raises:
@@ -48,7 +48,7 @@ def measure(path: Path, seconds: float) -> dict[str, float]:
         probabilities = model.predict(ids[None], verbose=0)[0]
         ids = np.append(ids[1:], np.int32(draw(probabilities, 1.0, rng)))
 
-    step = runner(task.graphs(model)[verb.graph])
+    step = graph_runner(task.graphs(model)[verb.graph])
     (stream,) = streams(verb, opened.graph(verb.graph)[1], GenerateRequest(length=100_000, temperature=1.0, seed=0))
 
     def carried() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
-    sys.stdout.write(json.dumps(measure(arguments.bundle, arguments.seconds)) + "\n")
+    sys.stdout.write(json.dumps(measure_speed(arguments.bundle, arguments.seconds)) + "\n")
 
 
 if __name__ == "__main__":

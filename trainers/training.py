@@ -16,12 +16,12 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers import settings
 from trainers.artifacts import samples
-from trainers.artifacts.signatures import graph_of, inference_models
+from trainers.artifacts.signatures import describe_graph, inference_models
 from trainers.artifacts.write import write_artifacts
 from trainers.datasets.dataset import Kind
 from trainers.engine import cross_validation as folds
-from trainers.engine.devices import ONE, Devices
-from trainers.engine.loop import Say, fit
+from trainers.engine.devices import SINGLE_DEVICE, Devices
+from trainers.engine.loop import ReportLine, fit
 from trainers.task import Data, Task
 
 
@@ -32,16 +32,16 @@ def start_training(
     *,
     seed: int,
     runs: Path,
-    say: Say,
+    say: ReportLine,
     bar: bool = False,
-    devices: Devices = ONE,
+    devices: Devices = SINGLE_DEVICE,
 ) -> Run:
     """Train ``task`` from the start and return its finished run.
 
     Where ``devices`` belong to a worker that is not the chief, the run is left unfinished; let ``runs`` be a directory
     of its own.
     """
-    _check(task)
+    _check_backend(task)
     data = task.data(kind, params)
     run = runs_.create_run(runs, task.name)
     run.write("params.json", {"data": kind, "seed": seed, **params})
@@ -54,20 +54,22 @@ def start_training(
     return run
 
 
-def resume_training(task: Task, runs: Path, *, say: Say, bar: bool = False, devices: Devices = ONE) -> Run:
+def resume_training(
+    task: Task, runs: Path, *, say: ReportLine, bar: bool = False, devices: Devices = SINGLE_DEVICE
+) -> Run:
     """Continue the newest unfinished run of ``task`` with the parameters it was begun with.
 
     Raises:
         NotFound: no run of this task is unfinished.
     """
     run = runs_.latest_run(runs, task.name, finished=False)
-    _check(task)
+    _check_backend(task)
     params = settings.settings_of(run)
     _train(task, task.data(params["data"], params), run, say, bar, devices)
     return run
 
 
-def _check(task: Task) -> None:
+def _check_backend(task: Task) -> None:
     backend = keras.backend.backend()
     if task.verb == "transform" and backend != "tensorflow":
         raise InvalidInput(
@@ -76,11 +78,11 @@ def _check(task: Task) -> None:
         )
 
 
-def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devices) -> None:
+def _train(task: Task, data: Data, run: Run, say: ReportLine, bar: bool, devices: Devices) -> None:
     params = settings.settings_of(run)
     seed = params["seed"]
-    data = _held_out(data, params["hold_out"], seed)
-    validated = folds.validate(task, data, params, run=run, seed=seed, say=say)
+    data = _hold_out(data, params["hold_out"], seed)
+    validated = folds.cross_validate(task, data, params, run=run, seed=seed, say=say)
     keras.utils.set_random_seed(seed)  # Keras's own way to make initial weights and dropout repeat
     model = devices.build(task, data, params)
     every = params["samples_every"]
@@ -88,7 +90,7 @@ def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devic
     def after_epoch(epoch: int) -> None:
         if every and epoch % every == 0 and epoch < params["epochs"]:
             models = inference_models(task, devices.finished(model, task, data, params), data)
-            graphs = {name: graph_of(inference) for name, inference in models.items()}
+            graphs = {name: describe_graph(inference) for name, inference in models.items()}
             say(samples.write_samples(run, data, models, graphs, seed))
 
     progress = fit(model, data, params, run=run, seed=seed, say=say, bar=bar, devices=devices, after_epoch=after_epoch)
@@ -97,7 +99,7 @@ def _train(task: Task, data: Data, run: Run, say: Say, bar: bool, devices: Devic
     devices.part()
 
 
-def _held_out(data: Data, share: float, seed: int) -> Data:
+def _hold_out(data: Data, share: float, seed: int) -> Data:
     """``data`` with a share of its training rows, drawn by the seed, to validate on (section 4.2.1).
 
     Raises:

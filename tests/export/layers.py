@@ -29,7 +29,7 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
         if len(weight.shape) > 1:
             weight.assign((0.3 if "recurrent_kernel" in weight.path else gain) * weight)
     signatures.write_saved_model(directory, {"serving_default": model})
-    return signatures.graph_of(model)
+    return signatures.describe_graph(model)
 
 
 def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxSession]:

@@ -17,7 +17,7 @@ from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue
 from trainers.artifacts import write as finish
-from trainers.artifacts.signatures import graph_of, inference_models
+from trainers.artifacts.signatures import describe_graph, inference_models
 from trainers.datasets import imdb, mnist, nietzsche
 from trainers.networks import vgg
 from trainers.task import Data, Task
@@ -33,7 +33,7 @@ def built(request: pytest.FixtureRequest) -> tuple[Task, Data, keras.Model]:
 
 def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, keras.Model]) -> None:
     task, data, model = built
-    graphs = {name: graph_of(graph) for name, graph in inference_models(task, model, data).items()}
+    graphs = {name: describe_graph(graph) for name, graph in inference_models(task, model, data).items()}
     parts = {name: graphs.pop(name) for name in (ACTIVATIONS, HEAD) if name in graphs}
     size = str(len(data.verb.characters.vocabulary)) if isinstance(data.verb, Generate) else ""
     said = {
@@ -50,7 +50,7 @@ def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, 
     for name, graph in graphs.items():
         feeds = data.feeds[name]
         if feeds.keys() < graph.inputs.keys():  # the rest is what other graphs give
-            feeds = finish.examples(inference_models(task, model, data), data).graphs[name].inputs
+            feeds = finish.compute_examples(inference_models(task, model, data), data).graphs[name].inputs
         graph.check(feeds)
     assert bool(parts) == (task.name in expected.EXPLAINED)
 
@@ -65,7 +65,7 @@ def test_networks_are_the_book_s(built: tuple[Task, Data, keras.Model]) -> None:
     if "weights" in params:  # the pretrained ones are not at hand; random ones are as many
         params["weights"] = "sample" if task.sample["weights"] == "sample" and "base" not in params else "none"
         if data.front:
-            data = dataclasses.replace(data, front=vgg.base("vgg16", "none", (150, 150)))
+            data = dataclasses.replace(data, front=vgg.build_vgg("vgg16", "none", (150, 150)))
     assert task.build(data, params).count_params() == numbers
 
 
@@ -123,7 +123,7 @@ def test_steps_carry_the_state_that_the_window_has() -> None:
         state = {"h": np.asarray(out["next_h"]), "c": np.asarray(out["next_c"])}
     np.testing.assert_allclose(out["probabilities"], window, atol=1e-6)
     assert isinstance(data.verb, Generate)
-    (stream,) = streams(data.verb, graph_of(models["step"]), GenerateRequest(length=3, seed=1))
+    (stream,) = streams(data.verb, describe_graph(models["step"]), GenerateRequest(length=3, seed=1))
     run = models["step"]
     pieces = stream.write(lambda feeds: {name: np.asarray(array) for name, array in run(feeds).items()})
     assert len(merge(list(pieces)).text) == 3

@@ -154,7 +154,7 @@ def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
     assert task.graphs
     models = task.graphs(task.build(data, params))
     graph = models["gradient"]
-    feeds = {key: array[:2] for key, array in finish.examples(models, data).graphs["gradient"].inputs.items()}
+    feeds = {key: array[:2] for key, array in finish.compute_examples(models, data).graphs["gradient"].inputs.items()}
     out = {key: keras.ops.convert_to_numpy(value) for key, value in graph(feeds).items()}
     assert out["gradient"].shape == feeds["image"].shape
     size = float(np.abs(feeds["image"]).mean() * 1e-3 / np.abs(out["gradient"]).mean())

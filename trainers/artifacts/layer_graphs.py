@@ -11,13 +11,13 @@ from bookserve.errors import InvalidInput
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.steps import Image
 from bookserve.verb import Predict, Verb
-from trainers.inspect.layers import names, walk
+from trainers.inspect.layers import layer_names, run_layers
 
 #: Each graph brings its weights once more; networks with more parameters are not worth it.
-MOST = 50_000_000
+MAX_PARAMETERS = 50_000_000
 
 
-def parts(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
+def explain_graphs(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
     """The graphs ``activations`` and ``head`` of an inference model; none where it is no convnet for one picture.
 
     Outputs of ``activations`` are called like the layers, in the order in which these run.
@@ -26,10 +26,15 @@ def parts(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
         return {}
     (name,), (output,) = model.input, model.output.values()
     pictures = any(isinstance(step, Image) for step in verb.inputs[name])
-    if not pictures or len(model.input[name].shape) != 4 or len(output.shape) != 2 or model.count_params() > MOST:
+    if (
+        not pictures
+        or len(model.input[name].shape) != 4
+        or len(output.shape) != 2
+        or model.count_params() > MAX_PARAMETERS
+    ):
         return {}
     try:
-        convolutions = names(model, maps=True)
+        convolutions = layer_names(model, maps=True)
     except InvalidInput:
         return {}
     seen: dict[str, Any] = {}
@@ -40,20 +45,20 @@ def parts(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
         return tensor
 
     image = keras.Input(model.input[name].shape[1:], name=name)
-    (last,) = keras.tree.flatten(walk(model, {name: image}, visit))
+    (last,) = keras.tree.flatten(run_layers(model, {name: image}, visit))
     maps = [path for path, tensor in seen.items() if len(tensor.shape) == 4]
     for path in (convolutions[-1], maps[-1]):  # where ways lead around the last convolution, the last map of all
         try:
             rest = keras.Model(seen[path], last)
         except ValueError:
             continue
-        entry = keras.Input(seen[path].shape[1:], name=_plain(path))
-        head = keras.Model({_plain(path): entry}, {next(iter(model.output)): rest(entry)}, name=HEAD)
-        shown = {_plain(path): tensor for path, tensor in seen.items()}
+        entry = keras.Input(seen[path].shape[1:], name=_tensor_name(path))
+        head = keras.Model({_tensor_name(path): entry}, {next(iter(model.output)): rest(entry)}, name=HEAD)
+        shown = {_tensor_name(path): tensor for path, tensor in seen.items()}
         return {ACTIVATIONS: keras.Model({name: image}, shown, name=ACTIVATIONS), HEAD: head}
     return {}
 
 
-def _plain(path: str) -> str:
+def _tensor_name(path: str) -> str:
     """A layer's path as the name of a tensor."""
     return path.replace("/", "_").replace(":", "_")

@@ -32,7 +32,7 @@ def write_samples(
     """Write ``samples.txt`` or ``.png`` into the run and return what can be shown as text (for other verbs: '')."""
     verb = data.verb
     if isinstance(verb, Generate):
-        text = "\n".join(_texts(verb, graphs[verb.graph], runner(models[verb.graph]), seed))
+        text = "\n".join(_sample_texts(verb, graphs[verb.graph], graph_runner(models[verb.graph]), seed))
         (run.path / "samples.txt").write_text(text, "utf-8")
         return text
     if isinstance(verb, Sample):
@@ -41,19 +41,19 @@ def write_samples(
         else:
             points = latent_points(verb.latent, n=GRID * GRID, seed=seed)
         (name,) = graphs[verb.decode].inputs
-        (decoded,) = runner(models[verb.decode])({name: points}).values()
+        (decoded,) = graph_runner(models[verb.decode])({name: points}).values()
         sheet = pictures.contact_sheet(np.asarray(apply_steps(verb.after, decoded)), columns=GRID)
         (run.path / "samples.png").write_bytes(pictures.encode_png(sheet))
         return f"{GRID} × {GRID} pictures: {run.path / 'samples.png'}"
     if isinstance(verb, Transform):
-        stages = list(transform(verb, runners(models), data.rows))
+        stages = list(transform(verb, graph_runners(models), data.rows))
         (run.path / "samples.png").write_bytes(pictures.encode_png(stages[-1].picture))
         losses = "\n".join(f"stage {number}  loss {s.before:.4g} → {s.after:.4g}" for number, s in enumerate(stages, 1))
         return f"{losses}\na picture: {run.path / 'samples.png'}"
     return ""
 
 
-def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed: int) -> list[str]:
+def _sample_texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed: int) -> list[str]:
     lines = []
     for temperature in TEMPERATURES:
         (stream,) = streams(verb, graph, GenerateRequest(temperature=temperature, seed=seed))
@@ -62,7 +62,7 @@ def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed
     return lines
 
 
-def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
+def graph_runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
     """The model as what runs a graph."""
     import keras
 
@@ -70,7 +70,7 @@ def runner(model: keras.Model) -> Callable[[Arrays], Arrays]:
     return lambda feeds: {name: np.asarray(array) for name, array in model.predict_on_batch(feeds).items()}
 
 
-def runners(models: Mapping[str, keras.Model]) -> Callable[[str, Arrays], Arrays]:
+def graph_runners(models: Mapping[str, keras.Model]) -> Callable[[str, Arrays], Arrays]:
     """The models as what runs graphs by name."""
-    ways = {name: runner(model) for name, model in models.items()}
+    ways = {name: graph_runner(model) for name, model in models.items()}
     return lambda name, feeds: ways[name](feeds)

@@ -21,10 +21,10 @@ from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Run
 from bookserve.verb import Predict
 from trainers import catalogue
-from trainers.artifacts.layer_graphs import parts
+from trainers.artifacts.layer_graphs import explain_graphs
 from trainers.task import Data, Task
 
-Models = Mapping[str, keras.Model]
+InferenceModels = Mapping[str, keras.Model]
 
 
 def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
@@ -42,19 +42,19 @@ def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, ke
         first, last = model.inputs, model.outputs
     else:
         first, last = model.input, model.output
-    inputs, outputs = _named(first, data.verb.inputs), _named(last, data.verb.outputs)
+    inputs, outputs = _tensors_by_name(first, data.verb.inputs), _tensors_by_name(last, data.verb.outputs)
     whole = keras.Model(inputs, outputs, name=task.name)
-    return {data.verb.graph: whole, **parts(whole, data.verb)}
+    return {data.verb.graph: whole, **explain_graphs(whole, data.verb)}
 
 
-def _named(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
+def _tensors_by_name(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
     """Tensors by name, where a model does not name them itself."""
     if isinstance(tensors, dict):
         return {name: tensors[name] for name in names}
     return dict(zip(names, keras.tree.flatten(tensors), strict=True))
 
 
-def graph_of(model: keras.Model) -> Graph:
+def describe_graph(model: keras.Model) -> Graph:
     """Names, element types and shapes of an inference model.
 
     Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``; how many ``numbers`` a
@@ -77,7 +77,7 @@ def graph_of(model: keras.Model) -> Graph:
     )
 
 
-def write_signatures(run: Run, models: Models) -> None:
+def write_signatures(run: Run, models: InferenceModels) -> None:
     """Write ``saved_model/`` of a run whose ``params.json`` and ``model.keras`` are there.
 
     What another backend than TensorFlow would write is one opaque operation, which no converter reads. There, a process
@@ -100,7 +100,7 @@ def write_signatures(run: Run, models: Models) -> None:
         )
 
 
-def _rewrite(run: Run) -> None:
+def _write_from_keras_file(run: Run) -> None:
     """Write ``saved_model/`` from ``model.keras``."""
     task = catalogue.find_task(run.task)
     params = run.read("params.json")
@@ -108,7 +108,7 @@ def _rewrite(run: Run) -> None:
     write_saved_model(run.path / "saved_model", inference_models(task, model, task.data(params["data"], params)))
 
 
-def write_saved_model(path: Path, models: Models) -> None:
+def write_saved_model(path: Path, models: InferenceModels) -> None:
     """Write one signature for each model, and ``serving_default`` for the first where none bears that name."""
     for model in models.values():
         for layer in model._flatten_layers():
@@ -121,14 +121,14 @@ def write_saved_model(path: Path, models: Models) -> None:
         signature = [
             keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=key) for key, tensor in model.input.items()
         ]
-        archive.add_endpoint(name, _positional(model), signature)
+        archive.add_endpoint(name, _with_positional_inputs(model), signature)
     archive.write_out(path, verbose=False)
 
 
-def _positional(model: keras.Model) -> Callable[..., Any]:
+def _with_positional_inputs(model: keras.Model) -> Callable[..., Any]:
     """The model as a function of one argument for each input: a signature takes its names from those of its specs."""
     return lambda *tensors: model(dict(zip(model.input, tensors, strict=True)), training=False)
 
 
 if __name__ == "__main__":
-    _rewrite(Run(Path(sys.argv[1])))
+    _write_from_keras_file(Run(Path(sys.argv[1])))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.preparation.cats_dogs import AUGMENT, photos
+from trainers.preparation.cats_dogs import AUGMENTATION, photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return photos(kind, params, AUGMENT)
+    return photo_data(kind, params, AUGMENTATION)
 
 
 def build(data: Data, params: Params) -> keras.Model:

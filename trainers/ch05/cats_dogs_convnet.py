@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.preparation.cats_dogs import photos
+from trainers.preparation.cats_dogs import photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return photos(kind, params)
+    return photo_data(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trainers.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
-from trainers.preparation.cats_dogs import photos
+from trainers.preparation.cats_dogs import photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    from trainers.engine.batches import InOrder
-    from trainers.networks.vgg import base
+    from trainers.engine.batches import EvaluationBatches
+    from trainers.networks.vgg import build_vgg
 
-    pets = photos(kind, params)
-    front = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
+    pets = photo_data(kind, params)
+    front = build_vgg("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
 
     def features(pairs: TrainingArrays) -> TrainingArrays:
-        return TrainingArrays(front.predict(InOrder(pairs, params["batch_size"]), verbose=0), pairs.y)
+        return TrainingArrays(front.predict(EvaluationBatches(pairs, params["batch_size"]), verbose=0), pairs.y)
 
     return dataclasses.replace(
         pets,

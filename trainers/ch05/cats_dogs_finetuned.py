@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.preparation.cats_dogs import AUGMENT, photos
+from trainers.preparation.cats_dogs import AUGMENTATION, photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return photos(kind, params, AUGMENT)
+    return photo_data(kind, params, AUGMENTATION)
 
 
 def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.networks.vgg import base
+    from trainers.networks.vgg import build_vgg
 
-    network = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
+    network = build_vgg("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
     for layer in network.layers:
         layer.trainable = layer.name >= "block3"  # block3_conv1 and all that follow
     model = keras.Sequential(

@@ -31,7 +31,7 @@ PIECES = 100
 def data(kind: Kind, params: Params) -> Data:
     size = params["size"]
     shown = photos.load(kind)
-    labels = weights.labels() if kind == "real" else _labels(list(shown))
+    labels = weights.class_names() if kind == "real" else _labels(list(shown))
     verb = Predict(
         inputs={"image": (Image(size, size), ImageNetMeans())},
         outputs={"probabilities": (TopLabels(labels, k=5),)},
@@ -75,10 +75,10 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.networks.vgg import base
+    from trainers.networks.vgg import build_vgg
 
     path = weights.find_weights("vgg16", params["weights"])
-    network = base("vgg16", "none", (params["size"], params["size"]), params["width"])
+    network = build_vgg("vgg16", "none", (params["size"], params["size"]), params["width"])
     x = layers.Flatten(name="flatten")(network.output)
     x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc1")(x)
     x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc2")(x)

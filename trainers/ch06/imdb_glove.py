@@ -13,7 +13,7 @@ from bookserve.steps import Words
 from bookserve.verb import Predict
 from trainers.datasets import glove
 from trainers.datasets.dataset import Kind
-from trainers.preparation.raw_texts import few_reviews
+from trainers.preparation.raw_texts import small_review_set
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return few_reviews(kind, params)
+    return small_review_set(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -31,7 +31,7 @@ def build(data: Data, params: Params) -> keras.Model:
     words, _ = cast(Predict, data.verb).inputs["tokens"]
     entries = cast(Words, words).vocabulary.entries
     vectors = np.zeros((params["words"], glove.DIMENSIONS), np.float32)
-    vectors[: len(entries)] = glove.load(params["weights"], entries)
+    vectors[: len(entries)] = glove.load_vectors(params["weights"], entries)
     model = keras.Sequential(
         [
             keras.Input((params["length"],), dtype="int32", name="tokens"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.preparation.raw_texts import few_reviews
+from trainers.preparation.raw_texts import small_review_set
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return few_reviews(kind, params)
+    return small_review_set(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
-from trainers.preparation.climate import celsius, windows
+from trainers.preparation.climate import validation_error, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return windows(kind, params)
+    return weather_windows(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -42,5 +42,5 @@ TASK = Task(
     sample={"lookback": 288},
     data=data,
     build=build,
-    conclude=celsius,
+    conclude=validation_error,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from trainers.arrays import TrainingArrays
 from trainers.ch06 import imdb_conv1d, imdb_embedding, imdb_lstm, imdb_simple_rnn
 from trainers.datasets.dataset import Kind
-from trainers.preparation.reviews import padded
+from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MEMBERS = {"last_words": imdb_embedding, "simple_rnn": imdb_simple_rnn, "lstm": 
 
 
 def data(kind: Kind, params: Params) -> Data:
-    reviews = padded(kind, params)
+    reviews = padded_tokens(kind, params)
     return dataclasses.replace(
         reviews,
         train=_for_all(reviews.train),
@@ -87,10 +87,10 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
     from scipy.optimize import minimize
     from scipy.special import softmax, xlogy
 
-    from trainers.engine.batches import InOrder
+    from trainers.engine.batches import EvaluationBatches
 
     def votes(pairs: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
-        told = model.predict(InOrder(pairs, params["batch_size"]), verbose=0)
+        told = model.predict(EvaluationBatches(pairs, params["batch_size"]), verbose=0)
         labels = pairs.y["probability"] if isinstance(pairs.y, dict) else pairs.y
         return np.concatenate([told[name] for name in MEMBERS], axis=1), np.asarray(labels)
 

@@ -16,7 +16,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    posts = generated.posts(kind)
+    posts = generated.profile_posts(kind)
     words = sorted({word for row in posts.rows for word in words_of(row)})
     vocabulary = Vocabulary("words", ("<padding>", *words))
     verb = Predict(
@@ -36,7 +36,7 @@ def data(kind: Kind, params: Params) -> Data:
         },
     )
     labels = {**posts.labels, "age": (posts.labels["age"] - 50) / 20}
-    return divided(verb, posts._replace(labels=labels), baseline.commonest(labels["gender"]))
+    return split_generated(verb, posts._replace(labels=labels), baseline.majority_accuracy(labels["gender"]))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -15,7 +15,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    stories = generated.stories(kind)
+    stories = generated.question_stories(kind)
     words = sorted({word for row in stories.rows for text in row.values() for word in words_of(text)})
     steps = Words(Vocabulary("words", ("<padding>", *words)), start=None, unknown=None)
     unused = (f"<unused {number}>" for number in range(len(generated.ANSWERS), params["answers"]))
@@ -31,7 +31,7 @@ def data(kind: Kind, params: Params) -> Data:
         inputs={"text": (steps, Pad(params["text_length"])), "question": (steps, Pad(params["question_length"]))},
         outputs={"answer": (TopLabels((*generated.ANSWERS, *unused)),)},
     )
-    return divided(verb, stories, baseline.commonest(stories.labels))
+    return split_generated(verb, stories, baseline.majority_accuracy(stories.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -12,7 +12,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    sentences = generated.sentences(kind)
+    sentences = generated.sentence_pairs(kind)
     words = Numbers("float32", (params["length"], 128))
     verb = Predict(
         inputs={"left": (words,), "right": (words,)},
         outputs={"probability": (BinaryLabel(("not both", "both")),)},
     )
-    return divided(verb, sentences, baseline.commonest(sentences.labels))
+    return split_generated(verb, sentences, baseline.majority_accuracy(sentences.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -14,7 +14,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def data(kind: Kind, params: Params) -> Data:
     size = params["size"]
-    views = generated.views(kind, size)
+    views = generated.stereo_views(kind, size)
     picture = (Image(size, size), Scale(2 / 255, -1))
     verb = Predict(
         inputs={"left": picture, "right": picture},
         outputs={"probability": (BinaryLabel(("left", "right")),)},
     )
-    return divided(verb, views, baseline.commonest(views.labels))
+    return split_generated(verb, views, baseline.majority_accuracy(views.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:

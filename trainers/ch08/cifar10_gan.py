@@ -15,10 +15,10 @@ import numpy as np
 
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
-from trainers.arrays import Encoded, TrainingArrays
+from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import cifar10
 from trainers.datasets.dataset import Kind
-from trainers.networks.frechet_distance import distance
+from trainers.networks.frechet_distance import frechet_distance
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ SHOWN = 500
 
 
 def data(kind: Kind, params: Params) -> Data:
-    frogs = cifar10.frogs(kind)
+    frogs = cifar10.load(kind)
     verb = Sample(latent=LATENT, after=(Pixels(-1, 1),))
-    pictures = Encoded(frogs, (Image(32, 32), Scale(2 / 255, -1)))
+    pictures = LazilyEncoded(frogs, (Image(32, 32), Scale(2 / 255, -1)))
     noise = np.random.default_rng(0).uniform(-1, 1, (SHOWN, 32, 32, 3))
     return Data(
         verb=verb,
@@ -42,7 +42,7 @@ def data(kind: Kind, params: Params) -> Data:
         test=None,
         rows=np.array([], np.uint8),
         feeds={"decode": {"latent": np.random.default_rng(0).normal(size=(8, LATENT)).astype(np.float32)}},
-        baseline=distance(noise, _real(frogs)),
+        baseline=frechet_distance(noise, _real(frogs)),
     )
 
 
@@ -65,9 +65,9 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
     """How far generated frogs are from real ones, as distributions of small pictures."""
     points = np.random.default_rng(params["seed"]).normal(size=(SHOWN, LATENT)).astype(np.float32)
     drawn = model.average.predict({"latent": points}, batch_size=50, verbose=0)["image"]
-    if not isinstance(data.train.x, Encoded):
+    if not isinstance(data.train.x, LazilyEncoded):
         raise TypeError("frogs are encoded batch by batch")
-    return {"distance": distance(drawn, _real(data.train.x.rows))}
+    return {"distance": frechet_distance(drawn, _real(data.train.x.rows))}
 
 
 def _real(frogs: np.ndarray) -> np.ndarray:

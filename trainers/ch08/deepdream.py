@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def data(kind: Kind, params: Params) -> Data:
     base = bases.find_base(params["base"])
-    layers = bases.chosen(params["layers"] or base.dream)
+    layers = bases.parse_layers(params["layers"] or base.dream)
     verb = Transform(
         method=Dream(
             contributions=layers,
@@ -60,7 +60,7 @@ def data(kind: Kind, params: Params) -> Data:
 
 def build(data: Data, params: Params) -> keras.Model:
     base = bases.find_base(params["base"])
-    return bases.outputs(base.build(params), list(bases.chosen(params["layers"] or base.dream)))
+    return bases.select_outputs(base.build(params), list(bases.parse_layers(params["layers"] or base.dream)))
 
 
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
@@ -71,16 +71,16 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
     image = keras.Input((None, None, 3), name="image")
     contributions = keras.Input((len(model.output),), name="contributions")
     inputs = {"image": image, "contributions": contributions}
-    return {"gradient": gradients.model(inputs, gradients.activation(model), model)}
+    return {"gradient": gradients.gradient_model(inputs, gradients.dream_loss(model), model)}
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times larger the loss is after the first octave than before it."""
     from bookserve.generation.transform import transform
-    from trainers.artifacts.samples import runners
+    from trainers.artifacts.samples import graph_runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runners(graphs(model)), data.rows))
+    first = next(transform(verb, graph_runners(graphs(model)), data.rows))
     return {"loss_gain": first.after / first.before}
 
 

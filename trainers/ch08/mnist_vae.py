@@ -41,7 +41,7 @@ def data(kind: Kind, params: Params) -> Data:
         test=TrainingArrays(test, test),
         rows=digits.few,
         feeds={"decode": {"latent": latent_points(2, grid=4)}, "encode": {"image": few}},
-        baseline=baseline.mean_row(train, test),
+        baseline=baseline.mean_row_loss(train, test),
     )
 
 

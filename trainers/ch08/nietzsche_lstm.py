@@ -27,7 +27,7 @@ WINDOW, UNITS = 60, 128
 
 
 def data(kind: Kind, params: Params) -> Data:
-    corpus = nietzsche.text_file(Path(params["text"])) if params["text"] else nietzsche.load(kind)
+    corpus = nietzsche.read_text_file(Path(params["text"])) if params["text"] else nietzsche.load(kind)
     text = corpus.text
     middle = len(text) // 2
     start = text.find(" ", middle, -WINDOW) + 1 or middle
@@ -48,7 +48,7 @@ def data(kind: Kind, params: Params) -> Data:
             "serving_default": {"characters": few},
             "step": {"characters": few[:, :5], "h": state[0], "c": state[1]},
         },
-        baseline=baseline.entropy(ids),
+        baseline=baseline.unigram_entropy(ids),
     )
 
 

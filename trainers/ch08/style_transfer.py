@@ -74,8 +74,8 @@ def build(data: Data, params: Params) -> keras.Model:
         ("content", params["content"] or base.content, 2),
         ("style", params["style"] or base.style, 4),
     ):
-        layers = bases.chosen(text)
-        maps = bases.outputs(network, list(layers)).output
+        layers = bases.parse_layers(text)
+        maps = bases.select_outputs(network, list(layers)).output
         for name, factor in layers.items():
             scale = keras.layers.Rescaling(factor ** (1 / root), name=f"{use}_{name}")
             outputs[f"{use}_{name}"] = maps[name] if factor == 1 else scale(maps[name])
@@ -87,23 +87,23 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
     from trainers.networks import gradient_graphs as gradients
 
-    features = gradients.features(model)
+    features = gradients.feature_model(model)
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
     inputs = {
         "image": keras.Input((None, None, 3), name="image"),
         **inputs,
         "weights": keras.Input((3,), name="weights"),
     }
-    return {"gradient": gradients.model(inputs, gradients.style(model), model), "features": features}
+    return {"gradient": gradients.gradient_model(inputs, gradients.style_loss(model), model), "features": features}
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """How many times smaller the loss is after the first iteration than before it."""
     from bookserve.generation.transform import transform
-    from trainers.artifacts.samples import runners
+    from trainers.artifacts.samples import graph_runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runners(graphs(model)), data.rows))
+    first = next(transform(verb, graph_runners(graphs(model)), data.rows))
     return {"loss_gain": first.before / first.after}
 
 

@@ -12,7 +12,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    rows = generated.tables(kind, 2)
+    rows = generated.clusters(kind, 2)
     verb = Predict(
         inputs={"features": (Numbers("float32", (16,)),)}, outputs={"probability": (BinaryLabel(("first", "second")),)}
     )
-    return divided(verb, rows, baseline.commonest(rows.labels))
+    return split_generated(verb, rows, baseline.majority_accuracy(rows.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -11,7 +11,7 @@ from bookserve.steps import MultiLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    rows = generated.tables(kind, 10, several=True)
+    rows = generated.clusters(kind, 10, several=True)
     verb = Predict(
         inputs={"features": (Numbers("float32", (16,)),)},
         outputs={"probabilities": (MultiLabel(tuple(f"label {number}" for number in range(10))),)},
     )
-    return divided(verb, rows, 1 - float(rows.labels.mean()))
+    return split_generated(verb, rows, 1 - float(rows.labels.mean()))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -12,7 +12,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    rows = generated.values(kind)
+    rows = generated.regression_rows(kind)
     verb = Predict(inputs={"features": (Numbers("float32", (16,)),)}, outputs={"values": ()})
-    return divided(verb, rows, baseline.median_error(rows.labels[:, 0], rows.labels[:, 0]))
+    return split_generated(verb, rows, baseline.median_error(rows.labels[:, 0], rows.labels[:, 0]))
 
 
 def build(data: Data, params: Params) -> keras.Model:

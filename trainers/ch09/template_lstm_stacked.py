@@ -11,7 +11,7 @@ from bookserve.steps import MultiLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    rows = generated.signals(kind, 4)
+    rows = generated.rhythm_sequences(kind, 4)
     verb = Predict(
         inputs={"signal": (Numbers("float32", (20, 4)),)},
         outputs={"probabilities": (MultiLabel(tuple(f"rhythm {number}" for number in range(4))),)},
     )
-    return divided(verb, rows, max(float(rows.labels.mean()), 1 - float(rows.labels.mean())))
+    return split_generated(verb, rows, max(float(rows.labels.mean()), 1 - float(rows.labels.mean())))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -12,7 +12,7 @@ from bookserve.verb import Predict
 from trainers.datasets import generated
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    shapes = generated.shapes(kind, params["size"])
+    shapes = generated.drawn_shapes(kind, params["size"])
     verb = Predict(
         inputs={"image": (Image(params["size"], params["size"]), Scale(1 / 255))},
         outputs={"probabilities": (TopLabels(generated.SHAPES),)},
     )
-    return divided(verb, shapes, baseline.commonest(shapes.labels))
+    return split_generated(verb, shapes, baseline.majority_accuracy(shapes.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:

@@ -44,15 +44,15 @@ def inside() -> None:
 @runs_option
 def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     """Draw what every layer gives for a picture, channel by channel."""
-    source = _open(name, runs)
+    source = _open_model(name, runs)
     from trainers.inspect import activations as inside_activations
 
-    found = inside_activations.activations(source.model, source.encode([_row(source, file)]))
+    found = inside_activations.layer_activations(source.model, source.encode([_picture(source, file)]))
     digits = len(str(len(found)))
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
             stem = f"activations_{number:0{digits}}_{layer}"
-            _write(out, stem, explain.sheet(activation), str(list(activation.shape[1:])))
+            _write_picture(out, stem, explain.sheet(activation), str(list(activation.shape[1:])))
 
 
 @inside.command()
@@ -69,13 +69,13 @@ def filters(
     name: str, layers: tuple[str, ...], count: int, steps: int, step: float, size: int, seed: int, out: Path, runs: Path
 ) -> None:
     """Draw the pattern that each filter answers to most, found by gradient ascent from noise."""
-    source = _open(name, runs)
+    source = _open_model(name, runs)
     from trainers.inspect import filters as inside_filters
     from trainers.inspect import layers as inside_layers
 
     chosen = [inside_layers.find_layer(source.model, layer) for layer in layers]
-    for layer in chosen or inside_layers.names(source.model, maps=True):
-        patterns = inside_filters.filters(
+    for layer in chosen or inside_layers.layer_names(source.model, maps=True):
+        patterns = inside_filters.filter_patterns(
             source.model,
             layer,
             source.affine(),
@@ -87,9 +87,9 @@ def filters(
         )
         before, after = patterns.answers[0].mean(), patterns.answers[-1].mean()
         alive = np.count_nonzero(patterns.answers[-1])
-        sheet = inside_filters.sheet(patterns.pixels)
+        sheet = inside_filters.pattern_sheet(patterns.pixels)
         answering = f"{alive} of {len(patterns.pixels)} answer"
-        _write(out, f"filters_{layer}", sheet, f"{answering}, in the mean {before:.3g} → {after:.3g}")
+        _write_picture(out, f"filters_{layer}", sheet, f"{answering}, in the mean {before:.3g} → {after:.3g}")
 
 
 @inside.command()
@@ -101,19 +101,19 @@ def filters(
 @runs_option
 def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Path, runs: Path) -> None:
     """Draw which parts of a picture speak for a class (Grad-CAM)."""
-    source = _open(name, runs)
+    source = _open_model(name, runs)
     from trainers.inspect import gradcam as inside_gradcam
 
-    labels, row = source.labels, _row(source, file)
+    labels, row = source.labels, _picture(source, file)
     index = None if label is None else source.index(label)
-    heat = inside_gradcam.gradcam(source.model, source.encode([row]), index, layer)
+    heat = inside_gradcam.class_heatmap(source.model, source.encode([row]), index, layer)
     photo = explain.visible(pictures.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
     named = labels[heat.chosen] if labels else f"class {heat.chosen}"
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture speaks for {named}: the heat map is 0 everywhere", err=True)
     hot = viridis(explain.enlarged(heat.heatmap, *photo.shape[:2]))
-    _write(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
-    _write(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
+    _write_picture(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
+    _write_picture(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
 
 
 @inside.command()
@@ -129,20 +129,20 @@ def concept(name: str, have: str, lack: str, count: int, out: Path, runs: Path) 
     The first pictures without it are moved along that direction and decoded, a row of the sheet for each. Pictures are
     named by a label of the run's data set or by a folder of files.
     """
-    source = _open(name, runs)
+    source = _open_model(name, runs)
     from trainers.inspect import concepts
 
-    encode, decode = concepts.coders(source)
-    rows_with, rows_without = (concepts.chosen(source, wanted) for wanted in (have, lack))
-    vector = concepts.concept(encode, rows_with, rows_without)
-    moved = concepts.along(encode, decode, rows_without[:count], vector, STRENGTHS)
+    encode, decode = concepts.encoder_and_decoder(source)
+    rows_with, rows_without = (concepts.find_pictures(source, wanted) for wanted in (have, lack))
+    vector = concepts.concept_vector(encode, rows_with, rows_without)
+    moved = concepts.move_along(encode, decode, rows_without[:count], vector, STRENGTHS)
     tiles = moved.reshape(-1, *moved.shape[2:])
     sheet = pictures.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
     stem = f"concept_{Path(have).name}_without_{Path(lack).name}"
-    _write(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
+    _write_picture(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
 
 
-def _open(name: str, runs: Path) -> Any:
+def _open_model(name: str, runs: Path) -> Any:
     """The source that ``name`` means; Keras is imported here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
@@ -151,10 +151,10 @@ def _open(name: str, runs: Path) -> Any:
         keras.ops.zeros(1)  # TensorFlow looks for its devices, which it does not do silently
     from trainers.inspect import trained_model as source
 
-    return source.find_source(name, runs)
+    return source.open_trained_model(name, runs)
 
 
-def _row(source: Any, file: Path | None) -> Any:
+def _picture(source: Any, file: Path | None) -> Any:
     if file is not None:
         return file.read_bytes()
     source.encode(source.rows[:1])  # says so where the model takes no pictures
@@ -163,7 +163,7 @@ def _row(source: Any, file: Path | None) -> Any:
     return source.rows[0]
 
 
-def _write(out: Path, stem: str, picture: np.ndarray, what: str) -> None:
+def _write_picture(out: Path, stem: str, picture: np.ndarray, what: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem.replace('/', '_').replace(':', '_')}.png"
     path.write_bytes(pictures.encode_png(picture))

@@ -16,7 +16,7 @@ from bookserve.cli.terminal import hushed, json_option, print_json, print_table,
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers import settings
-from trainers.cli.train import parameters, value_of
+from trainers.cli.train import parse_parameters, parse_value
 from trainers.datasets.dataset import Kind
 from trainers.task import Task
 
@@ -62,10 +62,10 @@ def search(
     from trainers import catalogue
 
     task = catalogue.find_task(name)
-    params = parameters(task, data, given, None)
+    params = parse_parameters(task, data, given, None)
     if not params["epochs"]:
         raise InvalidInput(f"'{name}' is not trained, so there is nothing to search for.")
-    space = spaces(task, params, over)
+    space = parse_search_space(task, params, over)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
         from trainers import training
@@ -85,14 +85,14 @@ def search(
     except KeyboardInterrupt:
         click.echo("\nto continue: give the same command again", err=True)
         raise
-    rows = table(study)
+    rows = trials_table(study)
     if as_json:
         print_json(rows)
         return
-    print_table(("trial", *space, judged_by(study), "seconds", "run", ""), [tuple(row.values()) for row in rows])
+    print_table(("trial", *space, objective_name(study), "seconds", "run", ""), [tuple(row.values()) for row in rows])
 
 
-def spaces(task: Task, params: dict[str, Any], over: Sequence[str]) -> dict[str, Draw]:
+def parse_search_space(task: Task, params: dict[str, Any], over: Sequence[str]) -> dict[str, Draw]:
     """By parameter, how a trial draws its value; learning rate and batch size around their defaults where none is said.
 
     Raises:
@@ -102,18 +102,18 @@ def spaces(task: Task, params: dict[str, Any], over: Sequence[str]) -> dict[str,
         rate, size = params["learning_rate"], params["batch_size"]
         sizes = ",".join(str(number) for number in dict.fromkeys((max(1, size // 2), size, size * 2)))
         over = (f"learning_rate={rate / 10}:{rate * 10}:log", f"batch_size={sizes}")
-    return dict(_space(task, params, item) for item in over)
+    return dict(_parse_range(task, params, item) for item in over)
 
 
-def _space(task: Task, params: dict[str, Any], item: str) -> tuple[str, Draw]:
+def _parse_range(task: Task, params: dict[str, Any], item: str) -> tuple[str, Draw]:
     name, _, text = item.partition("=")
     if name not in params:
         raise InvalidInput(f"'{name}' is no parameter of '{task.name}'.", f"It has: {', '.join(params)}")
     ends = text.split(":")
     if len(ends) == 1:
-        choices = [value_of(name, choice, params[name]) for choice in text.split(",")]
+        choices = [parse_value(name, choice, params[name]) for choice in text.split(",")]
         return name, lambda trial: trial.suggest_categorical(name, choices)
-    low, high = (value_of(name, end, params[name]) for end in ends[:2])
+    low, high = (parse_value(name, end, params[name]) for end in ends[:2])
     log = ends[2:] == ["log"]
     if type(low) not in (int, float) or not low < high or (log and not low) or ends[2:] not in ([], ["log"]):
         raise InvalidInput(f"'{text}' is no range for {name}.", "Give LOW:HIGH, LOW:HIGH:log (LOW above 0) or A,B,C.")
@@ -160,7 +160,7 @@ def run_trials(
         except BaseException:
             study.tell(trial, state=TrialState.FAIL)
             raise
-        name = judged(task, run.metrics)
+        name = find_objective(task, run.metrics)
         trial.set_user_attr("run", run.name)
         trial.set_user_attr("seconds", run.metrics["seconds"])
         study.set_user_attr("figure", name)
@@ -169,19 +169,19 @@ def run_trials(
         yield f"trial {done + 1}/{trials}  {shown}  {name} {run.metrics[name]:.4f}  best {study.best_value:.4f}"
 
 
-def judged(task: Task, metrics: dict[str, Any]) -> str:
+def find_objective(task: Task, metrics: dict[str, Any]) -> str:
     """The figure that decides: the task's own where it is of validation rows, else that of the rows held out."""
     own = task.metric.removeprefix("test_")
     names = (task.metric if task.metric.startswith(("best_", "val_")) else "", f"cv_{own}", f"val_{own}", task.metric)
     return next(name for name in names if name in metrics)
 
 
-def judged_by(study: optuna.Study) -> str:
+def objective_name(study: optuna.Study) -> str:
     """The name of the figure that the study's trials were compared by."""
     return str(study.user_attrs.get("figure", "figure"))
 
 
-def table(study: optuna.Study) -> list[dict[str, Any]]:
+def trials_table(study: optuna.Study) -> list[dict[str, Any]]:
     """Every finished trial, the best one first and marked."""
     from optuna.trial import TrialState
 

@@ -15,7 +15,7 @@ from bookserve.cli.terminal import hushed, print_table, runs_option
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers import catalogue, settings
-from trainers.cli.listing import mark
+from trainers.cli.listing import sample_mark
 from trainers.datasets.dataset import Kind
 from trainers.engine import cluster
 from trainers.task import Task
@@ -74,7 +74,7 @@ def train(
     else:
         epochs = short.pop("epochs")
         given += tuple(f"{name}={value}" for name, value in short.items() if value)
-        settled = [parameters(task, data, given, epochs) for task in chosen]
+        settled = [parse_parameters(task, data, given, epochs) for task in chosen]
     for task, params in zip(chosen, settled, strict=True):
         try:
             if params["distribute"] == "multiworker" and not cluster.is_worker():
@@ -130,7 +130,7 @@ def _is_given(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
-def parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
+def parse_parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
     """The task's parameters with those given on the command line.
 
     Raises:
@@ -142,16 +142,16 @@ def parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | Non
         name, equals, text = item.partition("=")
         if not equals or name not in params:
             raise InvalidInput(f"'{item}' sets no parameter of '{task.name}'.", f"It has: {known}")
-        params[name] = value_of(name, text, params[name])
+        params[name] = parse_value(name, text, params[name])
     if params["epochs"] and not task.defaults(data)["epochs"]:
         raise InvalidInput(f"'{task.name}' is not trained: its epochs are 0.", "Leave epochs out.")
     return params
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def value_of(name: str, text: str, default: Any) -> Any:
+def parse_value(name: str, text: str, default: Any) -> Any:
     """``text`` as a value of the kind that the parameter's default is.
 
     Raises:
@@ -161,7 +161,9 @@ def value_of(name: str, text: str, default: Any) -> Any:
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
-        raise InvalidInput(f"{name} must be {_KINDS.get(kind, kind.__name__)}, like {default}; got '{text}'.") from None
+        raise InvalidInput(
+            f"{name} must be {_TYPE_NAMES.get(kind, kind.__name__)}, like {default}; got '{text}'."
+        ) from None
     least = 1 if kind is int and default > 0 else 0
     if kind in (int, float) and not least <= value < float("inf"):
         raise InvalidInput(f"{name} must be {least} or more; got '{text}'.")
@@ -171,7 +173,7 @@ def value_of(name: str, text: str, default: Any) -> Any:
 def _report(task: Task, run: Run) -> None:
     """Ours beside the book's."""
     metrics = run.metrics
-    sample = mark(run.read("params.json")["data"])
+    sample = sample_mark(run.read("params.json")["data"])
     names = list(dict.fromkeys([*task.book, task.metric]))
     rows = [
         (

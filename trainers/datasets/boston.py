@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 
 _SHA256 = "f553886a1f8d56431e820c5b82552d9d95cfcb96d1e678153f8839538947dff5"
 
@@ -24,8 +24,8 @@ def load(kind: Kind) -> DataSet:
 
 
 def _real() -> DataSet:
-    path = file("boston_housing.npz", f"{KERAS}boston_housing.npz", _SHA256)
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    path = cached_file("boston_housing.npz", f"{KERAS_DATASETS_URL}boston_housing.npz", _SHA256)
+    with report_unreadable(path), np.load(path, allow_pickle=False) as arrays:
         rows, prices = arrays["x"].astype(np.float64), arrays["y"].astype(np.float64)
     order = np.arange(len(rows))
     np.random.RandomState(113).shuffle(order)  # Keras's order: all rows are shuffled, the last fifth is for testing

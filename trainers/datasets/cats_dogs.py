@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bookserve.steps import Image
-from trainers.datasets.dataset import DataSet, Kind, Split, given_folder
+from trainers.datasets.dataset import DataSet, Kind, Split, user_data_path
 
 _HOW = (
     "Unpack train.zip of www.kaggle.com/c/dogs-vs-cats there, so that cats_vs_dogs_small/train/cat.0.jpg exists, "
@@ -28,10 +28,10 @@ def load(kind: Kind, size: int = 150) -> DataSet:
 
 
 def _real(size: int) -> DataSet:
-    folder = given_folder("cats_vs_dogs_small", _HOW)
+    folder = user_data_path("cats_vs_dogs_small", _HOW)
     train, validation, test = (_photos(folder, part, size) for part in _RANGES)
     about = "Dogs vs. Cats: 2,000 photos, 1,000 to validate, and 1,000 to test"
-    return DataSet(about, train, test, _few(test), validation=validation)
+    return DataSet(about, train, test, _few_examples(test), validation=validation)
 
 
 def _photos(folder: Path, part: str, size: int) -> Split:
@@ -45,14 +45,14 @@ def _photos(folder: Path, part: str, size: int) -> Split:
             labels.append(label)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise_missing(folder, missing)
+        _raise_missing_photos(folder, missing)
     read = Image(size, size)
     with ThreadPoolExecutor() as threads:
         rows = np.concatenate(list(threads.map(lambda path: read([path.read_bytes()]), paths)))
     return Split(rows, np.array(labels))
 
 
-def raise_missing(folder: Path, missing: Sequence[Path]) -> None:
+def _raise_missing_photos(folder: Path, missing: Sequence[Path]) -> None:
     """Say which photos are not there."""
     from bookserve.errors import NotFound
 
@@ -65,13 +65,13 @@ def _sample(size: int) -> DataSet:
     parts = []
     for count in (400, 100, 100):
         labels = np.arange(count) * 2 // count
-        parts.append(Split(np.stack([_head(bool(label), size, rng) for label in labels]), labels))
+        parts.append(Split(np.stack([_draw_head(bool(label), size, rng) for label in labels]), labels))
     train, validation, test = parts
     about = "400 drawn heads of cats and dogs, 100 to validate, and 100 to test"
-    return DataSet(about, train, test, _few(test), validation=validation)
+    return DataSet(about, train, test, _few_examples(test), validation=validation)
 
 
-def _head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
     """A round head with eyes and a nose; a cat's ears point up, a dog's hang at its sides."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
@@ -95,7 +95,7 @@ def _head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
     return clipped.astype(np.uint8)
 
 
-def _few(test: Split) -> np.ndarray:
+def _few_examples(test: Split) -> np.ndarray:
     """Eight pictures, cats and dogs in turn."""
     half = len(test.labels) // 2
     index = np.array([place for pair in zip(range(4), range(half, half + 4), strict=True) for place in pair])

@@ -14,7 +14,7 @@ import numpy as np
 
 from bookserve.errors import Failed
 from bookserve.formats import images as pictures
-from trainers.datasets.dataset import Kind, file, reading
+from trainers.datasets.dataset import Kind, cached_file, report_unreadable
 
 # The form for C programs: the one for Python is made of pickles, which run any code where they are read carelessly.
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -22,7 +22,7 @@ _MD5 = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 _FROG = 6
 
 
-def frogs(kind: Kind) -> np.ndarray:
+def load(kind: Kind) -> np.ndarray:
     """Pictures uint8 [n, 32, 32, 3]; real are the 5,000 of the training part, in Keras's order."""
     return _real() if kind == "real" else _sample()
 
@@ -33,16 +33,16 @@ def _real() -> np.ndarray:
     if strips:  # pictures one above the other, without loss
         parts = []
         for path in strips:
-            with reading(path):
+            with report_unreadable(path):
                 parts.append(pictures.decode_png(path.read_bytes()).reshape(-1, 32, 32, 3))
         return np.concatenate(parts)
-    path = file("cifar-10-binary.tar.gz", _URL, _MD5)
-    with reading(path), tarfile.open(path) as archive:
-        parts = [_frogs_of(archive, f"cifar-10-batches-bin/data_batch_{number}.bin") for number in range(1, 6)]
+    path = cached_file("cifar-10-binary.tar.gz", _URL, _MD5)
+    with report_unreadable(path), tarfile.open(path) as archive:
+        parts = [_read_frogs(archive, f"cifar-10-batches-bin/data_batch_{number}.bin") for number in range(1, 6)]
     return np.concatenate(parts)
 
 
-def _frogs_of(archive: tarfile.TarFile, name: str) -> np.ndarray:
+def _read_frogs(archive: tarfile.TarFile, name: str) -> np.ndarray:
     """The frogs of one file: records of a label and 3,072 bytes, first all reds, then greens and blues, row by row."""
     content = archive.extractfile(name)
     if content is None:

@@ -13,13 +13,13 @@ import numpy as np
 from bookserve.errors import Failed, NotFound
 from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.download import fetch
+from trainers.datasets.download import download_file
 
 #: ``real`` is the book's data set; ``sample`` a small stand-in that needs no download.
 Kind = Literal["real", "sample"]
 
 #: Where Keras publishes its data sets.
-KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+KERAS_DATASETS_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 
 
 class Split(NamedTuple):
@@ -52,7 +52,7 @@ class Corpus(NamedTuple):
     vocabulary: Vocabulary
 
 
-def file(name: str, url: str, checksum: str | None, folder: str = "datasets") -> Path:
+def cached_file(name: str, url: str, checksum: str | None, folder: str = "datasets") -> Path:
     """Path of a file that Keras keeps in its cache under ``folder`` (``datasets`` or ``models``); never written to.
 
     It is the one under ``$BOOKSERVE_DATA/keras/<folder>/`` where that variable is set, as it lies; else the one in
@@ -66,20 +66,22 @@ def file(name: str, url: str, checksum: str | None, folder: str = "datasets") ->
     if given:
         path = Path(given) / "keras" / folder / name
         if not path.is_file():
-            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", by_hand(path))
+            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", manual_download_hint(path))
         return path
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / folder
     path = cache / name
     if not path.is_file():
         try:
-            fetch(url, path, f"sha256:{checksum}" if checksum and ":" not in checksum else checksum)
+            download_file(url, path, f"sha256:{checksum}" if checksum and ":" not in checksum else checksum)
         except OSError as error:  # no network, a refused or broken download: the way out is the same for each
             why = str(error).strip("<>")
-            raise NotFound(f"{name} is not in {cache} and could not be downloaded: {why}.", by_hand(cache)) from error
+            raise NotFound(
+                f"{name} is not in {cache} and could not be downloaded: {why}.", manual_download_hint(cache)
+            ) from error
     return path
 
 
-def given_folder(name: str, how: str) -> Path:
+def user_data_path(name: str, how: str) -> Path:
     """The folder (or file) ``name`` under ``$BOOKSERVE_DATA``, for data that no program may download.
 
     Raises:
@@ -96,7 +98,7 @@ def given_folder(name: str, how: str) -> Path:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def report_unreadable(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes its reader raise into one sentence.
 
     Raises:
@@ -108,7 +110,7 @@ def reading(path: Path) -> Iterator[None]:
         raise Failed(f"{path} cannot be read: {error}.", "It is damaged: put it there anew.") from error
 
 
-def by_hand(place: Path) -> str:
+def manual_download_hint(place: Path) -> str:
     """How a user gets by without a download."""
     return (
         f"Put the file at {place} (or in the keras folder of one that BOOKSERVE_DATA names), "

@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 _TIMEOUT = 30  # seconds without a byte
 
 
-def fetch(url: str, path: Path, checksum: str | None) -> None:
+def download_file(url: str, path: Path, checksum: str | None) -> None:
     """Download ``url`` to ``path``; what has come stays in ``<path>.part`` and the next try goes on from there.
 
     ``checksum`` is ``sha256:…`` or ``md5:…``; None where nobody publishes one. A bar shows the progress on a terminal.
@@ -30,7 +30,7 @@ def fetch(url: str, path: Path, checksum: str | None) -> None:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         part.unlink()  # longer than the file, or all of it with a wrong end: begin anew
-        return fetch(url, path, checksum)
+        return download_file(url, path, checksum)
     with answer:
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
             start = 0  # the site does not resume

@@ -16,14 +16,14 @@ import numpy as np
 
 from bookserve.errors import Failed, NotFound
 from trainers.datasets import imdb
-from trainers.datasets.dataset import file, reading
+from trainers.datasets.dataset import cached_file, report_unreadable
 
 DIMENSIONS = 100
 _NAME = "glove.6B.100d.txt"
 _URL = "https://nlp.stanford.edu/data/glove.6B.zip"
 
 
-def load(given: str, words: Sequence[str]) -> np.ndarray:
+def load_vectors(given: str, words: Sequence[str]) -> np.ndarray:
     """A vector float32 [100] for each of ``words``; zeros for those that GloVe does not know.
 
     ``given`` is ``glove.6B`` for the published vectors, ``sample``, or the path of a file in GloVe's text form.
@@ -45,8 +45,10 @@ def load(given: str, words: Sequence[str]) -> np.ndarray:
     if folder and unpacked.is_file():
         with unpacked.open(encoding="utf-8") as lines:
             return read_glove(lines, words, str(unpacked))
-    path = file("glove.6B.zip", _URL, None)  # nobody publishes a checksum; the archive has one for each file in it
-    with reading(path), zipfile.ZipFile(path) as archive, archive.open(_NAME) as packed:
+    path = cached_file(
+        "glove.6B.zip", _URL, None
+    )  # nobody publishes a checksum; the archive has one for each file in it
+    with report_unreadable(path), zipfile.ZipFile(path) as archive, archive.open(_NAME) as packed:
         return read_glove(io.TextIOWrapper(packed, "utf-8"), words, str(path))
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from bookserve.errors import NotFound
-from trainers.datasets.dataset import file, given_folder, reading
+from trainers.datasets.dataset import cached_file, report_unreadable, user_data_path
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _LABELS = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
@@ -47,14 +47,14 @@ def find_weights(network: str, given: str) -> Path | None:
         return path
     if network in _GIVEN:
         how = "Put the .h5 file there (it comes with keras-squeezenet), or name it: -p weights=PATH"
-        return given_folder(f"weights/{_GIVEN[network]}", how)
+        return user_data_path(f"weights/{_GIVEN[network]}", how)
     place, md5 = _FILES[network]
-    return file(place.rpartition("/")[2], f"{_SITE}{place}", f"md5:{md5}", folder="models")
+    return cached_file(place.rpartition("/")[2], f"{_SITE}{place}", f"md5:{md5}", folder="models")
 
 
-def labels() -> tuple[str, ...]:
+def class_names() -> tuple[str, ...]:
     """The names of ImageNet's 1,000 classes, as words: ``African elephant``."""
-    path = file("imagenet_class_index.json", _LABELS, "md5:c2c37ea517e94d9795004a39431a14cb", folder="models")
-    with reading(path):
+    path = cached_file("imagenet_class_index.json", _LABELS, "md5:c2c37ea517e94d9795004a39431a14cb", folder="models")
+    with report_unreadable(path):
         index: dict[str, tuple[str, str]] = json.loads(path.read_text("utf-8"))
         return tuple(index[str(number)][1].replace("_", " ") for number in range(1000))

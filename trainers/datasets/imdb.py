@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 
 _SHA256 = "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f"
 _WORDS_MD5 = "md5:bfafd718b763782e994055a2d397834f"
@@ -35,11 +35,11 @@ def _real(size: int) -> DataSet:
     # The rows are arrays of Python lists, which NumPy stores as a pickle. Keras's reader refuses everything else in it.
     from keras.src.datasets.npz_utils import load_npz
 
-    path = file("imdb.npz", f"{KERAS}imdb.npz", _SHA256)
-    index = file("imdb_word_index.json", f"{KERAS}imdb_word_index.json", _WORDS_MD5)
-    with reading(path):
+    path = cached_file("imdb.npz", f"{KERAS_DATASETS_URL}imdb.npz", _SHA256)
+    index = cached_file("imdb_word_index.json", f"{KERAS_DATASETS_URL}imdb_word_index.json", _WORDS_MD5)
+    with report_unreadable(path):
         arrays = load_npz(path)
-    with reading(index):
+    with report_unreadable(index):
         words: dict[str, int] = json.loads(index.read_text("utf-8"))
     rng = np.random.RandomState(113)  # Keras's order: one generator shuffles the training rows, then the test rows
     train, test = (_shuffled(arrays[f"x_{part}"], arrays[f"y_{part}"], rng) for part in ("train", "test"))
@@ -82,16 +82,16 @@ def _review(positive: bool, rng: np.random.Generator) -> str:
     sentences = []
     for _ in range(rng.integers(3, 7)):
         if rng.random() < 0.2:
-            sentences.append(_one(_NEUTRAL, rng))
+            sentences.append(_choose(_NEUTRAL, rng))
             continue
         praise = positive if rng.random() < 0.95 else not positive
         negated = rng.random() < 0.2
-        word = _one(GOOD if praise != negated else BAD, rng)
+        word = _choose(GOOD if praise != negated else BAD, rng)
         sentences.append(
-            f"{_one(_PARTS, rng)} was {'not ' if negated else ''}{_one('really,so,very,quite', rng)} {word}"
+            f"{_choose(_PARTS, rng)} was {'not ' if negated else ''}{_choose('really,so,very,quite', rng)} {word}"
         )
     return " ".join(sentences)
 
 
-def _one(choices: str, rng: np.random.Generator) -> str:
+def _choose(choices: str, rng: np.random.Generator) -> str:
     return str(rng.choice(choices.split(",")))

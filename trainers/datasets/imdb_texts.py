@@ -16,7 +16,7 @@ import numpy as np
 
 from bookserve.errors import Failed
 from trainers.datasets import imdb
-from trainers.datasets.dataset import DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import DataSet, Kind, Split, cached_file, report_unreadable
 
 _URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 _MD5 = "md5:7c2ac02c03563afcf9b574c7e56c153a"
@@ -26,9 +26,9 @@ def load(kind: Kind) -> DataSet:
     """Texts and labels int64 [n] (1 is positive), in the order of their names: negative ones first."""
     if kind == "sample":
         return imdb.load("sample")
-    place = _place()
-    with reading(place):
-        found = dict(_folder(place) if place.is_dir() else _archive(place))
+    place = _find_reviews()
+    with report_unreadable(place):
+        found = dict(_read_folder(place) if place.is_dir() else _read_archive(place))
     parts = {part: _split(found, part) for part in ("train", "test")}
     counts = {part: len(split.labels) for part, split in parts.items()}
     if not all(counts.values()):
@@ -38,7 +38,7 @@ def load(kind: Kind) -> DataSet:
     return DataSet(about, parts["train"], parts["test"], few)
 
 
-def _place() -> Path:
+def _find_reviews() -> Path:
     """The folder aclImdb or an archive of it under ``$BOOKSERVE_DATA/text``, or the one that Keras's cache keeps."""
     given = os.environ.get("BOOKSERVE_DATA")
     if given:
@@ -46,26 +46,26 @@ def _place() -> Path:
         for path in (folder / "aclImdb", *sorted(folder.glob("aclImdb*.tar.gz"))):
             if path.exists():
                 return path
-    return file("aclImdb_v1.tar.gz", _URL, _MD5)
+    return cached_file("aclImdb_v1.tar.gz", _URL, _MD5)
 
 
-def _archive(path: Path) -> Iterator[tuple[str, str]]:
+def _read_archive(path: Path) -> Iterator[tuple[str, str]]:
     """Texts by ``train/pos/0_9.txt``, read where they are: nothing is unpacked."""
     with tarfile.open(path) as archive:
         for member in archive:
-            name = _name(member.name)
+            name = _review_name(member.name)
             content = archive.extractfile(member) if name else None
             if content:
                 yield name, content.read().decode()
 
 
-def _folder(path: Path) -> Iterator[tuple[str, str]]:
+def _read_folder(path: Path) -> Iterator[tuple[str, str]]:
     for place in path.glob("*/*/*.txt"):
-        if _name(place.as_posix()):
-            yield _name(place.as_posix()), place.read_text("utf-8")
+        if _review_name(place.as_posix()):
+            yield _review_name(place.as_posix()), place.read_text("utf-8")
 
 
-def _name(path: str) -> str:
+def _review_name(path: str) -> str:
     parts = PurePosixPath(path).parts[-3:]
     wanted = len(parts) == 3 and parts[0] in ("train", "test") and parts[1] in ("pos", "neg")
     return "/".join(parts) if wanted and parts[2].endswith(".txt") else ""

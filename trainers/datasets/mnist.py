@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 
 _SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 
@@ -19,8 +19,8 @@ def load(kind: Kind) -> DataSet:
 
 
 def _real() -> DataSet:
-    path = file("mnist.npz", f"{KERAS}mnist.npz", _SHA256)
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    path = cached_file("mnist.npz", f"{KERAS_DATASETS_URL}mnist.npz", _SHA256)
+    with report_unreadable(path), np.load(path, allow_pickle=False) as arrays:
         train, test = ((arrays[f"x_{part}"], arrays[f"y_{part}"].astype(np.int64)) for part in ("train", "test"))
     return DataSet("MNIST: 60,000 handwritten digits, and 10,000 to test", Split(*train), Split(*test), test[0][:16])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.dataset import Corpus, Kind, file, reading
+from trainers.datasets.dataset import Corpus, Kind, cached_file, report_unreadable
 
 _URL = "https://s3.amazonaws.com/text-datasets/nietzsche.txt"
 _LENGTH = 600_893
@@ -30,7 +30,7 @@ def load(kind: Kind, sample_length: int = 40_000) -> Corpus:
     return Corpus(about, text, Vocabulary("characters", sorted(set(text))))
 
 
-def text_file(path: Path) -> Corpus:
+def read_text_file(path: Path) -> Corpus:
     """Any other text, a file in UTF-8, in lower case; it is called after the file.
 
     Raises:
@@ -56,8 +56,8 @@ def text_file(path: Path) -> Corpus:
 
 
 def _real() -> str:
-    path = file("nietzsche.txt", _URL, None)
-    with reading(path):
+    path = cached_file("nietzsche.txt", _URL, None)
+    with report_unreadable(path):
         text = path.read_text("utf-8").lower()
     if len(text) != _LENGTH:  # nobody publishes a checksum of this file; its length is well known
         raise Failed(f"{path} has {len(text):,} characters; expected {_LENGTH:,}.", "Put the right file there.")

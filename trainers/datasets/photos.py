@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bookserve.formats import images as pictures
-from trainers.datasets.dataset import Kind, given_folder, reading
+from trainers.datasets.dataset import Kind, report_unreadable, user_data_path
 
 _HOW = "Put creative_commons_elephant.jpg, portrait.jpg and starry_night.jpg into the folder images there."
 _NAMES = {
@@ -25,11 +25,11 @@ def load(kind: Kind) -> dict[str, np.ndarray]:
 
 
 def _real() -> dict[str, np.ndarray]:
-    folder = given_folder("images", _HOW)
+    folder = user_data_path("images", _HOW)
     shown = {}
     for name, files in _NAMES.items():
         path = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
-        with reading(path):
+        with report_unreadable(path):
             shown[name] = pictures.decode_png(path.read_bytes())
     return shown
 

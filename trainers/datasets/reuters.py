@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps.vocabulary import Vocabulary
-from trainers.datasets.dataset import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 from trainers.datasets.imdb import RESERVED
 
 _SHA256 = "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916"
@@ -41,11 +41,11 @@ def _real(size: int) -> DataSet:
     # The rows are arrays of Python lists, which NumPy stores as a pickle. Keras's reader refuses everything else in it.
     from keras.src.datasets.npz_utils import load_npz
 
-    path = file("reuters.npz", f"{KERAS}reuters.npz", _SHA256)
-    index = file("reuters_word_index.json", f"{KERAS}reuters_word_index.json", _WORDS_MD5)
-    with reading(path):
+    path = cached_file("reuters.npz", f"{KERAS_DATASETS_URL}reuters.npz", _SHA256)
+    index = cached_file("reuters_word_index.json", f"{KERAS_DATASETS_URL}reuters_word_index.json", _WORDS_MD5)
+    with report_unreadable(path):
         arrays = load_npz(path)
-    with reading(index):
+    with report_unreadable(index):
         words: dict[str, int] = json.loads(index.read_text("utf-8"))
     order = np.arange(len(arrays["x"]))
     np.random.RandomState(113).shuffle(order)  # Keras's order: all rows are shuffled, the last fifth is for testing

@@ -9,7 +9,7 @@ import numpy as np
 from trainers.arrays import Batch, TrainingArrays
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Training batches: ``steps`` of them (0: as many as the rows make), shuffled anew in each epoch.
 
     Where more rows are asked for than there are, a new order begins. Rows are augmented, by a generator of their own
@@ -39,7 +39,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._epoch += 1
 
 
-class InOrder(keras.utils.PyDataset):  # type: ignore[misc]
+class EvaluationBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """Every row once, in order and as it is: what a model is measured on."""
 
     def __init__(self, pairs: TrainingArrays, batch_size: int) -> None:
@@ -57,5 +57,5 @@ class InOrder(keras.utils.PyDataset):  # type: ignore[misc]
 
 def evaluate(model: keras.Model, pairs: TrainingArrays, batch_size: int) -> dict[str, float]:
     """The model's loss and metrics on ``pairs``, by name."""
-    measured = model.evaluate(InOrder(pairs, batch_size), verbose=0, return_dict=True)
+    measured = model.evaluate(EvaluationBatches(pairs, batch_size), verbose=0, return_dict=True)
     return {name: float(value) for name, value in measured.items()}

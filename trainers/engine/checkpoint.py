@@ -35,12 +35,12 @@ class Progress:
     stopped: bool = False
 
 
-def save(run: Run, model: keras.Model, progress: Progress) -> None:
+def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
     """Write every variable of the model and its optimizers, random generators included; whole or not at all."""
-    _write(_path(run), _state(model), progress=np.array(json.dumps(vars(progress))))
+    _write_variables(_path(run), _all_variables(model), progress=np.array(json.dumps(vars(progress))))
 
 
-def load(run: Run, model: keras.Model) -> Progress:
+def load_checkpoint(run: Run, model: keras.Model) -> Progress:
     """Put the last checkpoint of ``run`` into a freshly built model; where there is none, nothing was done yet.
 
     Raises:
@@ -51,22 +51,22 @@ def load(run: Run, model: keras.Model) -> Progress:
         return Progress()
     if not hasattr(model, "optimizers"):
         model.optimizer.build(model.trainable_variables)
-    arrays = _read(path, _state(model))
+    arrays = _read_variables(path, _all_variables(model))
     return Progress(**json.loads(str(arrays["progress"])))
 
 
-def save_best(run: Run, model: keras.Model) -> None:
+def save_best_weights(run: Run, model: keras.Model) -> None:
     """Keep the model's present weights as the best so far."""
-    _write(_path(run, "best"), model.variables)
+    _write_variables(_path(run, "best"), model.variables)
 
 
-def load_best(run: Run, model: keras.Model) -> None:
+def load_best_weights(run: Run, model: keras.Model) -> None:
     """Put the best weights into ``model``, where an epoch left any."""
     if _path(run, "best").exists():
-        _read(_path(run, "best"), model.variables)
+        _read_variables(_path(run, "best"), model.variables)
 
 
-def remove(run: Run) -> None:
+def remove_checkpoint(run: Run) -> None:
     """Delete the checkpoint of a run that has come to its end."""
     shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
 
@@ -75,13 +75,13 @@ def _path(run: Run, name: str = "epoch") -> Path:
     return run.path / "checkpoint" / f"{name}.npz"
 
 
-def _state(model: keras.Model) -> list[keras.Variable]:
+def _all_variables(model: keras.Model) -> list[keras.Variable]:
     """A model that trains two networks against each other has ``optimizers``; every other one has one."""
     optimizers = getattr(model, "optimizers", None) or [model.optimizer]
     return [*model.variables, *(variable for optimizer in optimizers for variable in optimizer.variables)]
 
 
-def _write(path: Path, variables: Sequence[keras.Variable], **more: np.ndarray) -> None:
+def _write_variables(path: Path, variables: Sequence[keras.Variable], **more: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     arrays = {f"{index:05}": np.asarray(variable) for index, variable in enumerate(variables)}
     partial = path.with_name(f".{path.name}")
@@ -89,7 +89,7 @@ def _write(path: Path, variables: Sequence[keras.Variable], **more: np.ndarray) 
     partial.replace(path)
 
 
-def _read(path: Path, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
+def _read_variables(path: Path, variables: Sequence[keras.Variable]) -> dict[str, np.ndarray]:
     """Assign the arrays to the variables; what else the file holds is returned."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

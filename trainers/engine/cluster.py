@@ -21,9 +21,9 @@ from typing import Any
 from bookserve.errors import Failed, InvalidInput, NotFound
 
 #: How long the others may go on after the first one has failed, in seconds.
-_GRACE = 20.0
+_GRACE_SECONDS = 20.0
 #: Exit codes of a first worker that has said all there is to say.
-_SAID = (0, NotFound.exit_code, InvalidInput.exit_code)
+_REPORTED = (0, NotFound.exit_code, InvalidInput.exit_code)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def start_workers(words: Sequence[str], count: int) -> int:
                 process.terminate()
             codes = [process.wait() for process in processes]
             signal.signal(signal.SIGTERM, before)
-        if codes[0] in _SAID:
+        if codes[0] in _REPORTED:
             return codes[0]
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
@@ -121,7 +121,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     while processes[0].poll() is None:
         if any(process.poll() for process in processes):
             failed = failed or time.monotonic()
-            if time.monotonic() - failed > _GRACE:
+            if time.monotonic() - failed > _GRACE_SECONDS:
                 return
         time.sleep(0.1)
 

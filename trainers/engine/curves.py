@@ -9,7 +9,7 @@ from pathlib import Path
 History = Mapping[str, list[float]]
 
 
-def write_csv(folder: Path, history: History) -> None:
+def write_history_csv(folder: Path, history: History) -> None:
     """Write one line an epoch, one column a figure; whole or not at all."""
     partial = folder / ".history.csv"
     with partial.open("w", newline="", encoding="utf-8") as file:
@@ -19,7 +19,7 @@ def write_csv(folder: Path, history: History) -> None:
     partial.replace(folder / "history.csv")
 
 
-def write_picture(folder: Path, history: History) -> None:
+def write_history_plot(folder: Path, history: History) -> None:
     """Write ``history.png``: one panel a figure, training as points, validation as a line."""
     from matplotlib.figure import Figure
 

@@ -64,7 +64,7 @@ class Devices:
         """
         if self.strategy and not params["epochs"]:
             raise InvalidInput(f"'{task.name}' is not trained: there is nothing to distribute.")
-        with _precision(self.precision), self.scope():
+        with _dtype_policy(self.precision), self.scope():
             model = task.build(data, params)
         own_step = type(model).train_step is not keras.Model.train_step
         if own_step and not self.plain:
@@ -73,13 +73,13 @@ class Devices:
                 "Leave --distribute and --mixed-precision out.",
             )
         if self.precision != "float32":
-            _float32_outputs(model)
+            _compute_outputs_in_float32(model)
         with warnings.catch_warnings():  # layers that cuDNN computes cannot be compiled: Keras says so and does not
             warnings.simplefilter("ignore")
             # Keras would use XLA always, which is slower for most of these models. On JAX nothing else is fast.
             model.jit_compile = keras.backend.backend() == "jax" or (params["jit_compile"] and not self.strategy)
         if self.strategy:
-            replicas.teach(self.strategy, model, data, params)
+            replicas.install_strategy(self.strategy, model, data, params)
         return model
 
     @property
@@ -119,7 +119,7 @@ class Devices:
 
     def rows(self, batches: keras.utils.PyDataset) -> tuple[Any, int | None]:
         """What ``fit`` reads batches from, and how many: None where the batches themselves know."""
-        return replicas.rows(self.strategy, batches) if self.strategy else (batches, None)
+        return replicas.distribute_batches(self.strategy, batches) if self.strategy else (batches, None)
 
     def part(self) -> None:
         """Leave the other workers when all have come here: a worker that is missed stops the others."""
@@ -133,7 +133,7 @@ class Devices:
 
 
 #: One device, as it comes.
-ONE = Devices()
+SINGLE_DEVICE = Devices()
 
 
 def open_devices(params: Params) -> Devices:
@@ -143,9 +143,9 @@ def open_devices(params: Params) -> Devices:
         InvalidInput: a device that is not there, or settings that do not go together.
     """
     backend = keras.backend.backend()
-    if backend not in _OPEN:
+    if backend not in _BACKENDS:
         raise InvalidInput(f"KERAS_BACKEND is '{backend}'; trainers run on tensorflow or jax.")
-    opened = _OPEN[backend](params["device"], params["distribute"], params["workers"], params["deterministic"])
+    opened = _BACKENDS[backend](params["device"], params["distribute"], params["workers"], params["deterministic"])
     half = "mixed_float16" if opened.names[0].startswith("gpu") else "mixed_bfloat16"
     precision = half if params["mixed_precision"] else "float32"
     return Devices(opened.names, precision, params["deterministic"], opened.strategy, opened.chief)
@@ -161,7 +161,7 @@ def _open_tensorflow(device: str, distribute: str, workers: int, deterministic: 
         raise InvalidInput("workers belong to --distribute mirrored or multiworker.")
     if place and workers and workers != place.count:
         raise InvalidInput(f"TF_CONFIG names {place.count} workers, but --workers is {workers}.", "Leave one out.")
-    chosen = chosen_devices(device, len(gpus), every=bool(distribute))
+    chosen = select_devices(device, len(gpus), every=bool(distribute))
     if place and chosen != ["cpu"]:
         chosen = place.share(chosen)
     try:
@@ -212,7 +212,7 @@ def _open_jax(device: str, distribute: str, workers: int, deterministic: bool) -
     elif deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     gpus = [found for found in jax.devices() if found.platform == "gpu"]
-    (chosen,) = chosen_devices(device, len(gpus))
+    (chosen,) = select_devices(device, len(gpus))
     if chosen == "cpu":
         return Devices()
     gpu = gpus[int(chosen.removeprefix("gpu:"))]
@@ -220,10 +220,10 @@ def _open_jax(device: str, distribute: str, workers: int, deterministic: bool) -
     return Devices((f"{chosen} ({gpu.device_kind})",))
 
 
-_OPEN = {"tensorflow": _open_tensorflow, "jax": _open_jax}
+_BACKENDS = {"tensorflow": _open_tensorflow, "jax": _open_jax}
 
 
-def chosen_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
+def select_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
     """What ``device`` names on a machine of so many GPUs; ``every`` GPU where it names none in particular.
 
     Raises:
@@ -244,7 +244,7 @@ def chosen_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
 
 
 @contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
+def _dtype_policy(name: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -253,11 +253,11 @@ def _precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _float32_outputs(model: keras.Model) -> None:
+def _compute_outputs_in_float32(model: keras.Model) -> None:
     """Let the layers whose outputs are the model's compute in float32: probabilities and prices need its digits."""
     for tensor in keras.tree.flatten(model.outputs):
         layer = tensor._keras_history.operation
         if isinstance(layer, keras.Model):
-            _float32_outputs(layer)
+            _compute_outputs_in_float32(layer)
         elif isinstance(layer, keras.Layer):
             layer.dtype_policy = keras.DTypePolicy("float32")

@@ -12,13 +12,13 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers import settings
 from trainers.engine import checkpoint, curves
-from trainers.engine.batches import Batches, InOrder
+from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.engine.checkpoint import Progress
-from trainers.engine.devices import ONE, Devices
+from trainers.engine.devices import SINGLE_DEVICE, Devices
 from trainers.task import Data, Params
 
 #: Takes a line for the user.
-Say = Callable[[str], None]
+ReportLine = Callable[[str], None]
 
 
 def fit(
@@ -28,9 +28,9 @@ def fit(
     *,
     run: Run,
     seed: int,
-    say: Say,
+    say: ReportLine,
     bar: bool = False,
-    devices: Devices = ONE,
+    devices: Devices = SINGLE_DEVICE,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
     """Train ``model`` for ``params["epochs"]`` epochs in all, from the run's checkpoint on where it has one.
@@ -39,12 +39,16 @@ def fit(
     number of epochs done. ``devices`` built ``model``. A KeyboardInterrupt loses no more than the epoch it falls in.
     """
     with devices.scope():
-        progress = checkpoint.load(run, model)
+        progress = checkpoint.load_checkpoint(run, model)
         if progress.epochs < params["epochs"] and not progress.stopped:
             train, steps = devices.rows(
-                Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
+                TrainingBatches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
             )
-            held = devices.rows(InOrder(data.validation, params["batch_size"])) if data.validation else (None, None)
+            held = (
+                devices.rows(EvaluationBatches(data.validation, params["batch_size"]))
+                if data.validation
+                else (None, None)
+            )
             model.fit(
                 train,
                 epochs=params["epochs"],
@@ -54,13 +58,13 @@ def fit(
                 validation_data=held[0],
                 validation_steps=held[1],
                 callbacks=[
-                    _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
+                    _EpochEnd(run, progress, params, None if bar else say, after_epoch),
                     *_tensorboard(run, params),
                 ],
                 verbose=1 if bar else 0,
             )
         if params["keep_best"]:
-            checkpoint.load_best(run, model)
+            checkpoint.load_best_weights(run, model)
     return progress
 
 
@@ -73,11 +77,11 @@ def _tensorboard(run: Run, params: Params) -> list[keras.callbacks.Callback]:
     ]
 
 
-class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
     """Notes the figures, decides by them, writes the checkpoint and reports."""
 
     def __init__(
-        self, run: Run, progress: Progress, params: Params, say: Say | None, after_epoch: Callable[[int], None]
+        self, run: Run, progress: Progress, params: Params, say: ReportLine | None, after_epoch: Callable[[int], None]
     ) -> None:
         super().__init__()
         self._run = run
@@ -97,8 +101,8 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         self._progress.epochs = epoch + 1
         self._progress.seconds += seconds
         self._decide()
-        checkpoint.save(self._run, self.model, self._progress)
-        curves.write_csv(self._run.path, self._progress.history)
+        checkpoint.save_checkpoint(self._run, self.model, self._progress)
+        curves.write_history_csv(self._run.path, self._progress.history)
         if self._say:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
             self._say(f"epoch {epoch + 1}/{self._params_in_force['epochs']}  {shown}  ({seconds:.1f} s)")
@@ -109,11 +113,11 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         params = self._params_in_force
         if not (params["patience"] or params["keep_best"] or params["plateau"]):
             return
-        values = settings.monitored(params, self._progress.history)
-        waited = settings.since_best(values)
+        values = settings.monitored_values(params, self._progress.history)
+        waited = settings.epochs_since_best(values)
         if params["keep_best"] and waited == 0:
-            checkpoint.save_best(self._run, self.model)
-        if params["plateau"] and settings.lowers_rate(values, params["plateau"]):
+            checkpoint.save_best_weights(self._run, self.model)
+        if params["plateau"] and settings.lowers_learning_rate(values, params["plateau"]):
             rate = self.model.optimizer.learning_rate
             if not hasattr(rate, "assign"):
                 raise InvalidInput("plateau lowers a constant learning rate; this task's follows a schedule.")

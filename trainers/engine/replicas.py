@@ -17,13 +17,13 @@ from bookserve.errors import InvalidInput
 from trainers.task import Data, Params
 
 
-def rows(strategy: Any, batches: keras.utils.PyDataset) -> tuple[Any, int]:
+def distribute_batches(strategy: Any, batches: keras.utils.PyDataset) -> tuple[Any, int]:
     """What ``fit`` reads the replicas' shares of ``batches`` from, without end, and how many batches make an epoch."""
     import tensorflow as tf
 
     count = strategy.num_replicas_in_sync
     x, y = keras.tree.map_structure(
-        lambda array: tf.TensorSpec((None, *array.shape[1:]), _narrow(array).dtype), batches[0]
+        lambda array: tf.TensorSpec((None, *array.shape[1:]), _as_float32(array).dtype), batches[0]
     )
     specs = x, y, tf.TensorSpec((), tf.float32)
 
@@ -31,14 +31,14 @@ def rows(strategy: Any, batches: keras.utils.PyDataset) -> tuple[Any, int]:
         local = count // context.num_input_pipelines
         mine = range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local)
         shares = tf.data.Dataset.from_generator(
-            lambda: _shares(copy.copy(batches), mine, count), output_signature=specs
+            lambda: _replica_shares(copy.copy(batches), mine, count), output_signature=specs
         )
         return shares.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     return strategy.distribute_datasets_from_function(dataset), len(batches)
 
 
-def teach(strategy: Any, model: keras.Model, data: Data, params: Params) -> None:
+def install_strategy(strategy: Any, model: keras.Model, data: Data, params: Params) -> None:
     """Teach ``fit`` the strategy: Keras 3.15's own way fails before the first step of several workers.
 
     It reduces a batch of several arrays as though it were one, and figures as though they had rows.
@@ -53,13 +53,13 @@ def teach(strategy: Any, model: keras.Model, data: Data, params: Params) -> None
         raise InvalidInput("samples_every shows samples on one device.", "Leave it or --distribute out.")
     one = data.train.batch(np.arange(1))
     with strategy.scope():
-        model._symbolic_build(data_batch=keras.tree.map_structure(_narrow, one))
+        model._symbolic_build(data_batch=keras.tree.map_structure(_as_float32, one))
     model._distribute_strategy = None
-    model.train_function = _function(strategy, model.train_step, model.optimizer)
-    model.test_function = _function(strategy, model.test_step, model.optimizer)
+    model.train_function = _replicated_step(strategy, model.train_step, model.optimizer)
+    model.test_function = _replicated_step(strategy, model.test_step, model.optimizer)
 
 
-def _function(strategy: Any, step: Callable[[Any], dict[str, Any]], optimizer: keras.Optimizer) -> Any:
+def _replicated_step(strategy: Any, step: Callable[[Any], dict[str, Any]], optimizer: keras.Optimizer) -> Any:
     """``step`` on every replica; the figures are the first one's until the epoch's end, which asks for all."""
     import tensorflow as tf
 
@@ -78,12 +78,14 @@ def _function(strategy: Any, step: Callable[[Any], dict[str, Any]], optimizer: k
     return function
 
 
-def _narrow(array: np.ndarray) -> np.ndarray:
+def _as_float32(array: np.ndarray) -> np.ndarray:
     """Doubles as the floats that Keras makes of them."""
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _shares(batches: keras.utils.PyDataset, replicas: Sequence[int], count: int) -> Iterator[tuple[Any, Any, Any]]:
+def _replica_shares(
+    batches: keras.utils.PyDataset, replicas: Sequence[int], count: int
+) -> Iterator[tuple[Any, Any, Any]]:
     """Epoch after epoch, of each batch the rows of each of ``replicas`` among ``count``, and what they weigh."""
     while True:
         batches.on_epoch_begin()
@@ -93,5 +95,5 @@ def _shares(batches: keras.utils.PyDataset, replicas: Sequence[int], count: int)
             for replica in replicas:
                 part = slice(rows * replica // count, rows * (replica + 1) // count)
                 weight = np.float32((part.stop - part.start) * count / rows)
-                share = keras.tree.map_structure(lambda array, part=part: _narrow(array)[part], (x, y))
+                share = keras.tree.map_structure(lambda array, part=part: _as_float32(array)[part], (x, y))
                 yield *share, weight

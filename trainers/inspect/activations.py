@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainers.inspect.layers import walk
+from trainers.inspect.layers import run_layers
 
 
-def activations(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
+def layer_activations(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
     """By layer, in the order in which they run, its output for ``image`` [1, height, width, channels]: [1, …].
 
     Raises:
@@ -23,5 +23,5 @@ def activations(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
         found[name] = keras.ops.convert_to_numpy(output)
         return output
 
-    walk(model, keras.ops.convert_to_tensor(image), visit)
+    run_layers(model, keras.ops.convert_to_tensor(image), visit)
     return found

@@ -12,20 +12,20 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.generation import latent
 from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Sample, verb_name
-from trainers.inspect.trained_model import Source
+from trainers.inspect.trained_model import TrainedModel
 
 if TYPE_CHECKING:
     import keras
 
 #: Pictures → points float32 [n, dimensions], and points → pictures uint8 [n, height, width, channels].
-Encode = Callable[[Rows], np.ndarray]
-Decode = Callable[[np.ndarray], np.ndarray]
+EncodePictures = Callable[[Rows], np.ndarray]
+DecodePoints = Callable[[np.ndarray], np.ndarray]
 
 BATCH = 256
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 
 
-def concept(encode: Encode, rows_with: Rows, rows_without: Rows) -> np.ndarray:
+def concept_vector(encode: EncodePictures, rows_with: Rows, rows_without: Rows) -> np.ndarray:
     """The vector [dimensions] from the mean point of pictures without something to that of pictures with it.
 
     Raises:
@@ -36,7 +36,9 @@ def concept(encode: Encode, rows_with: Rows, rows_without: Rows) -> np.ndarray:
     return latent.concept(encode(rows_with), encode(rows_without))
 
 
-def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amounts: Sequence[float]) -> np.ndarray:
+def move_along(
+    encode: EncodePictures, decode: DecodePoints, rows: Rows, vector: np.ndarray, amounts: Sequence[float]
+) -> np.ndarray:
     """Every picture of ``rows``, decoded after moving by each of ``amounts`` times ``vector``.
 
     uint8 [rows, amounts, height, width, channels].
@@ -45,7 +47,7 @@ def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amount
     return decoded.reshape(len(rows), len(amounts), *decoded.shape[1:])
 
 
-def coders(source: Source) -> tuple[Encode, Decode]:
+def encoder_and_decoder(source: TrainedModel) -> tuple[EncodePictures, DecodePoints]:
     """The encoder and the decoder of a model whose verb is ``sample``, with its Steps.
 
     The encoder's first output is the point.
@@ -61,15 +63,15 @@ def coders(source: Source) -> tuple[Encode, Decode]:
     encoder, decoder = source.graphs[verb.encode], source.graphs[verb.decode]
 
     def encode(rows: Rows) -> np.ndarray:
-        return _run(encoder, source.encode(rows))
+        return _run_in_batches(encoder, source.encode(rows))
 
     def decode(points: np.ndarray) -> np.ndarray:
-        return np.asarray(apply_steps(verb.after, _run(decoder, points)))
+        return np.asarray(apply_steps(verb.after, _run_in_batches(decoder, points)))
 
     return encode, decode
 
 
-def chosen(source: Source, wanted: str) -> Rows:
+def find_pictures(source: TrainedModel, wanted: str) -> Rows:
     """The pictures that ``wanted`` means: the files of a folder, or those of a label in the test rows of its data set.
 
     Raises:
@@ -91,7 +93,7 @@ def chosen(source: Source, wanted: str) -> Rows:
     return np.asarray(rows)[[str(label) == wanted for label in labels]]
 
 
-def _test_rows(source: Source) -> tuple[Rows, Sequence[Any]]:
+def _test_rows(source: TrainedModel) -> tuple[Rows, Sequence[Any]]:
     import importlib
 
     from trainers import catalogue
@@ -101,7 +103,7 @@ def _test_rows(source: Source) -> tuple[Rows, Sequence[Any]]:
     return ([], []) if test is None else (test.rows, test.labels)
 
 
-def _run(model: keras.Model, rows: np.ndarray) -> np.ndarray:
+def _run_in_batches(model: keras.Model, rows: np.ndarray) -> np.ndarray:
     """The first output of ``model`` for ``rows``, in batches."""
     import keras
 

@@ -15,8 +15,8 @@ from keras import ops
 
 from bookserve.errors import InvalidInput
 from bookserve.formats import images as pictures
-from trainers.inspect.gradient import gradient
-from trainers.inspect.layers import find_layer, ordered, walk
+from trainers.inspect.gradient import value_and_gradient
+from trainers.inspect.layers import as_layer_graph, find_layer, run_layers
 from trainers.inspect.trained_model import Affine
 
 #: Filters in one sheet at most, and in a row of it.
@@ -25,7 +25,7 @@ COUNT, COLUMNS = 64, 8
 #: not answer to it, and so have no way up, all there are.
 _NOISES = ((128, 148), (0, 255))
 #: Filters that climb together, for the sake of memory.
-TOGETHER = 16
+BATCH = 16
 
 
 class Patterns(NamedTuple):
@@ -37,7 +37,7 @@ class Patterns(NamedTuple):
     answers: np.ndarray
 
 
-def filters(
+def filter_patterns(
     model: keras.Model,
     layer: str,
     affine: Affine,
@@ -54,7 +54,7 @@ def filters(
         NotFound: no such layer.
         InvalidInput: its output is no map [height, width, channels].
     """
-    upto = _upto(model, layer)
+    upto = _model_up_to(model, layer)
     _, height, width, channels = upto.inputs[0].shape
     total = min(count, upto.outputs[0].shape[-1])
     pixels = np.empty((total, height or size, width or size, channels), np.float32)
@@ -62,15 +62,15 @@ def filters(
     for low, high in _NOISES:
         left = np.flatnonzero(heights[-1] == 0)
         noise = rng.uniform(low, high, (len(left), *pixels.shape[1:])).astype(np.float32)
-        for start in range(0, len(left), TOGETHER):
-            which = left[start : start + TOGETHER]
-            pixels[which], heights[:, which] = _climb(upto, affine, noise[start : start + TOGETHER], which, steps, step)
-    shown = _visible(pixels)
+        for start in range(0, len(left), BATCH):
+            which = left[start : start + BATCH]
+            pixels[which], heights[:, which] = _ascend(upto, affine, noise[start : start + BATCH], which, steps, step)
+    shown = _to_pixels(pixels)
     shown[heights[-1] == 0] = 0
     return Patterns(shown, heights)
 
 
-def sheet(patterns: np.ndarray) -> np.ndarray:
+def pattern_sheet(patterns: np.ndarray) -> np.ndarray:
     """Patterns uint8 [filters, height, width, channels] in a grid of 8 a row, with a margin around each."""
     height = patterns.shape[1]
     scale, margin = max(1, 112 // height), max(1, height // 20)
@@ -78,7 +78,7 @@ def sheet(patterns: np.ndarray) -> np.ndarray:
     return pictures.contact_sheet(framed, columns=COLUMNS, scale=scale)
 
 
-def _upto(model: keras.Model, layer: str) -> keras.Model:
+def _model_up_to(model: keras.Model, layer: str) -> keras.Model:
     """The part of ``model`` that ends with ``layer``: what lies behind need not be computed."""
     path, found = find_layer(model, layer), []
 
@@ -87,8 +87,8 @@ def _upto(model: keras.Model, layer: str) -> keras.Model:
             found.append(output)
         return output
 
-    inputs = ordered(model).inputs
-    walk(model, inputs, visit)
+    inputs = as_layer_graph(model).inputs
+    run_layers(model, inputs, visit)
     shape = found[0].shape
     if len(shape) != 4:
         raise InvalidInput(
@@ -98,7 +98,7 @@ def _upto(model: keras.Model, layer: str) -> keras.Model:
     return keras.Model(inputs, found[0])
 
 
-def _climb(
+def _ascend(
     model: keras.Model, affine: Affine, pixels: np.ndarray, which: np.ndarray, steps: int, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Picture i climbs towards filter ``which[i]``; its mean over the map is the height."""
@@ -110,7 +110,7 @@ def _climb(
 
     heights = []
     for _ in range(steps):
-        reached, slope = gradient(height, pixels)
+        reached, slope = value_and_gradient(height, pixels)
         heights.append(reached)
         norm = np.sqrt(np.mean(np.square(slope, dtype=np.float64), axis=(1, 2, 3), keepdims=True))
         # A relu that is 0 everywhere has no slope: there is no way up for it.
@@ -119,7 +119,7 @@ def _climb(
     return pixels, np.stack(heights)
 
 
-def _visible(pixels: np.ndarray) -> np.ndarray:
+def _to_pixels(pixels: np.ndarray) -> np.ndarray:
     """Each picture with mean 0.5 and standard deviation 0.1 of full brightness, clipped."""
     axes = (1, 2, 3)
     centred = pixels - pixels.mean(axis=axes, keepdims=True)

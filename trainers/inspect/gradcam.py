@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 
 from bookserve.errors import InvalidInput
-from trainers.inspect.gradient import gradient
-from trainers.inspect.layers import find_layer, names, walk
+from trainers.inspect.gradient import value_and_gradient
+from trainers.inspect.layers import find_layer, layer_names, run_layers
 
 
-class Heat(NamedTuple):
+class ClassHeatmap(NamedTuple):
     """Where the class was seen, and how sure the network was of it."""
 
     #: float32 [height, width] of the layer's map, from 0 to 1; all 0 where nothing in the picture speaks for the class.
@@ -23,7 +23,7 @@ class Heat(NamedTuple):
     probability: float
 
 
-def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, layer: str = "") -> Heat:
+def class_heatmap(model: keras.Model, image: np.ndarray, index: int | None = None, layer: str = "") -> ClassHeatmap:
     """Heat map of class ``index`` (the likeliest by default) over ``image`` [1, height, width, channels].
 
     Each channel of the map that ``layer`` (by default the last convolution) gives is weighted by the mean gradient of
@@ -34,7 +34,7 @@ def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, lay
         NotFound: no such layer.
         InvalidInput: no such class, no convolution, or a layer whose output is no map.
     """
-    path = find_layer(model, layer) if layer else names(model, maps=True)[-1]
+    path = find_layer(model, layer) if layer else layer_names(model, maps=True)[-1]
     picture, seen = ops.convert_to_tensor(image), {}
 
     def run(shift: Any) -> Any:
@@ -44,7 +44,7 @@ def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, lay
             seen["map"] = output
             return output if shift is None else output + shift
 
-        return _classes(walk(model, picture, visit))
+        return _class_probabilities(run_layers(model, picture, visit))
 
     probabilities = ops.convert_to_numpy(run(None))[0]
     features = ops.convert_to_numpy(seen["map"])
@@ -55,13 +55,15 @@ def gradcam(model: keras.Model, image: np.ndarray, index: int | None = None, lay
         raise InvalidInput(f"there is no class {index}.", f"{model.name} has {len(probabilities)}, from 0.")
     # The gradient with regard to a layer's output is that with regard to what is added to it, at 0: so every backend
     # can give it, and ways around the layer do no harm.
-    _, slope = gradient(lambda shift: run(shift)[:, index], np.zeros_like(features))
+    _, slope = value_and_gradient(lambda shift: run(shift)[:, index], np.zeros_like(features))
     heat = np.maximum((features * slope.mean(axis=(0, 1, 2)))[0].mean(axis=-1), 0)
     highest = float(heat.max())
-    return Heat((heat / highest if highest > 0 else heat).astype(np.float32), index, float(probabilities[index]))
+    return ClassHeatmap(
+        (heat / highest if highest > 0 else heat).astype(np.float32), index, float(probabilities[index])
+    )
 
 
-def _classes(outputs: Any) -> Any:
+def _class_probabilities(outputs: Any) -> Any:
     """The network's only output as probabilities [1, classes], at least two."""
     flat = keras.tree.flatten(outputs)
     if len(flat) != 1 or len(flat[0].shape) != 2:

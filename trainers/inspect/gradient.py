@@ -12,7 +12,7 @@ import numpy as np
 from bookserve.errors import Failed
 
 
-def gradient(score: Callable[[Any], Any], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def value_and_gradient(score: Callable[[Any], Any], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``score(at)``, a tensor of any shape, and the gradient of its sum with regard to ``at``, as arrays.
 
     Raises:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Visit = Callable[[str, Any, Any], Any]
 
 
-def walk(model: keras.Model, inputs: Any, visit: Visit) -> Any:
+def run_layers(model: keras.Model, inputs: Any, visit: Visit) -> Any:
     """Run ``model`` on ``inputs`` (tensors, or Keras's symbolic ones) and return its outputs.
 
     ``visit`` sees the layers in the order in which they run, also those of models inside ``model``. A layer that is
@@ -28,10 +28,10 @@ def walk(model: keras.Model, inputs: Any, visit: Visit) -> Any:
     Raises:
         InvalidInput: the model is no graph of layers.
     """
-    return _walk(model, inputs, visit, "", Counter())
+    return _run_layers(model, inputs, visit, "", Counter())
 
 
-def ordered(model: keras.Model) -> Any:
+def as_layer_graph(model: keras.Model) -> Any:
     """``model`` as a graph of layers, which a Sequential is only within.
 
     Raises:
@@ -49,7 +49,7 @@ def ordered(model: keras.Model) -> Any:
     return model
 
 
-def names(model: keras.Model, *, maps: bool = False) -> list[str]:
+def layer_names(model: keras.Model, *, maps: bool = False) -> list[str]:
     """Paths of all layers of ``model``; with ``maps`` only of the convolutions, which give [height, width, channels].
 
     Raises:
@@ -70,7 +70,7 @@ def names(model: keras.Model, *, maps: bool = False) -> list[str]:
             found.append(name)
         return output
 
-    walk(model, ordered(model).inputs, visit)
+    run_layers(model, as_layer_graph(model).inputs, visit)
     if not found:
         raise InvalidInput(f"{model.name} has no convolution layer.", "Give a convnet, such as mnist_convnet.")
     return found
@@ -82,18 +82,18 @@ def find_layer(model: keras.Model, wanted: str) -> str:
     Raises:
         NotFound: none or several; the hint names those that are spelled like it.
     """
-    paths = names(model)
+    paths = layer_names(model)
     if wanted in paths:
         return wanted
     tails = [path for path in paths if path.rpartition("/")[2] == wanted]
     if len(tails) > 1:
         raise NotFound(f"{len(tails)} layers of {model.name} are called '{wanted}'.", f"Say which: {', '.join(tails)}.")
     if not tails:
-        raise NotFound(f"{model.name} has no layer '{wanted}'.", nearest(wanted, paths))
+        raise NotFound(f"{model.name} has no layer '{wanted}'.", spelling_hint(wanted, paths))
     return tails[0]
 
 
-def nearest(wanted: str, known: Iterable[str]) -> str:
+def spelling_hint(wanted: str, known: Iterable[str]) -> str:
     """A hint: the few names spelled like ``wanted``, or else the first of all there are."""
     known = list(known)
     by_tail = {name.rpartition("/")[2]: name for name in known}
@@ -103,7 +103,7 @@ def nearest(wanted: str, known: Iterable[str]) -> str:
     return f"There are: {', '.join(known[:20])}{', …' if len(known) > 20 else ''}." if known else ""
 
 
-def _walk(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Counter[str]) -> Any:
+def _run_layers(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Counter[str]) -> Any:
     import keras
 
     if isinstance(model, keras.Sequential) and model.built:
@@ -117,7 +117,7 @@ def _walk(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Co
         def call(*args: Any, **kwargs: Any) -> Any:
             path = f"{prefix}{layer.name}"
             if isinstance(layer, keras.Sequential | keras.Function):
-                return _walk(layer, args[0] if args else kwargs["inputs"], visit, f"{path}/", called)
+                return _run_layers(layer, args[0] if args else kwargs["inputs"], visit, f"{path}/", called)
             output = layer(*args, **kwargs)
             if not hasattr(output, "shape"):
                 return output
@@ -126,4 +126,4 @@ def _walk(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Co
 
         return call
 
-    return ordered(model)._run_through_graph(inputs, operation_fn=operation)
+    return as_layer_graph(model)._run_through_graph(inputs, operation_fn=operation)

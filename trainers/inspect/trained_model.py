@@ -17,13 +17,13 @@ from bookserve.run import Origin
 from bookserve.steps import BinaryLabel, Image, MultiLabel, Rows, Step, TopLabels, apply_steps
 from bookserve.verb import Predict, Sample, Verb, verb_name
 from trainers import catalogue
-from trainers.inspect.layers import nearest
+from trainers.inspect.layers import spelling_hint
 
 if TYPE_CHECKING:
     import keras
 
 #: Where a bundle keeps the model as Keras saves it.
-IN_BUNDLE = Path("assets/model.keras")
+KERAS_MODEL_IN_BUNDLE = Path("assets/model.keras")
 
 
 class Affine(NamedTuple):
@@ -34,7 +34,7 @@ class Affine(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainedModel:
     """A trained model and what belongs to it."""
 
     name: str
@@ -96,7 +96,7 @@ class Source:
             return self.labels.index(name)
         if name.isdecimal() and (not self.labels or int(name) < len(self.labels)):
             return int(name)
-        raise NotFound(f"{self.name} has no class '{name}'.", nearest(name, self.labels))
+        raise NotFound(f"{self.name} has no class '{name}'.", spelling_hint(name, self.labels))
 
     @property
     def _predict(self) -> Predict:
@@ -120,7 +120,7 @@ class Source:
         return pictures[0]
 
 
-def find_source(argument: str, runs: Path) -> Source:
+def open_trained_model(argument: str, runs: Path) -> TrainedModel:
     """What ``argument`` means: a bundle's directory (or a model's, then its newest), or a run (``bookserve/run.py``).
 
     Raises:
@@ -129,31 +129,33 @@ def find_source(argument: str, runs: Path) -> Source:
     """
     path = Path(argument)
     if (path / MANIFEST).is_file():
-        return _of_bundle(Bundle.open(path.resolve()))
+        return _load_from_bundle(Bundle.open(path.resolve()))
     if bundles.versions(path.resolve().parent, path.resolve().name):
-        return _of_bundle(bundles.open_bundle(path.resolve().parent, path.resolve().name))
+        return _load_from_bundle(bundles.open_bundle(path.resolve().parent, path.resolve().name))
     run = runs_.find_run(runs, argument)
     if not run.finished:
         raise Failed(f"the run {run.name} is unfinished.", f"Finish it: bookserve train {run.task} --resume")
-    return _load(run.name, run.path / "model.keras", run.recipe.origin, run.recipe.verb, _rows(run.path))
+    return _load(run.name, run.path / "model.keras", run.recipe.origin, run.recipe.verb, _load_example_rows(run.path))
 
 
-def _of_bundle(bundle: Bundle) -> Source:
+def _load_from_bundle(bundle: Bundle) -> TrainedModel:
     origin = bundle.manifest.origin
-    if origin is None or not (bundle.path / IN_BUNDLE).is_file():
+    if origin is None or not (bundle.path / KERAS_MODEL_IN_BUNDLE).is_file():
         raise NotFound(
-            f"{bundle.path} has no {IN_BUNDLE}: gradients and layers cannot be had from it.",
+            f"{bundle.path} has no {KERAS_MODEL_IN_BUNDLE}: gradients and layers cannot be had from it.",
             "Give the run that it was exported from, or export that again.",
         )
     name = f"{bundle.name}/{bundle.version}"
-    return _load(name, bundle.path / IN_BUNDLE, origin, bundle.manifest.verb, _rows(bundle.path))
+    return _load(
+        name, bundle.path / KERAS_MODEL_IN_BUNDLE, origin, bundle.manifest.verb, _load_example_rows(bundle.path)
+    )
 
 
-def _rows(path: Path) -> Rows:
+def _load_example_rows(path: Path) -> Rows:
     return Examples.load(path / "examples.npz").rows
 
 
-def _load(name: str, path: Path, origin: Origin, verb: Verb, rows: Rows) -> Source:
+def _load(name: str, path: Path, origin: Origin, verb: Verb, rows: Rows) -> TrainedModel:
     import keras
 
     task = catalogue.find_task(origin.task)
@@ -163,5 +165,5 @@ def _load(name: str, path: Path, origin: Origin, verb: Verb, rows: Rows) -> Sour
         reason = str(error).partition("\n")[0]
         raise Failed(f"{path} cannot be loaded: {reason}.", "It is damaged: train or export again.") from error
     if task.graphs:
-        return Source(name, origin, verb, task.graphs(model), rows)
-    return Source(name, origin, verb, {verb.graph if isinstance(verb, Predict) else "": model}, rows)
+        return TrainedModel(name, origin, verb, task.graphs(model), rows)
+    return TrainedModel(name, origin, verb, {verb.graph if isinstance(verb, Predict) else "": model}, rows)

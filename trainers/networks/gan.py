@@ -20,7 +20,7 @@ _SLOPE = 0.3
 _CLIP, _DECAY = 1.0, 1e-8
 
 
-def generator(width: float) -> keras.Model:
+def build_generator(width: float) -> keras.Model:
     """Points float32 [batch, 32] → pictures from -1 to 1 float32 [batch, 32, 32, 3]; listing 8.29 where width is 1."""
     filters = round(256 * width)
     latent = keras.Input((LATENT,), name="latent")
@@ -34,7 +34,7 @@ def generator(width: float) -> keras.Model:
     return keras.Model({"latent": latent}, {"image": x}, name="generator")
 
 
-def discriminator(width: float) -> keras.Model:
+def build_discriminator(width: float) -> keras.Model:
     """Pictures float32 [batch, 32, 32, 3] → the probability that one is generated [batch, 1]; listing 8.30."""
     filters = round(128 * width)
     image = keras.Input((32, 32, 3), name="image")
@@ -61,7 +61,7 @@ class Adversaries(keras.Model):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.width, self.averaging = width, averaging
         self.generator_rate, self.label_noise = generator_rate, label_noise
-        self.generator, self.discriminator = generator(width), discriminator(width)
+        self.generator, self.discriminator = build_generator(width), build_discriminator(width)
         self.average = keras.models.clone_model(self.generator)
         self.average.set_weights(self.generator.get_weights())
         self.average.trainable = False

@@ -19,7 +19,7 @@ from keras import ops
 _CHANNELS = 3
 
 
-def model(inputs: dict[str, Any], loss: Callable[[dict[str, Any]], Any], network: keras.Model) -> keras.Model:
+def gradient_model(inputs: dict[str, Any], loss: Callable[[dict[str, Any]], Any], network: keras.Model) -> keras.Model:
     """A model from ``inputs``, ``image`` among them, to ``loss`` float32 [batch] and ``gradient`` like the picture."""
     return keras.Model(inputs, Gradient(loss, network)(inputs))
 
@@ -39,7 +39,7 @@ class Gradient(keras.layers.Layer):  # type: ignore[misc]
         return {"loss": loss, "gradient": tape.gradient(loss, inputs["image"])}
 
 
-def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
+def dream_loss(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     """The loss of DeepDream: mean squares of the network's outputs, as much of each as ``contributions`` say (8.10)."""
 
     def loss(inputs: dict[str, Any]) -> Any:
@@ -50,7 +50,7 @@ def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     return loss
 
 
-def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
+def style_loss(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     """The loss of style transfer: content, style and total variation by their ``weights`` (listings 8.17–8.20).
 
     ``content`` and ``style`` of the inputs are the features of the photo and of the painting.
@@ -60,14 +60,14 @@ def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
 
     def loss(inputs: dict[str, Any]) -> Any:
         seen = _features(network, inputs["image"])
-        kept, painted = (_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
-        terms = ops.stack([kept, painted / layers, _variation(inputs["image"])], axis=1)
+        kept, painted = (_sums_of_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
+        terms = ops.stack([kept, painted / layers, _total_variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
     return loss
 
 
-def features(network: keras.Model) -> keras.Model:
+def feature_model(network: keras.Model) -> keras.Model:
     """A model from ``image`` to its ``content`` and ``style``, both float32 [batch, numbers].
 
     Of the network's outputs those whose names begin with ``content_`` count as they are, and of those that begin with
@@ -93,18 +93,18 @@ def _features(network: keras.Model, image: Any) -> dict[str, Any]:
     maps = network(image, training=False)
     count, height, width = ops.shape(image)[:3]
     contents = [ops.reshape(maps[name], (count, -1)) for name in maps if name.startswith("content_")]
-    grams = [_gram(maps[name]) for name in maps if name.startswith("style_")]
+    grams = [_gram_matrix(maps[name]) for name in maps if name.startswith("style_")]
     size = ops.cast(2 * _CHANNELS * height * width, "float32")
     return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
 
 
-def _squares(differences: Any, few: int) -> Any:
+def _sums_of_squares(differences: Any, few: int) -> Any:
     """Sums of squares [batch, numbers] → [batch], of ``few`` at first: a long sum in float32 loses digits."""
     parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, few))
     return ops.sum(ops.sum(parts, axis=2), axis=1)
 
 
-def _gram(maps: Any) -> Any:
+def _gram_matrix(maps: Any) -> Any:
     """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels].
 
     Channels first, as in listing 8.18: ONNX has them so, and need not turn the maps around.
@@ -114,7 +114,7 @@ def _gram(maps: Any) -> Any:
     return ops.reshape(ops.einsum("bcp,bdp->bcd", rows, rows), (-1, channels**2))
 
 
-def _variation(image: Any) -> Any:
+def _total_variation(image: Any) -> Any:
     corner = image[:, :-1, :-1]
     steps = ops.square(corner - image[:, 1:, :-1]) + ops.square(corner - image[:, :-1, 1:])
     # Where neighbours are equal, the power's own gradient is that of nought: the sum is kept away from it.

@@ -46,7 +46,7 @@ def find_base(name: str) -> Base:
     return BASES[name]
 
 
-def chosen(text: str) -> dict[str, float]:
+def parse_layers(text: str) -> dict[str, float]:
     """``mixed2=0.2,mixed3=3`` → the layers with their numbers; without a number it is 1.
 
     Raises:
@@ -64,7 +64,7 @@ def chosen(text: str) -> dict[str, float]:
     return found
 
 
-def outputs(base: keras.Model, names: list[str]) -> keras.Model:
+def select_outputs(base: keras.Model, names: list[str]) -> keras.Model:
     """The network with these layers as its outputs, by name.
 
     Raises:
@@ -89,20 +89,20 @@ def _inception(params: Params) -> keras.Model:
 
 def _vgg(network: str) -> Callable[[Params], keras.Model]:
     def build(params: Params) -> keras.Model:
-        from trainers.networks.vgg import base
+        from trainers.networks.vgg import build_vgg
 
-        return base(network, params["weights"], (None, None), params.get("width", 1.0))
+        return build_vgg(network, params["weights"], (None, None), params.get("width", 1.0))
 
     return build
 
 
 def _squeezenet(params: Params) -> keras.Model:
-    from trainers.networks.squeezenet import base
+    from trainers.networks.squeezenet import build_squeezenet
 
-    return base(params["weights"])
+    return build_squeezenet(params["weights"])
 
 
-def _pets(params: Params) -> keras.Model:
+def _cats_dogs_convnet(params: Params) -> keras.Model:
     """The convolutions of ``cats_dogs_convnet``: ``weights`` are the path of its ``model.keras`` or run, ``none``, or
     ``sample``: they are learned here and now from drawn heads, which takes seconds."""
     import keras
@@ -190,6 +190,6 @@ BASES = {
         dream="conv2,conv3,conv4",
         content="conv4",
         style="conv1,conv2,conv3",
-        build=_pets,
+        build=_cats_dogs_convnet,
     ),
 }

@@ -18,7 +18,7 @@ _FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7:
 _POOLED = (3, 5)
 
 
-def base(given: str) -> keras.Model:
+def build_squeezenet(given: str) -> keras.Model:
     """The network without its classifier, for pictures [batch, height, width, 3] of any size.
 
     Its layers are ``conv1``, ``pool1``, ``fire2`` … ``fire9``, ``pool3`` and ``pool5``. ``given`` is ``imagenet``,

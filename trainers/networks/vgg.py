@@ -13,7 +13,7 @@ from trainers.datasets import imagenet as weights
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def base(
+def build_vgg(
     network: str, given: str, size: tuple[int | None, int | None], width: float = 1.0, blocks: int = 5
 ) -> keras.Model:
     """The base of ``vgg16`` or ``vgg19`` for pictures [batch, *size, 3], with keras.applications's names.

@@ -7,7 +7,7 @@ import numpy as np
 from trainers.arrays import Augment
 
 
-def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:
+def random_affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:
     """Random affine changes of pictures uint8 [n, height, width, 3]; what comes in at an edge continues its colour.
 
     ``turn`` is in degrees and ``shear`` in radians either way, ``shift`` a share of the size, ``zoom`` a share by which
@@ -15,7 +15,7 @@ def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) 
     """
 
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.stack([_changed(row, _matrix(row.shape[:2], rng)) for row in rows])
+        return np.stack([_transform(row, _matrix(row.shape[:2], rng)) for row in rows])
 
     def _matrix(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """From a place in the new picture to one in the old, as homogeneous coordinates from the upper left corner."""
@@ -35,7 +35,7 @@ def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) 
     return augment
 
 
-def _changed(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _transform(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     height, width = row.shape[:2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def commonest(labels: np.ndarray) -> float:
+def majority_accuracy(labels: np.ndarray) -> float:
     """Accuracy of always naming the commonest of the labels [n]."""
     _, counts = np.unique(labels, return_counts=True)
     return float(counts.max() / counts.sum())
@@ -16,14 +16,14 @@ def median_error(train: np.ndarray, test: np.ndarray) -> float:
     return float(np.abs(np.asarray(test, np.float64) - np.median(train)).mean())
 
 
-def entropy(ids: np.ndarray) -> float:
+def unigram_entropy(ids: np.ndarray) -> float:
     """Cross-entropy in nats of naming each id by its share among ``ids``, whatever came before it."""
     _, counts = np.unique(ids, return_counts=True)
     shares = counts / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
-def mean_row(train: np.ndarray, test: np.ndarray) -> float:
+def mean_row_loss(train: np.ndarray, test: np.ndarray) -> float:
     """Mean binary cross-entropy in nats of answering every row of ``test`` with the mean row of ``train``."""
     mean = np.clip(train.mean(axis=0, dtype=np.float64), 1e-7, 1 - 1e-7)
     hits, misses = test.mean(axis=0, dtype=np.float64), 1 - test.mean(axis=0, dtype=np.float64)

@@ -6,18 +6,18 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
-from trainers.arrays import Augment, Encoded, TrainingArrays
+from trainers.arrays import Augment, LazilyEncoded, TrainingArrays
 from trainers.datasets import cats_dogs
 from trainers.datasets.dataset import Kind, Split
 from trainers.preparation import baseline
-from trainers.preparation.augmentation import affine
+from trainers.preparation.augmentation import random_affine
 from trainers.task import Data, Params
 
 #: Listing 5.11.
-AUGMENT = affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
+AUGMENTATION = random_affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
 
 
-def photos(kind: Kind, params: Params, augment: Augment | None = None) -> Data:
+def photo_data(kind: Kind, params: Params, augment: Augment | None = None) -> Data:
     """Pictures of ``params["size"]`` pixels a side; only those trained on are augmented.
 
     The graph's input is ``image`` float32 [batch, size, size, 3], its output ``probability`` (of a dog) [batch, 1].
@@ -29,7 +29,7 @@ def photos(kind: Kind, params: Params, augment: Augment | None = None) -> Data:
     )
 
     def pairs(part: Split, augment: Augment | None = None) -> TrainingArrays:
-        return TrainingArrays(Encoded(np.asarray(part.rows), verb.inputs["image"], augment), part.labels)
+        return TrainingArrays(LazilyEncoded(np.asarray(part.rows), verb.inputs["image"], augment), part.labels)
 
     pets = cats_dogs.load(kind, size)
     return Data(
@@ -40,5 +40,5 @@ def photos(kind: Kind, params: Params, augment: Augment | None = None) -> Data:
         test=pairs(pets.test),
         rows=pets.few,
         feeds={"serving_default": verb.encode(pets.few)},
-        baseline=baseline.commonest(pets.test.labels),
+        baseline=baseline.majority_accuracy(pets.test.labels),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from bookserve.steps import Numbers, Scale, Standardise
 from bookserve.verb import Predict
-from trainers.arrays import Encoded, TrainingArrays
+from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import jena
 from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ENDS = (200_000 / 420_551, 300_000 / 420_551)
 
 
-def windows(kind: Kind, params: Params) -> Data:
+def weather_windows(kind: Kind, params: Params) -> Data:
     """The last ``lookback`` rows, every ``step``-th of them, and the temperature ``delay`` rows on.
 
     The graph's input is ``weather`` float32 [batch, lookback / step, 14], standardised; its output ``temperature``
@@ -50,7 +50,7 @@ def windows(kind: Kind, params: Params) -> Data:
         """Windows that lie in the rows from ``start`` to ``end``, as do their targets."""
         last = end - lookback - delay
         answers = targets[start + lookback - 1 + delay :][: last - start]
-        return TrainingArrays(Encoded(view[start:last], verb.inputs["weather"]), answers[:, None])
+        return TrainingArrays(LazilyEncoded(view[start:last], verb.inputs["weather"]), answers[:, None])
 
     train, validation, test = (
         pairs(*ends) for ends in ((0, train_end), (train_end, validation_end), (validation_end, len(table)))
@@ -68,7 +68,7 @@ def windows(kind: Kind, params: Params) -> Data:
     )
 
 
-def celsius(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
+def validation_error(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """The mean absolute error on the validation rows, standardised and in °C."""
     from trainers.engine.batches import evaluate
 

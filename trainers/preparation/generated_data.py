@@ -6,11 +6,11 @@ import numpy as np
 
 from bookserve.verb import Predict
 from trainers.arrays import Columns, TrainingArrays
-from trainers.datasets.generated import Generated
+from trainers.datasets.generated import GeneratedData
 from trainers.task import Data
 
 
-def divided(verb: Predict, generated: Generated, baseline: float) -> Data:
+def split_generated(verb: Predict, generated: GeneratedData, baseline: float) -> Data:
     """Pass all rows through the verb's Steps and divide them; ``baseline`` is the task's metric without skill.
 
     Examples keep rows only where a row is one text, picture or list of numbers; several named ones are told as tensors.

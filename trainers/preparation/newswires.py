@@ -6,7 +6,7 @@ import numpy as np
 
 from bookserve.steps import MultiHot, TopLabels, Words
 from bookserve.verb import Predict
-from trainers.arrays import Encoded, TrainingArrays, ragged
+from trainers.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets import reuters
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
@@ -24,7 +24,7 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         outputs={"probabilities": (TopLabels(reuters.TOPICS),)},
     )
     train, test = (
-        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        TrainingArrays(LazilyEncoded(object_array(part.rows), verb.inputs["words"]), part.labels)
         for part in (wires.train, wires.test)
     )
     held_out = params["held_out"]
@@ -36,5 +36,5 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         test=test,
         rows=wires.few,
         feeds={"serving_default": verb.encode(wires.few)},
-        baseline=baseline.commonest(wires.test.labels),
+        baseline=baseline.majority_accuracy(wires.test.labels),
     )

@@ -6,14 +6,14 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, MultiHot, Pad, Reverse, Step, Words
 from bookserve.verb import Predict
-from trainers.arrays import Encoded, TrainingArrays, ragged
+from trainers.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets import imdb
 from trainers.datasets.dataset import DataSet, Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
 
-def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
+def padded_tokens(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
     """The ``params["words"]`` commonest words, ``params["length"]`` ids a row; the last fifth of the rows is held out.
 
     The graph's input is ``tokens`` int32 [batch, length], its output ``probability`` float32 [batch, 1].
@@ -34,7 +34,7 @@ def multi_hot(kind: Kind, params: Params) -> Data:
     reviews = imdb.load(kind, params["words"])
     verb = _verb("words", Words(reviews.vocabulary), MultiHot(params["words"]))
     train, test = (
-        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        TrainingArrays(LazilyEncoded(object_array(part.rows), verb.inputs["words"]), part.labels)
         for part in (reviews.train, reviews.test)
     )
     return _data(verb, reviews, train, test, held_out=params["held_out"], first=True)
@@ -59,5 +59,5 @@ def _data(
         test=test,
         rows=reviews.few,
         feeds={"serving_default": verb.encode(reviews.few)},
-        baseline=baseline.commonest(reviews.test.labels),
+        baseline=baseline.majority_accuracy(reviews.test.labels),
     )

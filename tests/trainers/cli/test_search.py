@@ -32,8 +32,8 @@ def tried(runs: Path, trials: int, seed: int = 0, stop: int = 0) -> list[dict[st
         return training.start_training(TINY, "sample", params, seed=1, runs=runs, say=lambda line: None)
 
     study = search.open_study(TINY, runs)
-    list(search.run_trials(TINY, study, PARAMS, search.spaces(TINY, PARAMS, OVER), trials, seed, begin))
-    return search.table(study)
+    list(search.run_trials(TINY, study, PARAMS, search.parse_search_space(TINY, PARAMS, OVER), trials, seed, begin))
+    return search.trials_table(study)
 
 
 def test_trials_are_runs_and_the_best_is_the_best(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_interrupted_search_goes_on_and_tries_the_same(tmp_path: Path) -> Non
 )
 def test_ranges_that_are_none_are_told(over: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        search.spaces(TINY, PARAMS, [over])
+        search.parse_search_space(TINY, PARAMS, [over])
 
 
 def test_the_command_ends_with_a_table(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from trainers import catalogue
 from trainers.artifacts import projector
 from trainers.artifacts.signatures import inference_models
 from trainers.datasets import generated
-from trainers.engine.batches import Batches, evaluate
+from trainers.engine.batches import TrainingBatches, evaluate
 from trainers.task import Data, Task
 
 TASKS = [task.name for task in catalogue.load_tasks() if task.dataset == "generated"]
@@ -54,7 +54,7 @@ def test_rows_are_divided_without_a_row_on_two_sides(name: str) -> None:
 
 
 def test_answers_stand_in_their_story_and_depend_on_the_question() -> None:
-    told = generated.stories("sample")
+    told = generated.question_stories("sample")
     answers = [generated.ANSWERS[label] for label in told.labels]
     pairs = list(zip(told.rows, answers, strict=True))
     assert all(answer in words_of(row["text"]) for row, answer in pairs)
@@ -67,7 +67,7 @@ def test_answers_stand_in_their_story_and_depend_on_the_question() -> None:
 
 def test_words_of_a_post_tell_all_three() -> None:
     """A straight line through counts of words finds what the network has to find."""
-    told = generated.posts("sample")
+    told = generated.profile_posts("sample")
     words = sorted({word for row in told.rows for word in row.split()})
     counts = np.array([[row.split().count(word) for word in words] + [1] for row in told.rows], float)
     hot = np.eye(10)[told.labels["income"]]
@@ -79,7 +79,7 @@ def test_words_of_a_post_tell_all_three() -> None:
 
 
 def test_drawings_need_more_than_a_mean_picture() -> None:
-    drawn = generated.shapes("sample", 32)
+    drawn = generated.drawn_shapes("sample", 32)
     assert drawn.rows.dtype == np.uint8
     assert drawn.rows.shape[1:] == (32, 32, 3)
     assert set(drawn.labels) == set(range(len(generated.SHAPES)))
@@ -87,7 +87,7 @@ def test_drawings_need_more_than_a_mean_picture() -> None:
 
 
 def test_two_cameras_see_one_thing_in_one_colour() -> None:
-    seen = generated.views("sample", 71)
+    seen = generated.stereo_views("sample", 71)
     for row in seen.rows[:5]:
         left, right = row["left"], row["right"]
         assert left.shape == right.shape == (71, 71, 3)
@@ -96,17 +96,17 @@ def test_two_cameras_see_one_thing_in_one_colour() -> None:
 
 
 def test_tables_and_signals_can_be_told() -> None:
-    rows = generated.tables("sample", 10)
+    rows = generated.clusters("sample", 10)
     assert nearest(rows.rows, rows.labels, 10) > 0.9
-    several = generated.tables("sample", 10, several=True)
+    several = generated.clusters("sample", 10, several=True)
     assert set(several.labels.sum(axis=1)) == {1, 2}
-    signal = generated.signals("sample", 4)
+    signal = generated.rhythm_sequences("sample", 4)
     assert signal.rows.shape[1:] == (20, 4)
     assert nearest(signal.rows, signal.labels[:, 0], 2) > 0.8
 
 
 def test_values_are_partly_straight_and_partly_bent() -> None:
-    told = generated.values("sample")
+    told = generated.regression_rows("sample")
     x = np.c_[told.rows, np.ones(len(told.rows))]
     rest = np.abs(told.labels - x @ np.linalg.lstsq(x, told.labels, rcond=None)[0]).mean(axis=0)
     assert rest[0] < 0.15
@@ -132,7 +132,7 @@ def test_a_short_training_is_clearly_better_than_no_skill(name: str) -> None:
     task, params, data = prepared(name)
     keras.utils.set_random_seed(1)
     model = task.build(data, params)
-    model.fit(Batches(data.train, 32, 1), epochs=params["epochs"], shuffle=False, verbose=0)
+    model.fit(TrainingBatches(data.train, 32, 1), epochs=params["epochs"], shuffle=False, verbose=0)
     assert data.test and data.baseline
     reached = evaluate(model, data.test, 64)[task.metric.removeprefix("test_")]
     assert reached > data.baseline + 0.3 if task.higher_is_better else reached < data.baseline / 2

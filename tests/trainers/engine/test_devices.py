@@ -16,7 +16,7 @@ from tests.trainers.engine.test_loop import TINY
 from trainers import catalogue, training
 from trainers.artifacts import signatures
 from trainers.engine import devices
-from trainers.engine.devices import Devices, chosen_devices
+from trainers.engine.devices import Devices, select_devices
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from trainers.engine.devices import Devices, chosen_devices
     ],
 )
 def test_a_name_chooses_devices(device: str, gpus: int, every: bool, chosen: list[str]) -> None:
-    assert chosen_devices(device, gpus, every=every) == chosen
+    assert select_devices(device, gpus, every=every) == chosen
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_name_chooses_devices(device: str, gpus: int, every: bool, chosen: lis
 )
 def test_a_device_that_is_not_there_is_told_with_those_that_are(device: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        chosen_devices(device, 2)
+        select_devices(device, 2)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from trainers import catalogue, training
 from trainers.arrays import TrainingArrays
 from trainers.artifacts import samples
 from trainers.datasets.dataset import Kind
-from trainers.engine.batches import Batches
+from trainers.engine.batches import TrainingBatches
 from trainers.task import Data, Params, Task
 
 EPOCHS = 5
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
 
 def test_batches_are_a_new_order_of_all_rows_in_each_epoch() -> None:
     def orders(epoch: int, epochs: int) -> list[list[float]]:
-        batches = Batches(TrainingArrays(np.arange(10), np.arange(10)), 4, seed=1, epoch=epoch)
+        batches = TrainingBatches(TrainingArrays(np.arange(10), np.arange(10)), 4, seed=1, epoch=epoch)
         seen = []
         for _ in range(epochs):
             batches.on_epoch_begin()

@@ -14,9 +14,9 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from tests.trainers.engine.test_loop import TINY, figures, interrupt_after
 from trainers import settings, training
-from trainers.arrays import Encoded, TrainingArrays
+from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind
-from trainers.engine.batches import Batches, InOrder
+from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.task import Data, Params
 
 
@@ -104,15 +104,19 @@ def test_a_figure_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
 
 
 def test_decisions_follow_from_the_history() -> None:
-    assert settings.since_best([3.0, 1.0, 2.0, 2.0]) == 2
-    assert settings.since_best([3.0, 1.0, 1.0]) == 1
-    assert [settings.lowers_rate([3, 1, 2, 2, 2, 2][:n], 2) for n in range(1, 7)] == [False] * 3 + [True, False, True]
+    assert settings.epochs_since_best([3.0, 1.0, 2.0, 2.0]) == 2
+    assert settings.epochs_since_best([3.0, 1.0, 1.0]) == 1
+    assert [settings.lowers_learning_rate([3, 1, 2, 2, 2, 2][:n], 2) for n in range(1, 7)] == [False] * 3 + [
+        True,
+        False,
+        True,
+    ]
     params = {"monitor": "val_accuracy"}
-    assert settings.monitored(params, {"val_accuracy": [0.5, 0.7]}) == [-0.5, -0.7]
+    assert settings.monitored_values(params, {"val_accuracy": [0.5, 0.7]}) == [-0.5, -0.7]
 
 
 def test_steps_an_epoch_take_new_orders_of_the_rows_in_turn() -> None:
-    batches = Batches(TrainingArrays(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
+    batches = TrainingBatches(TrainingArrays(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
     batches.on_epoch_begin()
     rows = np.concatenate([batches[index][0] for index in range(len(batches))])
     assert len(batches) == 6
@@ -131,10 +135,10 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rows + rng.integers(1, 50, rows.shape)
 
-    pairs = TrainingArrays({"x": Encoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
+    pairs = TrainingArrays({"x": LazilyEncoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
     drawn = []
     for _ in range(2):
-        batches = Batches(pairs, 10, seed=1)
+        batches = TrainingBatches(pairs, 10, seed=1)
         batches.on_epoch_begin()
         x, y = batches[0]
         assert isinstance(x, dict)
@@ -142,7 +146,7 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
         assert (x["x"] > y + 100).all()
         drawn.append(x["x"].tolist())
     assert drawn[0] == drawn[1]
-    measured, _ = InOrder(pairs, 4)[2]
+    measured, _ = EvaluationBatches(pairs, 4)[2]
     assert isinstance(measured, dict)
     assert measured["x"].tolist() == [108, 109]
     taken = pairs.take(np.array([3, 4]))

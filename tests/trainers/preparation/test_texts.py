@@ -65,13 +65,13 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path, content: bytes, said: st
     path = tmp_path / "file.txt"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=said):
-        nietzsche.text_file(path)
+        nietzsche.read_text_file(path)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.txt", tmp_path):
         with pytest.raises(NotFound, match="there is no file"):
-            nietzsche.text_file(path)
+            nietzsche.read_text_file(path)
 
 
 def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
@@ -84,6 +84,6 @@ def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
     assert run.recipe.origin.dataset.startswith("goethe.txt: ")
     assert "ü" in (run.path / "assets" / "characters.json").read_text("utf-8")
     with pytest.raises(InvalidInput, match="not a finished run on real data"):
-        results.record(run, tmp_path)
-    best = results.best(catalogue.find_task("nietzsche_lstm"), tmp_path / "runs")
+        results.record_result(run, tmp_path)
+    best = results.best_result(catalogue.find_task("nietzsche_lstm"), tmp_path / "runs")
     assert best is None or best["run"] != run.name
