@@ -1,4 +1,4 @@
-"""Pairs: inputs and the targets that belong to them, row by row; and columns that are made only when a batch asks."""
+"""Hold the arrays that a model is trained on: inputs and targets, some of them encoded only batch by batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from bookserve.steps import Rows, Step, apply_steps
 
-#: Changes raw rows at random, seeded by the generator: pictures turned, shifted, mirrored.
+#: Changes raw rows at random, for example rotates pictures; all randomness comes from the generator.
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def object_array(rows: Rows) -> np.ndarray:
-    """Rows that differ in length (texts, lists of ids) as an object array [n], from which an index array can pick."""
+    """Rows of different lengths (texts, lists of ids) as an object array [n], which index arrays can select from."""
     array = np.empty(len(rows), object)
     array[:] = rows
     return array
@@ -22,9 +22,9 @@ def object_array(rows: Rows) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LazilyEncoded:
-    """Raw rows [n, …] (an array, or a view on one) that pass ``steps`` batch by batch, where all would not fit.
+    """Raw rows [n, …] (an array or a view) that pass ``steps`` batch by batch, since all at once would not fit.
 
-    ``augment`` changes the raw rows of a training batch first; those that measure a model are left as they are.
+    ``augment`` is applied to the raw rows of training batches before the Steps, and never for evaluation.
     """
 
     rows: np.ndarray
@@ -35,7 +35,7 @@ class LazilyEncoded:
         return len(self.rows)
 
     def batch(self, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        """The rows at ``index``, as the network takes them; ``rng`` is None where nothing may be left to chance."""
+        """The encoded rows at ``index``, as the network takes them. ``rng`` None: no augmentation (evaluation)."""
         raw = self.rows[index]
         if self.augment and rng:
             raw = self.augment(raw, rng)
@@ -43,7 +43,7 @@ class LazilyEncoded:
 
 
 Column = np.ndarray | LazilyEncoded
-#: One column, or several by the names of a model's inputs or outputs.
+#: One column, or several by the names of the model's inputs or outputs.
 Columns = Column | dict[str, Column]
 Batch = np.ndarray | dict[str, np.ndarray]
 
@@ -64,7 +64,7 @@ class TrainingArrays:
         return _batch_columns(self.x, index, rng), _batch_columns(self.y, index, rng)
 
     def take(self, index: np.ndarray) -> TrainingArrays:
-        """The rows at ``index`` as pairs of their own."""
+        """New arrays with only the rows at ``index``; lazily encoded columns stay lazy."""
         return TrainingArrays(_take_columns(self.x, index), _take_columns(self.y, index))
 
 

@@ -1,7 +1,7 @@
-"""Settings: the parameters that every task has beneath its own, and what they decide from the history so far.
+"""Define the settings that every task has, and the decisions that depend on the figures of past epochs.
 
-Each decision is a pure function of the figures after each epoch, so a resumed training decides as an uninterrupted one.
-Source: sections 4.2.1 (validation) and 7.2.1 (callbacks) of the book.
+Each decision (early stopping, best epoch, learning rate) is a pure function of the figures after each epoch, so that a
+resumed training decides like an uninterrupted one. Source: sections 4.2.1 (validation) and 7.2.1 (callbacks).
 """
 
 from __future__ import annotations
@@ -12,34 +12,37 @@ from typing import Any
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 
-#: Every setting with its default, and what it means.
+#: Default value and meaning of every setting.
 SETTINGS: dict[str, tuple[Any, str]] = {
     "jit_compile": (
         False,
-        "compile with XLA, as JAX always does: on a CPU faster for most recurrent and 1-D convolutional models",
+        "compile with XLA (always on with JAX); on a CPU this makes most recurrent and 1-D convolutional models faster",
     ),
-    "device": ("auto", "cpu, gpu, gpu:N, or auto: a GPU where there is one"),
-    "mixed_precision": (False, "compute in float16 on a GPU, in bfloat16 on a CPU; weights and results stay float32"),
-    "deterministic": (False, "let two runs of one seed give the same bits, which takes longer"),
+    "device": ("auto", "cpu, gpu, gpu:N, or auto: a GPU if there is one"),
+    "mixed_precision": (False, "compute in float16 on a GPU or bfloat16 on a CPU; weights and outputs stay float32"),
+    "deterministic": (False, "make two runs with the same seed identical bit by bit; slower"),
     "distribute": ("", "train in several replicas: mirrored on one machine's devices, or multiworker"),
-    "workers": (0, "replicas of mirrored, or processes of multiworker; 0: all GPUs, or what TF_CONFIG says"),
-    "steps_per_epoch": (0, "batches an epoch; 0: as many as the rows make"),
-    "hold_out": (0.0, "share of the training rows to validate on, where the task holds none out itself"),
-    "folds": (0, "parts of K-fold validation before the final training; 0: none"),
-    "rounds": (1, "how often K-fold validation is done, each time with other folds"),
-    "fold_epochs": (0, "epochs of each fold; 0: as many as the final training"),
-    "fold_batch_size": (0, "batch size of each fold; 0: that of the final training"),
-    "monitor": ("", "figure that the next three watch; empty: val_loss, or loss without validation"),
-    "patience": (0, "stop after so many epochs without a better figure; 0: never"),
-    "keep_best": (False, "end with the weights of the best epoch"),
-    "plateau": (0, "lower the learning rate after so many epochs without a better figure; 0: never"),
-    "plateau_factor": (0.1, "what the learning rate is multiplied with on a plateau"),
+    "workers": (0, "number of replicas (mirrored) or processes (multiworker); 0: all GPUs, or as TF_CONFIG says"),
+    "steps_per_epoch": (0, "batches per epoch; 0: one pass over all rows"),
+    "hold_out": (0.0, "share of the training rows to validate on, for tasks without validation data"),
+    "folds": (0, "number of folds of a K-fold validation before the final training; 0: no such validation"),
+    "rounds": (1, "how many times K-fold validation is repeated, each time with other folds"),
+    "fold_epochs": (0, "epochs of each fold; 0: as in the final training"),
+    "fold_batch_size": (0, "batch size of each fold; 0: as in the final training"),
+    "monitor": (
+        "",
+        "figure watched by patience, keep_best and plateau; empty: val_loss, or loss without validation data",
+    ),
+    "patience": (0, "stop after this many epochs without improvement; 0: never"),
+    "keep_best": (False, "restore the weights of the best epoch at the end"),
+    "plateau": (0, "lower the learning rate after this many epochs without improvement; 0: never"),
+    "plateau_factor": (0.1, "factor by which the learning rate is multiplied on a plateau"),
     "histograms": (
         0,
-        "write histograms of the weights for TensorBoard every so many epochs, and words as points; 0: never",
+        "every how many epochs to write histograms of the weights for TensorBoard, and word vectors; 0: never",
     ),
-    "filters": (0, "of a convnet, draw what each filter answers to, by so many steps of ascent (the book: 40); 0: no"),
-    "samples_every": (0, "show samples of a generative model every so many epochs; 0: only at the end"),
+    "filters": (0, "for a convnet, draw the pattern of each filter in this many ascent steps (the book: 40); 0: no"),
+    "samples_every": (0, "every how many epochs to show samples of a generative model; 0: only at the end"),
 }
 DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in SETTINGS.items()}
 
@@ -47,37 +50,39 @@ History = Mapping[str, Sequence[float]]
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The parameters in force of a run; settings that are younger than it have their defaults."""
+    """The parameters of a run; settings that were added after it was written have their default values."""
     return {**DEFAULTS, **run.read("params.json")}
 
 
 def higher_is_better(figure: str) -> bool:
-    """Whether a larger value of the figure of that name is the better one."""
+    """Whether larger values of the figure with that name are better."""
     return figure.endswith(("accuracy", "gain"))
 
 
 def monitored_values(params: Mapping[str, Any], history: History) -> list[float]:
-    """The watched figure after each epoch, with its sign turned so that lower is better.
+    """The watched figure after each epoch, negated if needed so that lower is better.
 
     Raises:
-        InvalidInput: the training has no such figure.
+        InvalidInput: the training does not have this figure.
     """
     name = params["monitor"] or ("val_loss" if "val_loss" in history else "loss")
     if name not in history:
         raise InvalidInput(
-            f"monitor names '{name}', which this training does not have.", f"It has: {', '.join(history)}"
+            f"monitor is '{name}', a figure that this training does not have.", f"It has: {', '.join(history)}"
         )
     return [-value if higher_is_better(name) else value for value in history[name]]
 
 
 def epochs_since_best(values: Sequence[float]) -> int:
-    """Epochs since the best value; 0 where the last one is it."""
+    """Epochs since the first occurrence of the lowest value; 0 if it is the last value."""
     return len(values) - 1 - min(range(len(values)), key=values.__getitem__)
 
 
 def lowers_learning_rate(values: Sequence[float], plateau: int) -> bool:
-    """Whether the learning rate is lowered after the last of ``values``: ``plateau`` epochs after the best, or the last
-    lowering."""
+    """Whether the learning rate is lowered after the last of ``values`` (lower is better).
+
+    That is ``plateau`` epochs after the best value, and again every ``plateau`` epochs without improvement.
+    """
     best, waited, lowered = float("inf"), 0, False
     for value in values:
         lowered = False

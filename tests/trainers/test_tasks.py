@@ -48,7 +48,7 @@ def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, 
     assert list(graphs) == list(wanted)  # the first is the one that serving_default means
     assert verbs.verb_name(data.verb) == task.verb
     for name, graph in graphs.items():
-        feeds = data.feeds[name]
+        feeds = data.example_feeds[name]
         if feeds.keys() < graph.inputs.keys():  # the rest is what other graphs give
             feeds = finish.compute_examples(inference_models(task, model, data), data).graphs[name].inputs
         graph.check(feeds)
@@ -64,16 +64,16 @@ def test_networks_are_the_book_s(built: tuple[Task, Data, keras.Model]) -> None:
     params = task.defaults("real")
     if "weights" in params:  # the pretrained ones are not at hand; random ones are as many
         params["weights"] = "sample" if task.sample["weights"] == "sample" and "base" not in params else "none"
-        if data.front:
-            data = dataclasses.replace(data, front=vgg.build_vgg("vgg16", "none", (150, 150)))
+        if data.frozen_base:
+            data = dataclasses.replace(data, frozen_base=vgg.build_vgg("vgg16", "none", (150, 150)))
     assert task.build(data, params).count_params() == numbers
 
 
 def test_raw_rows_become_what_the_graphs_were_fed(built: tuple[Task, Data, keras.Model]) -> None:
     _, data, _ = built
-    if isinstance(data.verb, Predict) and len(data.rows):
-        for name, array in data.verb.encode(data.rows).items():
-            assert np.array_equal(array, data.feeds[data.verb.graph][name])
+    if isinstance(data.verb, Predict) and len(data.example_rows):
+        for name, array in data.verb.encode(data.example_rows).items():
+            assert np.array_equal(array, data.example_feeds[data.verb.graph][name])
 
 
 @pytest.mark.parametrize("name", ["mnist_dense", "mnist_convnet", "imdb_lstm", "imdb_dense"])
@@ -96,7 +96,7 @@ def test_pictures_of_the_vae_have_passed_its_steps() -> None:
     assert isinstance(data.verb, Sample)
     assert np.array_equal(apply_steps(data.verb.before, loaded.train.rows), data.train.x)
     assert data.train.y is data.train.x
-    assert np.array_equal(apply_steps(data.verb.before, data.rows), data.feeds["encode"]["image"])
+    assert np.array_equal(apply_steps(data.verb.before, data.example_rows), data.example_feeds["encode"]["image"])
 
 
 def test_windows_of_the_corpus_are_the_characters_before_each_target() -> None:
@@ -115,8 +115,8 @@ def test_steps_carry_the_state_that_the_window_has() -> None:
     task = catalogue.find_task("nietzsche_lstm")
     data = task.data("sample", task.defaults("sample"))
     models = inference_models(task, task.build(data, task.defaults("sample")), data)
-    window = np.asarray(models["serving_default"](data.feeds["serving_default"])["probabilities"])
-    ids = data.feeds["serving_default"]["characters"]
+    window = np.asarray(models["serving_default"](data.example_feeds["serving_default"])["probabilities"])
+    ids = data.example_feeds["serving_default"]["characters"]
     state = {"h": np.zeros((len(ids), 128), np.float32), "c": np.zeros((len(ids), 128), np.float32)}
     for piece in (ids[:, :50], ids[:, 50:59], ids[:, 59:]):
         out = models["step"]({"characters": piece, **state})

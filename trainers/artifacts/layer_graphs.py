@@ -1,5 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Graphs of a convnet's layers, and of what follows its last convolution, for ``bookserve/generation/explain.py``."""
+"""Build the two extra graphs of a convnet that explain its answers: all activations, and the part after a convolution.
+
+``bookserve/generation/explain.py`` uses them for activations and Grad-CAM.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,15 @@ from bookserve.steps import Image
 from bookserve.verb import Predict, Verb
 from trainers.inspect.layers import layer_names, run_layers
 
-#: Each graph brings its weights once more; networks with more parameters are not worth it.
+#: Each graph repeats the weights in the SavedModel, so larger networks do not get these graphs.
 MAX_PARAMETERS = 50_000_000
 
 
 def explain_graphs(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
-    """The graphs ``activations`` and ``head`` of an inference model; none where it is no convnet for one picture.
+    """The graphs ``activations`` and ``head`` of an inference model; {} if it is not a convnet for a single picture.
 
-    Outputs of ``activations`` are called like the layers, in the order in which these run.
+    The outputs of ``activations`` have the names of the layers, in the order in which they run. ``head`` takes the
+    output of the last convolution.
     """
     if not isinstance(verb, Predict) or len(model.input) != 1 or len(model.output) != 1:
         return {}
@@ -47,7 +51,7 @@ def explain_graphs(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
     image = keras.Input(model.input[name].shape[1:], name=name)
     (last,) = keras.tree.flatten(run_layers(model, {name: image}, visit))
     maps = [path for path, tensor in seen.items() if len(tensor.shape) == 4]
-    for path in (convolutions[-1], maps[-1]):  # where ways lead around the last convolution, the last map of all
+    for path in (convolutions[-1], maps[-1]):  # if connections skip the last convolution, the last feature map
         try:
             rest = keras.Model(seen[path], last)
         except ValueError:
@@ -60,5 +64,5 @@ def explain_graphs(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
 
 
 def _tensor_name(path: str) -> str:
-    """A layer's path as the name of a tensor."""
+    """A layer's path as a tensor name."""
     return path.replace("/", "_").replace(":", "_")

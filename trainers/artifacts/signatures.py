@@ -28,16 +28,16 @@ InferenceModels = Mapping[str, keras.Model]
 
 
 def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
-    """The models to serve, by graph name, their inputs and outputs named; they share the trained layers.
+    """The models to serve, by graph name, with named inputs and outputs; they share the trained layers.
 
-    A convnet brings the two graphs more that explaining what it sees takes (``trainers/artifacts/layer_graphs.py``).
+    A convnet also gets the two graphs that Grad-CAM needs (``trainers/artifacts/layer_graphs.py``).
     """
     if task.graphs:
         return task.graphs(model)
     if not isinstance(data.verb, Predict):
         raise TypeError(f"the task {task.name} needs a function graphs")
-    if data.front:
-        first, last = data.front.input, model(data.front.output)
+    if data.frozen_base:
+        first, last = data.frozen_base.input, model(data.frozen_base.output)
     elif isinstance(model, keras.Sequential):
         first, last = model.inputs, model.outputs
     else:
@@ -48,17 +48,17 @@ def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, ke
 
 
 def _tensors_by_name(tensors: Any, names: Iterable[str]) -> dict[str, Any]:
-    """Tensors by name, where a model does not name them itself."""
+    """The tensors by name; ``names`` are given in order if the model does not name its tensors."""
     if isinstance(tensors, dict):
         return {name: tensors[name] for name in names}
     return dict(zip(names, keras.tree.flatten(tensors), strict=True))
 
 
 def describe_graph(model: keras.Model) -> Graph:
-    """Names, element types and shapes of an inference model.
+    """The names, element types and shapes of an inference model's inputs and outputs.
 
-    Its free axes are called ``batch`` and ``time``, those of pictures ``height`` and ``width``; how many ``numbers`` a
-    picture has depends on those.
+    Free axes are called ``batch`` and ``time``; in models of pictures ``height`` and ``width``, and ``numbers`` where a
+    length depends on those.
     """
     pictures = any(len(tensor.shape) == 4 for tensor in model.input.values())
 
@@ -78,25 +78,26 @@ def describe_graph(model: keras.Model) -> Graph:
 
 
 def write_signatures(run: Run, models: InferenceModels) -> None:
-    """Write ``saved_model/`` of a run whose ``params.json`` and ``model.keras`` are there.
+    """Write ``saved_model/`` of a run that has its ``params.json`` and ``model.keras`` already.
 
-    What another backend than TensorFlow would write is one opaque operation, which no converter reads. There, a process
-    of its own loads ``model.keras`` on TensorFlow and writes the SavedModel from that.
+    A SavedModel written by another backend than TensorFlow is one opaque operation, which no converter can read. In
+    that case another process loads ``model.keras`` with TensorFlow and writes the SavedModel.
 
     Raises:
-        Failed: that process did.
+        Failed: that process failed.
     """
     if keras.backend.backend() == "tensorflow":
         write_saved_model(run.path / "saved_model", models)
         return
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-m", "trainers.artifacts.signatures", str(run.path)]
+    # -P: the current directory may hold a trainers.py that is not ours.
+    command = [sys.executable, "-P", "-m", "trainers.artifacts.signatures", str(run.path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise Failed(
-            f"the SavedModel could not be written on TensorFlow: {lines[-1] if lines else 'no message'}",
-            "bookserve train --resume tries again.",
+            f"TensorFlow could not write the SavedModel: {lines[-1] if lines else 'no message'}",
+            "To try again: bookserve train --resume",
         )
 
 
@@ -109,11 +110,11 @@ def _write_from_keras_file(run: Run) -> None:
 
 
 def write_saved_model(path: Path, models: InferenceModels) -> None:
-    """Write one signature for each model, and ``serving_default`` for the first where none bears that name."""
+    """Write one signature per model. The first model is also ``serving_default`` if no model has that name."""
     for model in models.values():
         for layer in model._flatten_layers():
             if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
+                layer.use_cudnn = False  # cuDNN's fused operation cannot run on a CPU
     archive = keras.export.ExportArchive()
     endpoints = dict(models)
     endpoints.setdefault("serving_default", next(iter(models.values())))
@@ -126,7 +127,7 @@ def write_saved_model(path: Path, models: InferenceModels) -> None:
 
 
 def _with_positional_inputs(model: keras.Model) -> Callable[..., Any]:
-    """The model as a function of one argument for each input: a signature takes its names from those of its specs."""
+    """The model as a function with one argument per input; the signature gets its names from the input specs."""
     return lambda *tensors: model(dict(zip(model.input, tensors, strict=True)), training=False)
 
 

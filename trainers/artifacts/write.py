@@ -1,5 +1,5 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Finish: what a training leaves when its last epoch is done, file by file as ``bookserve/run.py`` lists them."""
+"""Write all files of a finished run after the last epoch; ``bookserve/run.py`` lists them."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def write_artifacts(
     progress: Progress,
     validated: Mapping[str, float],
     devices: Devices,
-    say: ReportLine,
+    report: ReportLine,
 ) -> None:
-    """Measure the trained model and write all files of ``run``; ``metrics.json`` is last and makes it finished.
+    """Evaluate the trained model and write all files of ``run``; ``metrics.json`` comes last and marks it finished.
 
-    ``validated`` are the figures of K-fold validation, ``devices`` what the model was trained on.
+    ``validated`` are the figures of K-fold validation; ``devices`` are those that the model was trained on.
     """
     params = settings.settings_of(run)
     concluded = task.conclude(model, data, params) if task.conclude else {}
@@ -53,7 +53,7 @@ def write_artifacts(
     graphs = {name: describe_graph(inference) for name, inference in models.items()}
     shown = samples.write_samples(run, data, models, graphs, params["seed"])
     if shown:
-        say(shown)
+        report(shown)
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
     tested = {f"test_{name}": value for name, value in measured.items()}
     figures = {**_figures_of_epochs(task, progress), **tested, **validated, **concluded}
@@ -71,7 +71,7 @@ def write_artifacts(
     model.save(run.path / "model.keras")
     signatures.write_signatures(run, models)
     if params.get("filters"):
-        _draw_filters(run, TrainedModel(run.name, origin, data.verb, dict(models), data.rows), params)
+        _draw_filters(run, TrainedModel(run.name, origin, data.verb, dict(models), data.example_rows), params)
     if params["histograms"]:
         projector.write_projector(run.path / "tensorboard", model, data.verb)
     compute_examples(models, data).save(run.path / "examples.npz")
@@ -87,44 +87,48 @@ def write_artifacts(
 
 
 def compute_examples(models: InferenceModels, data: Data) -> Examples:
-    """For each inference model a few inputs, and what Keras gives for them."""
+    """A few inputs for each inference model, with the outputs that Keras computes for them."""
     graphs: dict[str, Example] = {}
-    # Those that are fed by others come after them.
-    for name in sorted(models, key=lambda name: not models[name].input.keys() <= data.feeds.get(name, {}).keys()):
+    # Models whose inputs are outputs of other models come after those.
+    for name in sorted(
+        models, key=lambda name: not models[name].input.keys() <= data.example_feeds.get(name, {}).keys()
+    ):
         feeds = _example_feeds(name, models[name], data, graphs)
         outputs = models[name](feeds, training=False)
         graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
-    return Examples({name: graphs[name] for name in models}, data.rows)
+    return Examples({name: graphs[name] for name in models}, data.example_rows)
 
 
 def _draw_filters(run: Run, source: TrainedModel, params: Mapping[str, Any]) -> None:
-    """A picture for each convolution in ``filters/``, which the exporter takes along: a server cannot draw them."""
+    """Draw the filters of each convolution into ``filters/``; the exporter copies them, as servers cannot draw them."""
     (run.path / FILTERS).mkdir(exist_ok=True)
     for number, layer in enumerate(layer_names(source.model, maps=True), 1):
         rng = np.random.default_rng(params["seed"])
-        patterns = filters.filter_patterns(source.model, layer, source.affine(), rng=rng, steps=params["filters"])
+        patterns = filters.filter_patterns(
+            source.model, layer, source.pixel_transform(), rng=rng, steps=params["filters"]
+        )
         path = run.path / FILTERS / f"{number:02}_{layer.replace('/', '_')}.png"
         path.write_bytes(encode_png(filters.pattern_sheet(patterns.pixels)))
 
 
 def _example_feeds(name: str, model: keras.Model, data: Data, graphs: Mapping[str, Example]) -> Arrays:
-    """What the task gives; for the rest, what the graphs before it gave under the same names."""
-    if name == ACTIVATIONS:  # one row, since the maps of several would be large files
-        (feeds,) = data.feeds.values()
+    """The example inputs from the task; other inputs are outputs with the same name of the graphs before this one."""
+    if name == ACTIVATIONS:  # only one row: the feature maps of several would be large
+        (feeds,) = data.example_feeds.values()
         return {key: array[:1] for key, array in feeds.items()}
     known = {key: array for example in graphs.values() for key, array in example.outputs.items()}
-    known |= data.feeds.get(name, {})
+    known |= data.example_feeds.get(name, {})
     return {key: known[key] for key in model.input}
 
 
 def _figures_of_epochs(task: Task, progress: Progress) -> dict[str, float]:
-    """The last epoch's figures, and the best epoch's of those that the task or the book is judged by."""
+    """The figures of the last epoch, and ``best_…`` figures over all epochs where the task or the book uses them."""
     figures = {name: values[-1] for name, values in progress.history.items()}
     for name in {task.metric, *task.book}:
         measured = progress.history.get(name.removeprefix("best_"))
         if name.startswith("best_") and measured:
             figures[name] = max(measured) if settings.higher_is_better(name) else min(measured)
-    if "val_loss" in progress.history:  # where overfitting begins (section 4.4)
+    if "val_loss" in progress.history:  # after this epoch, overfitting begins (section 4.4)
         figures["best_epoch"] = 1 + int(np.argmin(progress.history["val_loss"]))
     return figures
 
@@ -147,7 +151,7 @@ def _environment(task: Task, params: dict[str, Any], seconds: float, devices: De
 
 
 def _processor_name() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, or its architecture if the system does not give the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""VGG16 fine-tuned from its third block on, for cats and dogs: section 5.3.2, listings 5.22–5.23.
+"""Classify cats and dogs with VGG16, fine-tuned from its third block on: section 5.3.2, listings 5.22–5.23.
 
-Expected: test accuracy 0.965 with ImageNet's weights; a GPU is wanted. The book goes on from the dense layers trained
-on the frozen base: `-p start=runs/cats_dogs_frozen/…/model.keras` does, and without it they begin at random.
+Expected: test accuracy 0.965 with ImageNet's weights; use a GPU. The book starts from the dense layers trained on the
+frozen base, as `-p start=runs/cats_dogs_frozen/…/model.keras` does; without it they start with random weights.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="5.3.2",
     listings="5.22–5.23",
-    summary="VGG16 fine-tuned for cats and dogs",
+    summary="classifies photos as cat or dog with a fine-tuned VGG16",
     dataset="cats_dogs",
     verb="predict",
     book={"test_accuracy": 0.965},

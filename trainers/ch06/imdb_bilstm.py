@@ -1,4 +1,4 @@
-"""A bidirectional LSTM on film reviews: section 6.3.8, listing 6.43.
+"""Classify film reviews with a bidirectional LSTM: section 6.3.8, listing 6.43.
 
 Expected: validation accuracy above 0.89 on IMDB.
 """
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.43",
-    summary="a bidirectional LSTM on film reviews",
+    summary="classifies film reviews as positive or negative with a bidirectional LSTM",
     dataset="imdb",
     verb="predict",
     book={"best_val_accuracy": 0.89},

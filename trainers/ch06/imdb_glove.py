@@ -1,6 +1,6 @@
-"""Film reviews, 200 of them, with GloVe's word vectors: section 6.1.3, listings 6.8–6.15, 6.17–6.18.
+"""Classify film reviews with GloVe's word vectors, trained on 200 reviews: section 6.1.3, listings 6.8–6.15, 6.17–6.18.
 
-Expected: test accuracy near 0.58 with `glove.6B`: 200 reviews are few. `-p weights=FILE` takes a file of vectors.
+Expected: test accuracy near 0.58 with `glove.6B`, as 200 reviews are few. `-p weights=FILE` takes a file of vectors.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.1.3",
     listings="6.8–6.15, 6.17–6.18",
-    summary="few film reviews, with GloVe's word vectors",
+    summary="classifies film reviews as positive or negative with GloVe's word vectors, trained on few reviews",
     dataset="imdb_texts",
     verb="predict",
     book={"test_accuracy": 0.58},

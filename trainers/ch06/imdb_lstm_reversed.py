@@ -1,6 +1,6 @@
-"""An LSTM that reads film reviews backwards: section 6.3.8, listing 6.42.
+"""Classify film reviews with an LSTM that reads them backwards: section 6.3.8, listing 6.42.
 
-Expected: about as good as the LSTM that reads them forwards: for such texts the order matters little.
+Expected: about as good as the LSTM that reads forwards; for such texts, the order of the words matters little.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.42",
-    summary="an LSTM that reads film reviews backwards",
+    summary="classifies film reviews as positive or negative with an LSTM that reads them backwards",
     dataset="imdb",
     verb="predict",
     shown="about as good as imdb_lstm",

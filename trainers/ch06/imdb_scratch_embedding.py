@@ -1,6 +1,6 @@
-"""Film reviews, 200 of them, with word vectors learned from them alone: section 6.1.3, listing 6.16.
+"""Classify film reviews with word vectors learned from 200 reviews: section 6.1.3, listing 6.16.
 
-Expected: validation accuracy in the mid 0.50s: 200 reviews are few. Compare with `imdb_glove`.
+Expected: validation accuracy in the mid 0.50s, as 200 reviews are few. Compare with `imdb_glove`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.1.3",
     listings="6.16",
-    summary="few film reviews, with word vectors of their own",
+    summary="classifies film reviews as positive or negative with word vectors learned from few reviews",
     dataset="imdb_texts",
     verb="predict",
     shown="validation accuracy in the mid 0.50s",

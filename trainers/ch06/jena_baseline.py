@@ -1,6 +1,6 @@
-"""Tomorrow at this time it is as warm as now: section 6.3.3, listings 6.28–6.36.
+"""Predict that the temperature will be the same in 24 hours: section 6.3.3, listings 6.28–6.36.
 
-Expected: a validation error of 0.29, which is 2.57 °C, and what every model of the section has to beat. Nothing is
+Expected: a validation error of 0.29, which is 2.57 °C; the other models of the section must beat it. Nothing is
 trained.
 """
 
@@ -33,7 +33,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.3",
     listings="6.28–6.36",
-    summary="tomorrow is as warm as today",
+    summary="predicts that tomorrow's temperature equals today's (a baseline)",
     dataset="jena",
     verb="predict",
     book={"val_mae": 0.29, "val_celsius": 2.57},

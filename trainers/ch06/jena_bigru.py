@@ -1,6 +1,6 @@
-"""Tomorrow's temperature by a GRU that reads both ways: section 6.3.8, listing 6.44.
+"""Predict tomorrow's temperature with a bidirectional GRU: section 6.3.8, listing 6.44.
 
-Expected: about as good as `jena_gru`: what is long past tells little about tomorrow.
+Expected: about as good as `jena_gru`: weather that is long past says little about tomorrow.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.44",
-    summary="tomorrow's temperature by a GRU that reads both ways",
+    summary="predicts tomorrow's temperature with a bidirectional GRU",
     dataset="jena",
     verb="predict",
     shown="about as good as jena_gru",

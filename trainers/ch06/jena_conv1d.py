@@ -1,7 +1,7 @@
-"""Tomorrow's temperature by a one-dimensional convnet: section 6.4.4, listing 6.47.
+"""Predict tomorrow's temperature with a one-dimensional convnet: section 6.4.4, listing 6.47.
 
-Expected: a validation error in the 0.40s, worse than the baseline: it finds patterns wherever they are, and the order
-in time is what matters here.
+Expected: a validation error in the 0.40s, worse than the baseline: a convnet finds patterns anywhere in the window, but
+here their position in time matters.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.4.4",
     listings="6.47",
-    summary="tomorrow's temperature by a one-dimensional convnet",
+    summary="predicts tomorrow's temperature with a one-dimensional convnet",
     dataset="jena",
     verb="predict",
     shown="validation error in the 0.40s",

@@ -1,6 +1,6 @@
-"""Tomorrow's temperature by a convnet and a GRU behind it: section 6.4.4, listings 6.48–6.49.
+"""Predict tomorrow's temperature with a convnet followed by a GRU: section 6.4.4, listings 6.48–6.49.
 
-Expected: a bit worse than the GRU with dropout, but much faster, so that it can read twice as finely.
+Expected: a bit worse than the GRU with dropout, but much faster, so that it can use twice the time resolution.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.4.4",
     listings="6.48–6.49",
-    summary="tomorrow's temperature by a convnet and a GRU",
+    summary="predicts tomorrow's temperature with a convnet followed by a GRU",
     dataset="jena",
     verb="predict",
     shown="a bit worse than jena_gru_dropout, much faster",

@@ -1,6 +1,6 @@
-"""Tomorrow's temperature by dense layers: section 6.3.4, listing 6.37.
+"""Predict tomorrow's temperature with dense layers: section 6.3.4, listing 6.37.
 
-Expected: a validation error near that of `jena_baseline`: flattened, the windows lose their order in time.
+Expected: a validation error near that of `jena_baseline`: flattening removes the order in time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.4",
     listings="6.37",
-    summary="tomorrow's temperature by dense layers",
+    summary="predicts tomorrow's temperature with dense layers",
     dataset="jena",
     verb="predict",
     shown="about as good as the baseline",

@@ -1,4 +1,4 @@
-"""Tomorrow's temperature by a GRU: section 6.3.5, listing 6.39.
+"""Predict tomorrow's temperature with a GRU: section 6.3.5, listing 6.39.
 
 Expected: validation error 0.265, which is 2.35 °C, in about 30 seconds an epoch on 2 cores with XLA (44 without).
 """
@@ -37,7 +37,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.5",
     listings="6.39",
-    summary="tomorrow's temperature by a GRU",
+    summary="predicts tomorrow's temperature with a GRU",
     dataset="jena",
     verb="predict",
     book={"best_val_loss": 0.265},

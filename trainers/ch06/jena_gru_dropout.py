@@ -1,6 +1,6 @@
-"""Tomorrow's temperature by a GRU with dropout in its recurrence: section 6.3.6, listing 6.40.
+"""Predict tomorrow's temperature with a GRU with recurrent dropout: section 6.3.6, listing 6.40.
 
-Expected: no overfitting in the first thirty epochs, and about the error of `jena_gru`, reached more steadily.
+Expected: no overfitting in the first thirty epochs, and about the error of `jena_gru`, but more stable.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.6",
     listings="6.40",
-    summary="tomorrow's temperature by a GRU with dropout",
+    summary="predicts tomorrow's temperature with a GRU with dropout",
     dataset="jena",
     verb="predict",
     shown="steadier than jena_gru, as good",

@@ -1,4 +1,4 @@
-"""Tomorrow's temperature by two GRUs: section 6.3.7, listing 6.41.
+"""Predict tomorrow's temperature with two GRUs: section 6.3.7, listing 6.41.
 
 Expected: slightly better than one GRU with dropout.
 """
@@ -38,7 +38,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.7",
     listings="6.41",
-    summary="tomorrow's temperature by two GRUs",
+    summary="predicts tomorrow's temperature with two GRUs",
     dataset="jena",
     verb="predict",
     shown="slightly better than jena_gru_dropout",

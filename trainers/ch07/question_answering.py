@@ -1,7 +1,8 @@
-"""A model with two inputs that answers questions about a text: section 7.1.2, listings 7.1–7.2.
+"""Answer questions about a text, a model with two inputs: section 7.1.2, listings 7.1–7.2.
 
-Expected: test accuracy above 0.95 on generated stories of who takes what where; the commonest answer is right for 0.09.
-The book feeds random arrays, and swaps input_dim and output_dim of the embeddings: 10,000 words into 64 and 32 numbers.
+Expected: test accuracy above 0.95 on generated stories of who takes what where; the most frequent answer has 0.09. The
+book uses random arrays, and swaps input_dim and output_dim of the embeddings; here they map 10,000 words to 64 and 32
+dimensions.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ def build(data: Data, params: Params) -> keras.Model:
     text = keras.Input((params["text_length"],), dtype="int32", name="text")
     question = keras.Input((params["question_length"],), dtype="int32", name="question")
     read = layers.LSTM(32)(layers.Embedding(params["words"], 64)(text))
-    asked = layers.LSTM(16)(layers.Embedding(params["words"], 32)(question))
-    answer = layers.Dense(params["answers"], activation="softmax")(layers.concatenate([read, asked]))
+    understood = layers.LSTM(16)(layers.Embedding(params["words"], 32)(question))
+    answer = layers.Dense(params["answers"], activation="softmax")(layers.concatenate([read, understood]))
     model = keras.Model({"text": text, "question": question}, answer)
     model.compile(
         optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
@@ -55,7 +56,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.2",
     listings="7.1–7.2",
-    summary="a model that answers questions about a text",
+    summary="answers questions about a text, a model with two inputs",
     dataset="generated",
     verb="predict",
     shown="a model with two inputs",

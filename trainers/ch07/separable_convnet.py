@@ -1,6 +1,6 @@
-"""A light convnet of depthwise separable convolutions, with batch normalisation: section 7.3.1.
+"""Classify drawn shapes with depthwise separable convolutions and batch normalisation: section 7.3.1.
 
-Expected: test accuracy above 0.9 on drawn shapes, one in ten by chance.
+Expected: test accuracy above 0.9 on drawn shapes; chance is 0.1.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.3.1",
     listings="–",
-    summary="a light convnet of separable convolutions",
+    summary="classifies drawn shapes with depthwise separable convolutions",
     dataset="generated",
     verb="predict",
-    shown="fewer numbers than an ordinary convnet",
+    shown="fewer parameters than an ordinary convnet",
     metric="test_accuracy",
     params={"epochs": 10, "batch_size": 32, "learning_rate": 0.001, "size": 64, "momentum": 0.9},
     sample={"epochs": 3, "learning_rate": 0.002},

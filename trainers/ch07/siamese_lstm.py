@@ -1,6 +1,6 @@
-"""One LSTM that reads two sentences, and whether both speak of one topic: section 7.1.5.
+"""Decide whether two sentences are both about one topic, with one LSTM that reads each of them: section 7.1.5.
 
-Expected: test accuracy above 0.9 on generated pairs of sentences of 128-dimensional word vectors, where chance is 0.5.
+Expected: test accuracy above 0.9 on generated pairs of sentences of 128-dimensional word vectors; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.5",
     listings="–",
-    summary="one LSTM for two sentences",
+    summary="decides whether two sentences are about one topic, with one LSTM for both",
     dataset="generated",
     verb="predict",
     shown="a layer that is used twice",

@@ -1,8 +1,8 @@
-"""One Xception for the pictures of two cameras: section 7.1.6.
+"""Decide which of two cameras is nearer to an object, with one Xception for both pictures: section 7.1.6.
 
-Expected: test accuracy above 0.8 on drawn views: which camera is the thing nearer to? The book's model ends with the
-merged features; pooling and a sigmoid make it one that can be trained. A short training needs batch normalisation that
-forgets faster than Keras's 0.99.
+Expected: test accuracy above 0.8 on drawn pictures. The book's model ends with the merged features; pooling and a
+sigmoid make it a model that can be trained. A short training needs a lower momentum of batch normalisation than
+Keras's 0.99.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.6",
     listings="–",
-    summary="one Xception for the pictures of two cameras",
+    summary="decides which of two cameras is nearer to an object, with one Xception for both pictures",
     dataset="generated",
     verb="predict",
     shown="a model that is used as a layer",

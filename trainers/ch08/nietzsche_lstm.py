@@ -1,8 +1,8 @@
-"""A character model that writes like Nietzsche: section 8.1, listings 8.1–8.7.
+"""Generate text in the style of Nietzsche with a character-level LSTM: section 8.1, listings 8.1–8.7.
 
 Expected: after 20 epochs real words and some grammar, after 60 mostly coherent phrases; 170 s an epoch on 2 cores.
-The one-hot encoding is part of the graph, so that ids go in: the same mathematics without 700 MB of ones and zeros.
-``-p text=FILE`` trains on any other text in UTF-8.
+The graph's inputs are ids; one-hot encoding is part of the graph. The result is the same as the book's, without 700 MB
+of one-hot arrays. ``-p text=FILE`` trains on any other UTF-8 text.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(windows[:, :WINDOW], windows[:, WINDOW]),
         validation=None,
         test=None,
-        rows=rows,
-        feeds={
+        example_rows=rows,
+        example_feeds={
             "serving_default": {"characters": few},
             "step": {"characters": few[:, :5], "h": state[0], "c": state[1]},
         },
@@ -68,7 +68,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
 
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
-    """The window at once, as it was trained; and step by step, the LSTM's state carried by the caller."""
+    """``serving_default`` takes a whole window, as in training; ``step`` takes new characters and the LSTM's state."""
     import keras
     from keras import ops
 
@@ -84,7 +84,7 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 TASK = Task(
     section="8.1",
     listings="8.1–8.7",
-    summary="a character model that writes like Nietzsche",
+    summary="generates text in the style of Nietzsche with a character-level LSTM",
     dataset="nietzsche",
     verb="generate",
     shown="texts at epochs 20 and 60",

@@ -1,8 +1,8 @@
-"""Neural style transfer, a photo painted in the style of another picture: section 8.3, listings 8.14–8.22.
+"""Repaint a photo in the style of another picture with neural style transfer: section 8.3, listings 8.14–8.22.
 
-Expected: with ImageNet's weights a picture like figure 8.8; on a CPU it takes the better part of an hour. Nothing is
-trained: the run holds the graph of the loss and its gradient. ``-p base=squeezenet`` paints with a network that takes
-two minutes. The sample paints with the convnet of chapter 5, trained on drawn cats and dogs in a few seconds.
+Expected: with ImageNet's weights a picture like figure 8.8; on a CPU it takes most of an hour. Nothing is trained: the
+run has the graph of the loss and its gradient. ``-p base=squeezenet`` uses a network that takes two minutes. The sample
+uses the convnet of chapter 5, trained in a few seconds on drawn cats and dogs.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(rows, np.zeros(len(rows))),
         validation=None,
         test=None,
-        rows=rows,
-        feeds={
+        example_rows=rows,
+        example_feeds={
             "features": {"image": other},
-            # The rest is what the features of the other pictures are.
+            # The other inputs, content and style, are the outputs of the graph ``features``.
             "gradient": {"image": image, "weights": np.array([[0.025, 1.0, 1e-4]] * 8, np.float32)},
         },
         baseline=1.0,
@@ -64,7 +64,7 @@ def data(kind: Kind, params: Params) -> Data:
 
 
 def build(data: Data, params: Params) -> keras.Model:
-    """The network with an output for each use of a layer, as large as it shall count in the sums of squares."""
+    """The network with an output for each layer and use, scaled so that it has its weight in the sums of squares."""
     import keras
 
     base = bases.find_base(params["base"])
@@ -98,19 +98,19 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """How many times smaller the loss is after the first iteration than before it."""
+    """The ratio of the loss before the first iteration to that after it."""
     from bookserve.generation.transform import transform
     from trainers.artifacts.samples import graph_runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, graph_runners(graphs(model)), data.rows))
+    first = next(transform(verb, graph_runners(graphs(model)), data.example_rows))
     return {"loss_gain": first.before / first.after}
 
 
 TASK = Task(
     section="8.3",
     listings="8.14–8.22",
-    summary="neural style transfer: a photo painted in the style of another",
+    summary="repaints a photo in the style of another picture with neural style transfer",
     dataset="photos",
     verb="transform",
     shown="a painted photo (figure 8.8)",
@@ -120,8 +120,8 @@ TASK = Task(
         "batch_size": 1,
         "base": "vgg19",
         "weights": "imagenet",
-        "content": "",  # of listing 8.17: block5_conv2
-        "style": "",  # of listing 8.17: block1_conv1 to block5_conv1
+        "content": "",  # empty: as in listing 8.17, block5_conv2
+        "style": "",  # empty: as in listing 8.17, block1_conv1 to block5_conv1
         "height": 400,
         "content_weight": 0.025,
         "style_weight": 1.0,

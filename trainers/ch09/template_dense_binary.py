@@ -1,6 +1,6 @@
-"""The closing template for rows of numbers of two kinds: section 9.1.6.
+"""Classify rows of numbers into two classes, the book's template: section 9.1.6.
 
-Expected: test accuracy above 0.9 on generated rows, where chance is 0.5.
+Expected: test accuracy above 0.9 on generated rows; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for rows of two kinds",
+    summary="the template for binary classification of rows of numbers",
     dataset="generated",
     verb="predict",
     shown="one sigmoid",

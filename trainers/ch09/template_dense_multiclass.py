@@ -1,6 +1,6 @@
-"""The closing template for rows of numbers of many kinds: section 9.1.6.
+"""Classify rows of numbers into many classes, the book's template: section 9.1.6.
 
-Expected: test accuracy above 0.9 on generated rows of ten kinds.
+Expected: test accuracy above 0.9 on generated rows of ten classes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for rows of many kinds",
+    summary="the template for multiclass classification of rows of numbers",
     dataset="generated",
     verb="predict",
     shown="a softmax",

@@ -1,6 +1,6 @@
-"""The closing template for sequences: section 9.1.6.
+"""Predict several labels of sequences with one LSTM, the book's template: section 9.1.6.
 
-Expected: more than 0.9 of all labels right on generated sequences of four rhythms, where chance is 0.5.
+Expected: accuracy above 0.9 over all labels, on generated sequences of four rhythms; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for sequences",
+    summary="the template for multilabel classification of sequences",
     dataset="generated",
     verb="predict",
     shown="a sigmoid for each label",

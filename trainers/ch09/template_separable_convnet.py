@@ -1,6 +1,6 @@
-"""The closing template for pictures: section 9.1.6.
+"""Classify pictures with separable convolutions, the book's template: section 9.1.6.
 
-Expected: test accuracy above 0.9 on drawn shapes, one in ten by chance.
+Expected: test accuracy above 0.9 on drawn shapes; chance is 0.1.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    # Keras reckons with nine times as many inputs to a depthwise kernel as it has channels, where it has nine: signals
-    # die in six such layers. Kernels as large as those nine inputs allow keep them alive without batch normalisation.
+    # Keras initialises depthwise kernels as if they had nine times as many inputs as channels, but they have only nine:
+    # activations vanish in six such layers. Kernels scaled for nine inputs avoid this without batch normalisation.
     start = {
         "depthwise_initializer": keras.initializers.RandomNormal(stddev=1 / 3),
         "pointwise_initializer": "he_normal",
@@ -65,7 +65,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for pictures",
+    summary="the template for classification of pictures",
     dataset="generated",
     verb="predict",
     shown="a stack of separable convolutions",

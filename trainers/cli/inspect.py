@@ -1,4 +1,4 @@
-"""Commands that look inside a trained network: ``bookserve inside activations | filters | gradcam | concept``."""
+"""Define the commands that show the inside of a network: ``bookserve inside activations|filters|gradcam|concept``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from bookserve.cli.terminal import hushed, runs_option
 from bookserve.errors import InvalidInput
-from bookserve.formats import images as pictures
+from bookserve.formats import images
 from bookserve.generation import explain
 from bookserve.generation.colormap import viridis
 from bookserve.generation.latent import STRENGTHS
@@ -32,8 +32,8 @@ out_option = click.option(
 def inside() -> None:
     """Look inside a trained network (sections 5.4 and 8.4.2).
 
-    RUN is a task (its newest finished run), TASK/TIME, or the directory of a run, of a model or of a bundle. Where no
-    FILE is given, the run's first example is looked at.
+    RUN is a task (its newest finished run), TASK/TIME, or the directory of a run, of a model or of a bundle. Without
+    FILE, the run's first example picture is used.
     """
 
 
@@ -43,11 +43,11 @@ def inside() -> None:
 @out_option
 @runs_option
 def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
-    """Draw what every layer gives for a picture, channel by channel."""
-    source = _open_model(name, runs)
-    from trainers.inspect import activations as inside_activations
+    """Draw the output of every layer for a picture, channel by channel."""
+    model = _open_model(name, runs)
+    from trainers.inspect.layers import layer_activations
 
-    found = inside_activations.layer_activations(source.model, source.encode([_picture(source, file)]))
+    found = layer_activations(model.model, model.encode_pictures([_picture(model, file)]))
     digits = len(str(len(found)))
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
@@ -57,60 +57,78 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
 
 @inside.command()
 @run_argument
-@click.option("--layer", "layers", multiple=True, help="Draw this layer; repeatable.  [default: every convolution]")
-@click.option("--count", type=click.IntRange(1), default=64, show_default=True, help="Filters of a layer at most.")
-@click.option("--steps", type=click.IntRange(1), default=40, show_default=True, help="Steps of gradient ascent.")
-@click.option("--step", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="In grey levels.")
-@click.option("--size", type=click.IntRange(8), default=140, show_default=True, help="Where the model takes any.")
+@click.option(
+    "--layer", "layers", multiple=True, help="Draw the filters of this layer; repeatable.  [default: every convolution]"
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=64, show_default=True, help="Maximum number of filters per layer."
+)
+@click.option(
+    "--steps", type=click.IntRange(1), default=40, show_default=True, help="Number of steps of gradient ascent."
+)
+@click.option(
+    "--step",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Size of a step, in grey levels.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8),
+    default=140,
+    show_default=True,
+    help="Height and width in pixels, if the model takes any size.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @out_option
 @runs_option
 def filters(
     name: str, layers: tuple[str, ...], count: int, steps: int, step: float, size: int, seed: int, out: Path, runs: Path
 ) -> None:
-    """Draw the pattern that each filter answers to most, found by gradient ascent from noise."""
-    source = _open_model(name, runs)
-    from trainers.inspect import filters as inside_filters
-    from trainers.inspect import layers as inside_layers
+    """Draw the pattern that activates each filter most, found by gradient ascent from noise."""
+    model = _open_model(name, runs)
+    from trainers.inspect.filters import filter_patterns, pattern_sheet
+    from trainers.inspect.layers import find_layer, layer_names
 
-    chosen = [inside_layers.find_layer(source.model, layer) for layer in layers]
-    for layer in chosen or inside_layers.layer_names(source.model, maps=True):
-        patterns = inside_filters.filter_patterns(
-            source.model,
+    named = [find_layer(model.model, layer) for layer in layers]
+    for layer in named or layer_names(model.model, maps=True):
+        patterns = filter_patterns(
+            model.model,
             layer,
-            source.affine(),
+            model.pixel_transform(),
             rng=np.random.default_rng(seed),
             count=count,
             steps=steps,
             step=step,
             size=size,
         )
-        before, after = patterns.answers[0].mean(), patterns.answers[-1].mean()
-        alive = np.count_nonzero(patterns.answers[-1])
-        sheet = inside_filters.pattern_sheet(patterns.pixels)
-        answering = f"{alive} of {len(patterns.pixels)} answer"
-        _write_picture(out, f"filters_{layer}", sheet, f"{answering}, in the mean {before:.3g} → {after:.3g}")
+        before, after = patterns.activations[0].mean(), patterns.activations[-1].mean()
+        active = np.count_nonzero(patterns.activations[-1])
+        sheet = pattern_sheet(patterns.pixels)
+        count_active = f"{active} of {len(patterns.pixels)} active"
+        _write_picture(out, f"filters_{layer}", sheet, f"{count_active}, mean activation {before:.3g} → {after:.3g}")
 
 
 @inside.command()
 @run_argument
 @file_argument
-@click.option("--class", "label", help="Name or number of the class.  [default: the likeliest]")
-@click.option("--layer", default="", help="Layer whose map is weighted.  [default: the last convolution]")
+@click.option("--class", "label", help="Name or number of the class.  [default: the most probable]")
+@click.option("--layer", default="", help="Layer whose feature maps are used.  [default: the last convolution]")
 @out_option
 @runs_option
 def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Path, runs: Path) -> None:
-    """Draw which parts of a picture speak for a class (Grad-CAM)."""
-    source = _open_model(name, runs)
-    from trainers.inspect import gradcam as inside_gradcam
+    """Draw which parts of a picture count for a class (Grad-CAM)."""
+    model = _open_model(name, runs)
+    from trainers.inspect.gradcam import class_heatmap
 
-    labels, row = source.labels, _picture(source, file)
-    index = None if label is None else source.index(label)
-    heat = inside_gradcam.class_heatmap(source.model, source.encode([row]), index, layer)
-    photo = explain.visible(pictures.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
-    named = labels[heat.chosen] if labels else f"class {heat.chosen}"
+    labels, row = model.labels, _picture(model, file)
+    index = None if label is None else model.class_index(label)
+    heat = class_heatmap(model.model, model.encode_pictures([row]), index, layer)
+    photo = explain.visible(images.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
+    named = labels[heat.class_index] if labels else f"class {heat.class_index}"
     if not heat.heatmap.any():
-        click.echo(f"nothing in this picture speaks for {named}: the heat map is 0 everywhere", err=True)
+        click.echo(f"nothing in this picture counts for {named}: the heat map is 0 everywhere", err=True)
     hot = viridis(explain.enlarged(heat.heatmap, *photo.shape[:2]))
     _write_picture(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
     _write_picture(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
@@ -118,53 +136,53 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
 
 @inside.command()
 @run_argument
-@click.option("--with", "have", metavar="LABEL|DIR", required=True, help="Pictures that have it.")
-@click.option("--without", "lack", metavar="LABEL|DIR", required=True, help="Pictures that lack it.")
-@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="Pictures to move along it.")
+@click.option("--with", "have", metavar="LABEL|DIR", required=True, help="Pictures with the concept.")
+@click.option("--without", "lack", metavar="LABEL|DIR", required=True, help="Pictures without the concept.")
+@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="Number of pictures to change.")
 @out_option
 @runs_option
 def concept(name: str, have: str, lack: str, count: int, out: Path, runs: Path) -> None:
-    """Find the direction in a latent space from pictures without something to pictures with it.
+    """Find a concept vector: the direction in latent space from pictures without a concept to pictures with it.
 
-    The first pictures without it are moved along that direction and decoded, a row of the sheet for each. Pictures are
-    named by a label of the run's data set or by a folder of files.
+    The first pictures without the concept are moved along that direction and decoded, one row of the result for each.
+    Pictures are given as a label of the run's data set or as a folder of files.
     """
-    source = _open_model(name, runs)
+    model = _open_model(name, runs)
     from trainers.inspect import concepts
 
-    encode, decode = concepts.encoder_and_decoder(source)
-    rows_with, rows_without = (concepts.find_pictures(source, wanted) for wanted in (have, lack))
+    encode, decode = concepts.encoder_and_decoder(model)
+    rows_with, rows_without = (concepts.find_pictures(model, wanted) for wanted in (have, lack))
     vector = concepts.concept_vector(encode, rows_with, rows_without)
     moved = concepts.move_along(encode, decode, rows_without[:count], vector, STRENGTHS)
     tiles = moved.reshape(-1, *moved.shape[2:])
-    sheet = pictures.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
+    sheet = images.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
     stem = f"concept_{Path(have).name}_without_{Path(lack).name}"
     _write_picture(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
 
 
 def _open_model(name: str, runs: Path) -> Any:
-    """The source that ``name`` means; Keras is imported here."""
+    """Open the model that ``name`` means; this imports Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
         import keras
 
-        keras.ops.zeros(1)  # TensorFlow looks for its devices, which it does not do silently
-    from trainers.inspect import trained_model as source
+        keras.ops.zeros(1)  # TensorFlow searches for devices and prints about it: do it while the output is hushed
+    from trainers.inspect.trained_model import open_trained_model
 
-    return source.open_trained_model(name, runs)
+    return open_trained_model(name, runs)
 
 
-def _picture(source: Any, file: Path | None) -> Any:
+def _picture(model: Any, file: Path | None) -> Any:
     if file is not None:
         return file.read_bytes()
-    source.encode(source.rows[:1])  # says so where the model takes no pictures
-    if not len(source.rows):
-        raise InvalidInput(f"{source.name} brings no example.", "Give the file of a picture.")
-    return source.rows[0]
+    model.encode_pictures(model.rows[:1])  # raises if the model does not take pictures
+    if not len(model.rows):
+        raise InvalidInput(f"{model.name} has no example picture.", "Give the file of a picture.")
+    return model.rows[0]
 
 
 def _write_picture(out: Path, stem: str, picture: np.ndarray, what: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem.replace('/', '_').replace(':', '_')}.png"
-    path.write_bytes(pictures.encode_png(picture))
+    path.write_bytes(images.encode_png(picture))
     click.echo(f"{path}  {what}")

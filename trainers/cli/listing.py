@@ -1,4 +1,4 @@
-"""Overview: the commands that show what there is, ``bookserve tasks``, ``runs`` and ``compare``."""
+"""Define the commands that list tasks and runs: ``bookserve tasks``, ``runs`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from bookserve import run as runs_
 from bookserve.cli.terminal import json_option, print_json, print_table, runs_option
-from bookserve.run import Run
+from bookserve.run import Run, find_run, list_runs
 from trainers import catalogue, results
 from trainers.task import Task
 
@@ -18,7 +17,7 @@ from trainers.task import Task
 @runs_option
 @json_option
 def tasks(runs: Path, as_json: bool) -> None:
-    """List the models of the book and how ours compare."""
+    """List the models of the book, with its figures and ours."""
     listed = [_describe_task(task, runs) for task in catalogue.load_tasks()]
     if as_json:
         print_json(listed)
@@ -39,8 +38,8 @@ def tasks(runs: Path, as_json: bool) -> None:
 @runs_option
 @json_option
 def runs(runs: Path, as_json: bool) -> None:
-    """List the runs that training left."""
-    listed = [_describe_run(run) for run in runs_.list_runs(runs)]
+    """List the training runs."""
+    listed = [_describe_run(run) for run in list_runs(runs)]
     if as_json:
         print_json(listed)
         return
@@ -59,9 +58,9 @@ def runs(runs: Path, as_json: bool) -> None:
 def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     """Compare the parameters and figures of two runs.
 
-    A RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
+    RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
     """
-    found = [runs_.find_run(runs, name) for name in (first, second)]
+    found = [find_run(runs, name) for name in (first, second)]
     described = [
         {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
         for run in found
@@ -108,5 +107,5 @@ def _format_figures(figures: dict[str, float]) -> str:
 
 
 def sample_mark(data: str) -> str:
-    """What stands behind a figure of sample data."""
+    """What is printed behind a figure to mark sample data."""
     return " (sample)" if data == "sample" else ""

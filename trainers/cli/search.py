@@ -1,6 +1,7 @@
-"""Search: better parameters of a task by trying some, each as a run of its own (section 7.3.2).
+"""Define the command ``bookserve search``: find better parameters of a task with optuna (section 7.3.2).
 
-What was tried stands in ``runs/<task>/study.db``, an optuna study in SQLite; the same command goes on with it.
+Each trial is a run of its own. The trials are kept in ``runs/<task>/study.db``, an optuna study in SQLite; the same
+command continues it.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from trainers.task import Task
 if TYPE_CHECKING:
     import optuna
 
-#: Share of the training rows that a search validates on, where the task holds none out.
+#: Share of the training rows that a search validates on, for tasks without validation data.
 _HOLD_OUT = 0.2
 
-#: Draws one parameter's value for a trial.
+#: Draws the value of one parameter for a trial.
 Draw = Callable[["optuna.Trial"], Any]
 
 
 @click.command()
 @click.argument("name", metavar="TASK")
-@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many in all.")
+@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Number of trials in total.")
 @click.option(
     "--over",
     metavar="NAME=RANGE",
     multiple=True,
-    help="What to vary: LOW:HIGH, LOW:HIGH:log, or A,B,C; repeatable. [default: learning_rate and batch_size]",
+    help="Vary this parameter; RANGE is LOW:HIGH, LOW:HIGH:log or A,B,C; repeatable.  "
+    "[default: learning_rate and batch_size]",
 )
 @click.option("--data", type=click.Choice(["real", "sample"]), default="real", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
@@ -56,15 +58,17 @@ def search(
 ) -> None:
     """Search for better parameters of a task.
 
-    Every trial is a run like any other, judged on validation rows. Interrupted or given more trials, the same command
-    goes on where it ended.
+    Each trial trains a run of its own; trials are compared by their figures on validation rows. After an interruption,
+    or with more --trials, the same command continues the search.
     """
     from trainers import catalogue
 
     task = catalogue.find_task(name)
     params = parse_parameters(task, data, given, None)
     if not params["epochs"]:
-        raise InvalidInput(f"'{name}' is not trained, so there is nothing to search for.")
+        raise InvalidInput(
+            f"'{name}' has nothing to train, so its parameters cannot be searched.", "List all tasks: bookserve tasks"
+        )
     space = parse_search_space(task, params, over)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with hushed():
@@ -73,17 +77,19 @@ def search(
 
         devices = open_devices(params)
     if task.data(data, params).validation is None and not params["folds"]:
-        params["hold_out"] = params["hold_out"] or _HOLD_OUT  # test rows must not choose
+        params["hold_out"] = params["hold_out"] or _HOLD_OUT  # parameters must not be chosen on test rows
     study = open_study(task, runs)
 
     def begin(params: dict[str, Any]) -> Run:
-        return training.start_training(task, data, params, seed=seed, runs=runs, say=lambda line: None, devices=devices)
+        return training.start_training(
+            task, data, params, seed=seed, runs=runs, report=lambda line: None, devices=devices
+        )
 
     try:
         for line in run_trials(task, study, params, space, trials, seed, begin):
             click.echo(line, err=as_json)
     except KeyboardInterrupt:
-        click.echo("\nto continue: give the same command again", err=True)
+        click.echo("\nto continue: run the same command again", err=True)
         raise
     rows = trials_table(study)
     if as_json:
@@ -93,10 +99,12 @@ def search(
 
 
 def parse_search_space(task: Task, params: dict[str, Any], over: Sequence[str]) -> dict[str, Draw]:
-    """By parameter, how a trial draws its value; learning rate and batch size around their defaults where none is said.
+    """By parameter, the function that draws its value for a trial.
+
+    ``over`` has items ``NAME=RANGE``; if it is empty, learning rate and batch size are varied around their defaults.
 
     Raises:
-        InvalidInput: a parameter that the task does not have, or a range that is none.
+        InvalidInput: an unknown parameter, or an invalid range.
     """
     if not over:
         rate, size = params["learning_rate"], params["batch_size"]
@@ -108,7 +116,7 @@ def parse_search_space(task: Task, params: dict[str, Any], over: Sequence[str]) 
 def _parse_range(task: Task, params: dict[str, Any], item: str) -> tuple[str, Draw]:
     name, _, text = item.partition("=")
     if name not in params:
-        raise InvalidInput(f"'{name}' is no parameter of '{task.name}'.", f"It has: {', '.join(params)}")
+        raise InvalidInput(f"'{name}' is not a parameter of '{task.name}'.", f"It has: {', '.join(params)}")
     ends = text.split(":")
     if len(ends) == 1:
         choices = [parse_value(name, choice, params[name]) for choice in text.split(",")]
@@ -116,14 +124,16 @@ def _parse_range(task: Task, params: dict[str, Any], item: str) -> tuple[str, Dr
     low, high = (parse_value(name, end, params[name]) for end in ends[:2])
     log = ends[2:] == ["log"]
     if type(low) not in (int, float) or not low < high or (log and not low) or ends[2:] not in ([], ["log"]):
-        raise InvalidInput(f"'{text}' is no range for {name}.", "Give LOW:HIGH, LOW:HIGH:log (LOW above 0) or A,B,C.")
+        raise InvalidInput(
+            f"'{text}' is not a range for {name}.", "Give LOW:HIGH, LOW:HIGH:log (LOW above 0) or A,B,C."
+        )
     if isinstance(low, int):
         return name, lambda trial: trial.suggest_int(name, low, high, log=log)
     return name, lambda trial: trial.suggest_float(name, low, high, log=log)
 
 
 def open_study(task: Task, runs: Path) -> optuna.Study:
-    """The task's study under ``runs``; a new one where there is none."""
+    """Open the task's study under ``runs``, or create it."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -144,9 +154,9 @@ def run_trials(
     seed: int,
     begin: Callable[[dict[str, Any]], Run],
 ) -> Any:
-    """Try until ``trials`` have come to their end, and yield a line after each.
+    """Run trials until ``trials`` are complete; yield a line after each.
 
-    What a trial draws follows from the seed and the trials before it, also where the search was interrupted.
+    The values of a trial depend only on the seed and the trials before it, also after an interruption.
     """
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
@@ -170,19 +180,19 @@ def run_trials(
 
 
 def find_objective(task: Task, metrics: dict[str, Any]) -> str:
-    """The figure that decides: the task's own where it is of validation rows, else that of the rows held out."""
+    """The name of the figure to optimise: the task's metric, measured on validation rows wherever there are any."""
     own = task.metric.removeprefix("test_")
     names = (task.metric if task.metric.startswith(("best_", "val_")) else "", f"cv_{own}", f"val_{own}", task.metric)
     return next(name for name in names if name in metrics)
 
 
 def objective_name(study: optuna.Study) -> str:
-    """The name of the figure that the study's trials were compared by."""
+    """The name of the figure that the study's trials are compared by."""
     return str(study.user_attrs.get("figure", "figure"))
 
 
 def trials_table(study: optuna.Study) -> list[dict[str, Any]]:
-    """Every finished trial, the best one first and marked."""
+    """All finished trials as rows; the best comes first and is marked."""
     from optuna.trial import TrialState
 
     sign = -1 if study.direction.name == "MAXIMIZE" else 1

@@ -1,4 +1,4 @@
-"""The command ``bookserve train``, and how parameters are written on a command line."""
+"""Define the command ``bookserve train``, and parse parameters given on a command line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bookserve import run as runs_
 from bookserve.cli.terminal import hushed, print_table, runs_option
 from bookserve.errors import InvalidInput
-from bookserve.run import Run
+from bookserve.run import Run, latest_run
 from trainers import catalogue, settings
 from trainers.cli.listing import sample_mark
 from trainers.datasets.dataset import Kind
@@ -23,32 +22,38 @@ from trainers.task import Task
 
 @click.command()
 @click.argument("names", metavar="TASK...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Train every task.")
+@click.option("--all", "every", is_flag=True, help="Train all tasks.")
 @click.option(
     "--data",
     type=click.Choice(["real", "sample"]),
     default="real",
     show_default=True,
-    help="The book's data set, or a small stand-in that trains in seconds.",
+    help="The book's data set, or a small replacement that trains in seconds.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Short for -p epochs=N.")
-@click.option("--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; same as -p epochs=N.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of all random numbers.",
+)
 @click.option("--device", metavar="NAME", help="cpu, gpu, gpu:N or auto.  [default: auto]")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 on a GPU, in bfloat16 on a CPU.")
-@click.option("--deterministic", is_flag=True, help="Let two runs of one seed give the same bits.")
+@click.option("--deterministic", is_flag=True, help="Make two runs with the same seed identical bit by bit.")
 @click.option(
     "--distribute",
     type=click.Choice(["mirrored", "multiworker"]),
-    help="Train on several devices of this machine, or in several processes.",
+    help="Train on several devices of this machine (mirrored) or in several processes (multiworker).",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=2),
-    help="How many.  [default: all GPUs, or what TF_CONFIG says]",
+    help="Number of devices or processes for --distribute.  [default: all GPUs, or as TF_CONFIG says]",
 )
 @runs_option
 @click.option("-p", "given", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the task; repeatable.")
-@click.option("--resume", is_flag=True, help="Continue the newest unfinished run, as it was begun.")
+@click.option("--resume", is_flag=True, help="Continue the newest unfinished run with its parameters.")
 def train(
     names: tuple[str, ...],
     every: bool,
@@ -61,16 +66,16 @@ def train(
 ) -> None:
     """Train tasks of the book; each leaves a run.
 
-    Shows Keras's progress bar on a terminal and a line an epoch otherwise, and ends with our figure beside the book's.
-    The options from --device to --workers are short for -p device=NAME and so on; deploy/gpu.md says more.
+    On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
+    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see deploy/gpu.md.
     """
     if bool(names) == every:
-        raise click.UsageError("Name at least one task, or give --all (and no names).")
+        raise click.UsageError("Give one or more tasks, or --all without tasks.")
     if resume and any(map(_is_given, ("data", "seed", "given", *short))):
-        raise click.UsageError("--resume continues a run as it was begun: only --runs can be given with it.")
+        raise click.UsageError("--resume continues a run with its own parameters: only --runs can be given with it.")
     chosen = list(catalogue.load_tasks()) if every else [catalogue.find_task(name) for name in names]
     if resume:
-        settled = [settings.settings_of(runs_.latest_run(runs, task.name, finished=False)) for task in chosen]
+        settled = [settings.settings_of(latest_run(runs, task.name, finished=False)) for task in chosen]
     else:
         epochs = short.pop("epochs")
         given += tuple(f"{name}={value}" for name, value in short.items() if value)
@@ -95,29 +100,38 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
         from trainers.engine.devices import open_devices
 
         devices = open_devices(params)
-    bar = sys.stdout.isatty()
+    progress_bar = sys.stdout.isatty()
     click.echo(f"{task.name}: {task.summary} (section {task.section})")
-    with devices.place(runs, task.name) as place:
+    with devices.runs_directory(runs, task.name) as directory:
         if resume:
-            run = training.resume_training(task, place, say=click.echo, bar=bar, devices=devices)
+            run = training.resume_training(
+                task, directory, report=click.echo, progress_bar=progress_bar, devices=devices
+            )
         else:
             run = training.start_training(
-                task, data, params, seed=seed, runs=place, say=click.echo, bar=bar, devices=devices
+                task,
+                data,
+                params,
+                seed=seed,
+                runs=directory,
+                report=click.echo,
+                progress_bar=progress_bar,
+                devices=devices,
             )
         if devices.chief:
             _report(task, run)
 
 
 def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool) -> None:
-    """Train in several processes of this machine.
+    """Train in several processes on this machine.
 
     Raises:
-        InvalidInput: nobody said how many.
+        InvalidInput: the number of workers is not given.
     """
     if not params["workers"]:
         raise InvalidInput(
-            "multiworker trains in several processes: TF_CONFIG is not set, and --workers was not given.",
-            "Give --workers 2 to start two on this machine, or set TF_CONFIG on each of several machines.",
+            "--distribute multiworker needs the number of processes, but neither TF_CONFIG nor --workers is given.",
+            "Give --workers 2 to start two processes on this machine, or set TF_CONFIG on each of several machines.",
         )
     words = ["train", task.name, "--resume"] if resume else task.command(params)[1:]
     code = cluster.start_workers([*words, "--runs", str(runs)], params["workers"])
@@ -126,25 +140,27 @@ def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool)
 
 
 def _is_given(option: str) -> bool:
-    """Whether the running command was given ``option``, even with its default value."""
+    """Whether the user gave ``option`` to the running command, even with its default value."""
     return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 def parse_parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
-    """The task's parameters with those given on the command line.
+    """The task's parameters, with ``given`` (items ``name=value``) in place of the defaults.
 
     Raises:
-        InvalidInput: one that the task does not have, or a value of another type than its default's.
+        InvalidInput: an unknown parameter, or a value of another type than the default.
     """
     params = task.defaults(data)
     known = ", ".join(f"{name}={value}" for name, value in params.items())
     for item in (*given, *([f"epochs={epochs}"] if epochs and params["epochs"] else [])):
         name, equals, text = item.partition("=")
         if not equals or name not in params:
-            raise InvalidInput(f"'{item}' sets no parameter of '{task.name}'.", f"It has: {known}")
+            raise InvalidInput(
+                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.", f"It has: {known}"
+            )
         params[name] = parse_value(name, text, params[name])
     if params["epochs"] and not task.defaults(data)["epochs"]:
-        raise InvalidInput(f"'{task.name}' is not trained: its epochs are 0.", "Leave epochs out.")
+        raise InvalidInput(f"'{task.name}' has nothing to train: its epochs are 0.", "Leave epochs out.")
     return params
 
 
@@ -152,10 +168,10 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def parse_value(name: str, text: str, default: Any) -> Any:
-    """``text`` as a value of the kind that the parameter's default is.
+    """``text`` as a value of the same type as the parameter's default.
 
     Raises:
-        InvalidInput: it is none, or below what makes sense.
+        InvalidInput: ``text`` is not of this type, or below the smallest useful value.
     """
     kind = type(default)
     try:
@@ -171,7 +187,7 @@ def parse_value(name: str, text: str, default: Any) -> Any:
 
 
 def _report(task: Task, run: Run) -> None:
-    """Ours beside the book's."""
+    """Print our figures beside the book's."""
     metrics = run.metrics
     sample = sample_mark(run.read("params.json")["data"])
     names = list(dict.fromkeys([*task.book, task.metric]))

@@ -1,7 +1,7 @@
-"""Cats and dogs: 1,000 + 1,000 photos to train, 500 + 500 to validate, 500 + 500 to test.
+"""Load photos of cats and dogs: for each kind, 1,000 to train, 500 to validate and 500 to test.
 
-The sample is drawn: pointed ears or hanging ones on heads of any colour, size and place.
-Source: Kaggle's Dogs vs. Cats (Asirra), of which the book takes the first 2,000 of each kind (section 5.2.2).
+The sample is drawn: heads with pointed or hanging ears in random colours, sizes and positions.
+Source: Kaggle's Dogs vs. Cats (Asirra); the book uses the first 2,000 photos of each kind (section 5.2.2).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RANGES = {"train": range(1000), "validation": range(1000, 1500), "test": range(
 
 
 def load(kind: Kind, size: int = 150) -> DataSet:
-    """Pictures uint8 [n, size, size, 3] and labels int64 [n] (1 is a dog), cats first."""
+    """Pictures uint8 [n, size, size, 3] and labels int64 [n] (1: dog); cats come first."""
     return _real(size) if kind == "real" else _sample(size)
 
 
@@ -35,7 +35,7 @@ def _real(size: int) -> DataSet:
 
 
 def _photos(folder: Path, part: str, size: int) -> Split:
-    """The photos of one part, in the book's folders or as Kaggle's zip file unpacks."""
+    """The photos of one part, from the book's folders or from Kaggle's unpacked zip file."""
     kaggle = (folder / "train" / "cat.0.jpg").exists()
     paths, labels = [], []
     for label, kind in enumerate(("cat", "dog")):
@@ -53,7 +53,7 @@ def _photos(folder: Path, part: str, size: int) -> Split:
 
 
 def _raise_missing_photos(folder: Path, missing: Sequence[Path]) -> None:
-    """Say which photos are not there."""
+    """Raise NotFound with the number of missing photos and the first of them."""
     from bookserve.errors import NotFound
 
     first = missing[0].relative_to(folder)
@@ -72,7 +72,7 @@ def _sample(size: int) -> DataSet:
 
 
 def _draw_head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A round head with eyes and a nose; a cat's ears point up, a dog's hang at its sides."""
+    """Draw a round head with eyes and a nose; a cat's ears point up, a dog's ears hang at the sides."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -96,7 +96,7 @@ def _draw_head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _few_examples(test: Split) -> np.ndarray:
-    """Eight pictures, cats and dogs in turn."""
+    """Eight pictures, alternating cats and dogs."""
     half = len(test.labels) // 2
     index = np.array([place for pair in zip(range(4), range(half, half + 4), strict=True) for place in pair])
     few: np.ndarray = np.asarray(test.rows)[index]

@@ -1,4 +1,7 @@
-"""What every data set gives: raw rows, before any Step. Each is a module here with ``load(kind)``."""
+"""Define what the data sets return (raw rows, before any Step), and find their files.
+
+Files come from ``$BOOKSERVE_DATA`` if that variable is set, and otherwise from Keras's cache, after a download.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
 from trainers.datasets.download import download_file
 
-#: ``real`` is the book's data set; ``sample`` a small stand-in that needs no download.
+#: ``real`` is the book's data set; ``sample`` a small replacement that needs no download.
 Kind = Literal["real", "sample"]
 
 #: Where Keras publishes its data sets.
@@ -30,22 +33,22 @@ class Split(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """Rows and labels, as they come."""
+    """The rows and labels of a data set."""
 
-    #: What this is, in a few words.
+    #: A few words on what the data is.
     about: str
     train: Split
     test: Split
-    #: A few rows of the test split as a person would give them: texts, or pictures.
-    few: np.ndarray
-    #: Of texts; without entries where the rows are none.
+    #: A few rows of the test split in the form in which users send them: texts or pictures.
+    examples: np.ndarray
+    #: The vocabulary of texts; empty for other rows.
     vocabulary: Vocabulary = Vocabulary("words", ())
-    #: Where the data set itself holds rows out.
+    #: The validation rows, if the data set has its own.
     validation: Split | None = None
 
 
 class Corpus(NamedTuple):
-    """One long text, and the characters in it, sorted."""
+    """One long text, and its sorted characters as vocabulary."""
 
     about: str
     text: str
@@ -53,14 +56,14 @@ class Corpus(NamedTuple):
 
 
 def cached_file(name: str, url: str, checksum: str | None, folder: str = "datasets") -> Path:
-    """Path of a file that Keras keeps in its cache under ``folder`` (``datasets`` or ``models``); never written to.
+    """The path of a file that Keras has in its cache under ``folder`` (``datasets`` or ``models``).
 
-    It is the one under ``$BOOKSERVE_DATA/keras/<folder>/`` where that variable is set, as it lies; else the one in
-    Keras's own cache (``$KERAS_HOME/<folder>/``), downloaded from ``url`` and checked against ``checksum``: a SHA-256,
-    ``md5:…``, or None where nobody publishes one.
+    If ``$BOOKSERVE_DATA`` is set, it is the file under ``$BOOKSERVE_DATA/keras/<folder>/``, which is not checked.
+    Otherwise it is the one in Keras's own cache (``$KERAS_HOME/<folder>/``), downloaded from ``url`` if needed and
+    checked against ``checksum``: a SHA-256, ``md5:…``, or None if none is published.
 
     Raises:
-        NotFound: the file is not there and cannot be had.
+        NotFound: the file does not exist and cannot be downloaded.
     """
     given = os.environ.get("BOOKSERVE_DATA")
     if given:
@@ -73,7 +76,7 @@ def cached_file(name: str, url: str, checksum: str | None, folder: str = "datase
     if not path.is_file():
         try:
             download_file(url, path, f"sha256:{checksum}" if checksum and ":" not in checksum else checksum)
-        except OSError as error:  # no network, a refused or broken download: the way out is the same for each
+        except OSError as error:  # no network, or a refused or incomplete download
             why = str(error).strip("<>")
             raise NotFound(
                 f"{name} is not in {cache} and could not be downloaded: {why}.", manual_download_hint(cache)
@@ -82,37 +85,38 @@ def cached_file(name: str, url: str, checksum: str | None, folder: str = "datase
 
 
 def user_data_path(name: str, how: str) -> Path:
-    """The folder (or file) ``name`` under ``$BOOKSERVE_DATA``, for data that no program may download.
+    """The folder or file ``name`` under ``$BOOKSERVE_DATA``, for data that a program may not download.
 
     Raises:
-        NotFound: the variable is not set, or nothing of that name is there; ``how`` says where people get it.
+        NotFound: the variable is not set, or there is no such folder or file; ``how`` tells users how to get it.
     """
     given = os.environ.get("BOOKSERVE_DATA")
     path = Path(given or "data") / name
     if not given or not path.exists():
-        said = f"{path} is missing" if given else "BOOKSERVE_DATA is not set"
+        problem = f"{path} is missing" if given else "BOOKSERVE_DATA is not set"
         raise NotFound(
-            f"{said}: {name} cannot be downloaded by a program.", f"{how} Or train on what needs no file: --data sample"
+            f"{problem}: {name} cannot be downloaded automatically.",
+            f"{how} Or use generated data, which needs no files: --data sample",
         )
     return path
 
 
 @contextmanager
 def report_unreadable(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged file makes its reader raise into one sentence.
+    """Turn any exception from reading the file at ``path`` inside this context into one error message.
 
     Raises:
-        Failed: the body raised.
+        Failed: the body of the context raised an exception.
     """
     try:
         yield
     except Exception as error:
-        raise Failed(f"{path} cannot be read: {error}.", "It is damaged: put it there anew.") from error
+        raise Failed(f"{path} cannot be read: {error}.", "The file may be damaged: download it again.") from error
 
 
 def manual_download_hint(place: Path) -> str:
-    """How a user gets by without a download."""
+    """Tell the user how to provide the file ``place`` by hand, or what to use instead."""
     return (
-        f"Put the file at {place} (or in the keras folder of one that BOOKSERVE_DATA names), "
-        "or train on what needs no file: --data sample"
+        f"Put the file at {place} (or in the keras folder under BOOKSERVE_DATA), "
+        "or use generated data, which needs no files: --data sample"
     )

@@ -1,6 +1,6 @@
-"""Jena: the weather at a station in Jena, every ten minutes from 2009 to 2016, in fourteen figures.
+"""Load Jena Climate: fourteen measurements at a weather station in Jena, every ten minutes from 2009 to 2016.
 
-The sample is generated: seasons, days, and weather fronts that pass, in figures that belong together.
+The sample is generated from seasons, times of day and passing weather fronts; its columns are physically consistent.
 Source: Max Planck Institute for Biogeochemistry, www.bgc-jena.mpg.de/wetter.
 """
 
@@ -40,14 +40,14 @@ _LENGTH = 420_551
 
 
 class Weather(NamedTuple):
-    """One row every ten minutes, float32 [rows, 14], in the order of ``COLUMNS``."""
+    """A table with one row every ten minutes, float32 [rows, 14], columns as in ``COLUMNS``."""
 
     about: str
     table: np.ndarray
 
 
 def load(kind: Kind) -> Weather:
-    """The whole table; the book's rows 1–200,000 are for training (section 6.3.1)."""
+    """The whole table; the book trains on the rows 1–200,000 (section 6.3.1)."""
     return _real() if kind == "real" else _sample()
 
 
@@ -63,22 +63,22 @@ def _real() -> Weather:
         with report_unreadable(path), zipfile.ZipFile(path) as packed:
             text = packed.read(_NAME).decode()
     table = parse_csv(text, str(path))
-    if len(table) != _LENGTH:  # nobody publishes a checksum of this file; its length is well known
-        raise Failed(f"{path} has {len(table):,} rows; expected {_LENGTH:,}.", "Put the whole file there.")
+    if len(table) != _LENGTH:  # no checksum is published, but the length is known
+        raise Failed(f"{path} has {len(table):,} rows; expected {_LENGTH:,}.", "Download the file again.")
     return Weather(f"the weather in Jena, 2009–2016: {_LENGTH:,} rows of 14 figures", table)
 
 
 def parse_csv(text: str, path: str) -> np.ndarray:
-    """The rows of the CSV file without their dates, float32 [rows, 14].
+    """The rows of the CSV file without the dates, float32 [rows, 14].
 
     Raises:
-        Failed: other columns than ``COLUMNS`` behind the date, or a field that is no number.
+        Failed: the columns after the date are not ``COLUMNS``, or a field is not a number.
     """
     head, _, rest = text.partition("\n")
     columns = next(csv.reader([head]), [])
     if tuple(columns[1:]) != COLUMNS:
         missing = ", ".join(name for name in COLUMNS if name not in columns) or "none, but their order differs"
-        raise Failed(f"{path} has other columns than expected; missing: {missing}.", "Put the whole file there.")
+        raise Failed(f"{path} has other columns than expected; missing: {missing}.", "Download the file again.")
     with report_unreadable(Path(path)):
         return np.loadtxt(io.StringIO(rest), np.float32, delimiter=",", usecols=range(1, 15), ndmin=2)
 
@@ -86,12 +86,12 @@ def parse_csv(text: str, path: str) -> np.ndarray:
 def _sample(rows: int = 20_000) -> Weather:
     rng = np.random.default_rng(0)
     day, year = np.arange(rows) / 144, np.arange(rows) / 52_560
-    front = _random_walk(rows, 0.998, rng)  # passes in three or four days
+    front = _random_walk(rows, 0.998, rng)  # a weather front passes in three or four days
     air = _random_walk(rows, 0.9995, rng)
     season = -10 * np.cos(2 * np.pi * (year - 0.05))
     sun = np.sin(2 * np.pi * (day - 0.35))
     temperature = 9 + season + (3 + 2 * np.tanh(front)) * sun + 4 * air + 2.5 * front + rng.normal(0, 0.2, rows)
-    # Fronts show in the pressure half a day before they arrive.
+    # The pressure shows a front half a day before the temperature does.
     pressure = 989 + 7 * np.roll(front, -72) + 2 * air + rng.normal(0, 0.1, rows)
     humidity = np.clip(75 - 12 * sun - 8 * front + 5 * _random_walk(rows, 0.99, rng), 15, 100)
     most = 6.11 * np.exp(17.6 * temperature / (243 + temperature))
@@ -121,7 +121,7 @@ def _sample(rows: int = 20_000) -> Weather:
 
 
 def _random_walk(rows: int, memory: float, rng: np.random.Generator) -> np.ndarray:
-    """A random walk with deviation 1 that forgets: each value is ``memory`` times the last, and chance."""
+    """An autoregressive random walk [rows] with deviation 1: each value is ``memory`` times the last, plus noise."""
     from scipy.signal import lfilter
 
     steps = rng.normal(0, np.sqrt(1 - memory**2), rows)

@@ -1,7 +1,7 @@
-"""MNIST: 60,000 + 10,000 handwritten digits, 28×28, white on black.
+"""Load MNIST: 60,000 handwritten digits to train and 10,000 to test, 28×28 pixels, white on black.
 
 The sample is scikit-learn's ``load_digits`` (1,797 real handwritten digits of 8×8 pixels), enlarged to 28×28.
-Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes), as Keras packs it.
+Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes), as published by Keras.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _sample() -> DataSet:
 
     small = load_digits()
     pixels = np.rint(small.images * (255 / 16)).astype(np.uint8)
-    # As in MNIST, a digit of 20 pixels stands in the middle of 28.
+    # As in MNIST, the digit has a margin.
     rows = np.zeros((len(pixels), 28, 28), np.uint8)
     for row, picture in zip(rows, pixels, strict=True):
         row[2:26, 2:26] = np.asarray(Image.fromarray(picture).resize((24, 24), Image.Resampling.BICUBIC))

@@ -1,7 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Folds: K-fold validation, once or in several rounds, before the final training (sections 3.6.4 and 4.2.1).
+"""Cross-validate a task: K-fold validation in one or several rounds before the final training.
 
-What each fold measured stands in ``folds.json`` of the run; an interrupted validation goes on with the next fold.
+The figures of each fold are kept in ``folds.json`` of the run; an interrupted validation resumes with the next fold.
+Source: sections 3.6.4 and 4.2.1.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from trainers.engine.loop import ReportLine
 from trainers.task import Data, Params, Task
 
 
-def cross_validate(task: Task, data: Data, params: Params, *, run: Run, seed: int, say: ReportLine) -> dict[str, float]:
-    """Train a new model on all folds but one, for each fold in each round, and measure it on the one left out.
+def cross_validate(
+    task: Task, data: Data, params: Params, *, run: Run, seed: int, report: ReportLine
+) -> dict[str, float]:
+    """For each fold of each round, train a new model on all other folds and evaluate it on this fold.
 
     Returns the mean of each figure as ``cv_<figure>`` and its standard deviation as ``cv_<figure>_deviation``; nothing
-    where ``params["folds"]`` is 0.
+    if ``params["folds"]`` is 0.
 
     Raises:
-        InvalidInput: one fold only, or more folds than rows.
+        InvalidInput: fewer than two folds, or more folds than rows.
     """
     folds, rounds = params["folds"], params["rounds"]
     if not folds:
@@ -43,7 +46,7 @@ def cross_validate(task: Task, data: Data, params: Params, *, run: Run, seed: in
         measured.append(figures)
         run.write("folds.json", {"folds": measured})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        say(f"fold {fold + 1}/{folds}{f' of round {turn + 1}/{rounds}' if rounds > 1 else ''}  {shown}")
+        report(f"fold {fold + 1}/{folds}{f' of round {turn + 1}/{rounds}' if rounds > 1 else ''}  {shown}")
     summary: dict[str, float] = {}
     for name in measured[0]:
         values = [figures[name] for figures in measured]
@@ -58,7 +61,7 @@ def _measure_fold(task: Task, data: Data, params: Params, train: Any, test: Any,
         params["fold_epochs"] or params["epochs"],
         params["fold_batch_size"] or params["batch_size"],
     )
-    model = SINGLE_DEVICE.build(task, dataclasses.replace(data, train=data.train.take(train)), params)
+    model = SINGLE_DEVICE.build_model(task, dataclasses.replace(data, train=data.train.take(train)), params)
     batches = TrainingBatches(data.train.take(train), batch_size, seed, steps=params["steps_per_epoch"])
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     return evaluate(model, data.train.take(test), batch_size)

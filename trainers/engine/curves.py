@@ -1,4 +1,4 @@
-"""Curves: the figures after each epoch as ``history.csv``, and as a picture like the book's ``plot(history)``."""
+"""Write the figures after each epoch as ``history.csv``, and as a plot like the book's ``plot(history)``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ History = Mapping[str, list[float]]
 
 
 def write_history_csv(folder: Path, history: History) -> None:
-    """Write one line an epoch, one column a figure; whole or not at all."""
+    """Write ``history.csv`` with a line per epoch and a column per figure; atomically."""
     partial = folder / ".history.csv"
     with partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -20,7 +20,7 @@ def write_history_csv(folder: Path, history: History) -> None:
 
 
 def write_history_plot(folder: Path, history: History) -> None:
-    """Write ``history.png``: one panel a figure, training as points, validation as a line."""
+    """Write ``history.png`` with a panel per figure: points for training, a line for validation."""
     from matplotlib.figure import Figure
 
     names = [name for name in history if not name.startswith("val_")]

@@ -1,7 +1,8 @@
-"""Fréchet distance between two sets of pictures, as normal distributions of what is left of them at 8×8 pixels.
+"""Measure how different two sets of pictures are, by the Fréchet distance of the pictures shrunk to 8×8 pixels.
 
-Zero where both have the same means and covariances. The usual features are a trained network's; these need none, see
-colours, places and large shapes, and no detail. Source: Heusel et al. 2017 for the distance.
+The distance is that of two normal distributions with the means and covariances of both sets; it is 0 if these are
+equal. The usual FID uses features of a trained network. This one needs no network; it sees colours, positions and large
+shapes, but no details. Source: Heusel et al. 2017 (the distance).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two arrays of pictures [n, height, width, channels], heights and widths multiples of eight."""
+    """The distance of two arrays of pictures [n, height, width, channels]; heights and widths are multiples of 8."""
     (mean, spread), (other_mean, other_spread) = (
         _mean_and_covariance(_shrink(pictures)) for pictures in (first, second)
     )

@@ -1,4 +1,4 @@
-"""Newswires: Reuters as the book's models read it – the set of words that occur, and one of 46 topics."""
+"""Prepare Reuters for the book's models: multi-hot vectors of words, and one of 46 topics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from trainers.task import Data, Params
 
 
 def multi_hot(kind: Kind, params: Params) -> Data:
-    """Which of the ``params["words"]`` commonest words occur; the first ``params["held_out"]`` rows are held out.
+    """Multi-hot rows: which of the ``params["words"]`` most frequent words occur.
+
+    The first ``params["held_out"]`` training rows become validation rows.
 
     The graph's input is ``words`` float32 [batch, words], its output ``probabilities`` float32 [batch, 46].
     """
@@ -34,7 +36,7 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         train=train.take(np.arange(held_out, len(train))),
         validation=train.take(np.arange(held_out)),
         test=test,
-        rows=wires.few,
-        feeds={"serving_default": verb.encode(wires.few)},
+        example_rows=wires.examples,
+        example_feeds={"serving_default": verb.encode(wires.examples)},
         baseline=baseline.majority_accuracy(wires.test.labels),
     )

@@ -29,7 +29,7 @@ def tried(runs: Path, trials: int, seed: int = 0, stop: int = 0) -> list[dict[st
         begun += 1
         if begun == stop:
             raise KeyboardInterrupt
-        return training.start_training(TINY, "sample", params, seed=1, runs=runs, say=lambda line: None)
+        return training.start_training(TINY, "sample", params, seed=1, runs=runs, report=lambda line: None)
 
     study = search.open_study(TINY, runs)
     list(search.run_trials(TINY, study, PARAMS, search.parse_search_space(TINY, PARAMS, OVER), trials, seed, begin))

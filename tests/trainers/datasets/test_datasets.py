@@ -58,7 +58,7 @@ def test_imdb_ids_are_ranks_shifted_by_three_in_keras_s_order(tiny_imdb: Path) -
 def test_texts_of_imdb_become_the_rows_they_were_made_from(tiny_imdb: Path) -> None:
     reviews = imdb.load("real", size=10)
     words = Words(reviews.vocabulary)
-    for text, row in zip(reviews.few, reviews.test.rows, strict=False):
+    for text, row in zip(reviews.examples, reviews.test.rows, strict=False):
         assert words([str(text)])[0].tolist() == words([row])[0].tolist()
 
 
@@ -99,8 +99,8 @@ def test_sample_digits_can_be_told_apart() -> None:
     train, test = (np.asarray(part.rows, float).reshape(len(part.labels), -1) for part in (digits.train, digits.test))
     centres = np.stack([train[digits.train.labels == digit].mean(axis=0) for digit in range(10)])
     nearest = ((test[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-    assert digits.few.dtype == np.uint8
-    assert digits.few.shape == (16, 28, 28)
+    assert digits.examples.dtype == np.uint8
+    assert digits.examples.shape == (16, 28, 28)
     assert np.median(train[:, :28]) == 0  # white on black
     assert (nearest == digits.test.labels).mean() > 0.85
 
@@ -139,7 +139,7 @@ def test_the_real_imdb_is_keras_s() -> None:
     words = Words(reviews.vocabulary)
     ids = words(reviews.train.rows[:100])
     assert max(row.max() for row in ids) < len(reviews.vocabulary) == 10_000
-    texts = words([str(text) for text in reviews.few])
+    texts = words([str(text) for text in reviews.examples])
     assert all(np.array_equal(a, b) for a, b in zip(texts, words(reviews.test.rows[:16]), strict=True))
 
 

@@ -142,7 +142,7 @@ def test_two_branches_of_a_siamese_network_have_one_set_of_weights() -> None:
     """Both sentences swapped, and so the two halves of the last layer's weights: the same answer."""
     task, params, data = prepared("siamese_lstm")
     model = task.build(data, params)
-    feeds = data.feeds["serving_default"]
+    feeds = data.example_feeds["serving_default"]
     told = np.asarray(model(feeds))
     weights, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([np.concatenate([weights[32:], weights[:32]]), bias])

@@ -107,7 +107,7 @@ def test_raw_texts_are_read_in_the_order_of_their_names(
     assert reviews.train.labels.tolist() == [0] * 20 + [1] * 20
     assert list(reviews.train.rows[:3]) == ["train neg 0", "train neg 10", "train neg 11"]
     assert list(reviews.test.rows[-1:]) == ["test pos 9"]
-    assert len(reviews.few) == 16
+    assert len(reviews.examples) == 16
     assert sorted(path.name for path in (tmp_path / "text").iterdir()) == (
         ["aclImdb"] if form == "folder" else ["aclImdb_v1.tar.gz"]
     )

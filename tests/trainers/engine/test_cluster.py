@@ -127,8 +127,8 @@ def test_tf_config_says_which_worker_this_is(
 
 def test_workers_on_one_machine_share_its_gpus() -> None:
     gpus = ["gpu:0", "gpu:1", "gpu:2"]
-    assert cluster.WorkerPlace(("h:1", "h:2"), 0).share(gpus) == ["gpu:0", "gpu:2"]
-    assert cluster.WorkerPlace(("h:1", "h:2"), 1).share(gpus) == ["gpu:1"]
-    assert cluster.WorkerPlace(("h:1", "i:1"), 1).share(gpus) == gpus
+    assert cluster.WorkerPlace(("h:1", "h:2"), 0).own_devices(gpus) == ["gpu:0", "gpu:2"]
+    assert cluster.WorkerPlace(("h:1", "h:2"), 1).own_devices(gpus) == ["gpu:1"]
+    assert cluster.WorkerPlace(("h:1", "i:1"), 1).own_devices(gpus) == gpus
     with pytest.raises(InvalidInput, match="4 workers cannot share gpu:0"):
-        cluster.WorkerPlace(("h:1", "h:2", "h:3", "h:4"), 3).share(gpus)
+        cluster.WorkerPlace(("h:1", "h:2", "h:3", "h:4"), 3).own_devices(gpus)

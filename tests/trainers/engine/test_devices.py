@@ -79,7 +79,7 @@ def test_a_training_step_of_its_own_runs_on_one_device_in_float32(given: Devices
     task = catalogue.find_task("cifar10_gan")
     params = {**task.defaults("sample"), "width": 0.0625}
     with pytest.raises(InvalidInput, match="training step of its own"):
-        training.start_training(task, "sample", params, seed=0, runs=tmp_path, say=lambda line: None, devices=given)
+        training.start_training(task, "sample", params, seed=0, runs=tmp_path, report=lambda line: None, devices=given)
     assert not list(runs_.list_runs(tmp_path))
 
 

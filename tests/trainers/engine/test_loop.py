@@ -60,7 +60,7 @@ TINY = Task(
 
 
 def begin(runs: Path, seed: int = 3, say: Callable[[str], None] = lambda line: None) -> Run:
-    return training.start_training(TINY, "sample", TINY.defaults("sample"), seed=seed, runs=runs, say=say)
+    return training.start_training(TINY, "sample", TINY.defaults("sample"), seed=seed, runs=runs, report=say)
 
 
 def figures(run: Run) -> dict[str, float]:
@@ -85,19 +85,19 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(whole: Run, tmp_path: Path
     for epoch in (2, 4):
         with pytest.raises(KeyboardInterrupt):
             if epoch == 2:
-                begin(tmp_path / "cut", say=interrupt_after(epoch))
+                begin(tmp_path / "cut", report=interrupt_after(epoch))
             else:
-                training.resume_training(TINY, tmp_path / "cut", say=interrupt_after(epoch))
+                training.resume_training(TINY, tmp_path / "cut", report=interrupt_after(epoch))
         (unfinished,) = runs_.list_runs(tmp_path / "cut")
         assert not unfinished.finished
     lines: list[str] = []
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=lines.append)
     assert resumed.path == unfinished.path
     assert [line.split()[1] for line in lines] == [f"{EPOCHS}/{EPOCHS}"]
     assert figures(resumed) == figures(whole)
     assert (resumed.path / "history.csv").read_text() == (whole.path / "history.csv").read_text()
     with pytest.raises(NotFound, match="unfinished"):
-        training.resume_training(TINY, tmp_path / "cut", say=lines.append)
+        training.resume_training(TINY, tmp_path / "cut", report=lines.append)
 
 
 def test_an_interrupt_while_finishing_loses_no_epoch(
@@ -108,7 +108,7 @@ def test_an_interrupt_while_finishing_loses_no_epoch(
         with pytest.raises(KeyboardInterrupt):
             begin(tmp_path / "cut")
     lines: list[str] = []
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=lines.append)
     assert lines == []
     assert figures(resumed) == figures(whole)
 
@@ -122,18 +122,18 @@ def test_samples_are_shown_after_the_epochs_that_ask_for_them(tmp_path: Path, mo
     monkeypatch.setattr(samples, "write_samples", lambda run, verb, models, graphs, seed: f"from {list(models)}")
     lines: list[str] = []
     params = {**TINY.defaults("sample"), "samples_every": 2}
-    training.start_training(TINY, "sample", params, seed=3, runs=tmp_path, say=lines.append)
+    training.start_training(TINY, "sample", params, seed=3, runs=tmp_path, report=lines.append)
     shown = [index for index, line in enumerate(lines) if line == "from ['serving_default']"]
     assert [lines[index - 1].split()[1] for index in shown] == ["2/5", "4/5", "5/5"]
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        begin(tmp_path, say=interrupt_after(1))
+        begin(tmp_path, report=interrupt_after(1))
     (path,) = tmp_path.glob("tiny/*/checkpoint/epoch.npz")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(Failed, match=r"epoch\.npz cannot be continued from"):
-        training.resume_training(TINY, tmp_path, say=lambda line: None)
+        training.resume_training(TINY, tmp_path, report=lambda line: None)
 
 
 def test_batches_are_a_new_order_of_all_rows_in_each_epoch() -> None:
@@ -171,7 +171,7 @@ def test_ctrl_c_leaves_a_run_that_the_command_continues(tmp_path: Path) -> None:
     assert not run.finished
     run.write("params.json", {**run.read("params.json"), "epochs": 4})  # the rest need not be waited for
     lines: list[str] = []
-    training.resume_training(catalogue.find_task("mnist_convnet"), tmp_path / "runs", say=lines.append)
+    training.resume_training(catalogue.find_task("mnist_convnet"), tmp_path / "runs", report=lines.append)
     assert lines[-1].startswith("epoch 4/4")
     assert run.metrics["epochs"] == 4
     assert run.metrics["test_accuracy"] > 0.5

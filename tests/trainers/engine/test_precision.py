@@ -27,12 +27,12 @@ def test_what_was_trained_in_half_precision_is_saved_in_float32(tmp_path: Path, 
             raise KeyboardInterrupt
 
     half, stop = Devices(precision=policy), False
-    run = training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "whole", say=say, devices=half)
+    run = training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "whole", report=say, devices=half)
     stop = True
     with pytest.raises(KeyboardInterrupt):
-        training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "cut", say=say, devices=half)
+        training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "cut", report=say, devices=half)
     stop = False
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=say, devices=half)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=say, devices=half)
     assert figures(resumed) == figures(run)  # the scale of the loss goes on too
     model = keras.models.load_model(run.path / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}

@@ -21,7 +21,7 @@ from trainers.task import Data, Params
 
 
 def begin(runs: Path, say: Any = lambda line: None, **params: Any) -> Run:
-    return training.start_training(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, say=say)
+    return training.start_training(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, report=say)
 
 
 def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
     lines: list[str] = []
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=lines.append)
     assert [line.split()[1] for line in lines if line.startswith("fold")] == ["3/3"]
     assert figures(resumed) == figures(whole)
 
@@ -70,14 +70,15 @@ def test_rows_are_held_out_by_the_seed(tmp_path: Path) -> None:
     task = dataclasses.replace(TINY, data=without_validation)
     params = {**TINY.defaults("sample"), "hold_out": 0.25}
     first, second = (
-        training.start_training(task, "sample", params, seed=3, runs=tmp_path, say=lambda line: None) for _ in range(2)
+        training.start_training(task, "sample", params, seed=3, runs=tmp_path, report=lambda line: None)
+        for _ in range(2)
     )
     assert figures(first) == figures(second)
     assert "val_loss" in first.metrics
     with pytest.raises(InvalidInput, match="holds rows out itself"):
         begin(tmp_path, hold_out=0.25)
     with pytest.raises(InvalidInput, match="between 0 and 1"):
-        training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, say=print)
+        training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, report=print)
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None
     assert run.metrics["test_loss"] < run.metrics["val_loss"]  # the test rows are the validation rows here
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path / "cut", interrupt_after(best + 1), **settings_)
-    assert figures(training.resume_training(TINY, tmp_path / "cut", say=lambda line: None)) == figures(run)
+    assert figures(training.resume_training(TINY, tmp_path / "cut", report=lambda line: None)) == figures(run)
 
 
 def test_the_learning_rate_falls_on_a_plateau(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ def test_filters_climb_to_what_they_answer_to(model: Any) -> None:
     from trainers.inspect.filters import filter_patterns, pattern_sheet
 
     patterns = filter_patterns(model, "look", GREY, rng=np.random.default_rng(0), steps=30)
-    assert patterns.answers.shape == (31, 2)
-    assert (np.diff(patterns.answers, axis=0) > 0).all()
+    assert patterns.activations.shape == (31, 2)
+    assert (np.diff(patterns.activations, axis=0) > 0).all()
     # Grey level 138 on average, and 30 steps of 1 towards bright or dark: a share of 30/255 each.
-    np.testing.assert_allclose(np.abs(np.diff(patterns.answers[[0, -1]], axis=0)), 30 / 255, rtol=0.15)
+    np.testing.assert_allclose(np.abs(np.diff(patterns.activations[[0, -1]], axis=0)), 30 / 255, rtol=0.15)
     assert patterns.pixels.shape == (2, SIZE, SIZE, 1)
     assert patterns.pixels.dtype == np.uint8
     assert pattern_sheet(patterns.pixels).shape[1] % 8 == 0

@@ -17,7 +17,7 @@ def test_grad_cam_is_hot_where_the_object_is(model: Any, photo: np.ndarray) -> N
 
     likeliest = class_heatmap(model, seen(photo), layer="pool")
     assert likeliest.probability > 0.5
-    assert (likeliest.chosen, likeliest.heatmap.shape) == (0, (6, 6))
+    assert (likeliest.class_index, likeliest.heatmap.shape) == (0, (6, 6))
     heat = class_heatmap(model, seen(photo), 1)
     assert heat.heatmap.shape == (6, 6)
     assert heat.heatmap.max() == 1

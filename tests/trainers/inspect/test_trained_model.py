@@ -20,7 +20,7 @@ from trainers.inspect.trained_model import KERAS_MODEL_IN_BUNDLE, TrainedModel, 
 
 def test_the_colours_that_a_network_sees_are_measured() -> None:
     verb = Predict(inputs={"image": (Image(4, 4, 3), ImageNetMeans())}, outputs={"x": ()})
-    affine = TrainedModel("vgg", ORIGIN, verb, {}, []).affine()
+    affine = TrainedModel("vgg", ORIGIN, verb, {}, []).pixel_transform()
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     np.testing.assert_allclose(pixels @ affine.matrix + affine.offset, verb.encode(pixels[None])["image"][0], atol=1e-3)
 

@@ -121,12 +121,12 @@ def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
             if stop and line.startswith("epoch 1/"):
                 raise KeyboardInterrupt
 
-        return training.start_training(task, "sample", params, seed=5, runs=tmp_path / folder, say=say)
+        return training.start_training(task, "sample", params, seed=5, runs=tmp_path / folder, report=say)
 
     whole = run("whole", stop=False)
     with pytest.raises(KeyboardInterrupt):
         run("cut", stop=True)
-    training.resume_training(task, tmp_path / "cut", say=lambda line: None)
+    training.resume_training(task, tmp_path / "cut", report=lambda line: None)
     assert latest_run(tmp_path / "cut", "cifar10_gan").figures == whole.figures
 
 

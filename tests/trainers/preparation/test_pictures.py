@@ -12,8 +12,7 @@ import pytest
 from bookserve.errors import Failed, NotFound
 from bookserve.formats.images import encode_png
 from bookserve.steps import Image
-from trainers.datasets import cats_dogs, photos
-from trainers.datasets import imagenet as weights
+from trainers.datasets import cats_dogs, imagenet, photos
 from trainers.networks import vgg
 from trainers.preparation.augmentation import random_affine
 
@@ -118,12 +117,12 @@ def test_random_bases_are_the_same_each_time() -> None:
 def test_missing_weights_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
-        weights.find_weights("vgg16_notop", "imagenet")
+        imagenet.find_weights("vgg16_notop", "imagenet")
 
 
 @pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
 def test_the_real_photos_and_labels_are_there() -> None:
     pets = cats_dogs.load("real", 32)
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [2000, 1000, 1000]
-    assert weights.class_names()[386] == "African elephant"
+    assert imagenet.class_names()[386] == "African elephant"
     assert next(iter(photos.load("real").values())).shape == (351, 525, 3)

@@ -1,4 +1,4 @@
-"""Activations: what each layer gives, also inside a model, and the sheet that shows it."""
+"""The outputs of every layer, also of layers in a nested model, and the picture that shows them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.trainers.inspect.small import seen
 def test_activations_are_the_outputs_of_each_layer_also_inside_a_model(model: Any, photo: np.ndarray) -> None:
     import keras
 
-    from trainers.inspect.activations import layer_activations
+    from trainers.inspect.layers import layer_activations
 
     found = layer_activations(model, seen(photo))
     assert list(found) == ["base/look", "base/pool", "mix", "mean", "classes"]
@@ -26,7 +26,7 @@ def test_activations_are_the_outputs_of_each_layer_also_inside_a_model(model: An
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
     import keras
 
-    from trainers.inspect.activations import layer_activations
+    from trainers.inspect.layers import layer_activations
 
     x = keras.Input((3,))
     double = keras.layers.Rescaling(2.0, name="double")
