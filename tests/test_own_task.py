@@ -1,4 +1,4 @@
-"""Adding a model touches one file: a new task file is listed, trained, exported and served like the book's own."""
+"""Adding a task takes one new file in one folder: it is listed, trained, exported and served like the book's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import trainers
 from tests.servers import start
 
-TASK = '''"""A model of one's own: which of two numbers is larger.
+TASK = '''"""Decide which of two numbers is larger.
 
 Expected: test accuracy above 0.9.
 """
@@ -26,9 +26,9 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
-from trainers import baseline
-from trainers.datasets.generated import Generated
-from trainers.preparation.generated_data import divided
+from trainers.datasets.generated import GeneratedData
+from trainers.preparation import baseline
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Task
 
 VERB = Predict(
@@ -40,7 +40,7 @@ VERB = Predict(
 def data(kind, params):
     rows = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
     labels = (rows[:, 1] > rows[:, 0]).astype(np.int64)
-    return divided(VERB, Generated("pairs of numbers", rows, labels), baseline.commonest(labels))
+    return split_generated(VERB, GeneratedData("pairs of numbers", rows, labels), baseline.majority_accuracy(labels))
 
 
 def build(data, params):
@@ -54,7 +54,7 @@ def build(data, params):
 TASK = Task(
     section="9.9",
     listings="–",
-    summary="which of two numbers is larger",
+    summary="decides which of two numbers is larger",
     dataset="generated",
     verb="predict",
     shown="nothing",
@@ -67,27 +67,27 @@ TASK = Task(
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of the trainers' room with one file more."""
+def directory(tmp_path: Path) -> Path:
+    """A directory with a copy of the package ``trainers`` that has one more file."""
     shutil.copytree(Path(trainers.__file__).parent, tmp_path / "trainers", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "trainers" / "ch09" / "larger.py").write_text(TASK, "utf-8")
     return tmp_path
 
 
-def test_one_file_more_is_one_model_more(house: Path) -> None:
+def test_one_more_file_is_one_more_task(directory: Path) -> None:
     def bookserve(*words: str) -> str:
         command = [sys.executable, "-m", "bookserve", *words]
-        environment = {**os.environ, "PYTHONPATH": str(house)}
-        done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(directory)}
+        done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "larger" in [task["name"] for task in json.loads(bookserve("tasks", "--json"))]
     assert "no skill" in bookserve("train", "larger", "--data", "sample")
-    (metrics,) = house.glob("runs/larger/*/metrics.json")
+    (metrics,) = directory.glob("runs/larger/*/metrics.json")
     assert json.loads(metrics.read_text())["test_accuracy"] > 0.9
     bookserve("export", "larger")
-    with start(house / "models") as server:
+    with start(directory / "models") as server:
         body = json.dumps({"rows": [[1.0, 3.0], [3.0, 1.0]]}).encode()
         with urllib.request.urlopen(f"{server.http}/api/models/larger/predict", body, timeout=30) as answer:
             said = json.load(answer)

@@ -187,7 +187,7 @@ def _keras(found: Bundle, seconds: float) -> dict[str, Any]:
     """Characters a second of Keras's ways, measured by the trainers' room in a process of its own."""
     if not (found.path / "assets" / "model.keras").is_file():
         raise NotFound(f"the bundle of '{found.name}' holds no Keras model.", "Leave --with-keras out.")
-    command = [sys.executable, "-m", "trainers.text_speed", str(found.path), "--seconds", str(seconds)]
+    command = [sys.executable, "-P", "-m", "trainers.text_speed", str(found.path), "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"Keras could not be measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

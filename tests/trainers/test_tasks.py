@@ -16,8 +16,8 @@ from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue
-from trainers.artifacts import write as finish
 from trainers.artifacts.signatures import describe_graph, inference_models
+from trainers.artifacts.write import compute_examples
 from trainers.datasets import imdb, mnist, nietzsche
 from trainers.networks import vgg
 from trainers.task import Data, Task
@@ -50,7 +50,7 @@ def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, 
     for name, graph in graphs.items():
         feeds = data.example_feeds[name]
         if feeds.keys() < graph.inputs.keys():  # the rest is what other graphs give
-            feeds = finish.compute_examples(inference_models(task, model, data), data).graphs[name].inputs
+            feeds = compute_examples(inference_models(task, model, data), data).graphs[name].inputs
         graph.check(feeds)
     assert bool(parts) == (task.name in expected.EXPLAINED)
 

@@ -14,7 +14,7 @@ from bookserve.generation.transform import Progress, octaves, resized, transform
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale
 from bookserve.verb import Dream, Style, Transform, Verb
 from trainers import catalogue
-from trainers.artifacts import write as finish
+from trainers.artifacts.write import compute_examples
 
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)
@@ -154,7 +154,7 @@ def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
     assert task.graphs
     models = task.graphs(task.build(data, params))
     graph = models["gradient"]
-    feeds = {key: array[:2] for key, array in finish.compute_examples(models, data).graphs["gradient"].inputs.items()}
+    feeds = {key: array[:2] for key, array in compute_examples(models, data).graphs["gradient"].inputs.items()}
     out = {key: keras.ops.convert_to_numpy(value) for key, value in graph(feeds).items()}
     assert out["gradient"].shape == feeds["image"].shape
     size = float(np.abs(feeds["image"]).mean() * 1e-3 / np.abs(out["gradient"]).mean())

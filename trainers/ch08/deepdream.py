@@ -17,7 +17,7 @@ from bookserve.verb import Dream, Transform
 from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
 from trainers.datasets.dataset import Kind
-from trainers.networks import pretrained_bases as bases
+from trainers.networks import pretrained_bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find_base(params["base"])
-    layers = bases.parse_layers(params["layers"] or base.dream)
+    base = pretrained_bases.find_base(params["base"])
+    layers = pretrained_bases.parse_layers(params["layers"] or base.dream)
     verb = Transform(
         method=Dream(
             contributions=layers,
@@ -59,19 +59,21 @@ def data(kind: Kind, params: Params) -> Data:
 
 
 def build(data: Data, params: Params) -> keras.Model:
-    base = bases.find_base(params["base"])
-    return bases.select_outputs(base.build(params), list(bases.parse_layers(params["layers"] or base.dream)))
+    base = pretrained_bases.find_base(params["base"])
+    return pretrained_bases.select_outputs(
+        base.build(params), list(pretrained_bases.parse_layers(params["layers"] or base.dream))
+    )
 
 
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers.networks import gradient_graphs as gradients
+    from trainers.networks import gradient_graphs
 
     image = keras.Input((None, None, 3), name="image")
     contributions = keras.Input((len(model.output),), name="contributions")
     inputs = {"image": image, "contributions": contributions}
-    return {"gradient": gradients.gradient_model(inputs, gradients.dream_loss(model), model)}
+    return {"gradient": gradient_graphs.gradient_model(inputs, gradient_graphs.dream_loss(model), model)}
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:

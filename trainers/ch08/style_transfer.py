@@ -17,7 +17,7 @@ from bookserve.verb import Style, Transform
 from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
 from trainers.datasets.dataset import Kind
-from trainers.networks import pretrained_bases as bases
+from trainers.networks import pretrained_bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find_base(params["base"])
+    base = pretrained_bases.find_base(params["base"])
     verb = Transform(
         method=Style(
             content_weight=params["content_weight"],
@@ -67,15 +67,15 @@ def build(data: Data, params: Params) -> keras.Model:
     """The network with an output for each layer and use, scaled so that it has its weight in the sums of squares."""
     import keras
 
-    base = bases.find_base(params["base"])
+    base = pretrained_bases.find_base(params["base"])
     network = base.build(params)
     outputs = {}
     for use, text, root in (
         ("content", params["content"] or base.content, 2),
         ("style", params["style"] or base.style, 4),
     ):
-        layers = bases.parse_layers(text)
-        maps = bases.select_outputs(network, list(layers)).output
+        layers = pretrained_bases.parse_layers(text)
+        maps = pretrained_bases.select_outputs(network, list(layers)).output
         for name, factor in layers.items():
             scale = keras.layers.Rescaling(factor ** (1 / root), name=f"{use}_{name}")
             outputs[f"{use}_{name}"] = maps[name] if factor == 1 else scale(maps[name])
@@ -85,16 +85,19 @@ def build(data: Data, params: Params) -> keras.Model:
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers.networks import gradient_graphs as gradients
+    from trainers.networks import gradient_graphs
 
-    features = gradients.feature_model(model)
+    features = gradient_graphs.feature_model(model)
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
     inputs = {
         "image": keras.Input((None, None, 3), name="image"),
         **inputs,
         "weights": keras.Input((3,), name="weights"),
     }
-    return {"gradient": gradients.gradient_model(inputs, gradients.style_loss(model), model), "features": features}
+    return {
+        "gradient": gradient_graphs.gradient_model(inputs, gradient_graphs.style_loss(model), model),
+        "features": features,
+    }
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:

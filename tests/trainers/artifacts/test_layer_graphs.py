@@ -11,7 +11,7 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD, explain
 from bookserve.graph import Arrays
 from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers.artifacts import layer_graphs as cut
+from trainers.artifacts import layer_graphs
 from trainers.artifacts.layer_graphs import explain_graphs
 from trainers.artifacts.signatures import describe_graph
 from trainers.inspect.gradcam import class_heatmap
@@ -73,5 +73,5 @@ def test_what_is_no_convnet_or_too_large_has_no_parts(monkeypatch: pytest.Monkey
     dense = keras.Model({"words": words}, {"p": layers.Dense(2)(words)})
     assert explain_graphs(dense, Predict(inputs={"words": ()}, outputs={"p": ()})) == {}
     assert list(explain_graphs(plain(4), verb(4))) == [ACTIVATIONS, HEAD]
-    monkeypatch.setattr(cut, "MOST", 100)
+    monkeypatch.setattr(layer_graphs, "MAX_PARAMETERS", 100)
     assert explain_graphs(plain(4), verb(4)) == {}

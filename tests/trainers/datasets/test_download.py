@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from bookserve.errors import NotFound
-from trainers.datasets import dataset as source
+from trainers.datasets import dataset
 from trainers.datasets.download import download_file
 
 CONTENT = bytes(range(256)) * 8000
@@ -65,10 +65,10 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_download_is_checked_and_kept(site: str, tmp_path: Path) -> None:
-    path = source.cached_file("a.bin", f"{site}/file", SHA256)
+    path = dataset.cached_file("a.bin", f"{site}/file", SHA256)
     assert path == tmp_path / "cache" / "datasets" / "a.bin"
     assert path.read_bytes() == CONTENT
-    assert source.cached_file("a.bin", f"{site}/gone", SHA256) == path
+    assert dataset.cached_file("a.bin", f"{site}/gone", SHA256) == path
     assert Site.ranges == [None]
 
 
@@ -78,11 +78,11 @@ def test_a_download_that_was_cut_off_goes_on(
 ) -> None:
     monkeypatch.setattr(Site, "cut", 1_000_000)
     with pytest.raises(NotFound, match="1,048,000 bytes too early"):
-        source.cached_file("a.bin", f"{site}/{page}", SHA256)
+        dataset.cached_file("a.bin", f"{site}/{page}", SHA256)
     part = tmp_path / "cache" / "datasets" / "a.bin.part"
     assert part.stat().st_size == 1_000_000
     monkeypatch.setattr(Site, "cut", None)
-    assert source.cached_file("a.bin", f"{site}/{page}", SHA256).read_bytes() == CONTENT
+    assert dataset.cached_file("a.bin", f"{site}/{page}", SHA256).read_bytes() == CONTENT
     assert Site.ranges == [None, resumed]
     assert not part.exists()
 
@@ -95,13 +95,13 @@ def test_a_part_that_cannot_be_continued_is_begun_anew(site: str, tmp_path: Path
 
 
 def test_a_wrong_file_is_refused_and_not_kept(site: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"its checksum is md5:.*expected md5:0.*BOOKSERVE_DATA.*--data sample"):
-        source.cached_file("a.bin", f"{site}/file", "md5:0")
+    with pytest.raises(NotFound, match=r"the checksum is md5:.*expected md5:0.*BOOKSERVE_DATA.*--data sample"):
+        dataset.cached_file("a.bin", f"{site}/file", "md5:0")
     assert not list((tmp_path / "cache").rglob("*.bin*"))
 
 
 def test_what_cannot_be_had_is_told_with_the_way_out(site: str) -> None:
     with pytest.raises(NotFound, match=r"404.*BOOKSERVE_DATA"):
-        source.cached_file("b.bin", f"{site}/other", None)
+        dataset.cached_file("b.bin", f"{site}/other", None)
     with pytest.raises(NotFound, match=r"could not be downloaded.*Put the file at .*datasets"):
-        source.cached_file("b.bin", "http://127.0.0.1:9/file", None)
+        dataset.cached_file("b.bin", "http://127.0.0.1:9/file", None)

@@ -117,9 +117,9 @@ def _columns(labels: np.ndarray | dict[str, np.ndarray]) -> list[np.ndarray]:
     return list(labels.values()) if isinstance(labels, dict) else [labels]
 
 
-@pytest.mark.parametrize("kind", ["stories", "posts", "sentences", "values"])
-def test_real_is_more_of_the_same_and_the_same_each_time(kind: str) -> None:
-    make = getattr(generated, kind)
+@pytest.mark.parametrize("name", ["question_stories", "profile_posts", "sentence_pairs", "regression_rows"])
+def test_real_is_more_of_the_same_and_the_same_each_time(name: str) -> None:
+    make = getattr(generated, name)
     once, again, more = make("sample"), make("sample"), make("real")
     assert once.about == again.about
     for one, other in zip(_columns(once.labels), _columns(again.labels), strict=True):

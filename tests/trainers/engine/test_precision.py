@@ -1,4 +1,4 @@
-"""Half precision computes in half; what it leaves is float32."""
+"""Mixed precision computes in half precision, but saves everything in float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.commands import figures
-from tests.trainers.engine.test_loop import TINY
+from tests.trainers.tiny_task import TINY
 from trainers import catalogue, training
 from trainers.engine.devices import Devices
 

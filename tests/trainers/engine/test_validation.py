@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from tests.trainers.engine.test_loop import TINY, figures, interrupt_after
+from tests.trainers.commands import figures
+from tests.trainers.tiny_task import TINY, interrupt_after, start_tiny
 from trainers import settings, training
 from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind
@@ -20,13 +20,9 @@ from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.task import Data, Params
 
 
-def begin(runs: Path, say: Any = lambda line: None, **params: Any) -> Run:
-    return training.start_training(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, report=say)
-
-
-def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
+def test_each_fold_is_evaluated_once_and_the_mean_is_recorded(tmp_path: Path) -> None:
     lines: list[str] = []
-    run = begin(tmp_path, lines.append, folds=4, rounds=2, fold_epochs=1)
+    run = start_tiny(tmp_path, lines.append, folds=4, rounds=2, fold_epochs=1)
     folds = json.loads((run.path / "folds.json").read_text())["folds"]
     losses = [fold["loss"] for fold in folds]
     assert len(losses) == 8
@@ -38,14 +34,14 @@ def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) -> None:
-    whole = begin(tmp_path / "whole", folds=3, fold_epochs=1)
+    whole = start_tiny(tmp_path / "whole", folds=3, fold_epochs=1)
 
     def interrupt(line: str) -> None:
         if line.startswith("fold 2/3"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        begin(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
+        start_tiny(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
     lines: list[str] = []
     resumed = training.resume_training(TINY, tmp_path / "cut", report=lines.append)
     assert [line.split()[1] for line in lines if line.startswith("fold")] == ["3/3"]
@@ -53,9 +49,9 @@ def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("folds", [1, 65])
-def test_folds_that_cannot_be_made_are_told(tmp_path: Path, folds: int) -> None:
+def test_an_impossible_number_of_folds_is_an_error(tmp_path: Path, folds: int) -> None:
     with pytest.raises(InvalidInput, match="expected 2 to 64"):
-        begin(tmp_path, folds=folds)
+        start_tiny(tmp_path, folds=folds)
 
 
 def without_validation(kind: Kind, params: Params) -> Data:
@@ -75,33 +71,33 @@ def test_rows_are_held_out_by_the_seed(tmp_path: Path) -> None:
     )
     assert figures(first) == figures(second)
     assert "val_loss" in first.metrics
-    with pytest.raises(InvalidInput, match="holds rows out itself"):
-        begin(tmp_path, hold_out=0.25)
+    with pytest.raises(InvalidInput, match="has validation data already"):
+        start_tiny(tmp_path, hold_out=0.25)
     with pytest.raises(InvalidInput, match="between 0 and 1"):
         training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, report=print)
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None:
-    """A learning rate far too high: what comes after the best epoch is worse, and is not what remains."""
+    """With a learning rate that is far too high, epochs after the best one are worse; their weights are not kept."""
     settings_ = {"learning_rate": 1.0, "patience": 2, "keep_best": True, "epochs": 40}
-    run = begin(tmp_path / "whole", **settings_)
+    run = start_tiny(tmp_path / "whole", **settings_)
     best = run.metrics["best_epoch"]
     assert run.metrics["epochs"] == best + 2 < 40
     assert run.metrics["test_loss"] < run.metrics["val_loss"]  # the test rows are the validation rows here
     with pytest.raises(KeyboardInterrupt):
-        begin(tmp_path / "cut", interrupt_after(best + 1), **settings_)
+        start_tiny(tmp_path / "cut", interrupt_after(best + 1), **settings_)
     assert figures(training.resume_training(TINY, tmp_path / "cut", report=lambda line: None)) == figures(run)
 
 
 def test_the_learning_rate_falls_on_a_plateau(tmp_path: Path) -> None:
     high = {"learning_rate": 1.0, "epochs": 12}
-    lowered = begin(tmp_path, plateau=1, plateau_factor=0.1, **high)
-    assert lowered.metrics["val_loss"] < begin(tmp_path, **high).metrics["val_loss"]
+    lowered = start_tiny(tmp_path, plateau=1, plateau_factor=0.1, **high)
+    assert lowered.metrics["val_loss"] < start_tiny(tmp_path, **high).metrics["val_loss"]
 
 
-def test_a_figure_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
+def test_monitor_must_be_a_figure_of_the_training(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"'val_accuracy'.*It has: loss"):
-        begin(tmp_path, patience=1, monitor="val_accuracy")
+        start_tiny(tmp_path, patience=1, monitor="val_accuracy")
 
 
 def test_decisions_follow_from_the_history() -> None:

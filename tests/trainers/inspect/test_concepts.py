@@ -67,5 +67,5 @@ FILES = ("concept_7_without_1.png", "concept_with_without_without.png")
 
 
 def test_a_concept_needs_an_encoder(run: Run, look: Any) -> None:
-    with pytest.raises(InvalidInput, match="cannot encode pictures: it does predict"):
+    with pytest.raises(InvalidInput, match="has no encoder: its verb is predict"):
         look("concept", run.path, "--with", "1", "--without", "0")

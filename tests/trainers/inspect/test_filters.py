@@ -43,7 +43,7 @@ def test_a_filter_that_never_answers_is_black() -> None:
 def test_filters_of_what_is_no_map_or_no_layer(model: Any) -> None:
     from trainers.inspect.filters import filter_patterns
 
-    with pytest.raises(InvalidInput, match=r"layer 'mean' gives \[2\]"):
+    with pytest.raises(InvalidInput, match=r"output of layer 'mean' is \[2\]"):
         filter_patterns(model, "mean", GREY, rng=np.random.default_rng(0))
     with pytest.raises(NotFound, match="Did you mean base/look"):
         filter_patterns(model, "lok", GREY, rng=np.random.default_rng(0))

@@ -74,5 +74,5 @@ def test_networks_that_cannot_be_looked_into() -> None:
     class Own(keras.Model):  # type: ignore[misc]
         pass
 
-    with pytest.raises(InvalidInput, match="the layers of own have no known order"):
+    with pytest.raises(InvalidInput, match="the order of the layers of own is unknown"):
         layer_names(Own(name="own"))

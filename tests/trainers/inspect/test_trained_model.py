@@ -27,7 +27,7 @@ def test_the_colours_that_a_network_sees_are_measured() -> None:
 
 def test_a_model_that_takes_texts_is_told_so() -> None:
     verb = Predict(inputs={"tokens": (Words(Vocabulary("words", ["good"])),)}, outputs={"score": ()})
-    with pytest.raises(InvalidInput, match="takes no picture alone: it takes tokens"):
+    with pytest.raises(InvalidInput, match="does not take a single picture: its inputs are tokens"):
         TrainedModel("reviews", ORIGIN, verb, {}, []).encode(["good"])
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed
-from bookserve.run import Run
-from bookserve.run import latest_run as latest_run
+from bookserve.run import Run, latest_run
 from trainers import catalogue, training
 from trainers.datasets import cifar10
 from trainers.networks.frechet_distance import frechet_distance

@@ -103,7 +103,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "short.h5", {name: shape for name, shape in kernels().items() if not name.startswith("fire9")})
     (tmp_path / "text.h5").write_text("no weights")
     for name in ("other.h5", "short.h5", "text.h5"):
-        with pytest.raises(Failed, match=r"does not hold the weights of SqueezeNet"):
+        with pytest.raises(Failed, match=r"does not have the weights of SqueezeNet"):
             build_squeezenet(str(tmp_path / name))
     with pytest.raises(NotFound, match=r"absent\.h5"):
         build_squeezenet(str(tmp_path / "absent.h5"))

@@ -103,7 +103,7 @@ def test_pretrained_weights_fit_their_network_only(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded(picture), published(picture), rtol=1e-5)
     assert loaded.count_params() == 14_714_688
     assert [layer.name for layer in loaded.layers[1:]] == [layer.name for layer in published.layers[1:]]
-    with pytest.raises(Failed, match="does not hold the weights of vgg19"):
+    with pytest.raises(Failed, match="does not have the weights of vgg19"):
         vgg.build_vgg("vgg19", str(tmp_path / "vgg16.weights.h5"), (32, 32))
     with pytest.raises(NotFound, match=r"no file 'nowhere\.h5'"):
         vgg.build_vgg("vgg16", "nowhere.h5", (32, 32))

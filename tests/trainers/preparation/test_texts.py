@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bookserve import run as runs_
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.run import latest_run
 from bookserve.verb import Generate
 from trainers import catalogue, results
 from trainers.arrays import TrainingArrays
@@ -80,7 +80,7 @@ def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
     words = ["nietzsche_lstm", "--epochs", "1", "-p", f"text={path}", "--runs", str(tmp_path / "runs")]
     done = CliRunner().invoke(train, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    run = runs_.latest_run(tmp_path / "runs", "nietzsche_lstm")
+    run = latest_run(tmp_path / "runs", "nietzsche_lstm")
     assert run.recipe.origin.dataset.startswith("goethe.txt: ")
     assert "ü" in (run.path / "assets" / "characters.json").read_text("utf-8")
     with pytest.raises(InvalidInput, match="not a finished run on real data"):
