@@ -77,7 +77,8 @@ def directory(tmp_path: Path) -> Path:
 def test_one_more_file_is_one_more_task(directory: Path) -> None:
     def bookserve(*words: str) -> str:
         command = [sys.executable, "-m", "bookserve", *words]
-        environment = {**os.environ, "PYTHONPATH": str(directory)}
+        path = os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -99,13 +99,13 @@ def compute_examples(models: InferenceModels, data: Data) -> Examples:
     return Examples({name: graphs[name] for name in models}, data.example_rows)
 
 
-def _draw_filters(run: Run, source: TrainedModel, params: Mapping[str, Any]) -> None:
+def _draw_filters(run: Run, trained: TrainedModel, params: Mapping[str, Any]) -> None:
     """Draw the filters of each convolution into ``filters/``; the exporter copies them, as servers cannot draw them."""
     (run.path / FILTERS).mkdir(exist_ok=True)
-    for number, layer in enumerate(layer_names(source.model, maps=True), 1):
+    for number, layer in enumerate(layer_names(trained.model, maps=True), 1):
         rng = np.random.default_rng(params["seed"])
         patterns = filters.filter_patterns(
-            source.model, layer, source.pixel_transform(), rng=rng, steps=params["filters"]
+            trained.model, layer, trained.pixel_transform(), rng=rng, steps=params["filters"]
         )
         path = run.path / FILTERS / f"{number:02}_{layer.replace('/', '_')}.png"
         path.write_bytes(encode_png(filters.pattern_sheet(patterns.pixels)))

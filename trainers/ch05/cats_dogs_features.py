@@ -27,8 +27,8 @@ def data(kind: Kind, params: Params) -> Data:
         "vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"]
     )
 
-    def features(pairs: TrainingArrays) -> TrainingArrays:
-        return TrainingArrays(frozen_base.predict(EvaluationBatches(pairs, params["batch_size"]), verbose=0), pairs.y)
+    def features(arrays: TrainingArrays) -> TrainingArrays:
+        return TrainingArrays(frozen_base.predict(EvaluationBatches(arrays, params["batch_size"]), verbose=0), arrays.y)
 
     return dataclasses.replace(
         pets,

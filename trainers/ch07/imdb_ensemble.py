@@ -34,9 +34,9 @@ def data(kind: Kind, params: Params) -> Data:
     )
 
 
-def _for_all(pairs: TrainingArrays) -> TrainingArrays:
+def _for_all(arrays: TrainingArrays) -> TrainingArrays:
     """The same labels for each member and for the weighted mean."""
-    return TrainingArrays(pairs.x, {name: np.asarray(pairs.y) for name in (*MEMBERS, "probability")})
+    return TrainingArrays(arrays.x, {name: np.asarray(arrays.y) for name in (*MEMBERS, "probability")})
 
 
 def vote_layer() -> type[keras.layers.Layer]:
@@ -89,9 +89,9 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
 
     from trainers.engine.batches import EvaluationBatches
 
-    def votes(pairs: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
-        outputs = model.predict(EvaluationBatches(pairs, params["batch_size"]), verbose=0)
-        labels = pairs.y["probability"] if isinstance(pairs.y, dict) else pairs.y
+    def votes(arrays: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
+        outputs = model.predict(EvaluationBatches(arrays, params["batch_size"]), verbose=0)
+        labels = arrays.y["probability"] if isinstance(arrays.y, dict) else arrays.y
         return np.concatenate([outputs[name] for name in MEMBERS], axis=1), np.asarray(labels)
 
     def loss(logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> float:

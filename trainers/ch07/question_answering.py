@@ -41,9 +41,9 @@ def build(data: Data, params: Params) -> keras.Model:
 
     text = keras.Input((params["text_length"],), dtype="int32", name="text")
     question = keras.Input((params["question_length"],), dtype="int32", name="question")
-    read = layers.LSTM(32)(layers.Embedding(params["words"], 64)(text))
-    understood = layers.LSTM(16)(layers.Embedding(params["words"], 32)(question))
-    answer = layers.Dense(params["answers"], activation="softmax")(layers.concatenate([read, understood]))
+    encoded_text = layers.LSTM(32)(layers.Embedding(params["words"], 64)(text))
+    encoded_question = layers.LSTM(16)(layers.Embedding(params["words"], 32)(question))
+    answer = layers.Dense(params["answers"], activation="softmax")(layers.concatenate([encoded_text, encoded_question]))
     model = keras.Model({"text": text, "question": question}, answer)
     model.compile(
         optimizer=keras.optimizers.RMSprop(params["learning_rate"]),

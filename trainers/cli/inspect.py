@@ -44,10 +44,10 @@ def inside() -> None:
 @runs_option
 def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     """Draw the output of every layer for a picture, channel by channel."""
-    model = _open_model(name, runs)
+    trained = _open_model(name, runs)
     from trainers.inspect.layers import layer_activations
 
-    found = layer_activations(model.model, model.encode_pictures([_picture(model, file)]))
+    found = layer_activations(trained.model, trained.encode_pictures([_picture(trained, file)]))
     digits = len(str(len(found)))
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
@@ -87,16 +87,16 @@ def filters(
     name: str, layers: tuple[str, ...], count: int, steps: int, step: float, size: int, seed: int, out: Path, runs: Path
 ) -> None:
     """Draw the pattern that activates each filter most, found by gradient ascent from noise."""
-    model = _open_model(name, runs)
+    trained = _open_model(name, runs)
     from trainers.inspect.filters import filter_patterns, pattern_sheet
     from trainers.inspect.layers import find_layer, layer_names
 
-    named = [find_layer(model.model, layer) for layer in layers]
-    for layer in named or layer_names(model.model, maps=True):
+    named = [find_layer(trained.model, layer) for layer in layers]
+    for layer in named or layer_names(trained.model, maps=True):
         patterns = filter_patterns(
-            model.model,
+            trained.model,
             layer,
-            model.pixel_transform(),
+            trained.pixel_transform(),
             rng=np.random.default_rng(seed),
             count=count,
             steps=steps,
@@ -119,12 +119,12 @@ def filters(
 @runs_option
 def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Path, runs: Path) -> None:
     """Draw which parts of a picture count for a class (Grad-CAM)."""
-    model = _open_model(name, runs)
+    trained = _open_model(name, runs)
     from trainers.inspect.gradcam import class_heatmap
 
-    labels, row = model.labels, _picture(model, file)
-    index = None if label is None else model.class_index(label)
-    heat = class_heatmap(model.model, model.encode_pictures([row]), index, layer)
+    labels, row = trained.labels, _picture(trained, file)
+    index = None if label is None else trained.class_index(label)
+    heat = class_heatmap(trained.model, trained.encode_pictures([row]), index, layer)
     photo = explain.visible(images.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
     named = labels[heat.class_index] if labels else f"class {heat.class_index}"
     if not heat.heatmap.any():
@@ -136,27 +136,27 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
 
 @inside.command()
 @run_argument
-@click.option("--with", "have", metavar="LABEL|DIR", required=True, help="Pictures with the concept.")
-@click.option("--without", "lack", metavar="LABEL|DIR", required=True, help="Pictures without the concept.")
+@click.option("--with", "with_concept", metavar="LABEL|DIR", required=True, help="Pictures with the concept.")
+@click.option("--without", "without_concept", metavar="LABEL|DIR", required=True, help="Pictures without the concept.")
 @click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True, help="Number of pictures to change.")
 @out_option
 @runs_option
-def concept(name: str, have: str, lack: str, count: int, out: Path, runs: Path) -> None:
+def concept(name: str, with_concept: str, without_concept: str, count: int, out: Path, runs: Path) -> None:
     """Find a concept vector: the direction in latent space from pictures without a concept to pictures with it.
 
     The first pictures without the concept are moved along that direction and decoded, one row of the result for each.
     Pictures are given as a label of the run's data set or as a folder of files.
     """
-    model = _open_model(name, runs)
+    trained = _open_model(name, runs)
     from trainers.inspect import concepts
 
-    encode, decode = concepts.encoder_and_decoder(model)
-    rows_with, rows_without = (concepts.find_pictures(model, wanted) for wanted in (have, lack))
+    encode, decode = concepts.encoder_and_decoder(trained)
+    rows_with, rows_without = (concepts.find_pictures(trained, wanted) for wanted in (with_concept, without_concept))
     vector = concepts.concept_vector(encode, rows_with, rows_without)
     moved = concepts.move_along(encode, decode, rows_without[:count], vector, STRENGTHS)
     tiles = moved.reshape(-1, *moved.shape[2:])
     sheet = images.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
-    stem = f"concept_{Path(have).name}_without_{Path(lack).name}"
+    stem = f"concept_{Path(with_concept).name}_without_{Path(without_concept).name}"
     _write_picture(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
 
 
@@ -172,13 +172,13 @@ def _open_model(name: str, runs: Path) -> Any:
     return open_trained_model(name, runs)
 
 
-def _picture(model: Any, file: Path | None) -> Any:
+def _picture(trained: Any, file: Path | None) -> Any:
     if file is not None:
         return file.read_bytes()
-    model.encode_pictures(model.rows[:1])  # raises if the model does not take pictures
-    if not len(model.rows):
-        raise InvalidInput(f"{model.name} has no example picture.", "Give the file of a picture.")
-    return model.rows[0]
+    trained.encode_pictures(trained.rows[:1])  # raises if the model does not take pictures
+    if not len(trained.rows):
+        raise InvalidInput(f"{trained.name} has no example picture.", "Give the file of a picture.")
+    return trained.rows[0]
 
 
 def _write_picture(out: Path, stem: str, picture: np.ndarray, what: str) -> None:

@@ -44,7 +44,9 @@ Draw = Callable[["optuna.Trial"], Any]
 @click.option("--data", type=click.Choice(["real", "sample"]), default="real", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
 @runs_option
-@click.option("-p", "given", metavar="KEY=VALUE", multiple=True, help="Set a parameter of every trial; repeatable.")
+@click.option(
+    "-p", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a parameter of every trial; repeatable."
+)
 @json_option
 def search(
     name: str,
@@ -53,7 +55,7 @@ def search(
     data: Kind,
     seed: int,
     runs: Path,
-    given: tuple[str, ...],
+    assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Search for better parameters of a task.
@@ -64,7 +66,7 @@ def search(
     from trainers import catalogue
 
     task = catalogue.find_task(name)
-    params = parse_parameters(task, data, given, None)
+    params = parse_parameters(task, data, assignments, None)
     if not params["epochs"]:
         raise InvalidInput(
             f"'{name}' has nothing to train, so its parameters cannot be searched.", "List all tasks: bookserve tasks"
@@ -80,13 +82,13 @@ def search(
         params["hold_out"] = params["hold_out"] or _HOLD_OUT  # parameters must not be chosen on test rows
     study = open_study(task, runs)
 
-    def begin(params: dict[str, Any]) -> Run:
+    def start_run(params: dict[str, Any]) -> Run:
         return training.start_training(
             task, data, params, seed=seed, runs=runs, report=lambda line: None, devices=devices
         )
 
     try:
-        for line in run_trials(task, study, params, space, trials, seed, begin):
+        for line in run_trials(task, study, params, space, trials, seed, start_run):
             click.echo(line, err=as_json)
     except KeyboardInterrupt:
         click.echo("\nto continue: run the same command again", err=True)
@@ -152,7 +154,7 @@ def run_trials(
     space: dict[str, Draw],
     trials: int,
     seed: int,
-    begin: Callable[[dict[str, Any]], Run],
+    start_run: Callable[[dict[str, Any]], Run],
 ) -> Any:
     """Run trials until ``trials`` are complete; yield a line after each.
 
@@ -166,7 +168,7 @@ def run_trials(
         trial = study.ask()
         drawn = {name: draw(trial) for name, draw in space.items()}
         try:
-            run = begin({**params, **drawn})
+            run = start_run({**params, **drawn})
         except BaseException:
             study.tell(trial, state=TrialState.FAIL)
             raise

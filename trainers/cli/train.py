@@ -22,7 +22,7 @@ from trainers.task import Task
 
 @click.command()
 @click.argument("names", metavar="TASK...", nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Train all tasks.")
+@click.option("--all", "all_tasks", is_flag=True, help="Train all tasks.")
 @click.option(
     "--data",
     type=click.Choice(["real", "sample"]),
@@ -52,35 +52,35 @@ from trainers.task import Task
     help="Number of devices or processes for --distribute.  [default: all GPUs, or as TF_CONFIG says]",
 )
 @runs_option
-@click.option("-p", "given", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the task; repeatable.")
+@click.option("-p", "assignments", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the task; repeatable.")
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run with its parameters.")
 def train(
     names: tuple[str, ...],
-    every: bool,
+    all_tasks: bool,
     data: Kind,
     seed: int,
     runs: Path,
-    given: tuple[str, ...],
+    assignments: tuple[str, ...],
     resume: bool,
-    **short: Any,
+    **shortcuts: Any,
 ) -> None:
     """Train tasks of the book; each leaves a run.
 
     On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
     the book's. The options from --device to --workers are the same as -p device=NAME and so on; see deploy/gpu.md.
     """
-    if bool(names) == every:
+    if bool(names) == all_tasks:
         raise click.UsageError("Give one or more tasks, or --all without tasks.")
-    if resume and any(map(_is_given, ("data", "seed", "given", *short))):
+    if resume and any(map(_is_given, ("data", "seed", "assignments", *shortcuts))):
         raise click.UsageError("--resume continues a run with its own parameters: only --runs can be given with it.")
-    chosen = list(catalogue.load_tasks()) if every else [catalogue.find_task(name) for name in names]
+    selected = list(catalogue.load_tasks()) if all_tasks else [catalogue.find_task(name) for name in names]
     if resume:
-        settled = [settings.settings_of(latest_run(runs, task.name, finished=False)) for task in chosen]
+        parameter_sets = [settings.settings_of(latest_run(runs, task.name, finished=False)) for task in selected]
     else:
-        epochs = short.pop("epochs")
-        given += tuple(f"{name}={value}" for name, value in short.items() if value)
-        settled = [parse_parameters(task, data, given, epochs) for task in chosen]
-    for task, params in zip(chosen, settled, strict=True):
+        epochs = shortcuts.pop("epochs")
+        assignments += tuple(f"{name}={value}" for name, value in shortcuts.items() if value)
+        parameter_sets = [parse_parameters(task, data, assignments, epochs) for task in selected]
+    for task, params in zip(selected, parameter_sets, strict=True):
         try:
             if params["distribute"] == "multiworker" and not cluster.is_worker():
                 _start_workers(task, {"data": data, "seed": seed, **params}, runs, resume)
@@ -144,15 +144,15 @@ def _is_given(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
-def parse_parameters(task: Task, data: Kind, given: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
-    """The task's parameters, with ``given`` (items ``name=value``) in place of the defaults.
+def parse_parameters(task: Task, data: Kind, assignments: tuple[str, ...], epochs: int | None) -> dict[str, Any]:
+    """The task's parameters, with ``assignments`` (items ``name=value``) in place of the defaults.
 
     Raises:
         InvalidInput: an unknown parameter, or a value of another type than the default.
     """
     params = task.defaults(data)
     known = ", ".join(f"{name}={value}" for name, value in params.items())
-    for item in (*given, *([f"epochs={epochs}"] if epochs and params["epochs"] else [])):
+    for item in (*assignments, *([f"epochs={epochs}"] if epochs and params["epochs"] else [])):
         name, equals, text = item.partition("=")
         if not equals or name not in params:
             raise InvalidInput(

@@ -20,7 +20,7 @@ class GeneratedData(NamedTuple):
     labels: Any
 
 
-def _count(kind: Kind, sample: int) -> int:
+def _row_count(kind: Kind, sample: int) -> int:
     return sample * 4 if kind == "real" else sample
 
 
@@ -36,7 +36,7 @@ def question_stories(kind: Kind) -> GeneratedData:
     """Texts on who takes what where, with a question about one of the three; labels int64 [n]: index in ``ANSWERS``."""
     rng = np.random.default_rng(0)
     rows, labels = [], []
-    for _ in range(_count(kind, 2000)):
+    for _ in range(_row_count(kind, 2000)):
         who, what, where = (str(rng.choice(words)) for words in _QUESTIONS)
         sentences = [
             f"{who} {rng.choice(['took', 'carried', 'brought'])} the {what} to the {where}",
@@ -57,7 +57,7 @@ _WOMAN, _MAN = ["sister", "skirt", "choir", "earrings"], ["brother", "beard", "t
 def profile_posts(kind: Kind) -> GeneratedData:
     """A person's posts as one text; labels ``age`` (years), ``income`` (class 0–9), ``gender`` (1: a man), [n] each."""
     rng = np.random.default_rng(0)
-    count = _count(kind, 1200)
+    count = _row_count(kind, 1200)
     ages, incomes, genders = rng.uniform(10, 90, count), rng.integers(0, 10, count), rng.integers(0, 2, count)
     rows = []
     for age, income, gender in zip(ages, incomes, genders, strict=True):
@@ -77,7 +77,7 @@ def sentence_pairs(kind: Kind) -> GeneratedData:
     """
     rng = np.random.default_rng(0)
     topics, plain = rng.normal(0, 1, (3, 6, 128)), rng.normal(0, 1, (12, 128))
-    count = _count(kind, 1500)
+    count = _row_count(kind, 1500)
     labels = rng.integers(0, 2, count)
 
     def sentence(topic: int) -> np.ndarray:
@@ -100,7 +100,7 @@ SHAPES = ("disc", "ring", "square", "frame", "triangle", "cross", "bar", "pole",
 def drawn_shapes(kind: Kind, size: int = 64) -> GeneratedData:
     """Pictures uint8 [n, size, size, 3] of a shape on a background; labels int64 [n]: index in ``SHAPES``."""
     rng = np.random.default_rng(0)
-    labels = np.arange(_count(kind, 1500)) % len(SHAPES)
+    labels = np.arange(_row_count(kind, 1500)) % len(SHAPES)
     rows = np.stack(
         [_draw_shape(SHAPES[label], size, rng, rng.uniform(24, 40, 2), rng.uniform(15, 22)) for label in labels]
     )
@@ -110,7 +110,7 @@ def drawn_shapes(kind: Kind, size: int = 64) -> GeneratedData:
 def stereo_views(kind: Kind, size: int) -> GeneratedData:
     """Pictures of an object from two cameras, uint8 [size, size, 3] each; label 1: it is nearer to the right camera."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, _count(kind, 160))
+    labels = rng.integers(0, 2, _row_count(kind, 160))
     rows = []
     for nearer in labels:
         shape, far, near = str(rng.choice(["disc", "square"])), rng.uniform(6, 10), rng.uniform(20, 28)
@@ -169,7 +169,7 @@ def clusters(kind: Kind, classes: int, *, several: bool = False) -> GeneratedDat
     """
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 1, (classes, 16))
-    first, second = rng.integers(0, classes, (2, _count(kind, 1500)))
+    first, second = rng.integers(0, classes, (2, _row_count(kind, 1500)))
     rows = centres[first] + (centres[second] if several else 0) + rng.normal(0, 0.7, (len(first), 16))
     about = f"{len(first):,} generated rows of 16 numbers"
     if not several:
@@ -182,7 +182,7 @@ def clusters(kind: Kind, classes: int, *, several: bool = False) -> GeneratedDat
 def regression_rows(kind: Kind) -> GeneratedData:
     """Rows float32 [n, 16]; labels float32 [n, 2]: one linear and one non-linear function of the row, with noise."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(0, 1, (_count(kind, 1500), 16)).astype(np.float32)
+    rows = rng.normal(0, 1, (_row_count(kind, 1500), 16)).astype(np.float32)
     answers = np.stack([rows[:, :4].sum(axis=1), 2 * np.abs(rows[:, 4]) + rows[:, 5]], axis=1)
     return GeneratedData(
         f"{len(rows):,} generated rows of 16 numbers", rows, answers + rng.normal(0, 0.1, answers.shape)
@@ -192,7 +192,7 @@ def regression_rows(kind: Kind) -> GeneratedData:
 def rhythm_sequences(kind: Kind, classes: int) -> GeneratedData:
     """Sequences float32 [n, 20, 4]; labels int64 [n, classes] (multi-hot): which sine waves a sequence contains."""
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 2, (_count(kind, 1500), classes))
+    labels = rng.integers(0, 2, (_row_count(kind, 1500), classes))
     beats = np.sin(2 * np.pi * np.arange(20)[:, None] * (1 + 2 * np.arange(classes)) / 20)  # [time, classes]
     mixing = rng.normal(0, 1, (classes, 4))
     rows = np.einsum("nc,tc,cf->ntf", labels, beats, mixing) + rng.normal(0, 0.3, (len(labels), 20, 4))

@@ -92,7 +92,7 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._run = run
         self._progress = progress
-        self._params_in_force = params
+        self._settings = params
         self._report = report
         self._after_epoch = after_epoch
 
@@ -106,17 +106,17 @@ class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
             self._progress.history.setdefault(name, []).append(value)
         self._progress.epochs = epoch + 1
         self._progress.seconds += seconds
-        self._decide()
+        self._apply_settings()
         checkpoint.save_checkpoint(self._run, self.model, self._progress)
         curves.write_history_csv(self._run.path, self._progress.history)
         if self._report:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            self._report(f"epoch {epoch + 1}/{self._params_in_force['epochs']}  {shown}  ({seconds:.1f} s)")
+            self._report(f"epoch {epoch + 1}/{self._settings['epochs']}  {shown}  ({seconds:.1f} s)")
         self._after_epoch(epoch + 1)
 
-    def _decide(self) -> None:
+    def _apply_settings(self) -> None:
         """Apply early stopping, best weights, and the learning rate on a plateau (section 7.2.1)."""
-        params = self._params_in_force
+        params = self._settings
         if not (params["patience"] or params["keep_best"] or params["plateau"]):
             return
         values = settings.monitored_values(params, self._progress.history)

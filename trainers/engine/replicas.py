@@ -72,17 +72,17 @@ def _replicated_step(strategy: Any, step: Callable[[Any], dict[str, Any]], optim
 
     scaled = optimizer.scale_loss
 
-    def replica(x: Any, y: Any, weight: Any) -> dict[str, Any]:
+    def step_on_replica(x: Any, y: Any, weight: Any) -> dict[str, Any]:
         # Keras averages gradients over the replicas, so a replica with fewer rows must get less weight.
         optimizer.scale_loss = lambda loss: scaled(loss * weight)
         return step((x, y))
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def function(iterator: Any) -> dict[str, Any]:
-        figures = strategy.run(replica, args=iterator.get_next())
+    def replicated_step(iterator: Any) -> dict[str, Any]:
+        figures = strategy.run(step_on_replica, args=iterator.get_next())
         return {name: strategy.experimental_local_results(value)[0] for name, value in figures.items()}
 
-    return function
+    return replicated_step
 
 
 def _as_float32(array: np.ndarray) -> np.ndarray:

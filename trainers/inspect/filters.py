@@ -84,7 +84,7 @@ def _model_up_to(model: keras.Model, layer: str) -> keras.Model:
     """The part of ``model`` from its input to ``layer``, so that later layers are not computed."""
     path, found = find_layer(model, layer), []
 
-    def visit(name: str, kind: Any, output: Any) -> Any:
+    def visit(name: str, _: Any, output: Any) -> Any:
         if name == path:
             found.append(output)
         return output

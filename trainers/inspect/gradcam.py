@@ -41,7 +41,7 @@ def class_heatmap(model: keras.Model, image: np.ndarray, index: int | None = Non
     picture, seen = ops.convert_to_tensor(image), {}
 
     def run(shift: Any) -> Any:
-        def visit(name: str, kind: Any, output: Any) -> Any:
+        def visit(name: str, _: Any, output: Any) -> Any:
             if name != path:
                 return output
             seen["map"] = output

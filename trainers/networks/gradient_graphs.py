@@ -56,11 +56,11 @@ def style_loss(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     The inputs ``content`` and ``style`` are the features of the photo and of the painting (``feature_model``).
     """
     layers = sum(name.startswith("style_") for name in network.output)
-    few = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
+    chunk = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
 
     def loss(inputs: dict[str, Any]) -> Any:
         seen = _features(network, inputs["image"])
-        kept, painted = (_sums_of_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
+        kept, painted = (_sums_of_squares(seen[use] - inputs[use], chunk) for use in ("content", "style"))
         terms = ops.stack([kept, painted / layers, _total_variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
@@ -98,9 +98,9 @@ def _features(network: keras.Model, image: Any) -> dict[str, Any]:
     return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
 
 
-def _sums_of_squares(differences: Any, few: int) -> Any:
-    """Sums of squares [batch, numbers] → [batch]; first of ``few`` numbers, as long sums in float32 are less exact."""
-    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, few))
+def _sums_of_squares(differences: Any, chunk: int) -> Any:
+    """Sums of squares [batch, numbers] → [batch]; first of ``chunk`` numbers: long sums in float32 are inexact."""
+    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, chunk))
     return ops.sum(ops.sum(parts, axis=2), axis=1)
 
 
