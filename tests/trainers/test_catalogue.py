@@ -1,4 +1,4 @@
-"""The list of tasks: complete, cheap to read, and helpful about names that are not in it."""
+"""The list of tasks is complete and fast to read, and suggests similar names for unknown ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorded results: only finished runs on real data, nothing private in them, and a table in the README."""
+"""Recorded results are of finished runs on real data, have no private data, and fill a table in the README."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_best_run_is_a_real_one_where_there_is_one(
     assert results.best_result(catalogue.find_task("mnist_vae"), runs) is None
 
 
-def test_the_table_stands_between_its_markers() -> None:
+def test_the_table_is_written_between_its_markers() -> None:
     readme = "# Title\n<!-- results -->\nold\n<!-- /results -->\nend\n"
     fresh = results.insert_table(readme, "| new |")
     assert fresh == "# Title\n<!-- results -->\n| new |\n<!-- /results -->\nend\n"

@@ -1,4 +1,4 @@
-"""The tasks: the book's networks, the Steps in front of them, and graphs by the names that others rely on."""
+"""The tasks: the book's networks, the Steps before them, and graphs with the names that other code relies on."""
 
 from __future__ import annotations
 

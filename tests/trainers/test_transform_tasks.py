@@ -1,4 +1,4 @@
-"""DeepDream and style transfer: gradients that numbers confirm, loops that keep what they promise."""
+"""DeepDream and style transfer: gradients agree with numerical ones, and the loops keep their limits."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ def test_painting_lowers_the_loss_round_by_round() -> None:
 
 
 def test_features_are_not_counted_as_steps() -> None:
-    told: list[Progress] = []
+    received: list[Progress] = []
 
     def run(graph: str, feeds: Arrays) -> Arrays:
         return {"content": feeds["image"], "style": feeds["image"]} if graph == "features" else nothing(graph, feeds)
 
     verb = msgspec.structs.replace(PAINT, features="features")
-    watched(verb, run, np.concatenate([PHOTO, PHOTO]), told.append)
-    assert told[0].step == 1
-    assert all(progress.loss == 0 for progress in told)
+    watched(verb, run, np.concatenate([PHOTO, PHOTO]), received.append)
+    assert received[0].step == 1
+    assert all(progress.loss == 0 for progress in received)
 
 
 def test_the_loss_of_style_is_the_book_s() -> None:
@@ -131,7 +131,7 @@ def test_the_loss_of_style_is_the_book_s() -> None:
     np.testing.assert_allclose(out["gradient"], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
-def test_what_cannot_be_transformed_is_told() -> None:
+def test_pictures_that_cannot_be_transformed_are_errors() -> None:
     with pytest.raises(InvalidInput, match="pictures given: 1; expected 2"):
         next(transform(PAINT, nothing, PHOTO))
     with pytest.raises(InvalidInput, match="60 × 200 pixels; expected 75 or more"):

@@ -1,4 +1,4 @@
-"""Parts of a convnet: together they give what the whole gives, and explain it as Keras's own gradients do."""
+"""The graphs of a convnet's parts: together they compute what the whole does, and agree with Keras's own gradients."""
 
 from __future__ import annotations
 

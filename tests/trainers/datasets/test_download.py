@@ -1,4 +1,4 @@
-"""Downloads from a local site: checked, resumed after a cut, and clear about the way out."""
+"""Downloads from a local site are checked and resumed, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_wrong_file_is_refused_and_not_kept(site: str, tmp_path: Path) -> None
     assert not list((tmp_path / "cache").rglob("*.bin*"))
 
 
-def test_what_cannot_be_had_is_told_with_the_way_out(site: str) -> None:
+def test_the_error_for_a_failed_download_says_what_to_do(site: str) -> None:
     with pytest.raises(NotFound, match=r"404.*BOOKSERVE_DATA"):
         dataset.cached_file("b.bin", f"{site}/other", None)
     with pytest.raises(NotFound, match=r"could not be downloaded.*Put the file at .*datasets"):

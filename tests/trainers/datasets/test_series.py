@@ -1,4 +1,4 @@
-"""Weather, raw texts and word vectors: files read as they are, windows that end where they should, clear refusals."""
+"""Weather, raw texts and word vectors: files are read unchanged, windows end where they should, errors are clear."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_a_window_ends_where_its_target_s_day_begins() -> None:
             x, y = pairs.batch(np.array([index]))
             last = start + index + 288 - 1
             assert np.array_equal(x, data.verb.encode([table[last - 282 : last + 1 : 6]])["weather"])
-            told = data.verb.decode({"temperature": np.asarray(y)})[0]["temperature"]
-            assert float(told[0]) == pytest.approx(table[last + 144, jena.TEMPERATURE], abs=1e-3)  # type: ignore[arg-type]
+            predicted = data.verb.decode({"temperature": np.asarray(y)})[0]["temperature"]
+            assert float(predicted[0]) == pytest.approx(table[last + 144, jena.TEMPERATURE], abs=1e-3)  # type: ignore[arg-type]
     assert data.validation
     assert round(len(table) * 200_000 / 420_551) >= len(data.train) + 288 + 144  # no window looks past its part
 

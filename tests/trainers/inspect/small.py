@@ -1,4 +1,4 @@
-"""What the small network of these tests takes and tells, and runs and bundles of networks like it."""
+"""The inputs and outputs of the small network of these tests, and functions that make runs and bundles of it."""
 
 from __future__ import annotations
 

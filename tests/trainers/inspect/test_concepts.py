@@ -1,4 +1,4 @@
-"""Concepts: directions in a latent space, exact where the encoder is linear, drawn from folders and labels."""
+"""Concept vectors are exact for a linear encoder; pictures are selected by folder or by label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filters: the pictures that climb to what each of them answers to."""
+"""Filters: gradient ascent finds the picture that activates each filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: hot where the object is, in every kind of network that has maps."""
+"""Grad-CAM is high where the object is, in every kind of network with feature maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked into: a run or a bundle, its pictures and its colours, and what cannot be opened."""
+"""Opening the trained model of a run or a bundle, its pictures and colours, and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_colours_that_a_network_sees_are_measured() -> None:
     np.testing.assert_allclose(pixels @ affine.matrix + affine.offset, verb.encode(pixels[None])["image"][0], atol=1e-3)
 
 
-def test_a_model_that_takes_texts_is_told_so() -> None:
+def test_a_model_that_takes_texts_is_an_error() -> None:
     verb = Predict(inputs={"tokens": (Words(Vocabulary("words", ["good"])),)}, outputs={"score": ()})
     with pytest.raises(InvalidInput, match="does not take a single picture: its inputs are tokens"):
         TrainedModel("reviews", ORIGIN, verb, {}, []).encode(["good"])
@@ -48,7 +48,7 @@ def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look
         assert {path.name: path.read_bytes() for path in (tmp_path / place).iterdir()} == written
 
 
-def test_an_example_of_the_run_stands_in_for_a_file(run: Run, look: Any, tmp_path: Path) -> None:
+def test_without_a_file_an_example_of_the_run_is_used(run: Run, look: Any, tmp_path: Path) -> None:
     said = look("gradcam", run.name, "--runs", run.path.parent.parent, "-o", tmp_path / "out")
     assert (tmp_path / "out" / "gradcam_overlay.png").exists()
     assert "top left 0." in said or "none 0." in said

@@ -1,4 +1,4 @@
-"""The GAN's step: each network learns by its own loss alone; the distance tells frogs from noise."""
+"""The GAN's step trains each network with its own loss only; the distance separates frogs from noise."""
 
 from __future__ import annotations
 

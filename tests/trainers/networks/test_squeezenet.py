@@ -1,4 +1,4 @@
-"""SqueezeNet as a base: the published architecture, and weights in the layout in which they are handed around."""
+"""SqueezeNet has the published architecture, and loads weights in the layout of the published files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: augmented ones stay pictures, photos become what a server sees, weights find their network."""
+"""Augmentation, photos and pretrained weights: the arrays are what the server would compute."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rows() -> np.ndarray:
     return np.asarray(cats_dogs.load("sample", 48).train.rows)[:8]
 
 
-def test_nothing_asked_for_changes_nothing(rows: np.ndarray) -> None:
+def test_augmentation_without_changes_returns_the_rows(rows: np.ndarray) -> None:
     augment = random_affine(**NOTHING)  # type: ignore[arg-type]
     assert np.array_equal(augment(rows, np.random.default_rng(0)), rows)
 
@@ -85,7 +85,7 @@ def test_photos_are_read_as_the_step_reads_them_and_left_alone(
         cats_dogs.load("real", 32)
 
 
-def test_without_photos_the_way_to_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_photos_says_where_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"cats_vs_dogs_small is missing.*kaggle.*--data sample"):
         cats_dogs.load("real")
@@ -114,7 +114,7 @@ def test_random_bases_are_the_same_each_time() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
 
 
-def test_missing_weights_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_weights_names_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
         imagenet.find_weights("vgg16_notop", "imagenet")

@@ -68,7 +68,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path, content: bytes, said: st
         nietzsche.read_text_file(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.txt", tmp_path):
         with pytest.raises(NotFound, match="there is no file"):
             nietzsche.read_text_file(path)
