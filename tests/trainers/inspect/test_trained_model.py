@@ -28,7 +28,7 @@ def test_the_colours_that_a_network_sees_are_measured() -> None:
 def test_a_model_that_takes_texts_is_an_error() -> None:
     verb = Predict(inputs={"tokens": (Words(Vocabulary("words", ["good"])),)}, outputs={"score": ()})
     with pytest.raises(InvalidInput, match="does not take a single picture: its inputs are tokens"):
-        TrainedModel("reviews", ORIGIN, verb, {}, []).encode(["good"])
+        TrainedModel("reviews", ORIGIN, verb, {}, []).encode_pictures(["good"])
 
 
 def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look: Any, tmp_path: Path) -> None:
