@@ -35,7 +35,19 @@ def hostile_directory(tmp_path: Path) -> Path:
 def test_a_training_ignores_files_in_the_current_directory(
     hostile_directory: Path, words: tuple[str, ...], environment: dict[str, str]
 ) -> None:
-    train = ["train", "mnist_dense", "--data", "sample", "--epochs", "1", "--device", "cpu", *words]
+    train = [
+        "train",
+        "mnist_dense",
+        "--data",
+        "sample",
+        "--epochs",
+        "1",
+        "-p",
+        "steps_per_epoch=5",
+        "--device",
+        "cpu",
+        *words,
+    ]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "bookserve", *train],
         cwd=hostile_directory,
