@@ -51,10 +51,10 @@ def test_half_precision_computes_in_half_and_gives_float32(monkeypatch: pytest.M
     task = catalogue.find_task("mnist_dense")
     params = task.defaults("sample")
     data = task.data("sample", params)
-    model = Devices(precision="mixed_bfloat16").build(task, data, params)
+    model = Devices(precision="mixed_bfloat16").build_model(task, data, params)
     hidden, last = (layer for layer in model.layers if isinstance(layer, keras.layers.Dense))
     assert (hidden.compute_dtype, hidden.dtype) == ("bfloat16", "float32")
     assert last.compute_dtype == "float32"
-    plain = Devices(precision="mixed_bfloat16").finished(model, task, data, params)
+    plain = Devices(precision="mixed_bfloat16").to_plain_model(model, task, data, params)
     for a, b in zip(model.get_weights(), plain.get_weights(), strict=True):
         assert np.array_equal(a, b)
