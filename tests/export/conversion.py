@@ -22,14 +22,14 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
     Recurrent weights are small, so that sixty steps of ``relu`` do not grow past what float32 can hold; ``gain`` makes
     all matrices smaller, for deep networks.
     """
-    from trainers.engine import signatures
+    from trainers.artifacts import signatures
 
     randomise(model, 1)
     for weight in model.weights:
         if len(weight.shape) > 1:
             weight.assign((0.3 if "recurrent_kernel" in weight.path else gain) * weight)
     signatures.write_saved_model(directory, {"serving_default": model})
-    return signatures.graph_of(model)
+    return signatures.describe_graph(model)
 
 
 def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxSession]:

@@ -29,7 +29,8 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.verify import parity
     from tests.export import conversion
     from tests.export.runs import randomise
-    from trainers.engine import artifacts, signatures
+    from trainers.artifacts import signatures
+    from trainers.artifacts.write import compute_examples
 
     task = catalogue.find_task(name)
     params = task.defaults("sample") | {"data": "sample", "seed": 0}
@@ -42,10 +43,10 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
             if len(weight.shape) > 1:
                 weight.assign(0.4 * weight)
     signatures.write_saved_model(tmp_path, models)
-    shown = artifacts.examples(models, data).graphs
+    shown = compute_examples(models, data).graphs
     saved, fused = SavedModel(tmp_path), set()
     for graph_name, model in models.items():
-        graph = signatures.graph_of(model)
+        graph = signatures.describe_graph(model)
         proto = to_onnx(saved, graph_name, graph)
         counts = conversion.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()

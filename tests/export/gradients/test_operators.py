@@ -96,14 +96,15 @@ def test_the_networks_of_all_tasks_dream_without_tensorflow(tensorflow, tmp_path
     from export.verify import parity
     from tests.export import conversion
     from trainers import catalogue
-    from trainers.engine import artifacts, signatures
+    from trainers.artifacts import signatures
+    from trainers.artifacts.write import compute_examples
 
     found = catalogue.find_task(task)
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
     models = signatures.inference_models(found, found.build(data, params), data)
     graphs = {name: conversion.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
-    shown = artifacts.examples(models, data).graphs
+    shown = compute_examples(models, data).graphs
     rng = np.random.default_rng(1)
     seen: dict[str, np.ndarray] = {}
     for name in reversed(models):  # the gradient is fed what the features of a picture are
@@ -140,8 +141,8 @@ def test_a_gradient_without_an_onnx_form_is_noted_and_runs_on_tensorflow_only(te
     for activation, file in (("relu", "model.onnx"), ("selu", None)):
         layer = keras.layers.Conv2D(4, 3, activation=activation)
         network = keras.Model(image, {"a": layer(image)})
-        model = gradient_graphs.model(
-            {"image": image, "contributions": share}, gradient_graphs.activation(network), network
+        model = gradient_graphs.gradient_model(
+            {"image": image, "contributions": share}, gradient_graphs.dream_loss(network), network
         )
         noise = np.random.default_rng(0).uniform(-1, 1, (2, 20, 24, 3)).astype(np.float32)
         verb = Transform(method=Dream({"a": 1.0}), before=(Scale(2 / 255, -1),), after=(Pixels(-1, 1),))

@@ -1,4 +1,4 @@
-"""Parts of a convnet: together they give what the whole gives, and explain it as Keras's own gradients do."""
+"""The graphs of a convnet's parts: together they compute what the whole does, and agree with Keras's own gradients."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD, explain
 from bookserve.graph import Arrays
 from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers.engine.signatures import graph_of
-from trainers.inspect.gradcam import gradcam
-from trainers.networks import layer_graphs as cut
-from trainers.networks.layer_graphs import parts
+from trainers.artifacts import layer_graphs
+from trainers.artifacts.layer_graphs import explain_graphs
+from trainers.artifacts.signatures import describe_graph
+from trainers.inspect.gradcam import class_heatmap
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (3, 20, 20, 3)).astype(np.uint8)
 
@@ -49,8 +49,8 @@ def verb(classes: int) -> Predict:
 @pytest.mark.parametrize(("model", "classes"), [(plain(4), 4), (plain(1), 1), (nested(), 4)])
 def test_a_model_is_its_parts(model: keras.Model, classes: int) -> None:
     said = verb(classes)
-    found = parts(model, said)
-    graphs = {name: graph_of(part) for name, part in found.items()}
+    found = explain_graphs(model, said)
+    graphs = {name: describe_graph(part) for name, part in found.items()}
     feeds = said.encode(PHOTOS)
     maps = {name: np.asarray(value) for name, value in found[ACTIVATIONS](feeds).items()}
     (layer,) = graphs[HEAD].inputs
@@ -63,7 +63,7 @@ def test_a_model_is_its_parts(model: keras.Model, classes: int) -> None:
     for photo in PHOTOS:
         seen = explain(said, graphs, run, photo)
         flat = keras.Model(model.input["image"], model.output["p"])
-        expected = gradcam(flat, said.encode([photo])["image"], layer="last" if layer == "last" else "sum")
+        expected = class_heatmap(flat, said.encode([photo])["image"], layer="last" if layer == "last" else "sum")
         assert seen.score == pytest.approx(expected.probability, rel=1e-4)
         np.testing.assert_allclose(seen.heatmap, expected.heatmap, atol=0.03)
 
@@ -71,7 +71,7 @@ def test_a_model_is_its_parts(model: keras.Model, classes: int) -> None:
 def test_what_is_no_convnet_or_too_large_has_no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     words = keras.Input((20,), name="words")
     dense = keras.Model({"words": words}, {"p": layers.Dense(2)(words)})
-    assert parts(dense, Predict(inputs={"words": ()}, outputs={"p": ()})) == {}
-    assert list(parts(plain(4), verb(4))) == [ACTIVATIONS, HEAD]
-    monkeypatch.setattr(cut, "MOST", 100)
-    assert parts(plain(4), verb(4)) == {}
+    assert explain_graphs(dense, Predict(inputs={"words": ()}, outputs={"p": ()})) == {}
+    assert list(explain_graphs(plain(4), verb(4))) == [ACTIVATIONS, HEAD]
+    monkeypatch.setattr(layer_graphs, "MAX_PARAMETERS", 100)
+    assert explain_graphs(plain(4), verb(4)) == {}

@@ -1,7 +1,7 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Projector: the words of an embedding as points for TensorBoard's projector (section 7.2.2).
+"""Write the word vectors of an embedding for TensorBoard's projector (section 7.2.2).
 
-Keras's own callback writes a checkpoint that the projector cannot read; tables of tab-separated values it can.
+They are tab-separated tables: the projector cannot read the checkpoint that Keras's own callback writes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from bookserve.verb import Predict, Verb
 
 
 def write_projector(folder: Path, model: keras.Model, verb: Verb) -> None:
-    """Write ``words.tsv`` and ``vectors.tsv`` into ``folder``, and the file that tells TensorBoard of them.
+    """Write ``words.tsv``, ``vectors.tsv`` and the projector's configuration file into ``folder``.
 
-    Nothing is written for a model without an embedding of words.
+    Writes nothing if the model has no embedding of words.
     """
     embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
     steps = [step for steps in verb.inputs.values() for step in steps] if isinstance(verb, Predict) else []

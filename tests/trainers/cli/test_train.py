@@ -1,24 +1,20 @@
-"""The commands ``tasks``, ``train``, ``runs`` and ``compare``, as a user meets them."""
+"""The command ``train`` (and ``compare``): error messages, exit codes, and resuming."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-
-def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "bookserve", *words], capture_output=True, text=True, check=False)
+from tests.trainers.commands import bookserve
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (["train", "mnist_convnt"], 3, "Did you mean mnist_convnet"),
-        (["train"], 2, "at least one task"),
-        (["train", "mnist_vae", "--all"], 2, "at least one task"),
+        (["train"], 2, "one or more tasks"),
+        (["train", "mnist_vae", "--all"], 2, "one or more tasks"),
         (["train", "mnist_vae", "-p", "epoch=3"], 5, "It has: epochs=10, batch_size=16"),
         (["train", "mnist_vae", "-p", "epochs=many"], 5, "epochs must be a whole number"),
         (["train", "mnist_vae", "-p", "learning_rate=nan"], 5, "learning_rate must be 0 or more"),
@@ -28,14 +24,14 @@ def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
         (["compare", "mnist_vae", "mnist_vae/2020-01-01T00-00-00Z", "--runs", "nowhere"], 3, "no finished run"),
     ],
 )
-def test_errors_are_a_sentence_and_an_exit_code(words: list[str], code: int, said: str) -> None:
+def test_errors_are_a_message_and_an_exit_code(words: list[str], code: int, said: str) -> None:
     done = bookserve(*words)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_missing_data_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     done = bookserve("train", "mnist_convnet", "--runs", str(tmp_path / "runs"))
     assert done.returncode == 3
@@ -47,4 +43,4 @@ def test_resume_without_an_unfinished_run_is_not_found(tmp_path: Path) -> None:
     done = bookserve("train", "mnist_vae", "--resume", "--runs", str(tmp_path))
     assert done.returncode == 3
     assert "no unfinished run of 'mnist_vae'" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 2  # TensorFlow's greetings are not shown
+    assert len(done.stderr.strip().splitlines()) == 2  # TensorFlow's own messages are not shown

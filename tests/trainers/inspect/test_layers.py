@@ -1,4 +1,4 @@
-"""Activations: what each layer gives, also inside a model, and the sheet that shows it."""
+"""The outputs of every layer, also of layers in a nested model, and the picture that shows them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.trainers.inspect.small import seen
 def test_activations_are_the_outputs_of_each_layer_also_inside_a_model(model: Any, photo: np.ndarray) -> None:
     import keras
 
-    from trainers.inspect.activations import activations
+    from trainers.inspect.layers import layer_activations
 
-    found = activations(model, seen(photo))
+    found = layer_activations(model, seen(photo))
     assert list(found) == ["base/look", "base/pool", "mix", "mean", "classes"]
     base = model.get_layer("base")
     parts = {f"base/{name}": keras.Model(base.inputs, base.get_layer(name).output) for name in ("look", "pool")}
@@ -26,11 +26,11 @@ def test_activations_are_the_outputs_of_each_layer_also_inside_a_model(model: An
 def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
     import keras
 
-    from trainers.inspect.activations import activations
+    from trainers.inspect.layers import layer_activations
 
     x = keras.Input((3,))
     double = keras.layers.Rescaling(2.0, name="double")
-    found = activations(keras.Model(x, double(double(x))), np.ones((1, 3), np.float32))
+    found = layer_activations(keras.Model(x, double(double(x))), np.ones((1, 3), np.float32))
     assert {name: array[0, 0] for name, array in found.items()} == {"double": 2, "double:2": 4}
 
 

@@ -1,4 +1,4 @@
-"""Overview: the commands that show what there is, ``bookserve tasks``, ``runs`` and ``compare``."""
+"""Define the commands that list tasks and runs: ``bookserve tasks``, ``runs`` and ``compare``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from bookserve import run as runs_
 from bookserve.cli.terminal import json_option, print_json, print_table, runs_option
-from bookserve.run import Run
+from bookserve.run import Run, find_run, list_runs
 from trainers import catalogue, results
 from trainers.task import Task
 
@@ -18,14 +17,18 @@ from trainers.task import Task
 @runs_option
 @json_option
 def tasks(runs: Path, as_json: bool) -> None:
-    """List the models of the book and how ours compare."""
-    listed = [_listed(task, runs) for task in catalogue.load_tasks()]
+    """List the models of the book, with its figures and ours."""
+    listed = [_describe_task(task, runs) for task in catalogue.load_tasks()]
     if as_json:
         print_json(listed)
         return
     rows = [
-        (task["name"], task["section"], task["verb"], task["dataset"], _figures(task["book"]) or task["shown"])
-        + ((f"{task['metric']} {task['best']['figure']:.4g}{mark(task['best']['data'])}",) if task["best"] else (None,))
+        (task["name"], task["section"], task["verb"], task["dataset"], _format_figures(task["book"]) or task["shown"])
+        + (
+            (f"{task['metric']} {task['best']['figure']:.4g}{sample_mark(task['best']['data'])}",)
+            if task["best"]
+            else (None,)
+        )
         for task in listed
     ]
     print_table(("task", "section", "verb", "data", "book", "our best"), rows)
@@ -35,13 +38,13 @@ def tasks(runs: Path, as_json: bool) -> None:
 @runs_option
 @json_option
 def runs(runs: Path, as_json: bool) -> None:
-    """List the runs that training left."""
-    listed = [_summary(run) for run in runs_.list_runs(runs)]
+    """List the training runs."""
+    listed = [_describe_run(run) for run in list_runs(runs)]
     if as_json:
         print_json(listed)
         return
     rows = [
-        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _figures(run["figures"]))
+        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _format_figures(run["figures"]))
         for run in listed
     ]
     print_table(("run", "data", "state", "epochs", "seconds", "figures"), rows)
@@ -55,9 +58,9 @@ def runs(runs: Path, as_json: bool) -> None:
 def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     """Compare the parameters and figures of two runs.
 
-    A RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
+    RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
     """
-    found = [runs_.find_run(runs, name) for name in (first, second)]
+    found = [find_run(runs, name) for name in (first, second)]
     described = [
         {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
         for run in found
@@ -71,7 +74,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     print_table(("", *(run.name for run in found), ""), different)
 
 
-def _listed(task: Task, runs: Path) -> dict[str, Any]:
+def _describe_task(task: Task, runs: Path) -> dict[str, Any]:
     return {
         "name": task.name,
         "section": task.section,
@@ -82,12 +85,12 @@ def _listed(task: Task, runs: Path) -> dict[str, Any]:
         "book": task.book,
         "shown": task.shown,
         "metric": task.metric,
-        "best": results.best(task, runs),
+        "best": results.best_result(task, runs),
         "params": task.defaults("real"),
     }
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _describe_run(run: Run) -> dict[str, Any]:
     metrics = run.metrics
     return {
         "name": run.name,
@@ -99,10 +102,10 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _figures(figures: dict[str, float]) -> str:
+def _format_figures(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def mark(data: str) -> str:
-    """What stands behind a figure of sample data."""
+def sample_mark(data: str) -> str:
+    """What is printed behind a figure to mark sample data."""
     return " (sample)" if data == "sample" else ""

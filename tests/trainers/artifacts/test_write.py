@@ -1,4 +1,4 @@
-"""What a training leaves: a complete run whose SavedModel gives what Keras gave, listed beside the book's figures."""
+"""A training leaves a complete run, whose SavedModel computes what Keras does, and which the commands list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.run import Run
 from bookserve.verb import Predict
 from trainers import catalogue
-from trainers import listing as overview
+from trainers.cli import listing
 
 
 def test_a_run_is_complete(trained: Run) -> None:
@@ -126,7 +126,7 @@ def runs(finished: Callable[[str], Run]) -> Path:
 
 
 def output(command: str, *words: str) -> str:
-    done = CliRunner().invoke(getattr(overview, command), words, catch_exceptions=False)
+    done = CliRunner().invoke(getattr(listing, command), words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 

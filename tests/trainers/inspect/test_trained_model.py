@@ -1,4 +1,4 @@
-"""What is looked into: a run or a bundle, its pictures and its colours, and what cannot be opened."""
+"""Opening the trained model of a run or a bundle, its pictures and colours, and errors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from bookserve.steps import Image, ImageNetMeans, Words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from tests.trainers.inspect.small import ORIGIN, bundle_of
-from trainers.inspect.source import IN_BUNDLE, Source, find_source
+from trainers.inspect.trained_model import KERAS_MODEL_IN_BUNDLE, TrainedModel, open_trained_model
 
 
 def test_the_colours_that_a_network_sees_are_measured() -> None:
     verb = Predict(inputs={"image": (Image(4, 4, 3), ImageNetMeans())}, outputs={"x": ()})
-    affine = Source("vgg", ORIGIN, verb, {}, []).affine()
+    affine = TrainedModel("vgg", ORIGIN, verb, {}, []).pixel_transform()
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
     np.testing.assert_allclose(pixels @ affine.matrix + affine.offset, verb.encode(pixels[None])["image"][0], atol=1e-3)
 
 
-def test_a_model_that_takes_texts_is_told_so() -> None:
+def test_a_model_that_takes_texts_is_an_error() -> None:
     verb = Predict(inputs={"tokens": (Words(Vocabulary("words", ["good"])),)}, outputs={"score": ()})
-    with pytest.raises(InvalidInput, match="takes no picture alone: it takes tokens"):
-        Source("reviews", ORIGIN, verb, {}, []).encode(["good"])
+    with pytest.raises(InvalidInput, match="does not take a single picture: its inputs are tokens"):
+        TrainedModel("reviews", ORIGIN, verb, {}, []).encode_pictures(["good"])
 
 
 def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look: Any, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look
         assert {path.name: path.read_bytes() for path in (tmp_path / place).iterdir()} == written
 
 
-def test_an_example_of_the_run_stands_in_for_a_file(run: Run, look: Any, tmp_path: Path) -> None:
+def test_without_a_file_an_example_of_the_run_is_used(run: Run, look: Any, tmp_path: Path) -> None:
     said = look("gradcam", run.name, "--runs", run.path.parent.parent, "-o", tmp_path / "out")
     assert (tmp_path / "out" / "gradcam_overlay.png").exists()
     assert "top left 0." in said or "none 0." in said
@@ -58,11 +58,11 @@ def test_an_example_of_the_run_stands_in_for_a_file(run: Run, look: Any, tmp_pat
 
 def test_what_cannot_be_opened(run: Run, model: Any, tmp_path: Path) -> None:
     whole = bundle_of(run, tmp_path / "models")
-    (whole / "1" / IN_BUNDLE).unlink()
+    (whole / "1" / KERAS_MODEL_IN_BUNDLE).unlink()
     with pytest.raises(NotFound, match=r"has no assets/model\.keras"):
-        find_source(str(whole), tmp_path)
+        open_trained_model(str(whole), tmp_path)
     (run.path / "model.keras").write_bytes(b"nothing")
     with pytest.raises(Failed, match=r"model\.keras cannot be loaded"):
-        find_source(str(run.path), tmp_path)
+        open_trained_model(str(run.path), tmp_path)
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
-        find_source("nothing", tmp_path)
+        open_trained_model("nothing", tmp_path)
