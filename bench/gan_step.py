@@ -18,7 +18,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from trainers.networks.gan import Adversaries, discriminator, generator
+from trainers.networks.gan import Adversaries, build_discriminator, build_generator
 
 BATCH, LATENT = 20, 32
 
@@ -26,7 +26,7 @@ BATCH, LATENT = 20, 32
 def book(width: float) -> Callable[[np.ndarray], None]:
     """One iteration of listing 8.32."""
     rng = np.random.default_rng(0)
-    drawing, judging = generator(width), discriminator(width)
+    drawing, judging = build_generator(width), build_discriminator(width)
     rate = {"clipvalue": 1.0}
     judging.compile(optimizer=keras.optimizers.RMSprop(8e-4, **rate), loss="binary_crossentropy")
     judging.train_on_batch(np.zeros((2, 32, 32, 3)), np.zeros((2, 1)))  # its step is made while it is trainable

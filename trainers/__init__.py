@@ -1,1 +1,1 @@
-"""The trainers: one file for each model of the book, one training loop, the data sets."""
+"""Train every model of *Deep Learning with R*: one file a model, one training loop, the data sets."""

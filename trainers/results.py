@@ -1,7 +1,7 @@
-"""Results: ``results/<task>.json``, the best run of each task on the book's own data, and the table made of them.
+"""Record the best run of each task on the book's data in ``results/<task>.json``, and write the README's table of them.
 
 python -m trainers.results record RUN          write results/<task>.json from a run (a directory)
-python -m trainers.results table [--check]     write the table into README.md, or fail where it is not fresh
+python -m trainers.results table [--check]     write the table into README.md; --check: fail if it is out of date
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 import click
 import msgspec
 
-from bookserve import run as runs_
 from bookserve.errors import BookserveError, Failed, InvalidInput
-from bookserve.run import Run
+from bookserve.run import COUNTS, Run, list_runs
 from trainers import catalogue
 from trainers.task import Task
 
@@ -24,11 +23,11 @@ RESULTS = ROOT / "results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 
 
-def best(task: Task, runs: Path) -> dict[str, Any] | None:
-    """The best figure of ``task`` among the runs in ``runs`` and ``results/``; real data before sample data."""
+def best_result(task: Task, runs: Path) -> dict[str, Any] | None:
+    """The best figure of ``task`` in ``runs`` and ``results/``; any run on real data beats those on sample data."""
     known = [
         {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
-        for run in runs_.list_runs(runs, task.name)
+        for run in list_runs(runs, task.name)
         if task.metric in run.metrics and not run.read("params.json").get("text")
     ]
     recorded = RESULTS / f"{task.name}.json"
@@ -39,11 +38,11 @@ def best(task: Task, runs: Path) -> dict[str, Any] | None:
     return max(known, key=lambda run: (run["data"] == "real", sign * run["figure"]), default=None)
 
 
-def record(run: Run, results: Path = RESULTS) -> Path:
-    """Write ``results/<task>.json`` from a finished run on real data: figures, how they came about, on what.
+def record_result(run: Run, results: Path = RESULTS) -> Path:
+    """Write ``results/<task>.json`` from a finished run on real data: figures, command, machine and versions.
 
     Raises:
-        InvalidInput: the run used sample data, or is not finished.
+        InvalidInput: the run is unfinished, or did not use the book's data.
     """
     task = catalogue.find_task(run.task)
     params = run.read("params.json")
@@ -55,7 +54,7 @@ def record(run: Run, results: Path = RESULTS) -> Path:
         "section": task.section,
         "book": metrics["book"],
         "figures": {name: round(value, 6) for name, value in run.figures.items()},
-        **{name: metrics[name] for name in runs_.COUNTS},
+        **{name: metrics[name] for name in COUNTS},
         "seed": params["seed"],
         "command": environment["command"],
         "machine": f"{environment['cpus']} × {environment['cpu']}",
@@ -67,8 +66,8 @@ def record(run: Run, results: Path = RESULTS) -> Path:
     return path
 
 
-def table(results: Path = RESULTS) -> str:
-    """The recorded results as a Markdown table, one line a task."""
+def results_table(results: Path = RESULTS) -> str:
+    """The recorded results as a Markdown table, one line a figure."""
     lines = ["| task | section | figure | book | ours | epochs | seconds |", "|---|---|---|---|---|---|---|"]
     for task in catalogue.load_tasks():
         path = results / f"{task.name}.json"
@@ -81,40 +80,40 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
-def insert(readme: str, rows: str) -> str:
-    """A document such as ``readme`` with ``rows`` between the two markers.
+def insert_table(readme: str, rows: str) -> str:
+    """The document ``readme`` with ``rows`` between its two markers.
 
     Raises:
-        Failed: the markers are not there.
+        Failed: a marker is missing.
     """
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise Failed(f"there is no place for the results: {BEGIN} … {END}.", "Put the two markers into the document.")
+        raise Failed(f"the document has no place for the results: {BEGIN} … {END}.", "Add these two markers to it.")
     return f"{before}{BEGIN}\n{rows}\n{END}{after}"
 
 
 @click.group()
 def cli() -> None:
-    """Record results on the book's data, and write the table of them."""
+    """Record results on the book's data, and write the README's table of them."""
 
 
 @cli.command("record")
 @click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def record_(path: Path) -> None:
     """Write results/<task>.json from the run in PATH."""
-    click.echo(record(Run(path.resolve())))
+    click.echo(record_result(Run(path.resolve())))
 
 
 @cli.command("table")
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 where the table is not fresh.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if the table is out of date.")
 def table_(check: bool) -> None:
     """Write the table of results into README.md."""
     readme = ROOT / "README.md"
     old = readme.read_text("utf-8")
-    new = insert(old, table())
+    new = insert_table(old, results_table())
     if check and new != old:
-        raise Failed("the table of results in README.md is not fresh.", "Run: python -m trainers.results table")
+        raise Failed("the table of results in README.md is out of date.", "Run: python -m trainers.results table")
     readme.write_text(new, "utf-8")
 
 

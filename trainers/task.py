@@ -1,7 +1,8 @@
-"""Task: one model of the book, as a file ``trainers/chNN/<name>.py`` describes it.
+"""Define what a task is: one model of the book, described by a file ``trainers/chNN/<name>.py``.
 
-A task file holds, from top to bottom, ``data`` (a data set's rows through the Steps of a Verb), ``build`` (the compiled
-Keras model), ``graphs`` where the model is used in other ways than it is trained, and last ``TASK``, which names them.
+A task file holds, from top to bottom: ``data`` (passes the rows of a data set through the Steps of a Verb), ``build``
+(returns the compiled Keras model), ``graphs`` (only if the model is served in another form than it is trained), and
+``TASK``, which brings them together.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 
 from bookserve.graph import Arrays
 from bookserve.verb import Verb
-from trainers.datasets.source import Kind
-from trainers.engine import settings
-from trainers.engine.arrays import TrainingArrays
+from trainers import settings
+from trainers.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 
 if TYPE_CHECKING:
     import keras
@@ -26,73 +27,75 @@ Params = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Data:
-    """What one task trains on: arrays that have passed the Steps of ``verb``, the very ones that are served later."""
+    """What one task trains on: arrays that have passed the Steps of ``verb``. The server applies the same Steps."""
 
     verb: Verb
-    #: What the rows are and where they come from, in words.
+    #: A few words on what the rows are and where they come from; shown on the model card.
     about: str
     train: TrainingArrays
     validation: TrainingArrays | None
     test: TrainingArrays | None
-    #: A few raw rows (texts or uint8 pictures) for ``examples.npz`` …
-    rows: np.ndarray
-    #: … and, for each inference graph, the inputs that Keras's expected outputs are computed from.
-    feeds: dict[str, Arrays]
-    #: What the task's metric is without skill (``trainers/preparation/baseline.py``); None where that means nothing.
+    #: A few raw rows (texts or uint8 pictures), saved in ``examples.npz``.
+    example_rows: np.ndarray
+    #: Inputs of each inference graph, by graph name. Keras computes the expected outputs in ``examples.npz`` from them.
+    example_feeds: dict[str, Arrays]
+    #: The task's metric for a model without skill (``trainers/preparation/baseline.py``); None if it has no such value.
     baseline: float | None = None
-    #: A frozen network that the rows of ``train``, ``validation`` and ``test`` have passed already, and which stands in
-    #: front of the trained one where it is served (section 5.3.1).
-    front: Any = None
+    #: A frozen network whose outputs ``train``, ``validation`` and ``test`` hold. The served model is this network,
+    #: followed by the trained one (section 5.3.1).
+    frozen_base: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One model of the book. Nothing here imports Keras before ``build`` runs."""
+    """One model of the book. Keras is imported only when one of its functions runs."""
 
-    #: Section and listings of the book.
+    #: The section of the book, and its listings.
     section: str
     listings: str
+    #: What the model does, as a phrase without a full stop, such as "classifies handwritten digits"; shown while it is
+    #: trained and on its model card.
     summary: str
-    #: Name of the data set: a module of ``trainers/datasets``.
+    #: The data set: the name of a module in ``trainers/datasets``.
     dataset: str
-    #: ``predict``, ``generate`` or ``sample``.
+    #: ``predict``, ``generate``, ``sample`` or ``transform``.
     verb: str
-    #: Figures printed in the book, by the name that ``metrics.json`` gives ours.
+    #: Figures printed in the book, under the names that ``metrics.json`` has for ours.
     book: dict[str, float] = field(default_factory=dict)
-    #: What the book shows where it prints no figure.
+    #: What the book says about the result, if it prints no figure.
     shown: str = ""
-    #: The figure by which runs of this task are compared.
+    #: The name of the figure by which runs of this task are compared.
     metric: str
-    #: The task's parameters with the book's values, over those that every task has (``trainers/engine/settings.py``);
-    #: with no ``epochs`` there is nothing to train. ``sample`` replaces some of them for short training.
+    #: The task's own parameters with the book's values. They override the settings of every task
+    #: (``trainers/settings.py``). ``epochs`` of 0: nothing is trained. ``sample`` has other values for the sample data.
     params: dict[str, Any]
     sample: dict[str, Any] = field(default_factory=dict)
     data: Callable[[Kind, Params], Data]
     build: Callable[[Data, Params], keras.Model]
-    #: Inference graphs of a trained model, by signature name, the default one first. None: the model itself, with its
-    #: inputs and outputs named as the verb names them.
+    #: Returns the inference graphs of a trained model by signature name, the default graph first. None: the model
+    #: itself is the only graph, and its inputs and outputs get the verb's names.
     graphs: Callable[[keras.Model], dict[str, keras.Model]] | None = None
-    #: Called once after the last epoch: more figures for ``metrics.json``; may put other weights into the model.
+    #: Called once after the last epoch; returns more figures for ``metrics.json``. May change the model's weights.
     conclude: Callable[[keras.Model, Data, Params], dict[str, float]] | None = None
-    #: Classes of the task's own that ``model.keras`` needs to be loaded, by name.
+    #: Returns the custom Keras classes, by name, that loading ``model.keras`` needs.
     custom: Callable[[], dict[str, type]] | None = None
 
-    #: File stem and chapter folder; the catalogue fills them in.
+    #: The file's stem and its chapter folder, set by the catalogue.
     name: str = ""
     chapter: str = ""
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger ``metric`` is the better one."""
+        """Whether larger values of ``metric`` are better."""
         return settings.higher_is_better(self.metric)
 
     def defaults(self, kind: Kind) -> dict[str, Any]:
-        """Every parameter with its default for data of that kind."""
+        """All parameters with their default values for data of that kind."""
         own = {**self.params, **(self.sample if kind == "sample" else {})}
-        return {**self.params, **settings.DEFAULTS, **own}  # the task's own are listed first
+        return {**self.params, **settings.DEFAULTS, **own}  # the task's own parameters come first
 
     def command(self, params: Params) -> list[str]:
-        """The words of the command line that trains with ``params`` (``data`` and ``seed`` among them) again."""
+        """The command line, as a list of words, that repeats a training with ``params`` (including data and seed)."""
         words = ["bookserve", "train", self.name, "--data", params["data"], "--seed", str(params["seed"])]
         for name, value in self.defaults(params["data"]).items():
             if params[name] != value:

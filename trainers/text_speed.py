@@ -1,7 +1,7 @@
-"""Pace: how fast Keras itself writes – the book's loop, and the state carried on. ``python -m trainers.text_speed
-BUNDLE``.
+"""Measure how fast Keras itself generates text: with the book's loop, and with the LSTM's state carried on.
 
-Prints one JSON object of characters a second; ``bookserve bench generate --with-keras`` runs it.
+``python -m trainers.text_speed BUNDLE`` prints one JSON object with characters per second.
+``bookserve bench generate --with-keras`` runs it in a process of its own, since clients do not import Keras.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bookserve.generation.sampling import draw_index
 from bookserve.generation.text import text_streams
 from bookserve.verb import Generate
 from trainers import catalogue
-from trainers.engine.samples import runner
+from trainers.artifacts.samples import graph_runner
 
 
-def measure(path: Path, seconds: float) -> dict[str, float]:
-    """Characters a second of the bundle at ``path``, by way of writing.
+def measure_speed(path: Path, seconds: float) -> dict[str, float]:
+    """Characters per second of the bundle at ``path``, by method.
 
     Raises:
-        NotFound: it is of no task with a step graph.
+        NotFound: the bundle does not come from a task with a step graph.
     """
     import keras
 
@@ -37,30 +37,33 @@ def measure(path: Path, seconds: float) -> dict[str, float]:
     verb, origin = opened.verb(Generate), opened.manifest.origin
     task = catalogue.find_task(origin.task) if origin else None
     if task is None or task.graphs is None:
-        raise NotFound(f"{path} is of no task that has a step graph.")
+        raise NotFound(f"{path} does not come from a task with a step graph.", "Give a bundle of nietzsche_lstm.")
     model = keras.saving.load_model(path / "assets" / "model.keras", compile=False)
     ids = verb.characters([verb.prompt])[0][-verb.window :]
     rng = np.random.default_rng(0)
 
-    def book() -> None:
-        """Listing 8.7: predict on the window, draw, move the window on."""
+    def write_like_the_book() -> None:
+        """Listing 8.7: predict from the whole window, draw a character, move the window by one."""
         nonlocal ids
         probabilities = model.predict(ids[None], verbose=0)[0]
         ids = np.append(ids[1:], np.int32(draw_index(probabilities, 1.0, rng)))
 
-    step = runner(task.graphs(model)[verb.graph])
+    step = graph_runner(task.graphs(model)[verb.graph])
     (stream,) = text_streams(
         verb, opened.graph(verb.graph)[1], GenerateRequest(length=100_000, temperature=1.0, seed=0)
     )
 
-    def carried() -> None:
+    def write_with_state() -> None:
         stream.take(step(stream.feeds()))
 
-    return {"the book's loop": _rate(book, seconds), "Keras with state": _rate(carried, seconds)}
+    return {
+        "the book's loop": _rate(write_like_the_book, seconds),
+        "Keras with state": _rate(write_with_state, seconds),
+    }
 
 
 def _rate(write: Callable[[], None], seconds: float) -> float:
-    for _ in range(3):  # traces and first allocations
+    for _ in range(3):  # the first calls trace the function and allocate memory
         write()
     written, start = 0, time.perf_counter()
     while (now := time.perf_counter()) < start + seconds:
@@ -74,7 +77,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
-    sys.stdout.write(json.dumps(measure(arguments.bundle, arguments.seconds)) + "\n")
+    sys.stdout.write(json.dumps(measure_speed(arguments.bundle, arguments.seconds)) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ from bookserve.errors import BookserveError
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.cli.demo:demo", "Train, export, serve and call four models on sample data."),
-    "tasks": ("trainers.listing:tasks", "List the models of the book, with the book's figures and ours."),
-    "train": ("trainers.cli:train", "Train models of the book."),
-    "search": ("trainers.search:search", "Search for better hyperparameters of a task."),
-    "runs": ("trainers.listing:runs", "List training runs."),
-    "compare": ("trainers.listing:compare", "Compare the parameters and metrics of two runs."),
-    "inside": ("trainers.inspect.cli:inside", "Inspect a trained network: layers, activations, filters."),
+    "tasks": ("trainers.cli.listing:tasks", "List the models of the book, with the book's figures and ours."),
+    "train": ("trainers.cli.train:train", "Train models of the book."),
+    "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
+    "runs": ("trainers.cli.listing:runs", "List training runs."),
+    "compare": ("trainers.cli.listing:compare", "Compare the parameters and metrics of two runs."),
+    "inside": ("trainers.cli.inspect:inside", "Inspect a trained network: layers, activations, filters."),
     "export": ("export.cli:export", "Export a training run, or any model, as a bundle."),
     "compose": ("export.cli:compose", "Combine several models into one that averages their answers."),
     "verify": ("export.cli:verify", "Check that ONNX and SavedModel give the same answers."),

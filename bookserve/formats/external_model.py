@@ -72,7 +72,7 @@ def check_declarations(inputs: Declarations, outputs: Declarations) -> None:
             raise Failed(f"input '{key}' has no known number of axes.", "Save the model with the shape of its inputs.")
 
 
-def run_made_up_inputs(inputs: Declarations, run: parity.Run) -> Example:
+def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph) -> Example:
     """Random inputs that the graph accepts, and the outputs that it gives for them. They are the same each time.
 
     Raises:
@@ -91,7 +91,7 @@ def run_made_up_inputs(inputs: Declarations, run: parity.Run) -> Example:
 
 
 def graph_of_example(
-    inputs: Declarations, outputs: Declarations, example: Example, run: parity.Run, onnx: str | None = None
+    inputs: Declarations, outputs: Declarations, example: Example, run: parity.RunGraph, onnx: str | None = None
 ) -> Graph:
     """The graph with these declarations that gave ``example``.
 

@@ -106,7 +106,7 @@ def _declarations(model: Model, name: str) -> tuple[Declarations, Declarations]:
     return inputs, outputs
 
 
-def _example(inputs: Declarations, run: parity.Run) -> Example:
+def _example(inputs: Declarations, run: parity.RunGraph) -> Example:
     """Made-up inputs and their outputs.
 
     Raises:

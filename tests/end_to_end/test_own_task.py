@@ -1,4 +1,4 @@
-"""Adding a model touches one file: a new task file is listed, trained, exported and served like the book's own."""
+"""Adding a task takes one new file in one folder: it is listed, trained, exported and served like the book's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from bookserve.cli.programs import PROGRAMS, home
 from tests.servers import start
 
-TASK = '''"""A model of one's own: which of two numbers is larger.
+TASK = '''"""Decide which of two numbers is larger.
 
 Expected: test accuracy above 0.9.
 """
@@ -26,9 +26,9 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
-from trainers.datasets.generated import Generated
+from trainers.datasets.generated import GeneratedData
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Task
 
 VERB = Predict(
@@ -40,7 +40,7 @@ VERB = Predict(
 def data(kind, params):
     rows = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
     labels = (rows[:, 1] > rows[:, 0]).astype(np.int64)
-    return divided(VERB, Generated("pairs of numbers", rows, labels), baseline.commonest(labels))
+    return split_generated(VERB, GeneratedData("pairs of numbers", rows, labels), baseline.majority_accuracy(labels))
 
 
 def build(data, params):
@@ -54,7 +54,7 @@ def build(data, params):
 TASK = Task(
     section="9.9",
     listings="–",
-    summary="which of two numbers is larger",
+    summary="decides which of two numbers is larger",
     dataset="generated",
     verb="predict",
     shown="nothing",

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, and what they leave."""
+"""Run ``bookserve`` in other processes, and read the runs that trainings leave."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from bookserve import run as runs_
-from bookserve.run import Run
+from bookserve.run import Run, list_runs
 
 
 def bookserve(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and wait for it; ``environment`` adds environment variables."""
     return subprocess.run(
         [sys.executable, "-m", "bookserve", *words],
         env={**os.environ, **environment},
@@ -27,13 +27,15 @@ def bookserve(*words: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def trained(runs: Path, *words: str, **environment: str) -> Run:
+    """The only run under ``runs`` after ``bookserve train`` with these words."""
     done = bookserve("train", *words, "--runs", str(runs), **environment)
     assert done.returncode == 0, done.stderr
-    (run,) = runs_.list_runs(runs)
+    (run,) = list_runs(runs)
     return run
 
 
 def figures(run: Run) -> dict[str, Any]:
+    """Everything in ``metrics.json`` that must repeat with the same seed."""
     return {name: value for name, value in run.metrics.items() if name not in ("seconds", "book")}
 
 
@@ -42,7 +44,7 @@ def weights(run: Run) -> list[np.ndarray]:
 
 
 def killed_after_an_epoch(runs: Path, *words: str) -> Run:
-    """Kill the command and all that it started, between its first epoch and its last."""
+    """Kill the command and all processes that it started, after its first epoch and before its last."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bookserve", "train", *words, "--runs", str(runs)],
         stdout=subprocess.PIPE,
@@ -54,7 +56,7 @@ def killed_after_an_epoch(runs: Path, *words: str) -> Run:
     with process:
         next(line for line in process.stdout if line.startswith("epoch 1/"))
         os.killpg(process.pid, signal.SIGKILL)
-    (run,) = runs_.list_runs(runs)
+    (run,) = list_runs(runs)
     assert (run.path / "checkpoint" / "epoch.npz").exists()
     assert not run.finished
     return run

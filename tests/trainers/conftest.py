@@ -1,4 +1,4 @@
-"""One short training of every task on sample data, shared by the tests of this room."""
+"""One short training of every task on sample data, shared by all tests of the trainers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from bookserve import run
 from bookserve.run import Run
 from trainers import catalogue
-from trainers.cli import train
+from trainers.cli.train import train
 
-#: What makes one epoch of each task a matter of seconds.
+#: Parameters that make one epoch of each task take only seconds.
 SHORT = {
     **{
         f"imdb_{kind}": ("-p", "batch_size=128")
@@ -27,7 +27,7 @@ SHORT = {
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
-    """Gives the finished run of a task, which is trained when it is first asked for; read it, never write to it."""
+    """Returns the finished run of a task, trained at the first call; tests must not write to it."""
     path = tmp_path_factory.mktemp("runs")
 
     def find(name: str) -> Run:

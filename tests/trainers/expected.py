@@ -1,4 +1,4 @@
-"""What the tests expect of each task: its graphs by the names others rely on, and how many numbers the book trains."""
+"""What the tests expect of each task: the names of its graphs, inputs and outputs, and its number of parameters."""
 
 from __future__ import annotations
 

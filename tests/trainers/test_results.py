@@ -1,4 +1,4 @@
-"""Recorded results: only finished runs on real data, nothing private in them, and a table in the README."""
+"""Recorded results are of finished runs on real data, have no private data, and fill a table in the README."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_a_run_is_recorded_beside_the_book(run: Run, tmp_path: Path) -> None:
-    recorded = json.loads(results.record(run, tmp_path / "results").read_text())
+    recorded = json.loads(results.record_result(run, tmp_path / "results").read_text())
     assert recorded["book"] == {"test_accuracy": 0.993}
     assert recorded["figures"]["test_accuracy"] == 0.991235
     assert (recorded["epochs"], recorded["seed"], recorded["machine"]) == (5, 7, "2 × Chip")
     assert str(tmp_path) not in json.dumps(recorded)
-    (line,) = [line for line in results.table(tmp_path / "results").splitlines() if "mnist_convnet" in line]
+    (line,) = [line for line in results.results_table(tmp_path / "results").splitlines() if "mnist_convnet" in line]
     assert line == "| `mnist_convnet` | 5.1 | test_accuracy | 0.993 | 0.9912 | 5 | 80 |"
 
 
@@ -45,7 +45,7 @@ def test_only_finished_runs_on_real_data_count(run: Run, tmp_path: Path, spoil: 
     else:
         (run.path / "metrics.json").unlink()
     with pytest.raises(InvalidInput, match="not a finished run on real data"):
-        results.record(run, tmp_path / "results")
+        results.record_result(run, tmp_path / "results")
 
 
 def test_the_best_run_is_a_real_one_where_there_is_one(
@@ -57,16 +57,16 @@ def test_the_best_run_is_a_real_one_where_there_is_one(
     better.path.mkdir()
     better.write("params.json", {"data": "sample"})
     better.write("metrics.json", {"test_accuracy": 0.999})
-    assert (results.best(task, runs) or {})["run"] == run.name
+    assert (results.best_result(task, runs) or {})["run"] == run.name
     better.write("params.json", {"data": "real"})
-    assert (results.best(task, runs) or {})["run"] == better.name
-    assert results.best(catalogue.find_task("mnist_vae"), runs) is None
+    assert (results.best_result(task, runs) or {})["run"] == better.name
+    assert results.best_result(catalogue.find_task("mnist_vae"), runs) is None
 
 
-def test_the_table_stands_between_its_markers() -> None:
+def test_the_table_is_written_between_its_markers() -> None:
     readme = "# Title\n<!-- results -->\nold\n<!-- /results -->\nend\n"
-    fresh = results.insert(readme, "| new |")
+    fresh = results.insert_table(readme, "| new |")
     assert fresh == "# Title\n<!-- results -->\n| new |\n<!-- /results -->\nend\n"
-    assert results.insert(fresh, "| new |") == fresh
+    assert results.insert_table(fresh, "| new |") == fresh
     with pytest.raises(Failed, match="no place"):
-        results.insert("# Title\n", "| new |")
+        results.insert_table("# Title\n", "| new |")

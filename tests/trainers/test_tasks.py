@@ -1,4 +1,4 @@
-"""The tasks: the book's networks, the Steps in front of them, and graphs by the names that others rely on."""
+"""The tasks: the book's networks, the Steps before them, and graphs with the names that other code relies on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
 from trainers import catalogue
+from trainers.artifacts.signatures import describe_graph, inference_models
+from trainers.artifacts.write import compute_examples
 from trainers.datasets import imdb, mnist, nietzsche
-from trainers.engine import artifacts as finish
-from trainers.engine.signatures import graph_of, inference_models
 from trainers.networks import vgg
 from trainers.task import Data, Task
 
@@ -33,7 +33,7 @@ def built(request: pytest.FixtureRequest) -> tuple[Task, Data, keras.Model]:
 
 def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, keras.Model]) -> None:
     task, data, model = built
-    graphs = {name: graph_of(graph) for name, graph in inference_models(task, model, data).items()}
+    graphs = {name: describe_graph(graph) for name, graph in inference_models(task, model, data).items()}
     parts = {name: graphs.pop(name) for name in (ACTIVATIONS, HEAD) if name in graphs}
     size = str(len(data.verb.characters.vocabulary)) if isinstance(data.verb, Generate) else ""
     said = {
@@ -48,9 +48,9 @@ def test_graphs_have_the_agreed_names_types_and_shapes(built: tuple[Task, Data, 
     assert list(graphs) == list(wanted)  # the first is the one that serving_default means
     assert verbs.verb_name(data.verb) == task.verb
     for name, graph in graphs.items():
-        feeds = data.feeds[name]
+        feeds = data.example_feeds[name]
         if feeds.keys() < graph.inputs.keys():  # the rest is what other graphs give
-            feeds = finish.examples(inference_models(task, model, data), data).graphs[name].inputs
+            feeds = compute_examples(inference_models(task, model, data), data).graphs[name].inputs
         graph.check(feeds)
     assert bool(parts) == (task.name in expected.EXPLAINED)
 
@@ -64,16 +64,16 @@ def test_networks_are_the_book_s(built: tuple[Task, Data, keras.Model]) -> None:
     params = task.defaults("real")
     if "weights" in params:  # the pretrained ones are not at hand; random ones are as many
         params["weights"] = "sample" if task.sample["weights"] == "sample" and "base" not in params else "none"
-        if data.front:
-            data = dataclasses.replace(data, front=vgg.base("vgg16", "none", (150, 150)))
+        if data.frozen_base:
+            data = dataclasses.replace(data, frozen_base=vgg.build_vgg("vgg16", "none", (150, 150)))
     assert task.build(data, params).count_params() == numbers
 
 
 def test_raw_rows_become_what_the_graphs_were_fed(built: tuple[Task, Data, keras.Model]) -> None:
     _, data, _ = built
-    if isinstance(data.verb, Predict) and len(data.rows):
-        for name, array in data.verb.encode(data.rows).items():
-            assert np.array_equal(array, data.feeds[data.verb.graph][name])
+    if isinstance(data.verb, Predict) and len(data.example_rows):
+        for name, array in data.verb.encode(data.example_rows).items():
+            assert np.array_equal(array, data.example_feeds[data.verb.graph][name])
 
 
 @pytest.mark.parametrize("name", ["mnist_dense", "mnist_convnet", "imdb_lstm", "imdb_dense"])
@@ -96,7 +96,7 @@ def test_pictures_of_the_vae_have_passed_its_steps() -> None:
     assert isinstance(data.verb, Sample)
     assert np.array_equal(apply_steps(data.verb.before, loaded.train.rows), data.train.x)
     assert data.train.y is data.train.x
-    assert np.array_equal(apply_steps(data.verb.before, data.rows), data.feeds["encode"]["image"])
+    assert np.array_equal(apply_steps(data.verb.before, data.example_rows), data.example_feeds["encode"]["image"])
 
 
 def test_windows_of_the_corpus_are_the_characters_before_each_target() -> None:
@@ -115,15 +115,15 @@ def test_steps_carry_the_state_that_the_window_has() -> None:
     task = catalogue.find_task("nietzsche_lstm")
     data = task.data("sample", task.defaults("sample"))
     models = inference_models(task, task.build(data, task.defaults("sample")), data)
-    window = np.asarray(models["serving_default"](data.feeds["serving_default"])["probabilities"])
-    ids = data.feeds["serving_default"]["characters"]
+    window = np.asarray(models["serving_default"](data.example_feeds["serving_default"])["probabilities"])
+    ids = data.example_feeds["serving_default"]["characters"]
     state = {"h": np.zeros((len(ids), 128), np.float32), "c": np.zeros((len(ids), 128), np.float32)}
     for piece in (ids[:, :50], ids[:, 50:59], ids[:, 59:]):
         out = models["step"]({"characters": piece, **state})
         state = {"h": np.asarray(out["next_h"]), "c": np.asarray(out["next_c"])}
     np.testing.assert_allclose(out["probabilities"], window, atol=1e-6)
     assert isinstance(data.verb, Generate)
-    (stream,) = text_streams(data.verb, graph_of(models["step"]), GenerateRequest(length=3, seed=1))
+    (stream,) = text_streams(data.verb, describe_graph(models["step"]), GenerateRequest(length=3, seed=1))
     run = models["step"]
     pieces = stream.write(lambda feeds: {name: np.asarray(array) for name, array in run(feeds).items()})
     assert len(join_pieces(list(pieces)).text) == 3

@@ -1,4 +1,4 @@
-"""DeepDream and style transfer: gradients that numbers confirm, loops that keep what they promise."""
+"""DeepDream and style transfer: gradients agree with numerical ones, and the loops keep their limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bookserve.generation.transform import Progress, octave_shapes, resize_image
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale
 from bookserve.verb import Dream, Style, Transform, Verb
 from trainers import catalogue
-from trainers.engine import artifacts as finish
+from trainers.artifacts.write import compute_examples
 
 Arrays = dict[str, np.ndarray]
 PHOTO = np.random.default_rng(0).integers(0, 256, (1, 160, 200, 3)).astype(np.uint8)
@@ -84,15 +84,15 @@ def test_painting_lowers_the_loss_round_by_round() -> None:
 
 
 def test_features_are_not_counted_as_steps() -> None:
-    told: list[Progress] = []
+    received: list[Progress] = []
 
     def run(graph: str, feeds: Arrays) -> Arrays:
         return {"content": feeds["image"], "style": feeds["image"]} if graph == "features" else nothing(graph, feeds)
 
     verb = msgspec.structs.replace(PAINT, features="features")
-    transform_with_progress(verb, run, np.concatenate([PHOTO, PHOTO]), told.append)
-    assert told[0].step == 1
-    assert all(progress.loss == 0 for progress in told)
+    transform_with_progress(verb, run, np.concatenate([PHOTO, PHOTO]), received.append)
+    assert received[0].step == 1
+    assert all(progress.loss == 0 for progress in received)
 
 
 def test_the_loss_of_style_is_the_book_s() -> None:
@@ -136,7 +136,7 @@ def test_the_loss_of_style_is_the_book_s() -> None:
     np.testing.assert_allclose(out["gradient"], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max())
 
 
-def test_what_cannot_be_transformed_is_told() -> None:
+def test_pictures_that_cannot_be_transformed_are_errors() -> None:
     with pytest.raises(InvalidInput, match="pictures given: 1; expected 2"):
         next(transform(PAINT, nothing, PHOTO))
     with pytest.raises(InvalidInput, match="60 × 200 pixels; expected 75 or more"):
@@ -159,7 +159,7 @@ def test_the_graph_s_gradient_is_the_slope_of_its_loss(name: str) -> None:
     assert task.graphs
     models = task.graphs(task.build(data, params))
     graph = models["gradient"]
-    feeds = {key: array[:2] for key, array in finish.examples(models, data).graphs["gradient"].inputs.items()}
+    feeds = {key: array[:2] for key, array in compute_examples(models, data).graphs["gradient"].inputs.items()}
     out = {key: keras.ops.convert_to_numpy(value) for key, value in graph(feeds).items()}
     assert out["gradient"].shape == feeds["image"].shape
     size = float(np.abs(feeds["image"]).mean() * 1e-3 / np.abs(out["gradient"]).mean())

@@ -1,7 +1,7 @@
-"""House prices in suburbs of Boston from thirteen figures: section 3.6, listings 3.21–3.29.
+"""Predict house prices in suburbs of Boston from thirteen features: section 3.6, listings 3.21–3.29.
 
-Expected: a mean absolute error of about 2.4 thousand dollars in 4-fold validation and of 2.5 on the test rows; 404
-training rows are few, so both move by some tenths with the seed. The folds, with batches of one row, take minutes.
+Expected: a mean absolute error of about 2.4 thousand dollars in 4-fold validation and of 2.5 on the test rows. With
+only 404 training rows, both vary by some tenths with the seed. The folds, with batches of one row, take minutes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from bookserve.steps import Numbers, Standardise
 from bookserve.verb import Predict
+from trainers.arrays import TrainingArrays
 from trainers.datasets import boston
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -43,8 +43,8 @@ def data(kind: Kind, params: Params) -> Data:
         train=train,
         validation=None,
         test=test,
-        rows=houses.few,
-        feeds={"serving_default": verb.encode(houses.few)},
+        example_rows=houses.examples,
+        example_feeds={"serving_default": verb.encode(houses.examples)},
         baseline=baseline.median_error(houses.train.labels, houses.test.labels),
     )
 
@@ -68,7 +68,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="3.6",
     listings="3.21–3.29",
-    summary="dense layers that tell the price of a house",
+    summary="predicts the median house price of a suburb with dense layers",
     dataset="boston",
     verb="predict",
     book={"cv_mae": 2.389, "test_mae": 2.541},

@@ -1,13 +1,13 @@
-"""Newswires by topic through a layer too narrow for them: section 3.5.7, listing 3.20.
+"""Classify newswires by topic with a hidden layer that is too narrow: section 3.5.7, listing 3.20.
 
-Expected: validation accuracy near 0.71 on Reuters, well below `reuters_dense`: four numbers cannot hold 46 topics.
+Expected: validation accuracy near 0.71 on Reuters, well below `reuters_dense`: four units cannot represent 46 topics.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.newswires import multi_hot
 from trainers.task import Data, Params, Task
 
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="3.5.7",
     listings="3.20",
-    summary="newswires by topic through an information bottleneck",
+    summary="classifies newswires by topic with a hidden layer that is too narrow (an information bottleneck)",
     dataset="reuters",
     verb="predict",
     book={"best_val_accuracy": 0.71},

@@ -1,13 +1,13 @@
-"""The dense review network with dropout: section 4.4.3, listing 4.8.
+"""Classify film reviews with dense layers and dropout: section 4.4.3, listing 4.8.
 
-Expected: a clear gain over the same network without dropout (figure 4.9).
+Expected: clearly better than the same network without dropout (figure 4.9).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.reviews import multi_hot
 from trainers.task import Data, Params, Task
 
@@ -44,7 +44,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="4.4.3",
     listings="4.8",
-    summary="the dense review network with dropout",
+    summary="classifies film reviews as positive or negative with dense layers and dropout",
     dataset="imdb",
     verb="predict",
     shown="better than without dropout (figure 4.9)",

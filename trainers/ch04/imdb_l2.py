@@ -1,13 +1,13 @@
-"""The dense review network with a penalty on large weights: section 4.4.2, listing 4.6.
+"""Classify film reviews with dense layers and L2 regularisation: section 4.4.2, listing 4.6.
 
-Expected: it resists overfitting better than the same network without the penalty (figure 4.7).
+Expected: less overfitting than the same network without regularisation (figure 4.7).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.reviews import multi_hot
 from trainers.task import Data, Params, Task
 
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="4.4.2",
     listings="4.6",
-    summary="the dense review network with L2 regularisation",
+    summary="classifies film reviews as positive or negative with dense layers and L2 regularisation",
     dataset="imdb",
     verb="predict",
     shown="resists overfitting (figure 4.7)",

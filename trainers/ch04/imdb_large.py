@@ -1,13 +1,13 @@
-"""The dense review network with far too much capacity: section 4.4.1, listing 4.5.
+"""Classify film reviews with dense layers of far too much capacity: section 4.4.1, listing 4.5.
 
-Expected: its validation loss is lowest after one epoch or two, then rises fast (figure 4.5).
+Expected: the validation loss is lowest after one or two epochs, then rises fast (figure 4.5).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.reviews import multi_hot
 from trainers.task import Data, Params, Task
 
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="4.4.1",
     listings="4.5",
-    summary="the dense review network with far too much capacity",
+    summary="classifies film reviews as positive or negative with dense layers of far too much capacity",
     dataset="imdb",
     verb="predict",
     shown="overfits after one epoch (figure 4.5)",

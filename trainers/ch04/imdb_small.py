@@ -1,13 +1,13 @@
-"""The dense review network with less capacity: section 4.4.1, listing 4.4.
+"""Classify film reviews with dense layers of less capacity: section 4.4.1, listing 4.4.
 
-Expected: its validation loss starts to rise later than that of 16 units, and more slowly (figure 4.4).
+Expected: the validation loss begins to rise later than with 16 units, and more slowly (figure 4.4).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation.reviews import multi_hot
 from trainers.task import Data, Params, Task
 
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="4.4.1",
     listings="4.4",
-    summary="the dense review network with less capacity",
+    summary="classifies film reviews as positive or negative with dense layers of less capacity",
     dataset="imdb",
     verb="predict",
     shown="overfits later than 16 units (figure 4.4)",

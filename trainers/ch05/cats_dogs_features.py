@@ -1,7 +1,7 @@
-"""Cats and dogs by dense layers on VGG16's features, computed once: section 5.3.1, listings 5.16–5.19.
+"""Classify cats and dogs with dense layers on features of VGG16, computed once: section 5.3.1, listings 5.16–5.19.
 
-Expected: validation accuracy near 0.90 with ImageNet's weights, in a second an epoch once the features are there.
-The served graph has the frozen base in front: it takes photos.
+Expected: validation accuracy near 0.90 with ImageNet's weights, in a second an epoch after the features are computed.
+The served graph begins with the frozen base, so it takes photos.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
-from trainers.preparation.cats_dogs import photos
+from trainers.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
+from trainers.preparation.cats_dogs import photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    from trainers.engine.batches import InOrder
-    from trainers.networks.vgg import base
+    from trainers.engine.batches import EvaluationBatches
+    from trainers.networks.vgg import build_vgg
 
-    pets = photos(kind, params)
-    front = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
+    pets = photo_data(kind, params)
+    frozen_base = build_vgg(
+        "vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"]
+    )
 
-    def features(pairs: TrainingArrays) -> TrainingArrays:
-        return TrainingArrays(front.predict(InOrder(pairs, params["batch_size"]), verbose=0), pairs.y)
+    def features(arrays: TrainingArrays) -> TrainingArrays:
+        return TrainingArrays(frozen_base.predict(EvaluationBatches(arrays, params["batch_size"]), verbose=0), arrays.y)
 
     return dataclasses.replace(
         pets,
         train=features(pets.train),
         validation=pets.validation and features(pets.validation),
         test=pets.test and features(pets.test),
-        front=front,
+        frozen_base=frozen_base,
     )
 
 
@@ -43,7 +45,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
     model = keras.Sequential(
         [
-            keras.Input(data.front.output_shape[1:], name="features"),
+            keras.Input(data.frozen_base.output_shape[1:], name="features"),
             layers.Flatten(),
             layers.Dense(256, activation="relu"),
             layers.Dropout(0.5),
@@ -61,7 +63,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="5.3.1",
     listings="5.16–5.19",
-    summary="dense layers on VGG16's features of cats and dogs",
+    summary="classifies photos as cat or dog with dense layers on features of VGG16",
     dataset="cats_dogs",
     verb="predict",
     book={"best_val_accuracy": 0.90},

@@ -1,15 +1,15 @@
-"""VGG16 fine-tuned from its third block on, for cats and dogs: section 5.3.2, listings 5.22–5.23.
+"""Classify cats and dogs with VGG16, fine-tuned from its third block on: section 5.3.2, listings 5.22–5.23.
 
-Expected: test accuracy 0.965 with ImageNet's weights; a GPU is wanted. The book goes on from the dense layers trained
-on the frozen base: `-p start=runs/cats_dogs_frozen/…/model.keras` does, and without it they begin at random.
+Expected: test accuracy 0.965 with ImageNet's weights; use a GPU. The book starts from the dense layers trained on the
+frozen base, as `-p start=runs/cats_dogs_frozen/…/model.keras` does; without it they start with random weights.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.cats_dogs import AUGMENT, photos
+from trainers.datasets.dataset import Kind
+from trainers.preparation.cats_dogs import AUGMENTATION, photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return photos(kind, params, AUGMENT)
+    return photo_data(kind, params, AUGMENTATION)
 
 
 def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.networks.vgg import base
+    from trainers.networks.vgg import build_vgg
 
-    network = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
+    network = build_vgg("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
     for layer in network.layers:
         layer.trainable = layer.name >= "block3"  # block3_conv1 and all that follow
     model = keras.Sequential(
@@ -51,7 +51,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="5.3.2",
     listings="5.22–5.23",
-    summary="VGG16 fine-tuned for cats and dogs",
+    summary="classifies photos as cat or dog with a fine-tuned VGG16",
     dataset="cats_dogs",
     verb="predict",
     book={"test_accuracy": 0.965},

@@ -1,15 +1,15 @@
-"""Augmented photos of cats and dogs through a frozen VGG16: section 5.3.1, listings 5.20–5.21.
+"""Classify augmented photos of cats and dogs with dense layers on a frozen VGG16: section 5.3.1, listings 5.20–5.21.
 
-Expected: validation accuracy near 0.90 with ImageNet's weights; a GPU is wanted. 16,812,353 parameters, of which the
-dense layers train 2,097,665. `-p weights=FILE.h5` takes a local file; the sample runs through a narrow random base.
+Expected: validation accuracy near 0.90 with ImageNet's weights; use a GPU. 16,812,353 parameters; the 2,097,665 of the
+dense layers are trained. `-p weights=FILE.h5` takes a local file. The sample uses a narrow base with random weights.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.cats_dogs import AUGMENT, photos
+from trainers.datasets.dataset import Kind
+from trainers.preparation.cats_dogs import AUGMENTATION, photo_data
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return photos(kind, params, AUGMENT)
+    return photo_data(kind, params, AUGMENTATION)
 
 
 def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.networks.vgg import base
+    from trainers.networks.vgg import build_vgg
 
-    network = base("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
+    network = build_vgg("vgg16", params["weights"], (params["size"], params["size"]), params["width"], params["blocks"])
     network.trainable = False
     model = keras.Sequential(
         [
@@ -48,7 +48,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="5.3.1",
     listings="5.20–5.21",
-    summary="augmented photos of cats and dogs through a frozen VGG16",
+    summary="classifies photos as cat or dog with dense layers on a frozen VGG16, with data augmentation",
     dataset="cats_dogs",
     verb="predict",
     book={"best_val_accuracy": 0.90},

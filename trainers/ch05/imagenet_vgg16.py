@@ -1,8 +1,8 @@
-"""VGG16 as it comes, with ImageNet's 1,000 classes: section 5.4.3, listings 5.40–5.41.
+"""Classify photos with VGG16 and its published weights for ImageNet's 1,000 classes: section 5.4.3, listings 5.40–5.41.
 
-Expected: African elephant with probability 0.909 for the book's photo of elephants. Nothing is trained on real data,
-where the weights are there. The sample has none: a narrow network learns in seconds to tell pieces of two photos, which
-take the places of the African elephant and of the class behind it.
+Expected: African elephant with probability 0.909 for the book's photo of elephants. Nothing is trained: the weights are
+published. The sample has no such weights: a narrow network learns in seconds to distinguish pieces of two photos, which
+replace the class "African elephant" and the one after it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import numpy as np
 
 from bookserve.steps import Image, ImageNetMeans, TopLabels
 from bookserve.verb import Predict
-from trainers.datasets import photos, weights
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.arrays import TrainingArrays
+from trainers.datasets import imagenet, photos
+from trainers.datasets.dataset import Kind
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
 
-#: Its place among ImageNet's classes.
+#: Index of "African elephant" among ImageNet's classes.
 AFRICAN_ELEPHANT = 386
-#: Pieces of each photo that the sample learns from.
+#: Number of pieces of each photo that the sample model is trained on.
 PIECES = 100
 
 
 def data(kind: Kind, params: Params) -> Data:
     size = params["size"]
     shown = photos.load(kind)
-    labels = weights.labels() if kind == "real" else _labels(list(shown))
+    labels = imagenet.class_names() if kind == "real" else _labels(list(shown))
     verb = Predict(
         inputs={"image": (Image(size, size), ImageNetMeans())},
         outputs={"probabilities": (TopLabels(labels, k=5),)},
@@ -45,21 +45,21 @@ def data(kind: Kind, params: Params) -> Data:
         else TrainingArrays(rows[:0], np.zeros(0, np.int64)),
         validation=None,
         test=None,
-        rows=few,
-        feeds={"serving_default": verb.encode(few)},
+        example_rows=few,
+        example_feeds={"serving_default": verb.encode(few)},
         baseline=1 / 1000 if kind == "real" else 1 / 2,
     )
 
 
 def _labels(names: list[str]) -> tuple[str, ...]:
-    """The sample's two classes among a thousand that have no name."""
+    """The names of a thousand classes, of which only the sample's two have real names."""
     labels = [f"class {number}" for number in range(1000)]
     labels[AFRICAN_ELEPHANT : AFRICAN_ELEPHANT + len(names)] = names
     return tuple(labels)
 
 
 def _pieces(shown: list[np.ndarray], verb: Predict) -> TrainingArrays:
-    """Square pieces of the photos, and the places of the photos' classes."""
+    """Random square pieces of the photos, and the class of each."""
     rng = np.random.default_rng(0)
     pieces, places = [], []
     for place, photo in enumerate(shown, AFRICAN_ELEPHANT):
@@ -74,10 +74,10 @@ def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    from trainers.networks.vgg import base
+    from trainers.networks.vgg import build_vgg
 
-    path = weights.find_weights("vgg16", params["weights"])
-    network = base("vgg16", "none", (params["size"], params["size"]), params["width"])
+    path = imagenet.find_weights("vgg16", params["weights"])
+    network = build_vgg("vgg16", "none", (params["size"], params["size"]), params["width"])
     x = layers.Flatten(name="flatten")(network.output)
     x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc1")(x)
     x = layers.Dense(round(4096 * params["width"]), activation="relu", name="fc2")(x)
@@ -90,15 +90,15 @@ def build(data: Data, params: Params) -> keras.Model:
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """The probability of an African elephant in the first photo; of what stands in its place in the sample."""
-    told = model.predict(data.feeds["serving_default"]["image"][:1], verbose=0)
-    return {"elephant_probability": float(told[0, AFRICAN_ELEPHANT])}
+    """The probability of "African elephant" for the first photo (in the sample: of the class that replaces it)."""
+    probabilities = model.predict(data.example_feeds["serving_default"]["image"][:1], verbose=0)
+    return {"elephant_probability": float(probabilities[0, AFRICAN_ELEPHANT])}
 
 
 TASK = Task(
     section="5.4.3",
     listings="5.40–5.41",
-    summary="VGG16 as it comes, with ImageNet's 1,000 classes",
+    summary="classifies photos into ImageNet's 1,000 classes with VGG16",
     dataset="photos",
     verb="predict",
     book={"elephant_probability": 0.909},

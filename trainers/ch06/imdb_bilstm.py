@@ -1,4 +1,4 @@
-"""A bidirectional LSTM on film reviews: section 6.3.8, listing 6.43.
+"""Classify film reviews with a bidirectional LSTM: section 6.3.8, listing 6.43.
 
 Expected: validation accuracy above 0.89 on IMDB.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.reviews import padded
+from trainers.datasets.dataset import Kind
+from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return padded(kind, params)
+    return padded_tokens(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.43",
-    summary="a bidirectional LSTM on film reviews",
+    summary="classifies film reviews as positive or negative with a bidirectional LSTM",
     dataset="imdb",
     verb="predict",
     book={"best_val_accuracy": 0.89},

@@ -1,6 +1,6 @@
-"""Film reviews, 200 of them, with GloVe's word vectors: section 6.1.3, listings 6.8–6.15, 6.17–6.18.
+"""Classify film reviews with GloVe's word vectors, trained on 200 reviews: section 6.1.3, listings 6.8–6.15, 6.17–6.18.
 
-Expected: test accuracy near 0.58 with `glove.6B`: 200 reviews are few. `-p weights=FILE` takes a file of vectors.
+Expected: test accuracy near 0.58 with `glove.6B`, as 200 reviews are few. `-p weights=FILE` takes a file of vectors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from bookserve.steps import Words
 from bookserve.verb import Predict
 from trainers.datasets import glove
-from trainers.datasets.source import Kind
-from trainers.preparation.raw_texts import few_reviews
+from trainers.datasets.dataset import Kind
+from trainers.preparation.raw_texts import small_review_set
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return few_reviews(kind, params)
+    return small_review_set(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -31,7 +31,7 @@ def build(data: Data, params: Params) -> keras.Model:
     words, _ = cast(Predict, data.verb).inputs["tokens"]
     entries = cast(Words, words).vocabulary.entries
     vectors = np.zeros((params["words"], glove.DIMENSIONS), np.float32)
-    vectors[: len(entries)] = glove.load(params["weights"], entries)
+    vectors[: len(entries)] = glove.load_vectors(params["weights"], entries)
     model = keras.Sequential(
         [
             keras.Input((params["length"],), dtype="int32", name="tokens"),
@@ -52,7 +52,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.1.3",
     listings="6.8–6.15, 6.17–6.18",
-    summary="few film reviews, with GloVe's word vectors",
+    summary="classifies film reviews as positive or negative with GloVe's word vectors, trained on few reviews",
     dataset="imdb_texts",
     verb="predict",
     book={"test_accuracy": 0.58},

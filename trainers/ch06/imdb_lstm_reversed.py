@@ -1,14 +1,14 @@
-"""An LSTM that reads film reviews backwards: section 6.3.8, listing 6.42.
+"""Classify film reviews with an LSTM that reads them backwards: section 6.3.8, listing 6.42.
 
-Expected: about as good as the LSTM that reads them forwards: for such texts the order matters little.
+Expected: about as good as the LSTM that reads forwards; for such texts, the order of the words matters little.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.reviews import padded
+from trainers.datasets.dataset import Kind
+from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return padded(kind, params, reverse=True)
+    return padded_tokens(kind, params, reverse=True)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -42,7 +42,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.42",
-    summary="an LSTM that reads film reviews backwards",
+    summary="classifies film reviews as positive or negative with an LSTM that reads them backwards",
     dataset="imdb",
     verb="predict",
     shown="about as good as imdb_lstm",

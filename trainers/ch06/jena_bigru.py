@@ -1,14 +1,14 @@
-"""Tomorrow's temperature by a GRU that reads both ways: section 6.3.8, listing 6.44.
+"""Predict tomorrow's temperature with a bidirectional GRU: section 6.3.8, listing 6.44.
 
-Expected: about as good as `jena_gru`: what is long past tells little about tomorrow.
+Expected: about as good as `jena_gru`: weather that is long past says little about tomorrow.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.climate import celsius, windows
+from trainers.datasets.dataset import Kind
+from trainers.preparation.climate import validation_error, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return windows(kind, params)
+    return weather_windows(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -37,7 +37,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.8",
     listings="6.44",
-    summary="tomorrow's temperature by a GRU that reads both ways",
+    summary="predicts tomorrow's temperature with a bidirectional GRU",
     dataset="jena",
     verb="predict",
     shown="about as good as jena_gru",
@@ -55,5 +55,5 @@ TASK = Task(
     sample={"epochs": 3, "learning_rate": 0.002, "steps_per_epoch": 40, "lookback": 288, "jit_compile": False},
     data=data,
     build=build,
-    conclude=celsius,
+    conclude=validation_error,
 )

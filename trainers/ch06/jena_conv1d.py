@@ -1,15 +1,15 @@
-"""Tomorrow's temperature by a one-dimensional convnet: section 6.4.4, listing 6.47.
+"""Predict tomorrow's temperature with a one-dimensional convnet: section 6.4.4, listing 6.47.
 
-Expected: a validation error in the 0.40s, worse than the baseline: it finds patterns wherever they are, and the order
-in time is what matters here.
+Expected: a validation error in the 0.40s, worse than the baseline: a convnet finds patterns anywhere in the window, but
+here their position in time matters.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.climate import celsius, windows
+from trainers.datasets.dataset import Kind
+from trainers.preparation.climate import validation_error, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return windows(kind, params)
+    return weather_windows(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -43,7 +43,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.4.4",
     listings="6.47",
-    summary="tomorrow's temperature by a one-dimensional convnet",
+    summary="predicts tomorrow's temperature with a one-dimensional convnet",
     dataset="jena",
     verb="predict",
     shown="validation error in the 0.40s",
@@ -61,5 +61,5 @@ TASK = Task(
     sample={"epochs": 5, "learning_rate": 0.002, "steps_per_epoch": 60, "lookback": 720, "jit_compile": False},
     data=data,
     build=build,
-    conclude=celsius,
+    conclude=validation_error,
 )

@@ -1,14 +1,14 @@
-"""Tomorrow's temperature by a convnet and a GRU behind it: section 6.4.4, listings 6.48–6.49.
+"""Predict tomorrow's temperature with a convnet followed by a GRU: section 6.4.4, listings 6.48–6.49.
 
-Expected: a bit worse than the GRU with dropout, but much faster, so that it can read twice as finely.
+Expected: a bit worse than the GRU with dropout, but much faster, so that it can use twice the time resolution.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.climate import celsius, windows
+from trainers.datasets.dataset import Kind
+from trainers.preparation.climate import validation_error, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return windows(kind, params)
+    return weather_windows(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -40,7 +40,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.4.4",
     listings="6.48–6.49",
-    summary="tomorrow's temperature by a convnet and a GRU",
+    summary="predicts tomorrow's temperature with a convnet followed by a GRU",
     dataset="jena",
     verb="predict",
     shown="a bit worse than jena_gru_dropout, much faster",
@@ -58,5 +58,5 @@ TASK = Task(
     sample={"epochs": 3, "learning_rate": 0.002, "steps_per_epoch": 40, "lookback": 288, "jit_compile": False},
     data=data,
     build=build,
-    conclude=celsius,
+    conclude=validation_error,
 )

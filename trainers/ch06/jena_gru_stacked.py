@@ -1,4 +1,4 @@
-"""Tomorrow's temperature by two GRUs: section 6.3.7, listing 6.41.
+"""Predict tomorrow's temperature with two GRUs: section 6.3.7, listing 6.41.
 
 Expected: slightly better than one GRU with dropout.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.climate import celsius, windows
+from trainers.datasets.dataset import Kind
+from trainers.preparation.climate import validation_error, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return windows(kind, params)
+    return weather_windows(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -38,7 +38,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="6.3.7",
     listings="6.41",
-    summary="tomorrow's temperature by two GRUs",
+    summary="predicts tomorrow's temperature with two GRUs",
     dataset="jena",
     verb="predict",
     shown="slightly better than jena_gru_dropout",
@@ -56,5 +56,5 @@ TASK = Task(
     sample={"epochs": 3, "learning_rate": 0.002, "steps_per_epoch": 40, "lookback": 288, "jit_compile": False},
     data=data,
     build=build,
-    conclude=celsius,
+    conclude=validation_error,
 )

@@ -1,16 +1,16 @@
-"""The one-dimensional convnet watched by TensorBoard: section 7.2.2, listings 7.7–7.9.
+"""Classify film reviews with a one-dimensional convnet, monitored by TensorBoard: section 7.2.2, listings 7.7–7.9.
 
-Expected: a run whose folder ``tensorboard`` shows curves, histograms of the weights, and the words as points in space:
-tensorboard --logdir runs/imdb_conv1d_tensorboard. The last layer is a sigmoid; listing 7.7 leaves it out under binary
-cross-entropy.
+Expected: a run whose folder ``tensorboard`` has curves, histograms of the weights, and the word vectors. To see them:
+tensorboard --logdir runs/imdb_conv1d_tensorboard. The last layer is a sigmoid, which binary cross-entropy needs;
+listing 7.7 omits it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.datasets.source import Kind
-from trainers.preparation.reviews import padded
+from trainers.datasets.dataset import Kind
+from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    return padded(kind, params)
+    return padded_tokens(kind, params)
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -47,7 +47,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.2.2",
     listings="7.7–7.9",
-    summary="a one-dimensional convnet watched by TensorBoard",
+    summary="classifies film reviews as positive or negative with a one-dimensional convnet, monitored by TensorBoard",
     dataset="imdb",
     verb="predict",
     shown="curves, histograms and embeddings in TensorBoard",

@@ -1,7 +1,7 @@
-"""Several readers of film reviews that vote, each with a weight found on validation data: section 7.3.3.
+"""Classify film reviews with an ensemble of four models, weighted by their validation results: section 7.3.3.
 
-Expected: a better test accuracy than the best member's. The members share no weights, so trained side by side, each by
-its own loss, they learn what each would learn alone. Nelder–Mead then looks for the weights of the vote.
+Expected: better test accuracy than the best member. The members share no weights and have separate losses, so training
+them together gives the same as training each alone. Nelder–Mead then optimises the weights of the members.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainers.arrays import TrainingArrays
 from trainers.ch06 import imdb_conv1d, imdb_embedding, imdb_lstm, imdb_simple_rnn
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
-from trainers.preparation.reviews import padded
+from trainers.datasets.dataset import Kind
+from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
 
-#: As different as possible: a bag of the last words, two that read in order, one that looks for phrases.
+#: Models that are as different as possible: one of the last words, two recurrent ones, one of short phrases.
 MEMBERS = {"last_words": imdb_embedding, "simple_rnn": imdb_simple_rnn, "lstm": imdb_lstm, "conv1d": imdb_conv1d}
 
 
 def data(kind: Kind, params: Params) -> Data:
-    reviews = padded(kind, params)
+    reviews = padded_tokens(kind, params)
     return dataclasses.replace(
         reviews,
         train=_for_all(reviews.train),
@@ -34,13 +34,13 @@ def data(kind: Kind, params: Params) -> Data:
     )
 
 
-def _for_all(pairs: TrainingArrays) -> TrainingArrays:
-    """The same labels for each member, and for the vote."""
-    return TrainingArrays(pairs.x, {name: np.asarray(pairs.y) for name in (*MEMBERS, "probability")})
+def _for_all(arrays: TrainingArrays) -> TrainingArrays:
+    """The same labels for each member and for the weighted mean."""
+    return TrainingArrays(arrays.x, {name: np.asarray(arrays.y) for name in (*MEMBERS, "probability")})
 
 
 def vote_layer() -> type[keras.layers.Layer]:
-    """The class of the layer that averages the members' probabilities by its weights, which sum to one."""
+    """The class of the layer that computes the weighted mean of the members' probabilities; its weights sum to one."""
     import keras
     from keras import ops
 
@@ -83,28 +83,28 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """Find the weights of the vote; how much it gains on the test rows over the best member, told in accuracy."""
+    """Set the members' weights; return them, and by how much the test accuracy exceeds that of the best member."""
     from scipy.optimize import minimize
     from scipy.special import softmax, xlogy
 
-    from trainers.engine.batches import InOrder
+    from trainers.engine.batches import EvaluationBatches
 
-    def votes(pairs: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
-        told = model.predict(InOrder(pairs, params["batch_size"]), verbose=0)
-        labels = pairs.y["probability"] if isinstance(pairs.y, dict) else pairs.y
-        return np.concatenate([told[name] for name in MEMBERS], axis=1), np.asarray(labels)
+    def votes(arrays: TrainingArrays) -> tuple[np.ndarray, np.ndarray]:
+        outputs = model.predict(EvaluationBatches(arrays, params["batch_size"]), verbose=0)
+        labels = arrays.y["probability"] if isinstance(arrays.y, dict) else arrays.y
+        return np.concatenate([outputs[name] for name in MEMBERS], axis=1), np.asarray(labels)
 
-    def loss(logits: np.ndarray, told: np.ndarray, labels: np.ndarray) -> float:
-        voted = np.clip(told @ softmax(logits), 1e-7, 1 - 1e-7)
+    def loss(logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> float:
+        voted = np.clip(probabilities @ softmax(logits), 1e-7, 1 - 1e-7)
         return float(-(xlogy(labels, voted) + xlogy(1 - labels, 1 - voted)).mean())
 
     if not (data.validation and data.test):
-        raise TypeError("the weights of the vote need validation rows, and what they gain, test rows")
+        raise TypeError("the weights of the members need validation rows, and the gain needs test rows")
     found = minimize(loss, np.zeros(len(MEMBERS)), votes(data.validation), method="Nelder-Mead")
     shares = softmax(found.x)
     model.get_layer("vote").shares.assign(shares)
-    told, labels = votes(data.test)
-    accuracy = ((np.c_[told, told @ shares] > 0.5) == labels[:, None]).mean(axis=0)
+    probabilities, labels = votes(data.test)
+    accuracy = ((np.c_[probabilities, probabilities @ shares] > 0.5) == labels[:, None]).mean(axis=0)
     named = {f"share_{name}": float(share) for name, share in zip(MEMBERS, shares, strict=True)}
     return {**named, "test_gain": float(accuracy[-1] - accuracy[:-1].max())}
 
@@ -112,7 +112,7 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
 TASK = Task(
     section="7.3.3",
     listings="–",
-    summary="readers of film reviews that vote, by weights found on validation data",
+    summary="classifies film reviews as positive or negative with a weighted ensemble of four models",
     dataset="imdb",
     verb="predict",
     shown="beats its best member",

@@ -1,7 +1,7 @@
-"""An Inception module, four branches that look at different scales: section 7.1.4.
+"""Classify drawn shapes with an Inception module, four branches with different filter sizes: section 7.1.4.
 
-Expected: test accuracy above 0.5 on drawn shapes, one in ten by chance. Global average pooling and a softmax behind the
-module make it a model that can be trained; the branches are padded so that their outputs have one size.
+Expected: test accuracy above 0.5 on drawn shapes; chance is 0.1. Global average pooling and a softmax after the module
+make it a model that can be trained. The branches are padded, so that their outputs have the same size.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from bookserve.steps import Image, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    shapes = generated.shapes(kind, params["size"])
+    shapes = generated.drawn_shapes(kind, params["size"])
     verb = Predict(
         inputs={"image": (Image(params["size"], params["size"]), Scale(1 / 255))},
         outputs={"probabilities": (TopLabels(generated.SHAPES),)},
     )
-    return divided(verb, shapes, baseline.commonest(shapes.labels))
+    return split_generated(verb, shapes, baseline.majority_accuracy(shapes.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -35,7 +35,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
     image = keras.Input((params["size"], params["size"], 3), name="image")
     relu = {"activation": "relu", "padding": "same"}
-    # A 1×1 convolution with strides of 2 sees every second pixel; as such TensorFlow 2.21 crashes on it on some CPUs.
+    # This equals a 1×1 convolution with strides of 2, on which TensorFlow 2.21 crashes on some CPUs.
     a = layers.Conv2D(params["filters"], 1, **relu)(image[:, ::2, ::2])
     b = layers.Conv2D(params["filters"], 3, strides=2, **relu)(layers.Conv2D(params["filters"], 1, **relu)(image))
     c = layers.Conv2D(params["filters"], 3, **relu)(layers.AveragePooling2D(3, strides=2, padding="same")(image))
@@ -54,7 +54,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.4",
     listings="–",
-    summary="an Inception module",
+    summary="classifies drawn shapes with an Inception module",
     dataset="generated",
     verb="predict",
     shown="four branches that are joined",

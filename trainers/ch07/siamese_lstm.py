@@ -1,6 +1,6 @@
-"""One LSTM that reads two sentences, and whether both speak of one topic: section 7.1.5.
+"""Decide whether two sentences are both about one topic, with one LSTM that reads each of them: section 7.1.5.
 
-Expected: test accuracy above 0.9 on generated pairs of sentences of 128-dimensional word vectors, where chance is 0.5.
+Expected: test accuracy above 0.9 on generated pairs of sentences of 128-dimensional word vectors; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    sentences = generated.sentences(kind)
+    sentences = generated.sentence_pairs(kind)
     words = Numbers("float32", (params["length"], 128))
     verb = Predict(
         inputs={"left": (words,), "right": (words,)},
         outputs={"probability": (BinaryLabel(("not both", "both")),)},
     )
-    return divided(verb, sentences, baseline.commonest(sentences.labels))
+    return split_generated(verb, sentences, baseline.majority_accuracy(sentences.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -48,7 +48,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.5",
     listings="–",
-    summary="one LSTM for two sentences",
+    summary="decides whether two sentences are about one topic, with one LSTM for both",
     dataset="generated",
     verb="predict",
     shown="a layer that is used twice",

@@ -1,8 +1,8 @@
-"""One Xception for the pictures of two cameras: section 7.1.6.
+"""Decide which of two cameras is nearer to an object, with one Xception for both pictures: section 7.1.6.
 
-Expected: test accuracy above 0.8 on drawn views: which camera is the thing nearer to? The book's model ends with the
-merged features; pooling and a sigmoid make it one that can be trained. A short training needs batch normalisation that
-forgets faster than Keras's 0.99.
+Expected: test accuracy above 0.8 on drawn pictures. The book's model ends with the merged features; pooling and a
+sigmoid make it a model that can be trained. A short training needs a lower momentum of batch normalisation than
+Keras's 0.99.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 def data(kind: Kind, params: Params) -> Data:
     size = params["size"]
-    views = generated.views(kind, size)
+    views = generated.stereo_views(kind, size)
     picture = (Image(size, size), Scale(2 / 255, -1))
     verb = Predict(
         inputs={"left": picture, "right": picture},
         outputs={"probability": (BinaryLabel(("left", "right")),)},
     )
-    return divided(verb, views, baseline.commonest(views.labels))
+    return split_generated(verb, views, baseline.majority_accuracy(views.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -55,7 +55,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="7.1.6",
     listings="–",
-    summary="one Xception for the pictures of two cameras",
+    summary="decides which of two cameras is nearer to an object, with one Xception for both pictures",
     dataset="generated",
     verb="predict",
     shown="a model that is used as a layer",

@@ -1,10 +1,9 @@
-"""A generative adversarial network that draws frogs: section 8.5, listings 8.29–8.32.
+"""Generate pictures of frogs with a generative adversarial network: section 8.5, listings 8.29–8.32.
 
-Expected: after the book's 10,000 iterations blurred pictures that a glance takes for frogs. An iteration takes about 2
-seconds on 2 cores, so a GPU is wanted. Labels are 1 for generated and 0 for real pictures, blurred by up to 0.05
-(listing 8.32 prints 0.5, which asks for probabilities of 1.5), and pixels go from -1 to 1, as tanh does. What is kept
-is the moving average of the generators of about the last thousand iterations; ``-p averaging=0`` keeps the last one,
-as the book does.
+Expected: after the book's 10,000 iterations, blurred pictures that resemble frogs at first sight. An iteration takes
+about 2 seconds on 2 cores, so use a GPU. Labels are 1 for generated and 0 for real pictures, plus noise of up to 0.05
+(listing 8.32 prints 0.5, which leads to targets of 1.5). Pixels are in [-1, 1], the range of tanh. The saved generator
+is the moving average over about the last thousand iterations; ``-p averaging=0`` saves the last one, as the book does.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ import numpy as np
 
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
+from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import cifar10
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays
-from trainers.networks.frechet_distance import distance
+from trainers.datasets.dataset import Kind
+from trainers.networks.frechet_distance import frechet_distance
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
 
 LATENT = 32
-#: Pictures that the distance is reckoned from.
+#: The number of generated pictures for computing the distance.
 SHOWN = 500
 
 
 def data(kind: Kind, params: Params) -> Data:
-    frogs = cifar10.frogs(kind)
+    frogs = cifar10.load(kind)
     verb = Sample(latent=LATENT, after=(Pixels(-1, 1),))
-    pictures = Encoded(frogs, (Image(32, 32), Scale(2 / 255, -1)))
+    pictures = LazilyEncoded(frogs, (Image(32, 32), Scale(2 / 255, -1)))
     noise = np.random.default_rng(0).uniform(-1, 1, (SHOWN, 32, 32, 3))
     return Data(
         verb=verb,
@@ -40,9 +39,9 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(pictures, np.zeros(len(frogs), np.float32)),
         validation=None,
         test=None,
-        rows=np.array([], np.uint8),
-        feeds={"decode": {"latent": np.random.default_rng(0).normal(size=(8, LATENT)).astype(np.float32)}},
-        baseline=distance(noise, _real(frogs)),
+        example_rows=np.array([], np.uint8),
+        example_feeds={"decode": {"latent": np.random.default_rng(0).normal(size=(8, LATENT)).astype(np.float32)}},
+        baseline=frechet_distance(noise, _real(frogs)),
     )
 
 
@@ -62,12 +61,12 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """How far generated frogs are from real ones, as distributions of small pictures."""
+    """The Fréchet distance between generated and real frogs (``trainers/networks/frechet_distance.py``)."""
     points = np.random.default_rng(params["seed"]).normal(size=(SHOWN, LATENT)).astype(np.float32)
     drawn = model.average.predict({"latent": points}, batch_size=50, verbose=0)["image"]
-    if not isinstance(data.train.x, Encoded):
-        raise TypeError("frogs are encoded batch by batch")
-    return {"distance": distance(drawn, _real(data.train.x.rows))}
+    if not isinstance(data.train.x, LazilyEncoded):
+        raise TypeError("the pictures of frogs must be encoded lazily")
+    return {"distance": frechet_distance(drawn, _real(data.train.x.rows))}
 
 
 def _real(frogs: np.ndarray) -> np.ndarray:
@@ -83,7 +82,7 @@ def custom() -> dict[str, type]:
 TASK = Task(
     section="8.5",
     listings="8.29–8.32",
-    summary="a generative adversarial network that draws frogs",
+    summary="generates pictures of frogs with a generative adversarial network",
     dataset="cifar10",
     verb="sample",
     shown="frogs (figure 8.18)",

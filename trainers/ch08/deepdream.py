@@ -1,8 +1,8 @@
-"""DeepDream, pictures in which a network sees more than there is: section 8.2, listings 8.8–8.13.
+"""Change photos with DeepDream, so that they activate layers of a network more: section 8.2, listings 8.8–8.13.
 
-Expected: with ImageNet's weights a dream like figure 8.5, in a minute or two on 2 cores. Nothing is trained: the run
-holds the graph of the loss and its gradient. ``-p base=squeezenet`` (or vgg16, vgg19) dreams with another network; the
-sample with the convnet of chapter 5, trained on drawn cats and dogs in a few seconds: of edges, not of animals.
+Expected: with ImageNet's weights a picture like figure 8.5, in a minute or two on 2 cores. Nothing is trained: the run
+has the graph of the loss and its gradient. ``-p base=squeezenet`` (or vgg16, vgg19) uses another network. The sample
+uses the convnet of chapter 5, trained in a few seconds on drawn cats and dogs, which adds edges rather than animals.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from bookserve.generation.transform import prepare_pictures
 from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Transform
+from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
-from trainers.networks import pretrained_bases as bases
+from trainers.datasets.dataset import Kind
+from trainers.networks import pretrained_bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find_base(params["base"])
-    layers = bases.chosen(params["layers"] or base.dream)
+    base = pretrained_bases.find_base(params["base"])
+    layers = pretrained_bases.parse_layers(params["layers"] or base.dream)
     verb = Transform(
         method=Dream(
             contributions=layers,
@@ -52,42 +52,44 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(rows, np.zeros(len(rows))),
         validation=None,
         test=None,
-        rows=rows,
-        feeds={"gradient": {"image": image, "contributions": contributions}},
+        example_rows=rows,
+        example_feeds={"gradient": {"image": image, "contributions": contributions}},
         baseline=1.0,
     )
 
 
 def build(data: Data, params: Params) -> keras.Model:
-    base = bases.find_base(params["base"])
-    return bases.outputs(base.build(params), list(bases.chosen(params["layers"] or base.dream)))
+    base = pretrained_bases.find_base(params["base"])
+    return pretrained_bases.select_outputs(
+        base.build(params), list(pretrained_bases.parse_layers(params["layers"] or base.dream))
+    )
 
 
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers.networks import gradient_graphs as gradients
+    from trainers.networks import gradient_graphs
 
     image = keras.Input((None, None, 3), name="image")
     contributions = keras.Input((len(model.output),), name="contributions")
     inputs = {"image": image, "contributions": contributions}
-    return {"gradient": gradients.model(inputs, gradients.activation(model), model)}
+    return {"gradient": gradient_graphs.gradient_model(inputs, gradient_graphs.dream_loss(model), model)}
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """How many times larger the loss is after the first octave than before it."""
+    """The ratio of the loss after the first octave to that before it."""
     from bookserve.generation.transform import transform
-    from trainers.engine.samples import runners
+    from trainers.artifacts.samples import graph_runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runners(graphs(model)), data.rows))
+    first = next(transform(verb, graph_runners(graphs(model)), data.example_rows))
     return {"loss_gain": first.after / first.before}
 
 
 TASK = Task(
     section="8.2",
     listings="8.8–8.13",
-    summary="DeepDream: pictures in which a network sees more than there is",
+    summary="changes a photo with DeepDream, so that it activates layers of a network more",
     dataset="photos",
     verb="transform",
     shown="a dream (figure 8.5)",
@@ -97,7 +99,7 @@ TASK = Task(
         "batch_size": 1,
         "base": "inception_v3",
         "weights": "imagenet",
-        "layers": "",  # of listing 8.9: mixed2=0.2,mixed3=3,mixed4=2,mixed5=1.5
+        "layers": "",  # empty: as in listing 8.9, mixed2=0.2,mixed3=3,mixed4=2,mixed5=1.5
         "height": 350,
         "step": 0.01,
         "octaves": 3,

@@ -1,4 +1,4 @@
-"""A variational autoencoder that draws digits from a plane: section 8.4, listings 8.23–8.28.
+"""Generate digits from points of a plane with a variational autoencoder: section 8.4, listings 8.23–8.28.
 
 Expected: a test loss near 0.18 after 10 epochs of about 75 seconds on 2 cores, and a grid like figure 8.14.
 The standard deviation is exp(log_variance / 2); listing 8.24 prints exp(log_variance).
@@ -14,9 +14,9 @@ import numpy as np
 from bookserve.generation.latent import latent_points
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
+from trainers.arrays import TrainingArrays
 from trainers.datasets import mnist
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -31,7 +31,7 @@ VERB = Sample(
 def data(kind: Kind, params: Params) -> Data:
     digits = mnist.load(kind)
     train, test, few = (
-        np.asarray(apply_steps(VERB.before, rows)) for rows in (digits.train.rows, digits.test.rows, digits.few)
+        np.asarray(apply_steps(VERB.before, rows)) for rows in (digits.train.rows, digits.test.rows, digits.examples)
     )
     return Data(
         verb=VERB,
@@ -39,19 +39,19 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(train, train),
         validation=TrainingArrays(test, test),
         test=TrainingArrays(test, test),
-        rows=digits.few,
-        feeds={"decode": {"latent": latent_points(2, grid=4)}, "encode": {"image": few}},
-        baseline=baseline.mean_row(train, test),
+        example_rows=digits.examples,
+        example_feeds={"decode": {"latent": latent_points(2, grid=4)}, "encode": {"image": few}},
+        baseline=baseline.mean_row_loss(train, test),
     )
 
 
 def sampling_layer() -> type[keras.layers.Layer]:
-    """The class of the layer that draws a point; loading ``model.keras`` needs it as custom object ``Sampling``."""
+    """The class of the sampling layer; loading ``model.keras`` needs it as custom object ``Sampling``."""
     import keras
     from keras import ops
 
     class Sampling(keras.layers.Layer):  # type: ignore[misc]
-        """Draws a point from the normal distribution that the encoder names, and adds the regularisation loss."""
+        """Draws a point from the normal distribution given by the encoder, and adds the regularisation loss."""
 
         def __init__(self, divergence_weight: float, **kwargs: Any) -> None:
             super().__init__(**kwargs)
@@ -106,7 +106,7 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 TASK = Task(
     section="8.4",
     listings="8.23–8.28",
-    summary="a variational autoencoder that draws digits",
+    summary="generates handwritten digits with a variational autoencoder",
     dataset="mnist",
     verb="sample",
     shown="a grid of digits (figure 8.14)",

@@ -1,8 +1,8 @@
-"""A character model that writes like Nietzsche: section 8.1, listings 8.1–8.7.
+"""Generate text in the style of Nietzsche with a character-level LSTM: section 8.1, listings 8.1–8.7.
 
 Expected: after 20 epochs real words and some grammar, after 60 mostly coherent phrases; 170 s an epoch on 2 cores.
-The one-hot encoding is part of the graph, so that ids go in: the same mathematics without 700 MB of ones and zeros.
-``-p text=FILE`` trains on any other text in UTF-8.
+The graph's inputs are ids; one-hot encoding is part of the graph. The result is the same as the book's, without 700 MB
+of one-hot arrays. ``-p text=FILE`` trains on any other UTF-8 text.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 from bookserve.steps import Characters
 from bookserve.verb import Generate
+from trainers.arrays import TrainingArrays
 from trainers.datasets import nietzsche
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task
 
@@ -27,7 +27,7 @@ WINDOW, UNITS = 60, 128
 
 
 def data(kind: Kind, params: Params) -> Data:
-    corpus = nietzsche.text_file(Path(params["text"])) if params["text"] else nietzsche.load(kind)
+    corpus = nietzsche.read_text_file(Path(params["text"])) if params["text"] else nietzsche.load(kind)
     text = corpus.text
     middle = len(text) // 2
     start = text.find(" ", middle, -WINDOW) + 1 or middle
@@ -43,12 +43,12 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(windows[:, :WINDOW], windows[:, WINDOW]),
         validation=None,
         test=None,
-        rows=rows,
-        feeds={
+        example_rows=rows,
+        example_feeds={
             "serving_default": {"characters": few},
             "step": {"characters": few[:, :5], "h": state[0], "c": state[1]},
         },
-        baseline=baseline.entropy(ids),
+        baseline=baseline.unigram_entropy(ids),
     )
 
 
@@ -68,7 +68,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
 
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
-    """The window at once, as it was trained; and step by step, the LSTM's state carried by the caller."""
+    """``serving_default`` takes a whole window, as in training; ``step`` takes new characters and the LSTM's state."""
     import keras
     from keras import ops
 
@@ -84,7 +84,7 @@ def graphs(model: keras.Model) -> dict[str, keras.Model]:
 TASK = Task(
     section="8.1",
     listings="8.1–8.7",
-    summary="a character model that writes like Nietzsche",
+    summary="generates text in the style of Nietzsche with a character-level LSTM",
     dataset="nietzsche",
     verb="generate",
     shown="texts at epochs 20 and 60",

@@ -1,8 +1,8 @@
-"""Neural style transfer, a photo painted in the style of another picture: section 8.3, listings 8.14–8.22.
+"""Repaint a photo in the style of another picture with neural style transfer: section 8.3, listings 8.14–8.22.
 
-Expected: with ImageNet's weights a picture like figure 8.8; on a CPU it takes the better part of an hour. Nothing is
-trained: the run holds the graph of the loss and its gradient. ``-p base=squeezenet`` paints with a network that takes
-two minutes. The sample paints with the convnet of chapter 5, trained on drawn cats and dogs in a few seconds.
+Expected: with ImageNet's weights a picture like figure 8.8; on a CPU it takes most of an hour. Nothing is trained: the
+run has the graph of the loss and its gradient. ``-p base=squeezenet`` uses a network that takes two minutes. The sample
+uses the convnet of chapter 5, trained in a few seconds on drawn cats and dogs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from bookserve.generation.transform import prepare_pictures
 from bookserve.steps import apply_steps
 from bookserve.verb import Style, Transform
+from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
-from trainers.networks import pretrained_bases as bases
+from trainers.datasets.dataset import Kind
+from trainers.networks import pretrained_bases
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    base = bases.find_base(params["base"])
+    base = pretrained_bases.find_base(params["base"])
     verb = Transform(
         method=Style(
             content_weight=params["content_weight"],
@@ -53,10 +53,10 @@ def data(kind: Kind, params: Params) -> Data:
         train=TrainingArrays(rows, np.zeros(len(rows))),
         validation=None,
         test=None,
-        rows=rows,
-        feeds={
+        example_rows=rows,
+        example_feeds={
             "features": {"image": other},
-            # The rest is what the features of the other pictures are.
+            # The other inputs, content and style, are the outputs of the graph ``features``.
             "gradient": {"image": image, "weights": np.array([[0.025, 1.0, 1e-4]] * 8, np.float32)},
         },
         baseline=1.0,
@@ -64,18 +64,18 @@ def data(kind: Kind, params: Params) -> Data:
 
 
 def build(data: Data, params: Params) -> keras.Model:
-    """The network with an output for each use of a layer, as large as it shall count in the sums of squares."""
+    """The network with an output for each layer and use, scaled so that it has its weight in the sums of squares."""
     import keras
 
-    base = bases.find_base(params["base"])
+    base = pretrained_bases.find_base(params["base"])
     network = base.build(params)
     outputs = {}
     for use, text, root in (
         ("content", params["content"] or base.content, 2),
         ("style", params["style"] or base.style, 4),
     ):
-        layers = bases.chosen(text)
-        maps = bases.outputs(network, list(layers)).output
+        layers = pretrained_bases.parse_layers(text)
+        maps = pretrained_bases.select_outputs(network, list(layers)).output
         for name, factor in layers.items():
             scale = keras.layers.Rescaling(factor ** (1 / root), name=f"{use}_{name}")
             outputs[f"{use}_{name}"] = maps[name] if factor == 1 else scale(maps[name])
@@ -85,32 +85,35 @@ def build(data: Data, params: Params) -> keras.Model:
 def graphs(model: keras.Model) -> dict[str, keras.Model]:
     import keras
 
-    from trainers.networks import gradient_graphs as gradients
+    from trainers.networks import gradient_graphs
 
-    features = gradients.features(model)
+    features = gradient_graphs.feature_model(model)
     inputs = {name: keras.Input(tensor.shape[1:], name=name) for name, tensor in features.output.items()}
     inputs = {
         "image": keras.Input((None, None, 3), name="image"),
         **inputs,
         "weights": keras.Input((3,), name="weights"),
     }
-    return {"gradient": gradients.model(inputs, gradients.style(model), model), "features": features}
+    return {
+        "gradient": gradient_graphs.gradient_model(inputs, gradient_graphs.style_loss(model), model),
+        "features": features,
+    }
 
 
 def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """How many times smaller the loss is after the first iteration than before it."""
+    """The ratio of the loss before the first iteration to that after it."""
     from bookserve.generation.transform import transform
-    from trainers.engine.samples import runners
+    from trainers.artifacts.samples import graph_runners
 
     verb = cast(Transform, data.verb)
-    first = next(transform(verb, runners(graphs(model)), data.rows))
+    first = next(transform(verb, graph_runners(graphs(model)), data.example_rows))
     return {"loss_gain": first.before / first.after}
 
 
 TASK = Task(
     section="8.3",
     listings="8.14–8.22",
-    summary="neural style transfer: a photo painted in the style of another",
+    summary="repaints a photo in the style of another picture with neural style transfer",
     dataset="photos",
     verb="transform",
     shown="a painted photo (figure 8.8)",
@@ -120,8 +123,8 @@ TASK = Task(
         "batch_size": 1,
         "base": "vgg19",
         "weights": "imagenet",
-        "content": "",  # of listing 8.17: block5_conv2
-        "style": "",  # of listing 8.17: block1_conv1 to block5_conv1
+        "content": "",  # empty: as in listing 8.17, block5_conv2
+        "style": "",  # empty: as in listing 8.17, block1_conv1 to block5_conv1
         "height": 400,
         "content_weight": 0.025,
         "style_weight": 1.0,

@@ -1,6 +1,6 @@
-"""The closing template for rows of numbers of two kinds: section 9.1.6.
+"""Classify rows of numbers into two classes, the book's template: section 9.1.6.
 
-Expected: test accuracy above 0.9 on generated rows, where chance is 0.5.
+Expected: test accuracy above 0.9 on generated rows; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    rows = generated.tables(kind, 2)
+    rows = generated.clusters(kind, 2)
     verb = Predict(
         inputs={"features": (Numbers("float32", (16,)),)}, outputs={"probability": (BinaryLabel(("first", "second")),)}
     )
-    return divided(verb, rows, baseline.commonest(rows.labels))
+    return split_generated(verb, rows, baseline.majority_accuracy(rows.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:
@@ -50,7 +50,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for rows of two kinds",
+    summary="the template for binary classification of rows of numbers",
     dataset="generated",
     verb="predict",
     shown="one sigmoid",

@@ -1,6 +1,6 @@
-"""The closing template for pictures: section 9.1.6.
+"""Classify pictures with separable convolutions, the book's template: section 9.1.6.
 
-Expected: test accuracy above 0.9 on drawn shapes, one in ten by chance.
+Expected: test accuracy above 0.9 on drawn shapes; chance is 0.1.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from bookserve.steps import Image, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import generated
-from trainers.datasets.source import Kind
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
-from trainers.preparation.generated_data import divided
+from trainers.preparation.generated_data import split_generated
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 def data(kind: Kind, params: Params) -> Data:
-    shapes = generated.shapes(kind, params["size"])
+    shapes = generated.drawn_shapes(kind, params["size"])
     verb = Predict(
         inputs={"image": (Image(params["size"], params["size"]), Scale(1 / 255))},
         outputs={"probabilities": (TopLabels(generated.SHAPES),)},
     )
-    return divided(verb, shapes, baseline.commonest(shapes.labels))
+    return split_generated(verb, shapes, baseline.majority_accuracy(shapes.labels))
 
 
 def build(data: Data, params: Params) -> keras.Model:
     import keras
     from keras import layers
 
-    # Keras reckons with nine times as many inputs to a depthwise kernel as it has channels, where it has nine: signals
-    # die in six such layers. Kernels as large as those nine inputs allow keep them alive without batch normalisation.
+    # Keras initialises depthwise kernels as if they had nine times as many inputs as channels, but they have only nine:
+    # activations vanish in six such layers. Kernels scaled for nine inputs avoid this without batch normalisation.
     start = {
         "depthwise_initializer": keras.initializers.RandomNormal(stddev=1 / 3),
         "pointwise_initializer": "he_normal",
@@ -65,7 +65,7 @@ def build(data: Data, params: Params) -> keras.Model:
 TASK = Task(
     section="9.1.6",
     listings="–",
-    summary="the template for pictures",
+    summary="the template for classification of pictures",
     dataset="generated",
     verb="predict",
     shown="a stack of separable convolutions",

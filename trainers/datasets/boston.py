@@ -1,43 +1,43 @@
-"""Boston: 506 suburbs of the 1970s, each with thirteen figures and the median price of its houses.
+"""Load Boston Housing: 506 suburbs of the 1970s, each with thirteen features and the median price of its houses.
 
-The column B was made from the share of Black residents, on the assumption that segregation raises prices: learn from
-the book's example, and do not use such a model to value anything. The sample is generated.
-Source: Harrison and Rubinfeld 1978, as Keras packs it.
+The column B was computed from the share of Black residents, on the assumption that segregation raises prices. Learn
+from the book's example, but do not use such a model for real prices. The sample is generated.
+Source: Harrison and Rubinfeld 1978, as published by Keras.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 
 _SHA256 = "f553886a1f8d56431e820c5b82552d9d95cfcb96d1e678153f8839538947dff5"
 
-#: Crime, large lots, industry, at the river, nitric oxides, rooms, age, distance to work, highways, tax, pupils per
-#: teacher, B (see above), lower status.
+#: Crime rate, large lots, industry, at the river, nitric oxides, rooms, age, distance to work, highways, tax, pupils
+#: per teacher, B (see above), lower status.
 FEATURES = ("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT")
 
 
 def load(kind: Kind) -> DataSet:
-    """Rows float64 [n, 13] in the order of ``FEATURES``, and prices float64 [n] in thousands of dollars."""
+    """Rows float64 [n, 13] with columns ``FEATURES``, and labels float64 [n]: prices in thousands of dollars."""
     return _real() if kind == "real" else _sample()
 
 
 def _real() -> DataSet:
-    path = file("boston_housing.npz", f"{KERAS}boston_housing.npz", _SHA256)
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    path = cached_file("boston_housing.npz", f"{KERAS_DATASETS_URL}boston_housing.npz", _SHA256)
+    with report_unreadable(path), np.load(path, allow_pickle=False) as arrays:
         rows, prices = arrays["x"].astype(np.float64), arrays["y"].astype(np.float64)
     order = np.arange(len(rows))
-    np.random.RandomState(113).shuffle(order)  # Keras's order: all rows are shuffled, the last fifth is for testing
+    np.random.RandomState(113).shuffle(order)  # as Keras does: shuffle all rows; the last fifth is for testing
     return _split("Boston: 404 suburbs, and 102 to test", rows[order], prices[order])
 
 
 def _sample() -> DataSet:
-    """Figures of the size of the real ones; price rises with rooms, falls with status, pupils and crime."""
+    """Features of realistic size; the price rises with rooms, and falls with low status, pupils and crime."""
     rng = np.random.default_rng(0)
     centre = np.array([3.6, 11, 11, 0.07, 0.55, 6.3, 68, 3.8, 9.5, 408, 18.5, 380, 12.6])
     spread = np.array([3, 12, 6.8, 0.1, 0.11, 0.7, 28, 2.1, 8.7, 168, 2.2, 20, 7])
-    common = rng.normal(size=(500, 1))  # suburbs that are poor in one way are so in others
+    common = rng.normal(size=(500, 1))  # makes the features correlate, as real ones do
     lean = np.array([1, -0.6, 0.8, 0, 0.8, -0.6, 0.6, -0.7, 0.8, 0.8, 0.5, 0, 1])
     figures = centre + spread * (0.6 * common * lean + 0.8 * rng.normal(size=(500, 13)))
     rows = np.maximum(figures, 0)

@@ -1,7 +1,7 @@
-"""Cats and dogs: 1,000 + 1,000 photos to train, 500 + 500 to validate, 500 + 500 to test.
+"""Load photos of cats and dogs: for each kind, 1,000 to train, 500 to validate and 500 to test.
 
-The sample is drawn: pointed ears or hanging ones on heads of any colour, size and place.
-Source: Kaggle's Dogs vs. Cats (Asirra), of which the book takes the first 2,000 of each kind (section 5.2.2).
+The sample is drawn: heads with pointed or hanging ears in random colours, sizes and positions.
+Source: Kaggle's Dogs vs. Cats (Asirra); the book uses the first 2,000 photos of each kind (section 5.2.2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bookserve.steps import Image
-from trainers.datasets.source import DataSet, Kind, Split, given_folder
+from trainers.datasets.dataset import DataSet, Kind, Split, user_data_path
 
 _HOW = (
     "Unpack train.zip of www.kaggle.com/c/dogs-vs-cats there, so that cats_vs_dogs_small/train/cat.0.jpg exists, "
@@ -23,19 +23,19 @@ _RANGES = {"train": range(1000), "validation": range(1000, 1500), "test": range(
 
 
 def load(kind: Kind, size: int = 150) -> DataSet:
-    """Pictures uint8 [n, size, size, 3] and labels int64 [n] (1 is a dog), cats first."""
+    """Pictures uint8 [n, size, size, 3] and labels int64 [n] (1: dog); cats come first."""
     return _real(size) if kind == "real" else _sample(size)
 
 
 def _real(size: int) -> DataSet:
-    folder = given_folder("cats_vs_dogs_small", _HOW)
+    folder = user_data_path("cats_vs_dogs_small", _HOW)
     train, validation, test = (_photos(folder, part, size) for part in _RANGES)
     about = "Dogs vs. Cats: 2,000 photos, 1,000 to validate, and 1,000 to test"
-    return DataSet(about, train, test, _few(test), validation=validation)
+    return DataSet(about, train, test, _few_examples(test), validation=validation)
 
 
 def _photos(folder: Path, part: str, size: int) -> Split:
-    """The photos of one part, in the book's folders or as Kaggle's zip file unpacks."""
+    """The photos of one part, from the book's folders or from Kaggle's unpacked zip file."""
     kaggle = (folder / "train" / "cat.0.jpg").exists()
     paths, labels = [], []
     for label, kind in enumerate(("cat", "dog")):
@@ -45,15 +45,15 @@ def _photos(folder: Path, part: str, size: int) -> Split:
             labels.append(label)
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise_missing(folder, missing)
+        _raise_missing_photos(folder, missing)
     read = Image(size, size)
     with ThreadPoolExecutor() as threads:
         rows = np.concatenate(list(threads.map(lambda path: read([path.read_bytes()]), paths)))
     return Split(rows, np.array(labels))
 
 
-def raise_missing(folder: Path, missing: Sequence[Path]) -> None:
-    """Say which photos are not there."""
+def _raise_missing_photos(folder: Path, missing: Sequence[Path]) -> None:
+    """Raise NotFound with the number of missing photos and the first of them."""
     from bookserve.errors import NotFound
 
     first = missing[0].relative_to(folder)
@@ -65,14 +65,14 @@ def _sample(size: int) -> DataSet:
     parts = []
     for count in (400, 100, 100):
         labels = np.arange(count) * 2 // count
-        parts.append(Split(np.stack([_head(bool(label), size, rng) for label in labels]), labels))
+        parts.append(Split(np.stack([_draw_head(bool(label), size, rng) for label in labels]), labels))
     train, validation, test = parts
     about = "400 drawn heads of cats and dogs, 100 to validate, and 100 to test"
-    return DataSet(about, train, test, _few(test), validation=validation)
+    return DataSet(about, train, test, _few_examples(test), validation=validation)
 
 
-def _head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A round head with eyes and a nose; a cat's ears point up, a dog's hang at its sides."""
+def _draw_head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw a round head with eyes and a nose; a cat's ears point up, a dog's ears hang at the sides."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -95,8 +95,8 @@ def _head(dog: bool, size: int, rng: np.random.Generator) -> np.ndarray:
     return clipped.astype(np.uint8)
 
 
-def _few(test: Split) -> np.ndarray:
-    """Eight pictures, cats and dogs in turn."""
+def _few_examples(test: Split) -> np.ndarray:
+    """Eight pictures, alternating cats and dogs."""
     half = len(test.labels) // 2
     index = np.array([place for pair in zip(range(4), range(half, half + 4), strict=True) for place in pair])
     few: np.ndarray = np.asarray(test.rows)[index]

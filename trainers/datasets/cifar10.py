@@ -1,6 +1,6 @@
-"""CIFAR-10: the 5,000 frogs among its 50,000 training pictures of 32×32 pixels.
+"""Load the 5,000 frogs among CIFAR-10's 50,000 training pictures of 32×32 pixels.
 
-The sample is drawn: green and brown frogs with two eyes, on grounds of any colour.
+The sample is drawn: green and brown frogs with two eyes, on backgrounds of random colours.
 Source: Krizhevsky 2009, www.cs.toronto.edu/~kriz/cifar.html.
 """
 
@@ -12,48 +12,48 @@ from pathlib import Path
 
 import numpy as np
 
-from bookserve import images as pictures
+from bookserve import images
 from bookserve.errors import Failed
-from trainers.datasets.source import Kind, file, reading
+from trainers.datasets.dataset import Kind, cached_file, report_unreadable
 
-# The form for C programs: the one for Python is made of pickles, which run any code where they are read carelessly.
+# The binary version: the Python version consists of pickles, which can run any code when they are loaded.
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _MD5 = "md5:c32a1d4ab5d03f1284b67883e8d87530"
 _FROG = 6
 
 
-def frogs(kind: Kind) -> np.ndarray:
-    """Pictures uint8 [n, 32, 32, 3]; real are the 5,000 of the training part, in Keras's order."""
+def load(kind: Kind) -> np.ndarray:
+    """Pictures uint8 [n, 32, 32, 3]; the real ones are the 5,000 of the training part, in Keras's order."""
     return _real() if kind == "real" else _sample()
 
 
 def _real() -> np.ndarray:
     given = os.environ.get("BOOKSERVE_DATA")
     strips = sorted((Path(given) / "cifar10").glob("frogs_train_*.png")) if given else []
-    if strips:  # pictures one above the other, without loss
+    if strips:  # PNG files with many pictures below each other
         parts = []
         for path in strips:
-            with reading(path):
-                parts.append(pictures.decode_image(path.read_bytes()).reshape(-1, 32, 32, 3))
+            with report_unreadable(path):
+                parts.append(images.decode_image(path.read_bytes()).reshape(-1, 32, 32, 3))
         return np.concatenate(parts)
-    path = file("cifar-10-binary.tar.gz", _URL, _MD5)
-    with reading(path), tarfile.open(path) as archive:
-        parts = [_frogs_of(archive, f"cifar-10-batches-bin/data_batch_{number}.bin") for number in range(1, 6)]
+    path = cached_file("cifar-10-binary.tar.gz", _URL, _MD5)
+    with report_unreadable(path), tarfile.open(path) as archive:
+        parts = [_read_frogs(archive, f"cifar-10-batches-bin/data_batch_{number}.bin") for number in range(1, 6)]
     return np.concatenate(parts)
 
 
-def _frogs_of(archive: tarfile.TarFile, name: str) -> np.ndarray:
-    """The frogs of one file: records of a label and 3,072 bytes, first all reds, then greens and blues, row by row."""
+def _read_frogs(archive: tarfile.TarFile, name: str) -> np.ndarray:
+    """The frogs of one file. Its records are a label and 3,072 bytes: all red values, then green, then blue ones."""
     content = archive.extractfile(name)
     if content is None:
-        raise Failed(f"the archive of CIFAR-10 lacks {name}.", "Put the right file there.")
+        raise Failed(f"the archive of CIFAR-10 has no file {name}.", f"Download it again from {_URL}.")
     records = np.frombuffer(content.read(), np.uint8).reshape(-1, 3073)
     pictures: np.ndarray = records[records[:, 0] == _FROG, 1:].reshape(-1, 3, 32, 32)
     return pictures.transpose(0, 2, 3, 1)
 
 
 def _sample() -> np.ndarray:
-    """600 frogs: a round body, two eyes on top of it, four feet."""
+    """Draw 600 frogs: a round body with two eyes on top, and feet."""
     from PIL import Image, ImageDraw
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Download: one file from the web, checked, and resumed where an earlier try was cut off."""
+"""Download a file, check its checksum, and resume an interrupted download."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from http import HTTPStatus
 from pathlib import Path
 
 _CHUNK = 1 << 20
-_TIMEOUT = 30  # seconds without a byte
+_TIMEOUT = 30  # seconds without any data
 
 
-def fetch(url: str, path: Path, checksum: str | None) -> None:
-    """Download ``url`` to ``path``; what has come stays in ``<path>.part`` and the next try goes on from there.
+def download_file(url: str, path: Path, checksum: str | None) -> None:
+    """Download ``url`` to ``path``. Partial data is kept in ``<path>.part``; the next attempt resumes there.
 
-    ``checksum`` is ``sha256:…`` or ``md5:…``; None where nobody publishes one. A bar shows the progress on a terminal.
+    ``checksum`` is ``sha256:…`` or ``md5:…``, or None if none is published. On a terminal, a progress bar is shown.
 
     Raises:
-        OSError: no network, an answer that is no file, or a file whose checksum is wrong (its part is thrown away).
+        OSError: the network or the server fails, or the checksum is wrong (then the partial file is deleted).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -29,17 +29,17 @@ def fetch(url: str, path: Path, checksum: str | None) -> None:
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        part.unlink()  # longer than the file, or all of it with a wrong end: begin anew
-        return fetch(url, path, checksum)
+        part.unlink()  # the partial file is too long or has a wrong checksum: start again
+        return download_file(url, path, checksum)
     with answer:
         if answer.status != HTTPStatus.PARTIAL_CONTENT:
-            start = 0  # the site does not resume
+            start = 0  # the server does not support resuming
         _receive(answer, part, start)
     if checksum:
         found = _checksum(part, checksum.partition(":")[0])
         if found != checksum:
             part.unlink()
-            raise OSError(f"its checksum is {found}, expected {checksum}")
+            raise OSError(f"the checksum is {found}; expected {checksum}")
     part.replace(path)
     return None
 
@@ -51,8 +51,8 @@ def _receive(answer: object, part: Path, start: int) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     if not isinstance(answer, HTTPResponse):
-        raise OSError("the address is not of a web site")
-    size = answer.length  # None where the site does not say
+        raise OSError("the address is not an HTTP address")
+    size = answer.length  # None if the server does not send it
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -61,8 +61,8 @@ def _receive(answer: object, part: Path, start: int) -> None:
             while chunk := answer.read(_CHUNK):
                 file.write(chunk)
                 progress.update(bar, advance=len(chunk))
-    if answer.length:  # what http.client still expected
-        raise OSError(f"the connection ended {answer.length:,} bytes too early; try again to go on from there")
+    if answer.length:  # the number of bytes that http.client still expects
+        raise OSError(f"the connection ended {answer.length:,} bytes too early; try again to resume")
 
 
 def _checksum(path: Path, kind: str) -> str:

@@ -1,14 +1,14 @@
-"""MNIST: 60,000 + 10,000 handwritten digits, 28×28, white on black.
+"""Load MNIST: 60,000 handwritten digits to train and 10,000 to test, 28×28 pixels, white on black.
 
 The sample is scikit-learn's ``load_digits`` (1,797 real handwritten digits of 8×8 pixels), enlarged to 28×28.
-Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes), as Keras packs it.
+Source: http://yann.lecun.com/exdb/mnist (LeCun, Cortes), as published by Keras.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 
 _SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"
 
@@ -19,8 +19,8 @@ def load(kind: Kind) -> DataSet:
 
 
 def _real() -> DataSet:
-    path = file("mnist.npz", f"{KERAS}mnist.npz", _SHA256)
-    with reading(path), np.load(path, allow_pickle=False) as arrays:
+    path = cached_file("mnist.npz", f"{KERAS_DATASETS_URL}mnist.npz", _SHA256)
+    with report_unreadable(path), np.load(path, allow_pickle=False) as arrays:
         train, test = ((arrays[f"x_{part}"], arrays[f"y_{part}"].astype(np.int64)) for part in ("train", "test"))
     return DataSet("MNIST: 60,000 handwritten digits, and 10,000 to test", Split(*train), Split(*test), test[0][:16])
 
@@ -31,7 +31,7 @@ def _sample() -> DataSet:
 
     small = load_digits()
     pixels = np.rint(small.images * (255 / 16)).astype(np.uint8)
-    # As in MNIST, a digit of 20 pixels stands in the middle of 28.
+    # As in MNIST, the digit has a margin.
     rows = np.zeros((len(pixels), 28, 28), np.uint8)
     for row, picture in zip(rows, pixels, strict=True):
         row[2:26, 2:26] = np.asarray(Image.fromarray(picture).resize((24, 24), Image.Resampling.BICUBIC))

@@ -1,15 +1,15 @@
-"""Photos: a few pictures to try networks on, and to dream from.
+"""Load a few photos to try networks on, and for DeepDream and style transfer.
 
-Real are the book's elephants and the paintings of chapter 8; the sample is scikit-learn's two photos of China and of a
-flower.
+The real ones are the book's elephants and the pictures of chapter 8; the sample is scikit-learn's two photos of a
+Chinese temple and of a flower.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from bookserve import images as pictures
-from trainers.datasets.source import Kind, given_folder, reading
+from bookserve import images
+from trainers.datasets.dataset import Kind, report_unreadable, user_data_path
 
 _HOW = "Put creative_commons_elephant.jpg, portrait.jpg and starry_night.jpg into the folder images there."
 _NAMES = {
@@ -20,17 +20,17 @@ _NAMES = {
 
 
 def load(kind: Kind) -> dict[str, np.ndarray]:
-    """Pictures uint8 [height, width, 3] by name, the one to look at first."""
+    """Pictures uint8 [height, width, 3] by name; tasks with one picture use the first."""
     return _real() if kind == "real" else _sample()
 
 
 def _real() -> dict[str, np.ndarray]:
-    folder = given_folder("images", _HOW)
+    folder = user_data_path("images", _HOW)
     shown = {}
     for name, files in _NAMES.items():
         path = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
-        with reading(path):
-            shown[name] = pictures.decode_image(path.read_bytes())
+        with report_unreadable(path):
+            shown[name] = images.decode_image(path.read_bytes())
     return shown
 
 

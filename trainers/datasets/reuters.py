@@ -1,8 +1,8 @@
-"""Reuters: 11,228 newswires of 1986 on 46 topics.
+"""Load Reuters: 11,228 newswires of 1986 on 46 topics.
 
-The sample is generated: wires made of topical words, words of other topics and plain ones, with topics as unequal in
-number as the real ones.
-Source: Reuters-21578 (Lewis), as Keras packs it.
+The sample is generated: newswires of words of their topic, words of other topics and common words. As in the real data,
+some topics are much more frequent than others.
+Source: Reuters-21578 (Lewis), as published by Keras.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps.vocabulary import Vocabulary
+from trainers.datasets.dataset import KERAS_DATASETS_URL, DataSet, Kind, Split, cached_file, report_unreadable
 from trainers.datasets.imdb import RESERVED
-from trainers.datasets.source import KERAS, DataSet, Kind, Split, file, reading
 
 _SHA256 = "d6586e694ee56d7a4e65172e12b3e987c03096cb01eab99753921ef915959916"
 _WORDS_MD5 = "md5:4d44cc38712099c9e383dc6e5f11a921"
@@ -24,31 +24,31 @@ _NAMES = (
     "crude nat-gas cpi money-fx interest gnp meal-feed alum oilseed gold tin strategic-metal livestock retail ipi "
     "iron-steel rubber heat jobs lei bop zinc orange pet-chem dlr gas silver wpi hog lead"
 )
-#: In the order of the labels 0–45.
+#: The names of the topics, in the order of the labels 0–45.
 TOPICS = tuple(_NAMES.split())
 
 
 def load(kind: Kind, size: int = 10_000) -> DataSet:
-    """Newswires and topics int64 [n] (0–45); the vocabulary has ``size`` entries, the reserved ones included.
+    """Newswires and labels int64 [n] (topics 0–45); the vocabulary has ``size`` entries, including the reserved ones.
 
-    Real rows are ids, as ``keras.datasets.reuters.load_data`` gives them but with the rare words still in; sample rows
-    are texts. The Step ``Words`` takes both.
+    Real rows are lists of ids as from ``keras.datasets.reuters.load_data``, but with rare words; sample rows are texts.
+    The Step ``Words`` takes both.
     """
     return _real(size) if kind == "real" else _sample(size)
 
 
 def _real(size: int) -> DataSet:
-    # The rows are arrays of Python lists, which NumPy stores as a pickle. Keras's reader refuses everything else in it.
+    # The rows are arrays of Python lists, which NumPy stores as pickles. Keras's reader refuses any other pickled type.
     from keras.src.datasets.npz_utils import load_npz
 
-    path = file("reuters.npz", f"{KERAS}reuters.npz", _SHA256)
-    index = file("reuters_word_index.json", f"{KERAS}reuters_word_index.json", _WORDS_MD5)
-    with reading(path):
+    path = cached_file("reuters.npz", f"{KERAS_DATASETS_URL}reuters.npz", _SHA256)
+    index = cached_file("reuters_word_index.json", f"{KERAS_DATASETS_URL}reuters_word_index.json", _WORDS_MD5)
+    with report_unreadable(path):
         arrays = load_npz(path)
-    with reading(index):
+    with report_unreadable(index):
         words: dict[str, int] = json.loads(index.read_text("utf-8"))
     order = np.arange(len(arrays["x"]))
-    np.random.RandomState(113).shuffle(order)  # Keras's order: all rows are shuffled, the last fifth is for testing
+    np.random.RandomState(113).shuffle(order)  # as Keras does: shuffle all rows; the last fifth is for testing
     ids = [np.concatenate([[1], np.array(row, np.int32) + 3], dtype=np.int32) for row in arrays["x"][order]]
     labels = arrays["y"][order].astype(np.int64)
     cut = int(len(ids) * 0.8)
@@ -67,7 +67,7 @@ _STEMS = "price,output,export,import,stock,quota,board,mine,crop,rate,plant,trad
 def _sample(size: int) -> DataSet:
     rng = np.random.default_rng(0)
     shares = 1 / (1 + np.arange(46.0))
-    # Every topic at least once in training, so that no label is a surprise in the test.
+    # Every topic occurs at least once in the training rows.
     labels = np.concatenate([np.arange(46), rng.choice(46, 2954, p=shares / shares.sum())])
     rows = [_wire(int(label), rng) for label in labels]
     counts = Counter(word for row in rows[:2500] for word in row.split())
@@ -80,7 +80,7 @@ def _sample(size: int) -> DataSet:
 
 
 def _wire(topic: int, rng: np.random.Generator) -> str:
-    """Fifteen to forty words: a third tells the topic, a tenth speaks of others."""
+    """Fifteen to forty words: a third are about the topic, a tenth about a random topic, the others are common."""
     stems, plain = _STEMS.split(","), _PLAIN.split(",")
     words = []
     for chance in rng.random(rng.integers(15, 41)):

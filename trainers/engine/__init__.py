@@ -1,1 +1,1 @@
-"""The one training loop, and what it needs: batches, devices, checkpoints, artifacts."""
+"""The training loop, and what it needs: batches, devices, checkpoints, cross-validation."""

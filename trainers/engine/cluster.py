@@ -1,7 +1,7 @@
-"""Cluster: the processes that train one model together, told of each other by the variable ``TF_CONFIG``.
+"""Start the worker processes that train one model together, and read their addresses from ``TF_CONFIG``.
 
-On several machines people set it on each and give the same command everywhere. Where it is not set, ``start`` runs the
-workers on this machine.
+On several machines, users set ``TF_CONFIG`` on each and run the same command. Without it, ``start_workers`` starts all
+workers on this machine. Source: the format of TensorFlow's ``TFConfigClusterResolver``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 
 from bookserve.errors import Failed, InvalidInput, NotFound
 
-#: How long the others may go on after the first one has failed, in seconds.
-_GRACE = 20.0
-#: Exit codes of a first worker that has said all there is to say.
-_SAID = (0, NotFound.exit_code, InvalidInput.exit_code)
+#: How long the first worker may run on after another one has failed, in seconds.
+_GRACE_SECONDS = 20.0
+#: Exit codes after which the first worker has printed a complete message itself.
+_REPORTED = (0, NotFound.exit_code, InvalidInput.exit_code)
 
 
 @dataclass(frozen=True)
 class WorkerPlace:
-    """Which of the workers this process is."""
+    """The addresses (``host:port``) of all workers, and which of them this process is."""
 
     addresses: tuple[str, ...]
     index: int
@@ -39,35 +39,35 @@ class WorkerPlace:
 
     @property
     def chief(self) -> bool:
-        """Whether it writes the run."""
+        """Whether this worker writes the run."""
         return self.index == 0
 
-    def share(self, devices: list[str]) -> list[str]:
-        """Those of a machine's ``devices`` that this worker uses, where several workers run on one machine.
+    def own_devices(self, devices: list[str]) -> list[str]:
+        """The part of this machine's ``devices`` that this worker uses; workers on one machine share its devices.
 
         Raises:
-            InvalidInput: there are fewer devices than workers here.
+            InvalidInput: the machine has fewer devices than workers.
         """
         hosts = [address.rpartition(":")[0] for address in self.addresses]
         here = [index for index, host in enumerate(hosts) if host == hosts[self.index]]
         mine = devices[here.index(self.index) :: len(here)]
         if not mine:
             raise InvalidInput(
-                f"{len(here)} workers cannot share {', '.join(devices)}.", "Give fewer workers, or --device cpu."
+                f"{len(here)} workers cannot share {', '.join(devices)}.", "Start fewer workers, or give --device cpu."
             )
         return mine
 
 
 def is_worker() -> bool:
-    """Whether this process is one of several workers."""
+    """Whether ``TF_CONFIG`` makes this process one of several workers."""
     return bool(os.environ.get("TF_CONFIG"))
 
 
 def this_worker() -> WorkerPlace:
-    """What ``TF_CONFIG`` says; the first worker, or the one called chief, is number 0.
+    """Read ``TF_CONFIG``; worker 0 is the one called chief, or else the first one.
 
     Raises:
-        InvalidInput: it is not set, or not as TensorFlow wants it.
+        InvalidInput: the variable is not set, or does not have TensorFlow's format.
     """
     try:
         config: dict[str, Any] = json.loads(os.environ["TF_CONFIG"])
@@ -85,21 +85,25 @@ def this_worker() -> WorkerPlace:
 
 
 def start_workers(words: Sequence[str], count: int) -> int:
-    """Run ``bookserve`` with ``words`` in ``count`` processes, of which the first one speaks; return its exit code.
+    """Run ``bookserve`` with the arguments ``words`` in ``count`` processes; return the first one's exit code.
+
+    Only the first process prints to the terminal.
 
     Raises:
-        Failed: a worker failed, for another reason than what the user gave.
+        Failed: a worker failed for a reason that the first one did not print.
     """
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(count)]}
-    command = [sys.executable, "-m", "bookserve", *words]
+    # -P: the current directory may hold a bookserve.py or trainers.py that is not ours.
+    command = [sys.executable, "-P", "-m", "bookserve", *words]
     processes: list[subprocess.Popen[bytes]] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or they would go on alone
-    with tempfile.TemporaryFile() as said:
+    # SIGTERM would end only this process; as SystemExit it reaches the ``finally`` that ends the workers.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with tempfile.TemporaryFile() as errors:
         try:
             for index in range(count):
                 task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
                 environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
-                out, error = (subprocess.DEVNULL, said) if index else (None, None)
+                out, error = (subprocess.DEVNULL, errors) if index else (None, None)
                 processes.append(subprocess.Popen(command, env=environment, stdout=out, stderr=error))
             _wait(processes)
         finally:
@@ -107,21 +111,23 @@ def start_workers(words: Sequence[str], count: int) -> int:
                 process.terminate()
             codes = [process.wait() for process in processes]
             signal.signal(signal.SIGTERM, before)
-        if codes[0] in _SAID:
+        if codes[0] in _REPORTED:
             return codes[0]
-        said.seek(0)
-        lines = said.read().decode(errors="replace").strip().splitlines()
-    why = next((line.removeprefix("error: ") for line in lines if line.startswith("error:")), "nothing")
-    raise Failed(f"the workers ended with {codes}; those that are not heard said: {why}", "Go on with --resume.")
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+    why = next((line.removeprefix("error: ") for line in lines if line.startswith("error:")), "none")
+    raise Failed(
+        f"the workers ended with {codes}; error of a worker in the background: {why}", "Continue with --resume."
+    )
 
 
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Until the first one has ended, or another one has failed and the first had its time to say so."""
+    """Wait until the first process ends, or for a limited time after another one has failed."""
     failed = None
     while processes[0].poll() is None:
         if any(process.poll() for process in processes):
             failed = failed or time.monotonic()
-            if time.monotonic() - failed > _GRACE:
+            if time.monotonic() - failed > _GRACE_SECONDS:
                 return
         time.sleep(0.1)
 

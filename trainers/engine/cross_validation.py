@@ -1,7 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Folds: K-fold validation, once or in several rounds, before the final training (sections 3.6.4 and 4.2.1).
+"""Cross-validate a task: K-fold validation in one or several rounds before the final training.
 
-What each fold measured stands in ``folds.json`` of the run; an interrupted validation goes on with the next fold.
+The figures of each fold are kept in ``folds.json`` of the run; an interrupted validation resumes with the next fold.
+Source: sections 3.6.4 and 4.2.1.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers.engine.batches import Batches, evaluate
-from trainers.engine.devices import ONE
-from trainers.engine.loop import Say
+from trainers.engine.batches import TrainingBatches, evaluate
+from trainers.engine.devices import SINGLE_DEVICE
+from trainers.engine.loop import ReportLine
 from trainers.task import Data, Params, Task
 
 
-def validate(task: Task, data: Data, params: Params, *, run: Run, seed: int, say: Say) -> dict[str, float]:
-    """Train a new model on all folds but one, for each fold in each round, and measure it on the one left out.
+def cross_validate(
+    task: Task, data: Data, params: Params, *, run: Run, seed: int, report: ReportLine
+) -> dict[str, float]:
+    """For each fold of each round, train a new model on all other folds and evaluate it on this fold.
 
     Returns the mean of each figure as ``cv_<figure>`` and its standard deviation as ``cv_<figure>_deviation``; nothing
-    where ``params["folds"]`` is 0.
+    if ``params["folds"]`` is 0.
 
     Raises:
-        InvalidInput: one fold only, or more folds than rows.
+        InvalidInput: fewer than two folds, or more folds than rows.
     """
     folds, rounds = params["folds"], params["rounds"]
     if not folds:
@@ -39,11 +42,11 @@ def validate(task: Task, data: Data, params: Params, *, run: Run, seed: int, say
         turn, fold = divmod(number, folds)
         parts = np.array_split(np.random.default_rng([seed, turn]).permutation(len(data.train)), folds)
         rest = np.concatenate([part for index, part in enumerate(parts) if index != fold])
-        figures = _measure(task, data, params, rest, parts[fold], seed + number)
+        figures = _measure_fold(task, data, params, rest, parts[fold], seed + number)
         measured.append(figures)
         run.write("folds.json", {"folds": measured})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-        say(f"fold {fold + 1}/{folds}{f' of round {turn + 1}/{rounds}' if rounds > 1 else ''}  {shown}")
+        report(f"fold {fold + 1}/{folds}{f' of round {turn + 1}/{rounds}' if rounds > 1 else ''}  {shown}")
     summary: dict[str, float] = {}
     for name in measured[0]:
         values = [figures[name] for figures in measured]
@@ -52,13 +55,13 @@ def validate(task: Task, data: Data, params: Params, *, run: Run, seed: int, say
     return summary
 
 
-def _measure(task: Task, data: Data, params: Params, train: Any, test: Any, seed: int) -> dict[str, float]:
+def _measure_fold(task: Task, data: Data, params: Params, train: Any, test: Any, seed: int) -> dict[str, float]:
     keras.utils.set_random_seed(seed)
     epochs, batch_size = (
         params["fold_epochs"] or params["epochs"],
         params["fold_batch_size"] or params["batch_size"],
     )
-    model = ONE.build(task, dataclasses.replace(data, train=data.train.take(train)), params)
-    batches = Batches(data.train.take(train), batch_size, seed, steps=params["steps_per_epoch"])
+    model = SINGLE_DEVICE.build_model(task, dataclasses.replace(data, train=data.train.take(train)), params)
+    batches = TrainingBatches(data.train.take(train), batch_size, seed, steps=params["steps_per_epoch"])
     model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
     return evaluate(model, data.train.take(test), batch_size)

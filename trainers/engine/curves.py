@@ -1,4 +1,4 @@
-"""Curves: the figures after each epoch as ``history.csv``, and as a picture like the book's ``plot(history)``."""
+"""Write the figures after each epoch as ``history.csv``, and as a plot like the book's ``plot(history)``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 History = Mapping[str, list[float]]
 
 
-def write_csv(folder: Path, history: History) -> None:
-    """Write one line an epoch, one column a figure; whole or not at all."""
+def write_history_csv(folder: Path, history: History) -> None:
+    """Write ``history.csv`` with a line per epoch and a column per figure; atomically."""
     partial = folder / ".history.csv"
     with partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -19,8 +19,8 @@ def write_csv(folder: Path, history: History) -> None:
     partial.replace(folder / "history.csv")
 
 
-def write_picture(folder: Path, history: History) -> None:
-    """Write ``history.png``: one panel a figure, training as points, validation as a line."""
+def write_history_plot(folder: Path, history: History) -> None:
+    """Write ``history.png`` with a panel per figure: points for training, a line for validation."""
     from matplotlib.figure import Figure
 
     names = [name for name in history if not name.startswith("val_")]

@@ -1,8 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Devices: where a training computes and how exactly – CPU or GPUs, precision, one replica of the model or several.
+"""Choose the devices and the precision of a training: CPU or GPUs, float32 or mixed, one replica or several.
 
-A process opens its devices once, before it computes anything. Several replicas go through ``tf.distribute``
-(``trainers/engine/replicas.py``), several processes are started by ``trainers/engine/cluster.py``.
+A process opens its devices once, before it computes anything. Several replicas use ``tf.distribute``
+(``trainers/engine/replicas.py``); several processes are started by ``trainers/engine/cluster.py``.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from typing import Any
 import keras
 import numpy as np
 
-from bookserve import run as runs_
 from bookserve.errors import InvalidInput
+from bookserve.run import list_runs
 from trainers.engine import cluster, replicas
 from trainers.task import Data, Params, Task
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What trains a model."""
+    """The devices of a training, their precision, and their distribution strategy."""
 
-    #: ``cpu``, ``gpu:0`` …, each with the name that its maker gave it.
+    #: ``cpu``, ``gpu:0`` …; GPUs with the name of their model, if known.
     names: tuple[str, ...] = ("cpu",)
-    #: Keras's name of the dtype policy under which a model is trained.
+    #: Keras's name for the dtype policy of the training.
     precision: str = "float32"
     deterministic: bool = False
-    #: The ``tf.distribute`` strategy of several replicas.
+    #: The ``tf.distribute`` strategy for several replicas; None for one device.
     strategy: Any = None
-    #: Whether this process writes the run; of several workers one does.
+    #: Whether this process writes the run; only one of several workers does.
     chief: bool = True
 
     def describe(self) -> dict[str, Any]:
-        """What ``environment.json`` says."""
+        """The entries of ``environment.json`` about devices."""
         return {
             "backend": keras.backend.backend(),
             "devices": list(self.names),
@@ -53,49 +53,54 @@ class Devices:
         }
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
-        """Inside, variables belong to all replicas."""
+        """A context in which new variables are created on all replicas."""
         return self.strategy.scope() if self.strategy else contextlib.nullcontext()
 
-    def build(self, task: Task, data: Data, params: Params) -> keras.Model:
-        """The task's model, ready to be fitted inside ``scope``.
+    def build_model(self, task: Task, data: Data, params: Params) -> keras.Model:
+        """Build the task's model, ready to be fitted inside ``scope``.
 
         Raises:
-            InvalidInput: its own training step cannot be distributed, or not be scaled for float16.
+            InvalidInput: the model has its own training step, which cannot be distributed or use mixed precision.
         """
         if self.strategy and not params["epochs"]:
-            raise InvalidInput(f"'{task.name}' is not trained: there is nothing to distribute.")
-        with _precision(self.precision), self.scope():
+            raise InvalidInput(
+                f"'{task.name}' has nothing to train, so nothing to distribute.", "Leave --distribute out."
+            )
+        with _dtype_policy(self.precision), self.scope():
             model = task.build(data, params)
         own_step = type(model).train_step is not keras.Model.train_step
-        if own_step and not self.plain:
+        if own_step and not self.is_plain:
             raise InvalidInput(
-                f"'{task.name}' has a training step of its own, which one device does in float32.",
+                f"'{task.name}' has its own training step, which runs on one device in float32.",
                 "Leave --distribute and --mixed-precision out.",
             )
         if self.precision != "float32":
-            _float32_outputs(model)
-        with warnings.catch_warnings():  # layers that cuDNN computes cannot be compiled: Keras says so and does not
+            _compute_outputs_in_float32(model)
+        with warnings.catch_warnings():  # Keras warns that it does not compile layers that cuDNN computes
             warnings.simplefilter("ignore")
-            # Keras would use XLA always, which is slower for most of these models. On JAX nothing else is fast.
+            # Keras's default is XLA, which is slower for most of these models. JAX is slow without it.
             model.jit_compile = keras.backend.backend() == "jax" or (params["jit_compile"] and not self.strategy)
         if self.strategy:
-            replicas.teach(self.strategy, model, data, params)
+            replicas.install_strategy(self.strategy, model, data, params)
         return model
 
     @property
-    def plain(self) -> bool:
-        """Whether what is trained is what is saved: one replica, in float32."""
+    def is_plain(self) -> bool:
+        """Whether the trained model can be saved as it is: one replica in float32."""
         return self.precision == "float32" and not self.strategy
 
-    def finished(self, model: keras.Model, task: Task, data: Data, params: Params) -> keras.Model:
-        """The trained model as it is measured and saved: one replica in float32, its layers named as in any other."""
-        if self.plain:
+    def to_plain_model(self, model: keras.Model, task: Task, data: Data, params: Params) -> keras.Model:
+        """The trained model in the form in which it is evaluated and saved: one replica in float32.
+
+        If training used another form, the model is built again, with the usual layer names, and gets the weights.
+        """
+        if self.is_plain:
             return model
-        keras.utils.clear_session(free_memory=False)  # or layers were numbered on
+        keras.utils.clear_session(free_memory=False)  # otherwise Keras would give the layers higher numbers
         rebuilt = task.build(data, params)
         rebuilt.jit_compile = False
         rebuilt.set_weights(model.get_weights())
-        if model.optimizer:  # what it remembers is saved too
+        if model.optimizer:  # its state is saved too
             rebuilt.optimizer.build(rebuilt.trainable_variables)
             trained = getattr(model.optimizer, "inner_optimizer", model.optimizer)
             for variable, value in zip(rebuilt.optimizer.variables, trained.variables, strict=False):
@@ -103,49 +108,52 @@ class Devices:
         return rebuilt
 
     @contextlib.contextmanager
-    def place(self, runs: Path, task: str) -> Iterator[Path]:
-        """Where runs are written: ``runs``, or for a worker that is not the chief a copy that is thrown away.
+    def runs_directory(self, runs: Path, task: str) -> Iterator[Path]:
+        """The directory to write runs to: ``runs``, or a temporary one for workers that are not the chief.
 
-        Workers have to see the chief's ``runs`` only to continue one.
+        The temporary directory has copies of the unfinished runs. So workers must see the chief's ``runs`` only to
+        resume a run.
         """
         if self.chief:
             yield runs
             return
         with tempfile.TemporaryDirectory() as folder:
-            for run in runs_.list_runs(runs, task):
+            for run in list_runs(runs, task):
                 if not run.finished:
                     shutil.copytree(run.path, Path(folder) / task / run.path.name)
             yield Path(folder)
 
-    def rows(self, batches: keras.utils.PyDataset) -> tuple[Any, int | None]:
-        """What ``fit`` reads batches from, and how many: None where the batches themselves know."""
-        return replicas.rows(self.strategy, batches) if self.strategy else (batches, None)
+    def distribute(self, batches: keras.utils.PyDataset) -> tuple[Any, int | None]:
+        """What ``fit`` reads ``batches`` from, and their number per epoch (None if ``fit`` finds out itself)."""
+        return replicas.distribute_batches(self.strategy, batches) if self.strategy else (batches, None)
 
-    def part(self) -> None:
-        """Leave the other workers when all have come here: a worker that is missed stops the others."""
+    def wait_for_workers(self) -> None:
+        """Wait until all workers have arrived here. If one ended earlier, TensorFlow would abort the others."""
         if self.strategy:
             import tensorflow as tf
 
-            def together() -> Any:
+            def synchronise() -> Any:
                 return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0))
 
-            self.strategy.run(tf.function(together))
+            self.strategy.run(tf.function(synchronise))
 
 
-#: One device, as it comes.
-ONE = Devices()
+#: One device with default settings.
+SINGLE_DEVICE = Devices()
 
 
 def open_devices(params: Params) -> Devices:
-    """The devices that the settings of a training ask for; nothing may have been computed in this process before.
+    """Open the devices that the settings of a training ask for, before anything is computed in this process.
 
     Raises:
-        InvalidInput: a device that is not there, or settings that do not go together.
+        InvalidInput: a device does not exist, settings contradict each other, or the backend is not supported.
     """
     backend = keras.backend.backend()
-    if backend not in _OPEN:
-        raise InvalidInput(f"KERAS_BACKEND is '{backend}'; trainers run on tensorflow or jax.")
-    opened = _OPEN[backend](params["device"], params["distribute"], params["workers"], params["deterministic"])
+    if backend not in _BACKENDS:
+        raise InvalidInput(
+            f"KERAS_BACKEND is '{backend}'; expected tensorflow or jax.", "Set KERAS_BACKEND=tensorflow."
+        )
+    opened = _BACKENDS[backend](params["device"], params["distribute"], params["workers"], params["deterministic"])
     half = "mixed_float16" if opened.names[0].startswith("gpu") else "mixed_bfloat16"
     precision = half if params["mixed_precision"] else "float32"
     return Devices(opened.names, precision, params["deterministic"], opened.strategy, opened.chief)
@@ -156,14 +164,14 @@ def _open_tensorflow(device: str, distribute: str, workers: int, deterministic: 
     import tensorflow as tf
 
     cpus, gpus = (tf.config.list_physical_devices(kind) for kind in ("CPU", "GPU"))
-    place = cluster.this_worker() if distribute == "multiworker" else None
+    worker = cluster.this_worker() if distribute == "multiworker" else None
     if workers and not distribute:
-        raise InvalidInput("workers belong to --distribute mirrored or multiworker.")
-    if place and workers and workers != place.count:
-        raise InvalidInput(f"TF_CONFIG names {place.count} workers, but --workers is {workers}.", "Leave one out.")
-    chosen = chosen_devices(device, len(gpus), every=bool(distribute))
-    if place and chosen != ["cpu"]:
-        chosen = place.share(chosen)
+        raise InvalidInput("workers need --distribute mirrored or multiworker.", "Give --distribute, or no workers.")
+    if worker and workers and workers != worker.count:
+        raise InvalidInput(f"TF_CONFIG names {worker.count} workers, but --workers is {workers}.", "Leave one out.")
+    chosen = select_devices(device, len(gpus), every=bool(distribute))
+    if worker and chosen != ["cpu"]:
+        chosen = worker.own_devices(chosen)
     try:
         shown = [gpus[int(name.removeprefix("gpu:"))] for name in chosen if name != "cpu"]
         tf.config.set_visible_devices(shown, "GPU")
@@ -180,39 +188,42 @@ def _open_tensorflow(device: str, distribute: str, workers: int, deterministic: 
             chosen = chosen[: workers or None]
             if len(chosen) < max(2, workers):
                 raise InvalidInput(
-                    f"there is {'nothing but' if gpus else 'only'} {', '.join(chosen)} to mirror on.",
-                    "--device cpu --workers 2 divides the CPU.",
+                    f"mirrored needs {max(2, workers)} devices, but there is only {', '.join(chosen)}.",
+                    "Try it on the CPU: --device cpu --workers 2 makes two logical devices of it.",
                 )
             kind = "CPU" if chosen[0] == "cpu" else "GPU"
             strategy = tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(len(chosen))])
-        elif place:
+        elif worker:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         else:
-            keras.ops.zeros(1)  # TensorFlow looks for its devices now, which it does not do silently
+            keras.ops.zeros(1)  # makes TensorFlow search for devices now, while its messages are hushed
     except RuntimeError as error:
         raise InvalidInput(
-            f"this process computes on other devices already: {error}.", "Train with other devices by itself."
+            f"this process uses other devices already: {error}.", "Train on other devices in a separate process."
         ) from error
     details = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in shown]
     names = [f"{name} ({detail})" if detail else name for name, detail in zip(chosen, details, strict=False)]
-    return Devices(tuple(names or chosen), strategy=strategy, chief=not place or place.chief)
+    return Devices(tuple(names or chosen), strategy=strategy, chief=not worker or worker.chief)
 
 
 @functools.cache
 def _open_jax(device: str, distribute: str, workers: int, deterministic: bool) -> Devices:
     if distribute or workers:
-        raise InvalidInput("--distribute goes through tf.distribute.", "Train with KERAS_BACKEND=tensorflow.")
+        raise InvalidInput(
+            "--distribute and --workers need TensorFlow; KERAS_BACKEND is 'jax'.",
+            "Train with KERAS_BACKEND=tensorflow.",
+        )
     import jax
 
     with contextlib.suppress(ImportError):
-        import tensorflow as tf  # noqa: F401 - ``fit`` would import it, and let it greet in the midst of the epochs
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # memory grows with what is asked for
+        import tensorflow as tf  # noqa: F401 - ``fit`` would import it later, and its messages would disturb the output
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # allocate memory only as needed
     if device == "cpu":
-        jax.config.update("jax_platforms", "cpu")  # or JAX would take a GPU all the same
+        jax.config.update("jax_platforms", "cpu")  # otherwise JAX would still use a GPU
     elif deterministic:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
     gpus = [found for found in jax.devices() if found.platform == "gpu"]
-    (chosen,) = chosen_devices(device, len(gpus))
+    (chosen,) = select_devices(device, len(gpus))
     if chosen == "cpu":
         return Devices()
     gpu = gpus[int(chosen.removeprefix("gpu:"))]
@@ -220,14 +231,16 @@ def _open_jax(device: str, distribute: str, workers: int, deterministic: bool) -
     return Devices((f"{chosen} ({gpu.device_kind})",))
 
 
-_OPEN = {"tensorflow": _open_tensorflow, "jax": _open_jax}
+_BACKENDS = {"tensorflow": _open_tensorflow, "jax": _open_jax}
 
 
-def chosen_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
-    """What ``device`` names on a machine of so many GPUs; ``every`` GPU where it names none in particular.
+def select_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
+    """The device names that ``device`` selects on a machine with ``gpus`` GPUs: ``cpu``, or ``gpu:0`` and so on.
+
+    ``gpu`` and ``auto`` select the first GPU, or with ``every`` all of them.
 
     Raises:
-        InvalidInput: it names none, or one that is not there.
+        InvalidInput: ``device`` is not a device name, or there is no such device.
     """
     there = [f"gpu:{index}" for index in range(gpus)]
     if device in ("cpu", *there):
@@ -237,14 +250,15 @@ def chosen_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
     if device in ("gpu", "auto") and there:
         return there if every else there[:1]
     if device != "gpu" and not device.removeprefix("gpu:").isdecimal():
-        raise InvalidInput(f"'{device}' is no device; expected cpu, gpu, gpu:N or auto.")
+        raise InvalidInput(f"'{device}' is not a device; expected cpu, gpu, gpu:N or auto.")
     raise InvalidInput(
-        f"there is no {device} here.", f"Keras's {keras.backend.backend()} backend finds: {', '.join(['cpu', *there])}."
+        f"this machine has no {device}.",
+        f"Keras's {keras.backend.backend()} backend finds: {', '.join(['cpu', *there])}.",
     )
 
 
 @contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
+def _dtype_policy(name: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -253,11 +267,11 @@ def _precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _float32_outputs(model: keras.Model) -> None:
-    """Let the layers whose outputs are the model's compute in float32: probabilities and prices need its digits."""
+def _compute_outputs_in_float32(model: keras.Model) -> None:
+    """Make the model's output layers compute in float32: probabilities and prices need that precision."""
     for tensor in keras.tree.flatten(model.outputs):
         layer = tensor._keras_history.operation
         if isinstance(layer, keras.Model):
-            _float32_outputs(layer)
+            _compute_outputs_in_float32(layer)
         elif isinstance(layer, keras.Layer):
             layer.dtype_policy = keras.DTypePolicy("float32")

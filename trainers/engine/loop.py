@@ -1,5 +1,5 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""The one training loop: seeded batches, a checkpoint after each epoch, a line or a progress bar on the way."""
+"""Run the training loop: seeded batches, a checkpoint after each epoch, and progress as lines or as a bar."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import keras
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from trainers.engine import checkpoint, curves, settings
-from trainers.engine.batches import Batches, InOrder
+from trainers import settings
+from trainers.engine import checkpoint, curves
+from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.engine.checkpoint import Progress
-from trainers.engine.devices import ONE, Devices
+from trainers.engine.devices import SINGLE_DEVICE, Devices
 from trainers.task import Data, Params
 
-#: Takes a line for the user.
-Say = Callable[[str], None]
+#: Shows a line to the user.
+ReportLine = Callable[[str], None]
 
 
 def fit(
@@ -27,44 +28,49 @@ def fit(
     *,
     run: Run,
     seed: int,
-    say: Say,
-    bar: bool = False,
-    devices: Devices = ONE,
+    report: ReportLine,
+    progress_bar: bool = False,
+    devices: Devices = SINGLE_DEVICE,
     after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
-    """Train ``model`` for ``params["epochs"]`` epochs in all, from the run's checkpoint on where it has one.
+    """Train ``model`` up to epoch ``params["epochs"]``; if the run has a checkpoint, continue from there.
 
-    ``bar`` shows Keras's progress bar instead of one line an epoch through ``say``. ``after_epoch`` is called with the
-    number of epochs done. ``devices`` built ``model``. A KeyboardInterrupt loses no more than the epoch it falls in.
+    ``progress_bar`` shows Keras's progress bar; otherwise ``report`` gets one line per epoch. ``after_epoch`` is called
+    with the number of complete epochs. ``devices`` must be those that built ``model``. A KeyboardInterrupt loses only
+    the current epoch.
     """
     with devices.scope():
-        progress = checkpoint.load(run, model)
+        progress = checkpoint.load_checkpoint(run, model)
         if progress.epochs < params["epochs"] and not progress.stopped:
-            train, steps = devices.rows(
-                Batches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
+            train, steps = devices.distribute(
+                TrainingBatches(data.train, params["batch_size"], seed, progress.epochs, params["steps_per_epoch"])
             )
-            held = devices.rows(InOrder(data.validation, params["batch_size"])) if data.validation else (None, None)
+            held = (
+                devices.distribute(EvaluationBatches(data.validation, params["batch_size"]))
+                if data.validation
+                else (None, None)
+            )
             model.fit(
                 train,
                 epochs=params["epochs"],
                 initial_epoch=progress.epochs,
                 steps_per_epoch=steps,
-                shuffle=False,  # Keras would shuffle once more, by a global generator that no checkpoint holds
+                shuffle=False,  # Keras would shuffle with a global generator, whose state is in no checkpoint
                 validation_data=held[0],
                 validation_steps=held[1],
                 callbacks=[
-                    _EndOfEpoch(run, progress, params, None if bar else say, after_epoch),
+                    _EpochEnd(run, progress, params, None if progress_bar else report, after_epoch),
                     *_tensorboard(run, params),
                 ],
-                verbose=1 if bar else 0,
+                verbose=1 if progress_bar else 0,
             )
         if params["keep_best"]:
-            checkpoint.load_best(run, model)
+            checkpoint.load_best_weights(run, model)
     return progress
 
 
 def _tensorboard(run: Run, params: Params) -> list[keras.callbacks.Callback]:
-    """Keras's own callback writes through TensorFlow, which other backends may be without."""
+    """Keras's TensorBoard callback, if the backend is TensorFlow: the callback needs it."""
     if keras.backend.backend() != "tensorflow":
         return []
     return [
@@ -72,17 +78,22 @@ def _tensorboard(run: Run, params: Params) -> list[keras.callbacks.Callback]:
     ]
 
 
-class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Notes the figures, decides by them, writes the checkpoint and reports."""
+class _EpochEnd(keras.callbacks.Callback):  # type: ignore[misc]
+    """After each epoch: records the figures, applies the settings that depend on them, saves a checkpoint, reports."""
 
     def __init__(
-        self, run: Run, progress: Progress, params: Params, say: Say | None, after_epoch: Callable[[int], None]
+        self,
+        run: Run,
+        progress: Progress,
+        params: Params,
+        report: ReportLine | None,
+        after_epoch: Callable[[int], None],
     ) -> None:
         super().__init__()
         self._run = run
         self._progress = progress
-        self._params_in_force = params
-        self._say = say
+        self._settings = params
+        self._report = report
         self._after_epoch = after_epoch
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -95,27 +106,29 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
             self._progress.history.setdefault(name, []).append(value)
         self._progress.epochs = epoch + 1
         self._progress.seconds += seconds
-        self._decide()
-        checkpoint.save(self._run, self.model, self._progress)
-        curves.write_csv(self._run.path, self._progress.history)
-        if self._say:
+        self._apply_settings()
+        checkpoint.save_checkpoint(self._run, self.model, self._progress)
+        curves.write_history_csv(self._run.path, self._progress.history)
+        if self._report:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-            self._say(f"epoch {epoch + 1}/{self._params_in_force['epochs']}  {shown}  ({seconds:.1f} s)")
+            self._report(f"epoch {epoch + 1}/{self._settings['epochs']}  {shown}  ({seconds:.1f} s)")
         self._after_epoch(epoch + 1)
 
-    def _decide(self) -> None:
-        """Early stopping, best weights and learning rate on a plateau: section 7.2.1."""
-        params = self._params_in_force
+    def _apply_settings(self) -> None:
+        """Apply early stopping, best weights, and the learning rate on a plateau (section 7.2.1)."""
+        params = self._settings
         if not (params["patience"] or params["keep_best"] or params["plateau"]):
             return
-        values = settings.monitored(params, self._progress.history)
-        waited = settings.since_best(values)
+        values = settings.monitored_values(params, self._progress.history)
+        waited = settings.epochs_since_best(values)
         if params["keep_best"] and waited == 0:
-            checkpoint.save_best(self._run, self.model)
-        if params["plateau"] and settings.lowers_rate(values, params["plateau"]):
+            checkpoint.save_best_weights(self._run, self.model)
+        if params["plateau"] and settings.lowers_learning_rate(values, params["plateau"]):
             rate = self.model.optimizer.learning_rate
             if not hasattr(rate, "assign"):
-                raise InvalidInput("plateau lowers a constant learning rate; this task's follows a schedule.")
+                raise InvalidInput(
+                    "plateau needs a constant learning rate, but this task's follows a schedule.", "Leave plateau out."
+                )
             rate.assign(rate * params["plateau_factor"])
         if params["patience"] and waited >= params["patience"]:
             self._progress.stopped = True

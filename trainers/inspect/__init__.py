@@ -1,1 +1,1 @@
-"""Looking into trained networks: activations, filters, Grad-CAM, concept vectors."""
+"""Look inside trained networks: activations, filters, Grad-CAM, concept vectors."""

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Gradient: the one place that asks a backend how scores change with a tensor; Keras itself has no word for it."""
+"""Compute gradients on TensorFlow and JAX; Keras has no function for it that works on every backend."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from bookserve.errors import Failed
 
 
-def gradient(score: Callable[[Any], Any], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``score(at)``, a tensor of any shape, and the gradient of its sum with regard to ``at``, as arrays.
+def value_and_gradient(score: Callable[[Any], Any], at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``score(at)``, of any shape, and the gradient of its sum with respect to ``at``, as arrays.
 
     Raises:
-        Failed: Keras runs on a backend other than TensorFlow and JAX.
+        Failed: Keras's backend is neither TensorFlow nor JAX.
     """
     backend = keras.backend.backend()
     point = keras.ops.convert_to_tensor(at)
@@ -34,6 +34,6 @@ def gradient(score: Callable[[Any], Any], at: np.ndarray) -> tuple[np.ndarray, n
         (slope,) = pull(keras.ops.ones_like(value))
     else:
         raise Failed(
-            f"gradients cannot be had from Keras's backend '{backend}'.", "Set KERAS_BACKEND to tensorflow or jax."
+            f"gradients cannot be computed with Keras's backend '{backend}'.", "Set KERAS_BACKEND to tensorflow or jax."
         )
     return keras.ops.convert_to_numpy(value), keras.ops.convert_to_numpy(slope)

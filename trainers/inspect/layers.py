@@ -1,6 +1,6 @@
-"""Layers: a model run layer by layer, with a look at – or a hand on – what every layer gives.
+"""Run a model layer by layer, to read or to change the output of each layer.
 
-A layer of a model inside the model is called by its path, like ``vgg16/block5_conv3``. Keras is imported at first use.
+A layer of a nested model is named by its path, such as ``vgg16/block5_conv3``. Keras is imported at first use.
 """
 
 from __future__ import annotations
@@ -10,32 +10,54 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bookserve.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     import keras
 
-#: Called with a layer's path, the layer and its output; what it returns is what the next layers see.
+#: Called with a layer's path, the layer and its output; the next layers get what it returns.
 Visit = Callable[[str, Any, Any], Any]
 
 
-def walk(model: keras.Model, inputs: Any, visit: Visit) -> Any:
-    """Run ``model`` on ``inputs`` (tensors, or Keras's symbolic ones) and return its outputs.
+def run_layers(model: keras.Model, inputs: Any, visit: Visit) -> Any:
+    """Run ``model`` on ``inputs`` (tensors, or Keras's symbolic tensors) and return its outputs.
 
-    ``visit`` sees the layers in the order in which they run, also those of models inside ``model``. A layer that is
-    called again is called ``name:2``; one with several outputs is passed over.
+    ``visit`` is called for each layer in the order in which they run, including layers of nested models. The second
+    call of a layer has the path ``name:2``. Layers with several outputs are skipped.
 
     Raises:
-        InvalidInput: the model is no graph of layers.
+        InvalidInput: the model is not a graph of layers.
     """
-    return _walk(model, inputs, visit, "", Counter())
+    return _run_layers(model, inputs, visit, "", Counter())
 
 
-def ordered(model: keras.Model) -> Any:
-    """``model`` as a graph of layers, which a Sequential is only within.
+def layer_activations(model: keras.Model, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The output [1, …] of every layer for ``image`` [1, height, width, channels], by path, in the order they run.
+
+    Source: section 5.4.1, listings 5.24–5.31.
 
     Raises:
-        InvalidInput: its ``call`` is Python code of its own, or it was never built: its layers have no known order.
+        InvalidInput: the model is not a graph of layers.
+    """
+    import keras
+
+    found = {}
+
+    def visit(path: str, layer: Any, output: Any) -> Any:
+        found[path] = keras.ops.convert_to_numpy(output)
+        return output
+
+    run_layers(model, keras.ops.convert_to_tensor(image), visit)
+    return found
+
+
+def as_layer_graph(model: keras.Model) -> Any:
+    """``model`` as a functional model; a Sequential is converted.
+
+    Raises:
+        InvalidInput: the order of the layers is unknown: the model is a subclass with its own ``call``, or not built.
     """
     import keras
 
@@ -43,17 +65,17 @@ def ordered(model: keras.Model) -> Any:
         return keras.Model(model.inputs, model.outputs, name=model.name)
     if not isinstance(model, keras.Function):
         raise InvalidInput(
-            f"the layers of {model.name} have no known order.",
-            "Give a model that is a graph of layers.",
+            f"the order of the layers of {model.name} is unknown.",
+            "Give a Sequential or functional model.",
         )
     return model
 
 
-def names(model: keras.Model, *, maps: bool = False) -> list[str]:
-    """Paths of all layers of ``model``; with ``maps`` only of the convolutions, which give [height, width, channels].
+def layer_names(model: keras.Model, *, maps: bool = False) -> list[str]:
+    """Paths of all layers of ``model``; with ``maps``, only of convolutions (outputs [height, width, channels]).
 
     Raises:
-        InvalidInput: there is none of them.
+        InvalidInput: there is no such layer.
     """
     import keras
 
@@ -70,31 +92,33 @@ def names(model: keras.Model, *, maps: bool = False) -> list[str]:
             found.append(name)
         return output
 
-    walk(model, ordered(model).inputs, visit)
+    run_layers(model, as_layer_graph(model).inputs, visit)
     if not found:
         raise InvalidInput(f"{model.name} has no convolution layer.", "Give a convnet, such as mnist_convnet.")
     return found
 
 
 def find_layer(model: keras.Model, wanted: str) -> str:
-    """The path of the layer called ``wanted``: a path, or a name that only one layer bears.
+    """The path of the layer ``wanted``, given as a path, or as a name that only one layer has.
 
     Raises:
-        NotFound: none or several; the hint names those that are spelled like it.
+        NotFound: no layer or several have this name; the hint gives similar names.
     """
-    paths = names(model)
+    paths = layer_names(model)
     if wanted in paths:
         return wanted
     tails = [path for path in paths if path.rpartition("/")[2] == wanted]
     if len(tails) > 1:
-        raise NotFound(f"{len(tails)} layers of {model.name} are called '{wanted}'.", f"Say which: {', '.join(tails)}.")
+        raise NotFound(
+            f"{len(tails)} layers of {model.name} are called '{wanted}'.", f"Give one of {', '.join(tails)}."
+        )
     if not tails:
-        raise NotFound(f"{model.name} has no layer '{wanted}'.", nearest(wanted, paths))
+        raise NotFound(f"{model.name} has no layer '{wanted}'.", spelling_hint(wanted, paths))
     return tails[0]
 
 
-def nearest(wanted: str, known: Iterable[str]) -> str:
-    """A hint: the few names spelled like ``wanted``, or else the first of all there are."""
+def spelling_hint(wanted: str, known: Iterable[str]) -> str:
+    """A hint with up to three names similar to ``wanted``, or else with the first 20 names."""
     known = list(known)
     by_tail = {name.rpartition("/")[2]: name for name in known}
     close = difflib.get_close_matches(wanted, by_tail, n=3, cutoff=0.5)
@@ -103,21 +127,21 @@ def nearest(wanted: str, known: Iterable[str]) -> str:
     return f"There are: {', '.join(known[:20])}{', …' if len(known) > 20 else ''}." if known else ""
 
 
-def _walk(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Counter[str]) -> Any:
+def _run_layers(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Counter[str]) -> Any:
     import keras
 
     if isinstance(model, keras.Sequential) and model.built:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not isinstance(model, keras.Function):
         raise InvalidInput(
-            f"the layers of {model.name} have no known order.", "Only models made of layers can be used."
+            f"the order of the layers of {model.name} is unknown.", "Give a Sequential or functional model."
         )
 
     def operation(layer: Any) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             path = f"{prefix}{layer.name}"
             if isinstance(layer, keras.Sequential | keras.Function):
-                return _walk(layer, args[0] if args else kwargs["inputs"], visit, f"{path}/", called)
+                return _run_layers(layer, args[0] if args else kwargs["inputs"], visit, f"{path}/", called)
             output = layer(*args, **kwargs)
             if not hasattr(output, "shape"):
                 return output
@@ -126,4 +150,4 @@ def _walk(model: keras.Model, inputs: Any, visit: Visit, prefix: str, called: Co
 
         return call
 
-    return ordered(model)._run_through_graph(inputs, operation_fn=operation)
+    return as_layer_graph(model)._run_through_graph(inputs, operation_fn=operation)

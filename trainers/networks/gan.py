@@ -1,8 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""GAN: a generator and a discriminator that learn against each other, one model with one training step (section 8.5).
+"""Define a GAN (generator and discriminator) as one Keras model with one training step (section 8.5).
 
-One step is one iteration of listing 8.32. The book builds it from a prediction and two trainings of compiled models;
-here it is one graph, in which nothing is computed twice and no gradient that is thrown away, on TensorFlow and on JAX.
+One step is one iteration of listing 8.32. The book uses a prediction and two trainings of compiled models; here it is
+one graph without unused computations. It works with TensorFlow and with JAX.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import keras
 from keras import layers, ops
 
 LATENT = 32
-#: Keras's of the book's time.
+#: The slope of LeakyReLU for negative values: Keras's default at the time of the book.
 _SLOPE = 0.3
-#: The value up to which gradients are let through, and by which the rates decay with each iteration (listing 8.30).
+#: Gradients are clipped to ±``_CLIP``; learning rates decay by ``_DECAY`` per iteration (listing 8.30).
 _CLIP, _DECAY = 1.0, 1e-8
 
 
-def generator(width: float) -> keras.Model:
-    """Points float32 [batch, 32] → pictures from -1 to 1 float32 [batch, 32, 32, 3]; listing 8.29 where width is 1."""
+def build_generator(width: float) -> keras.Model:
+    """Latent points float32 [batch, 32] → pictures float32 [batch, 32, 32, 3] in [-1, 1]; listing 8.29 for width 1."""
     filters = round(256 * width)
     latent = keras.Input((LATENT,), name="latent")
     x = layers.LeakyReLU(_SLOPE)(layers.Dense(filters // 2 * 16 * 16)(latent))
@@ -34,7 +34,7 @@ def generator(width: float) -> keras.Model:
     return keras.Model({"latent": latent}, {"image": x}, name="generator")
 
 
-def discriminator(width: float) -> keras.Model:
+def build_discriminator(width: float) -> keras.Model:
     """Pictures float32 [batch, 32, 32, 3] → the probability that one is generated [batch, 1]; listing 8.30."""
     filters = round(128 * width)
     image = keras.Input((32, 32, 3), name="image")
@@ -47,12 +47,14 @@ def discriminator(width: float) -> keras.Model:
 
 @keras.saving.register_keras_serializable("bookserve")
 class Adversaries(keras.Model):  # type: ignore[misc]
-    """Both networks. The optimizer's learning rate is the discriminator's, ``generator_rate`` the other's.
+    """Generator and discriminator, trained together.
 
-    The generator never settles: each iteration repaints all pictures a little. ``average`` is a third network, which
-    learns nothing: its weights are the moving average of the generator's, and it is the one to keep. ``averaging`` is
-    how much of the average one iteration leaves; 0 keeps the generator as it is. Source: Yazıcı et al., The Unusual
-    Effectiveness of Averaging in GAN Training, 2019.
+    The discriminator's learning rate is the optimizer's, the generator's is ``generator_rate``.
+
+    The generator's pictures keep changing with each iteration. So a third network, ``average``, has the moving average
+    of the generator's weights; it is the one that is saved and served. ``averaging`` is the decay of the average per
+    iteration; with 0 it equals the generator. Source: Yazıcı et al., The Unusual Effectiveness of Averaging in GAN
+    Training, 2019.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Adversaries(keras.Model):  # type: ignore[misc]
         super().__init__(**kwargs)
         self.width, self.averaging = width, averaging
         self.generator_rate, self.label_noise = generator_rate, label_noise
-        self.generator, self.discriminator = generator(width), discriminator(width)
+        self.generator, self.discriminator = build_generator(width), build_discriminator(width)
         self.average = keras.models.clone_model(self.generator)
         self.average.set_weights(self.generator.get_weights())
         self.average.trainable = False
@@ -74,7 +76,7 @@ class Adversaries(keras.Model):  # type: ignore[misc]
         return self.generator({"latent": latent})["image"]
 
     def count_params(self) -> int:
-        """Those that learn."""
+        """The number of parameters of the generator and the discriminator."""
         return int(self.generator.count_params() + self.discriminator.count_params())
 
     def get_config(self) -> dict[str, Any]:
@@ -82,34 +84,34 @@ class Adversaries(keras.Model):  # type: ignore[misc]
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
     def iterate(self, real: Any) -> dict[str, Any]:
-        """One iteration on real pictures [batch, 32, 32, 3]: first the discriminator learns, then the generator."""
+        """One iteration on real pictures [batch, 32, 32, 3]: train first the discriminator, then the generator."""
         count = ops.shape(real)[0]
         fake = self(self._points(count), training=True)
         pictures = ops.concatenate([fake, real])
         labels = ops.concatenate([ops.ones((count, 1)), ops.zeros((count, 1))])  # generated is 1, real is 0
         labels += self.label_noise * keras.random.uniform(ops.shape(labels), seed=self.seed)
 
-        def told_apart() -> Any:
+        def discriminator_loss() -> Any:
             return _cross_entropy(labels, self.discriminator(pictures, training=True))
 
         points = self._points(count)
 
-        def found_out() -> Any:
-            told = self.discriminator(self(points, training=True), training=True)
-            return _cross_entropy(ops.zeros((count, 1)), told)
+        def generator_loss() -> Any:
+            probabilities = self.discriminator(self(points, training=True), training=True)
+            return _cross_entropy(ops.zeros((count, 1)), probabilities)
 
         rate = self.optimizer.learning_rate
-        self.discriminator_loss.update_state(self._learn(told_apart, self.discriminator, rate))
-        self.adversarial_loss.update_state(self._learn(found_out, self.generator, self.generator_rate))
-        self._follow()
+        self.discriminator_loss.update_state(self._update_weights(discriminator_loss, self.discriminator, rate))
+        self.adversarial_loss.update_state(self._update_weights(generator_loss, self.generator, self.generator_rate))
+        self._update_average()
         self.optimizer.iterations.assign_add(1)
         return {metric.name: metric.result() for metric in (self.discriminator_loss, self.adversarial_loss)}
 
     def _points(self, count: Any) -> Any:
         return keras.random.normal((count, LATENT), seed=self.seed)
 
-    def _learn(self, loss: Callable[[], Any], network: keras.Model, rate: Any) -> Any:
-        """Change the weights of one network, and those alone, so that ``loss`` falls."""
+    def _update_weights(self, loss: Callable[[], Any], network: keras.Model, rate: Any) -> Any:
+        """Change the weights of ``network``, and only those, to reduce ``loss``; return the loss."""
         weights = network.trainable_variables
         value, gradients = _gradients(loss, weights, self.variables)
         decayed = rate / (1 + _DECAY * ops.cast(self.optimizer.iterations, "float32"))
@@ -117,15 +119,15 @@ class Adversaries(keras.Model):  # type: ignore[misc]
             self.optimizer.update_step(ops.clip(gradient, -_CLIP, _CLIP), weight, decayed)
         return value
 
-    def _follow(self) -> None:
-        """Move the average towards the generator: farther in the first iterations, which are worth forgetting."""
-        done = ops.cast(self.optimizer.iterations, "float32")
-        left = ops.minimum(self.averaging, (1 + done) / (10 + done))
-        for kept, weight in zip(self.average.variables, self.generator.variables, strict=True):
-            kept.assign(left * kept + (1 - left) * weight)
+    def _update_average(self) -> None:
+        """Update the moving average of the generator's weights; its decay is smaller in the first iterations."""
+        iterations = ops.cast(self.optimizer.iterations, "float32")
+        decay = ops.minimum(self.averaging, (1 + iterations) / (10 + iterations))
+        for average, weight in zip(self.average.variables, self.generator.variables, strict=True):
+            average.assign(decay * average + (1 - decay) * weight)
 
     def train_step(self, *given: Any) -> Any:
-        """TensorFlow gives a batch; JAX the values of all variables too, and wants the new ones back."""
+        """One step. TensorFlow passes a batch; JAX also passes the values of all variables, and gets the new ones."""
         if keras.backend.backend() != "jax":
             (data,) = given
             return self.iterate(data[0])
@@ -144,14 +146,14 @@ class Adversaries(keras.Model):  # type: ignore[misc]
         return logs, tuple([scope.get_current_value(variable) for variable in group] for group in groups)
 
 
-def _cross_entropy(labels: Any, told: Any) -> Any:
-    return ops.mean(keras.losses.binary_crossentropy(labels, told))
+def _cross_entropy(labels: Any, probabilities: Any) -> Any:
+    return ops.mean(keras.losses.binary_crossentropy(labels, probabilities))
 
 
 def _gradients(
     loss: Callable[[], Any], weights: Sequence[keras.Variable], others: Sequence[keras.Variable]
 ) -> tuple[Any, Sequence[Any]]:
-    """The loss and its gradient for each of ``weights``; ``others`` may change on the way, as random generators do."""
+    """The loss and its gradient for each of ``weights``; computing it may change ``others``, such as random states."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

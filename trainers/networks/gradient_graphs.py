@@ -1,8 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Gradients: the graphs that give a loss and its gradient with respect to a picture, for DeepDream and style transfer.
+"""Build graphs that compute a loss and its gradient with respect to a picture, for DeepDream and style transfer.
 
-They hold TensorFlow's tape, so they need Keras's TensorFlow backend. A batch is as many pictures on their own: no row's
-loss depends on another.
+They use TensorFlow's gradient tape, so Keras's backend must be TensorFlow. The pictures of a batch are independent: no
+row's loss depends on another row.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-#: Of the style loss: the colours of a picture (listing 8.18).
+#: The number of colour channels, a factor of the style loss (listing 8.18).
 _CHANNELS = 3
 
 
-def model(inputs: dict[str, Any], loss: Callable[[dict[str, Any]], Any], network: keras.Model) -> keras.Model:
-    """A model from ``inputs``, ``image`` among them, to ``loss`` float32 [batch] and ``gradient`` like the picture."""
+def gradient_model(inputs: dict[str, Any], loss: Callable[[dict[str, Any]], Any], network: keras.Model) -> keras.Model:
+    """A model from ``inputs`` (one is ``image``) to ``loss`` float32 [batch] and ``gradient`` in ``image``'s shape."""
     return keras.Model(inputs, Gradient(loss, network)(inputs))
 
 
 class Gradient(keras.layers.Layer):  # type: ignore[misc]
-    """``loss`` of the inputs, and its gradient with respect to ``image``."""
+    """Computes ``loss`` of the inputs, and its gradient with respect to ``image``."""
 
     def __init__(self, loss: Callable[[dict[str, Any]], Any], network: keras.Model) -> None:
         super().__init__()
         self._loss = loss
-        self.network = network  # so that its weights are saved
+        self.network = network  # as an attribute, so that Keras saves its weights
 
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -39,8 +39,8 @@ class Gradient(keras.layers.Layer):  # type: ignore[misc]
         return {"loss": loss, "gradient": tape.gradient(loss, inputs["image"])}
 
 
-def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
-    """The loss of DeepDream: mean squares of the network's outputs, as much of each as ``contributions`` say (8.10)."""
+def dream_loss(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
+    """The loss of DeepDream (listing 8.10): mean squares of the network's outputs, weighted by ``contributions``."""
 
     def loss(inputs: dict[str, Any]) -> Any:
         outputs = network(inputs["image"], training=False)
@@ -50,36 +50,36 @@ def activation(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
     return loss
 
 
-def style(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
-    """The loss of style transfer: content, style and total variation by their ``weights`` (listings 8.17–8.20).
+def style_loss(network: keras.Model) -> Callable[[dict[str, Any]], Any]:
+    """The loss of style transfer (listings 8.17–8.20): content, style and total variation, weighted by ``weights``.
 
-    ``content`` and ``style`` of the inputs are the features of the photo and of the painting.
+    The inputs ``content`` and ``style`` are the features of the photo and of the painting (``feature_model``).
     """
     layers = sum(name.startswith("style_") for name in network.output)
-    few = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
+    chunk = math.gcd(*(maps.shape[-1] for maps in network.output.values()))
 
     def loss(inputs: dict[str, Any]) -> Any:
         seen = _features(network, inputs["image"])
-        kept, painted = (_squares(seen[use] - inputs[use], few) for use in ("content", "style"))
-        terms = ops.stack([kept, painted / layers, _variation(inputs["image"])], axis=1)
+        kept, painted = (_sums_of_squares(seen[use] - inputs[use], chunk) for use in ("content", "style"))
+        terms = ops.stack([kept, painted / layers, _total_variation(inputs["image"])], axis=1)
         return ops.sum(terms * inputs["weights"], axis=1)
 
     return loss
 
 
-def features(network: keras.Model) -> keras.Model:
+def feature_model(network: keras.Model) -> keras.Model:
     """A model from ``image`` to its ``content`` and ``style``, both float32 [batch, numbers].
 
-    Of the network's outputs those whose names begin with ``content_`` count as they are, and of those that begin with
-    ``style_`` how often channels are active together; listing 8.18 divides that by the picture's size only once it is
-    squared.
+    The content are the network's outputs whose names begin with ``content_``; the style are the Gram matrices of those
+    that begin with ``style_``. The Gram matrices are divided by the picture's size here; listing 8.18 does so after
+    squaring their differences.
     """
     image = keras.Input((None, None, 3), name="image")
     return keras.Model({"image": image}, Features(network)(image))
 
 
 class Features(keras.layers.Layer):  # type: ignore[misc]
-    """What a picture is compared for."""
+    """Computes the content and the style features of a picture."""
 
     def __init__(self, network: keras.Model) -> None:
         super().__init__()
@@ -93,29 +93,29 @@ def _features(network: keras.Model, image: Any) -> dict[str, Any]:
     maps = network(image, training=False)
     count, height, width = ops.shape(image)[:3]
     contents = [ops.reshape(maps[name], (count, -1)) for name in maps if name.startswith("content_")]
-    grams = [_gram(maps[name]) for name in maps if name.startswith("style_")]
+    grams = [_gram_matrix(maps[name]) for name in maps if name.startswith("style_")]
     size = ops.cast(2 * _CHANNELS * height * width, "float32")
     return {"content": ops.concatenate(contents, axis=1), "style": ops.concatenate(grams, axis=1) / size}
 
 
-def _squares(differences: Any, few: int) -> Any:
-    """Sums of squares [batch, numbers] → [batch], of ``few`` at first: a long sum in float32 loses digits."""
-    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, few))
+def _sums_of_squares(differences: Any, chunk: int) -> Any:
+    """Sums of squares [batch, numbers] → [batch]; first of ``chunk`` numbers: long sums in float32 are inexact."""
+    parts = ops.reshape(ops.square(differences), (ops.shape(differences)[0], -1, chunk))
     return ops.sum(ops.sum(parts, axis=2), axis=1)
 
 
-def _gram(maps: Any) -> Any:
-    """How often channels are active together: [batch, height, width, channels] → [batch, channels × channels].
+def _gram_matrix(maps: Any) -> Any:
+    """The Gram matrix, flattened: [batch, height, width, channels] → [batch, channels × channels].
 
-    Channels first, as in listing 8.18: ONNX has them so, and need not turn the maps around.
+    Channels come first, as in listing 8.18 and in ONNX, which so needs no transposition.
     """
     channels = maps.shape[-1]
     rows = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (ops.shape(maps)[0], channels, -1))
     return ops.reshape(ops.einsum("bcp,bdp->bcd", rows, rows), (-1, channels**2))
 
 
-def _variation(image: Any) -> Any:
+def _total_variation(image: Any) -> Any:
     corner = image[:, :-1, :-1]
     steps = ops.square(corner - image[:, 1:, :-1]) + ops.square(corner - image[:, :-1, 1:])
-    # Where neighbours are equal, the power's own gradient is that of nought: the sum is kept away from it.
+    # The power has no finite gradient at 0, where neighbouring pixels are equal; so a small number is added.
     return ops.sum(ops.power(steps + 1e-12, 1.25), axis=(1, 2, 3))

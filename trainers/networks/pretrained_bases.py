@@ -1,7 +1,7 @@
-"""Bases: the networks to dream and to paint with, what they see, and which of their layers are good for what.
+"""List the networks for DeepDream and style transfer, with their preprocessing and their best layers for each use.
 
-Layers are written ``name=number``, separated by commas; the number weighs the layer. Those of other networks than the
-book's are chosen by looking at the pictures; their numbers also bring activations of other sizes to the book's.
+Layers are written ``name=number``, separated by commas; the number is the layer's weight. For networks that the book
+does not use, layers were chosen by looking at the pictures; their weights also adjust for larger activations.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale, Step
-from trainers.datasets import weights
+from trainers.datasets import imagenet
 from trainers.task import Params
 
 if TYPE_CHECKING:
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 
 
 class Base(NamedTuple):
-    """One network."""
+    """One network, its preprocessing and its layers."""
 
-    #: From pixels to what it sees, and back; half the range of that.
+    #: The Steps from pixels to the network's input, and back; ``unit`` is half the range of the input.
     before: tuple[Step, ...]
     after: tuple[Step, ...]
     unit: float
-    #: Layers to dream with, to keep the content by and to take the style from.
+    #: The layers for DeepDream, for the content loss and for the style loss.
     dream: str
     content: str
     style: str
-    #: The network for pictures of any size, with its weights.
+    #: Builds the network for pictures of any size, with its weights.
     build: Callable[[Params], keras.Model]
 
 
 def find_base(name: str) -> Base:
-    """The base called ``name``.
+    """The base network called ``name``.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such base.
     """
     if name not in BASES:
-        raise NotFound(f"there is no base '{name}'.", f"There are {', '.join(BASES)}.")
+        raise NotFound(f"there is no base network '{name}'.", f"Choose one of {', '.join(BASES)}.")
     return BASES[name]
 
 
-def chosen(text: str) -> dict[str, float]:
-    """``mixed2=0.2,mixed3=3`` → the layers with their numbers; without a number it is 1.
+def parse_layers(text: str) -> dict[str, float]:
+    """``mixed2=0.2,mixed3=3`` → the layers with their weights; the default weight is 1.
 
     Raises:
-        InvalidInput: no layer, or something else than a number.
+        InvalidInput: there is no layer, or a weight is not a number.
     """
     found = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -58,81 +58,87 @@ def chosen(text: str) -> dict[str, float]:
         try:
             found[name] = float(number or 1)
         except ValueError:
-            raise InvalidInput(f"'{item}' is no layer with a number.", "Write them like mixed2=0.2,mixed3=3") from None
+            raise InvalidInput(
+                f"'{item}' is not a layer with a number.", "Write layers like mixed2=0.2,mixed3=3"
+            ) from None
     if not found:
-        raise InvalidInput("no layers are named.", "Write them like mixed2=0.2,mixed3=3")
+        raise InvalidInput("no layers are given.", "Write layers like mixed2=0.2,mixed3=3")
     return found
 
 
-def outputs(base: keras.Model, names: list[str]) -> keras.Model:
-    """The network with these layers as its outputs, by name.
+def select_outputs(base: keras.Model, names: list[str]) -> keras.Model:
+    """``base`` with the layers ``names`` as its outputs, by name.
 
     Raises:
-        NotFound: it has no such layer.
+        NotFound: the network has no such layer.
     """
     import keras
 
     known = [layer.name for layer in base.layers[1:]]
     for name in names:
         if name not in known:
-            raise NotFound(f"the base has no layer '{name}'.", f"It has {', '.join(known)}.")
+            raise NotFound(f"the base network has no layer '{name}'.", f"It has {', '.join(known)}.")
     return keras.Model(base.inputs[0], {name: base.get_layer(name).output for name in names})
 
 
 def _inception(params: Params) -> keras.Model:
     import keras
 
-    path = weights.find_weights("inception_v3_notop", params["weights"])
+    path = imagenet.find_weights("inception_v3_notop", params["weights"])
     image = keras.Input((None, None, 3), name="image")
     return keras.applications.InceptionV3(weights=path and str(path), include_top=False, input_tensor=image)
 
 
 def _vgg(network: str) -> Callable[[Params], keras.Model]:
     def build(params: Params) -> keras.Model:
-        from trainers.networks.vgg import base
+        from trainers.networks.vgg import build_vgg
 
-        return base(network, params["weights"], (None, None), params.get("width", 1.0))
+        return build_vgg(network, params["weights"], (None, None), params.get("width", 1.0))
 
     return build
 
 
 def _squeezenet(params: Params) -> keras.Model:
-    from trainers.networks.squeezenet import base
+    from trainers.networks.squeezenet import build_squeezenet
 
-    return base(params["weights"])
+    return build_squeezenet(params["weights"])
 
 
-def _pets(params: Params) -> keras.Model:
-    """The convolutions of ``cats_dogs_convnet``: ``weights`` are the path of its ``model.keras`` or run, ``none``, or
-    ``sample``: they are learned here and now from drawn heads, which takes seconds."""
+def _cats_dogs_convnet(params: Params) -> keras.Model:
+    """The convolutional layers of ``cats_dogs_convnet``.
+
+    ``weights`` is the path of its run or ``model.keras``; ``none`` for random weights; or ``sample``, which trains it
+    now on drawn heads of cats and dogs, in a few seconds.
+    """
     import keras
 
-    from trainers import catalogue
-    from trainers.engine import training
+    from trainers import catalogue, training
 
-    task, given = catalogue.find_task("cats_dogs_convnet"), params["weights"]
-    if given == "imagenet":
-        raise NotFound("cats_dogs_convnet has no weights of ImageNet.", "Use -p weights=sample, none, or its run.")
-    if given == "none":
+    task, weights = catalogue.find_task("cats_dogs_convnet"), params["weights"]
+    if weights == "imagenet":
+        raise NotFound(
+            "cats_dogs_convnet has no weights of ImageNet.", "Give -p weights=sample, none, or the path of its run."
+        )
+    if weights == "none":
         settings = task.defaults("sample")
         whole = task.build(task.data("sample", settings), settings)
-    elif given == "sample":
+    elif weights == "sample":
         with tempfile.TemporaryDirectory() as runs:
             settings = task.defaults("sample") | {"data": "sample"}
             run = training.start_training(
-                task, "sample", settings, seed=0, runs=Path(runs), say=lambda _: None, bar=False
+                task, "sample", settings, seed=0, runs=Path(runs), report=lambda _: None, progress_bar=False
             )
             whole = keras.saving.load_model(run.path / "model.keras", compile=False)
     else:
-        path = Path(given).expanduser()
+        path = Path(weights).expanduser()
         path = path / "model.keras" if path.is_dir() else path
         if not path.is_file():
-            raise NotFound(f"there is no file '{path}'.", "Give the model.keras of a run of cats_dogs_convnet.")
+            raise NotFound(f"there is no file '{path}'.", "Give the path of a run of cats_dogs_convnet.")
         try:
             whole = keras.saving.load_model(path, compile=False)
-        except Exception as error:  # Keras raises many kinds for a damaged file
+        except Exception as error:  # Keras raises many types of errors for damaged files
             raise Failed(f"{path} cannot be loaded: {error}.", "Train it again.") from error
-    # Convolutions take pictures of any size; the dense layers behind them do not.
+    # Convolutions take pictures of any size; the dense layers after them do not, so they are left out.
     image = x = keras.Input((None, None, 3), name="image")
     for number, layer in enumerate(whole.layers):
         if isinstance(layer, keras.layers.Flatten):
@@ -146,7 +152,7 @@ def _pets(params: Params) -> keras.Model:
 
 _VGG_STYLE = "block1_conv1,block2_conv1,block3_conv1,block4_conv1,block5_conv1"
 
-#: The book's InceptionV3 (listing 8.9) and VGG19 (listing 8.17), and what else is at hand.
+#: The book's InceptionV3 (listing 8.9) and VGG19 (listing 8.17), and further networks.
 BASES = {
     "inception_v3": Base(
         before=(Scale(2 / 255, -1),),
@@ -191,6 +197,6 @@ BASES = {
         dream="conv2,conv3,conv4",
         content="conv4",
         style="conv1,conv2,conv3",
-        build=_pets,
+        build=_cats_dogs_convnet,
     ),
 }

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""VGG: the convolutional base of VGG16 and VGG19, with ImageNet's weights or narrow and random (section 5.3)."""
+"""Build the convolutional base of VGG16 or VGG19, with ImageNet's weights or with random ones (section 5.3)."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import keras
 from keras import layers
 
 from bookserve.errors import Failed
-from trainers.datasets import weights
+from trainers.datasets import imagenet
 
-#: How many convolutions stand in each of the five blocks.
+#: The number of convolutions in each of the five blocks.
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 
 
-def base(
-    network: str, given: str, size: tuple[int | None, int | None], width: float = 1.0, blocks: int = 5
+def build_vgg(
+    network: str, weights: str, size: tuple[int | None, int | None], width: float = 1.0, blocks: int = 5
 ) -> keras.Model:
-    """The base of ``vgg16`` or ``vgg19`` for pictures [batch, *size, 3], with keras.applications's names.
+    """The base of ``vgg16`` or ``vgg19`` for pictures [batch, *size, 3], with the layer names of keras.applications.
 
-    ``given`` is ``imagenet``, ``none`` or a path (``trainers/datasets/weights.py``). With a smaller ``width`` or fewer
-    ``blocks`` only random weights fit. Those are the same each time, since rows may pass one base and be served
-    by another.
+    ``weights`` is ``imagenet``, ``none`` or a path (``trainers/datasets/imagenet.py``). With a smaller ``width`` or
+    fewer ``blocks``, only random weights fit. Random weights are the same every time, since features are computed with
+    one copy of the base and served with another.
 
     Raises:
-        Failed: the file holds weights of another network.
+        Failed: the file has the weights of another network.
     """
-    path = weights.find_weights(f"{network}_notop", given)
+    path = imagenet.find_weights(f"{network}_notop", weights)
     image = keras.Input((*size, 3), name="image")
     x, seed = image, 0
     for block, count in enumerate(_BLOCKS[network][:blocks], 1):
         filters = max(1, round(min(64 * 2 ** (block - 1), 512) * width))
         for number in range(1, count + 1):
             seed += 1
-            # He's deviation keeps signals alive through so many rectified layers.
+            # He initialisation keeps the activations from vanishing in so many ReLU layers.
             start = keras.initializers.HeNormal(seed=seed)
             name = f"block{block}_conv{number}"
             x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=start, name=name)(x)
@@ -41,6 +41,8 @@ def base(
     if path:
         try:
             model.load_weights(path)
-        except Exception as error:  # h5py and Keras raise many kinds; each means that the file does not fit
-            raise Failed(f"{path} does not hold the weights of {network} without top: {error}.") from error
+        except Exception as error:  # h5py and Keras raise many types of errors
+            raise Failed(
+                f"{path} does not have the weights of {network} without top: {error}.", "Give another file."
+            ) from error
     return model

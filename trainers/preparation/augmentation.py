@@ -1,24 +1,25 @@
-"""Augment: pictures turned, shifted, sheared, enlarged and mirrored at random, so that none is seen twice."""
+"""Augment pictures: rotate, shift, shear, stretch and flip them at random."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from trainers.engine.arrays import Augment
+from trainers.arrays import Augment
 
 
-def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:
-    """Random affine changes of pictures uint8 [n, height, width, 3]; what comes in at an edge continues its colour.
+def random_affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:
+    """A function that applies random affine transformations to pictures uint8 [n, height, width, 3].
 
-    ``turn`` is in degrees and ``shear`` in radians either way, ``shift`` a share of the size, ``zoom`` a share by which
-    each axis is stretched or shrunk. Source: section 5.2.5, listing 5.11.
+    Areas from outside the picture get the colour of the nearest edge pixel. ``turn`` is the largest rotation in degrees
+    and ``shear`` the largest shear angle in radians, both in either direction; ``shift`` is a share of the size, and
+    ``zoom`` the largest share by which each axis is stretched or shrunk. Source: section 5.2.5, listing 5.11.
     """
 
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.stack([_changed(row, _matrix(row.shape[:2], rng)) for row in rows])
+        return np.stack([_transform(row, _matrix(row.shape[:2], rng)) for row in rows])
 
     def _matrix(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """From a place in the new picture to one in the old, as homogeneous coordinates from the upper left corner."""
+        """The matrix from positions (x, y, 1) in the new picture to positions in the old one."""
         angle = np.radians(rng.uniform(-turn, turn))
         slant = rng.uniform(-shear, shear)
         down, right = rng.uniform(-shift, shift, 2) * size
@@ -35,7 +36,7 @@ def affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) 
     return augment
 
 
-def _changed(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _transform(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     from PIL import Image
 
     height, width = row.shape[:2]

@@ -1,4 +1,4 @@
-"""Climate: windows of Jena's weather, and the temperature a day after each (section 6.3)."""
+"""Prepare Jena Climate: windows of past weather, and the temperature a day after each window (section 6.3)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import numpy as np
 
 from bookserve.steps import Numbers, Scale, Standardise
 from bookserve.verb import Predict
+from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import jena
+from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
 if TYPE_CHECKING:
     import keras
 
-#: Where training and validation end, as shares of the table: at rows 200,000 and 300,000 of 420,551 (listing 6.34).
+#: The ends of the training and the validation rows, as shares of the table: rows 200,000 and 300,000 (listing 6.34).
 _ENDS = (200_000 / 420_551, 300_000 / 420_551)
 
 
-def windows(kind: Kind, params: Params) -> Data:
-    """The last ``lookback`` rows, every ``step``-th of them, and the temperature ``delay`` rows on.
+def weather_windows(kind: Kind, params: Params) -> Data:
+    """Windows of ``lookback`` rows (every ``step``-th of them), and the temperature ``delay`` rows after the window.
 
-    The graph's input is ``weather`` float32 [batch, lookback / step, 14], standardised; its output ``temperature``
-    float32 [batch, 1] is too, and is told in °C. Mean and deviation come from the training rows alone.
+    The graph's input is ``weather`` float32 [batch, lookback / step, 14], standardised. Its output is ``temperature``
+    float32 [batch, 1], also standardised; the verb converts it to °C. Mean and standard deviation are those of the
+    training rows.
     """
     weather = jena.load(kind)
     table, lookback, delay = weather.table, params["lookback"], params["delay"]
@@ -41,19 +42,19 @@ def windows(kind: Kind, params: Params) -> Data:
         },
         outputs={"temperature": (Scale(float(deviation[TEMPERATURE]), float(mean[TEMPERATURE])),)},
     )
-    # A view, not a copy: [rows, 14, lookback / step]; the last row of each window is always among those taken.
+    # A view, not a copy: [rows, 14, lookback / step]. The last row of each window is always included.
     view = np.lib.stride_tricks.sliding_window_view(table, lookback, axis=0)[:, :, params["step"] - 1 :: params["step"]]
     view = view.swapaxes(1, 2)
     targets = ((table[:, TEMPERATURE] - mean[TEMPERATURE]) / deviation[TEMPERATURE]).astype(np.float32)
 
-    def pairs(start: int, end: int) -> TrainingArrays:
-        """Windows that lie in the rows from ``start`` to ``end``, as do their targets."""
+    def windows_between(start: int, end: int) -> TrainingArrays:
+        """All windows that, with their targets, lie between the rows ``start`` and ``end``."""
         last = end - lookback - delay
         answers = targets[start + lookback - 1 + delay :][: last - start]
-        return TrainingArrays(Encoded(view[start:last], verb.inputs["weather"]), answers[:, None])
+        return TrainingArrays(LazilyEncoded(view[start:last], verb.inputs["weather"]), answers[:, None])
 
     train, validation, test = (
-        pairs(*ends) for ends in ((0, train_end), (train_end, validation_end), (validation_end, len(table)))
+        windows_between(*ends) for ends in ((0, train_end), (train_end, validation_end), (validation_end, len(table)))
     )
     rows = np.array(view[train_end : train_end + 16 * 100 : 100])
     return Data(
@@ -62,18 +63,18 @@ def windows(kind: Kind, params: Params) -> Data:
         train=train,
         validation=validation,
         test=test,
-        rows=rows,
-        feeds={"serving_default": verb.encode(rows)},
+        example_rows=rows,
+        example_feeds={"serving_default": verb.encode(rows)},
         baseline=baseline.median_error(np.asarray(train.y), np.asarray(validation.y)),
     )
 
 
-def celsius(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
-    """The mean absolute error on the validation rows, standardised and in °C."""
+def validation_error(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
+    """The mean absolute error on the validation rows: ``val_mae`` (standardised) and ``val_celsius`` (in °C)."""
     from trainers.engine.batches import evaluate
 
     if not (data.validation and isinstance(data.verb, Predict)):
-        raise TypeError("a climate task validates, and predicts")
+        raise TypeError("a climate task needs validation rows and the verb predict")
     (scale,) = data.verb.outputs["temperature"]
     error = evaluate(model, data.validation, params["batch_size"])["loss"]
     return {"val_mae": error, "val_celsius": error * scale.factor if isinstance(scale, Scale) else error}

@@ -1,19 +1,19 @@
-"""Made: generated rows and labels become a task's data – seven in ten to train on, the rest to validate and test."""
+"""Encode generated rows and split them: 70 % to train, 15 % to validate and 15 % to test."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from bookserve.verb import Predict
-from trainers.datasets.generated import Generated
-from trainers.engine.arrays import Columns, TrainingArrays
+from trainers.arrays import Columns, TrainingArrays
+from trainers.datasets.generated import GeneratedData
 from trainers.task import Data
 
 
-def divided(verb: Predict, generated: Generated, baseline: float) -> Data:
-    """Pass all rows through the verb's Steps and divide them; ``baseline`` is the task's metric without skill.
+def split_generated(verb: Predict, generated: GeneratedData, baseline: float) -> Data:
+    """Pass all rows through the verb's Steps and split them; ``baseline`` is the task's metric without skill.
 
-    Examples keep rows only where a row is one text, picture or list of numbers; several named ones are told as tensors.
+    Example rows are kept only for verbs with a single input; a row with several inputs does not fit into one array.
     """
     columns = verb.encode(generated.rows)
     x: Columns = {**columns} if len(columns) > 1 else next(iter(columns.values()))
@@ -29,7 +29,7 @@ def divided(verb: Predict, generated: Generated, baseline: float) -> Data:
         train=train,
         validation=validation,
         test=test,
-        rows=few,
-        feeds={"serving_default": {name: column[-8:] for name, column in columns.items()}},
+        example_rows=few,
+        example_feeds={"serving_default": {name: column[-8:] for name, column in columns.items()}},
         baseline=baseline,
     )

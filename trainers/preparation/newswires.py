@@ -1,4 +1,4 @@
-"""Newswires: Reuters as the book's models read it – the set of words that occur, and one of 46 topics."""
+"""Prepare Reuters for the book's models: multi-hot vectors of words, and one of 46 topics."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import numpy as np
 
 from bookserve.steps import MultiHot, TopLabels, Words
 from bookserve.verb import Predict
+from trainers.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets import reuters
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import Encoded, TrainingArrays, ragged
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
 
 def multi_hot(kind: Kind, params: Params) -> Data:
-    """Which of the ``params["words"]`` commonest words occur; the first ``params["held_out"]`` rows are held out.
+    """Multi-hot rows: which of the ``params["words"]`` most frequent words occur.
+
+    The first ``params["held_out"]`` training rows become validation rows.
 
     The graph's input is ``words`` float32 [batch, words], its output ``probabilities`` float32 [batch, 46].
     """
@@ -24,7 +26,7 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         outputs={"probabilities": (TopLabels(reuters.TOPICS),)},
     )
     train, test = (
-        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        TrainingArrays(LazilyEncoded(object_array(part.rows), verb.inputs["words"]), part.labels)
         for part in (wires.train, wires.test)
     )
     held_out = params["held_out"]
@@ -34,7 +36,7 @@ def multi_hot(kind: Kind, params: Params) -> Data:
         train=train.take(np.arange(held_out, len(train))),
         validation=train.take(np.arange(held_out)),
         test=test,
-        rows=wires.few,
-        feeds={"serving_default": verb.encode(wires.few)},
-        baseline=baseline.commonest(wires.test.labels),
+        example_rows=wires.examples,
+        example_feeds={"serving_default": verb.encode(wires.examples)},
+        baseline=baseline.majority_accuracy(wires.test.labels),
     )

@@ -1,4 +1,4 @@
-"""Raw texts: reviews tokenised here, few to train on and many to validate (section 6.1.3)."""
+"""Prepare IMDB's raw texts: tokenise them; few reviews to train on, many to validate (section 6.1.3)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from bookserve.steps import BinaryLabel, Pad, Words
 from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
+from trainers.arrays import TrainingArrays
 from trainers.datasets import imdb_texts
-from trainers.datasets.source import Kind
-from trainers.engine.arrays import TrainingArrays
+from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
 
-def few_reviews(kind: Kind, params: Params) -> Data:
-    """``params["rows"]`` reviews to train on, up to ``params["held_out"]`` to validate, drawn from the training texts.
+def small_review_set(kind: Kind, params: Params) -> Data:
+    """``params["rows"]`` random training reviews, and up to ``params["held_out"]`` others to validate.
 
-    The vocabulary is made of all of those, as a tokenizer's is: the ``params["words"]`` commonest words, padding
-    included; others are left out. The graph's input is ``tokens`` int32 [batch, length].
+    The vocabulary has the ``params["words"]`` most frequent words of all training texts, including padding; other words
+    are left out, as the book's tokenizer does. The graph's input is ``tokens`` int32 [batch, length], its output
+    ``probability`` float32 [batch, 1].
     """
     reviews = imdb_texts.load(kind)
     counts = Counter(word for text in reviews.train.rows for word in split_words(text))
@@ -42,7 +43,7 @@ def few_reviews(kind: Kind, params: Params) -> Data:
         train=train.take(order[:cut]),
         validation=train.take(order[cut : cut + params["held_out"]]),
         test=test,
-        rows=reviews.few,
-        feeds={"serving_default": verb.encode(reviews.few)},
-        baseline=baseline.commonest(reviews.test.labels),
+        example_rows=reviews.examples,
+        example_feeds={"serving_default": verb.encode(reviews.examples)},
+        baseline=baseline.majority_accuracy(reviews.test.labels),
     )

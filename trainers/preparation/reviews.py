@@ -1,4 +1,4 @@
-"""Reviews: IMDB as the book's models read it – rows of word ids of one length, or the set of words that occur."""
+"""Prepare IMDB for the book's models: word ids padded to one length, or multi-hot vectors of words."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, MultiHot, Pad, Reverse, Step, Words
 from bookserve.verb import Predict
+from trainers.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets import imdb
-from trainers.datasets.source import DataSet, Kind
-from trainers.engine.arrays import Encoded, TrainingArrays, ragged
+from trainers.datasets.dataset import DataSet, Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params
 
 
-def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
-    """The ``params["words"]`` commonest words, ``params["length"]`` ids a row; the last fifth of the rows is held out.
+def padded_tokens(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
+    """Word ids of the ``params["words"]`` most frequent words, padded or cut to ``params["length"]``.
+
+    The last fifth of the training rows become validation rows. ``reverse`` reverses the order of the words.
 
     The graph's input is ``tokens`` int32 [batch, length], its output ``probability`` float32 [batch, 1].
     """
@@ -27,14 +29,16 @@ def padded(kind: Kind, params: Params, *, reverse: bool = False) -> Data:
 
 
 def multi_hot(kind: Kind, params: Params) -> Data:
-    """Which of the ``params["words"]`` commonest words occur; the first ``params["held_out"]`` rows are held out.
+    """Multi-hot rows: which of the ``params["words"]`` most frequent words occur.
+
+    The first ``params["held_out"]`` training rows become validation rows.
 
     The graph's input is ``words`` float32 [batch, words], its output ``probability`` float32 [batch, 1].
     """
     reviews = imdb.load(kind, params["words"])
     verb = _verb("words", Words(reviews.vocabulary), MultiHot(params["words"]))
     train, test = (
-        TrainingArrays(Encoded(ragged(part.rows), verb.inputs["words"]), part.labels)
+        TrainingArrays(LazilyEncoded(object_array(part.rows), verb.inputs["words"]), part.labels)
         for part in (reviews.train, reviews.test)
     )
     return _data(verb, reviews, train, test, held_out=params["held_out"], first=True)
@@ -47,7 +51,7 @@ def _verb(name: str, *steps: Step) -> Predict:
 def _data(
     verb: Predict, reviews: DataSet, train: TrainingArrays, test: TrainingArrays, *, held_out: int, first: bool
 ) -> Data:
-    """``held_out`` rows, the first or the last ones, become validation data."""
+    """Make the first or the last ``held_out`` training rows validation rows."""
     cut = held_out if first else len(train) - held_out
     parts = train.take(np.arange(cut)), train.take(np.arange(cut, len(train)))
     validation, rest = parts if first else parts[::-1]
@@ -57,7 +61,7 @@ def _data(
         train=rest,
         validation=validation if held_out else None,
         test=test,
-        rows=reviews.few,
-        feeds={"serving_default": verb.encode(reviews.few)},
-        baseline=baseline.commonest(reviews.test.labels),
+        example_rows=reviews.examples,
+        example_feeds={"serving_default": verb.encode(reviews.examples)},
+        baseline=baseline.majority_accuracy(reviews.test.labels),
     )

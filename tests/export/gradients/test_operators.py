@@ -1,4 +1,4 @@
-"""Graphs of gradients as ONNX: every operator of a backward pass, at free sizes, against TensorFlow's own gradient."""
+"""Test the ONNX form of every gradient operator, with free axes, against TensorFlow's own gradients."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
-    """Elements are whole numbers, so that windows hold ties: the gradient goes to the first of equal maxima."""
+    """The elements are integers, so windows have equal maxima: the gradient goes to the first of them."""
     from bookserve.bundle import parity
-    from tests.export import layers as small
+    from tests.export import conversion
 
     tf, function = tensorflow, _cases(tensorflow)[name]
 
@@ -81,7 +81,7 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
-    _, backend = small.converted(PICTURES, tmp_path)
+    _, backend = conversion.converted(PICTURES, tmp_path)
     for size in SIZES:
         image = np.random.default_rng(size[1]).integers(-3, 4, (*size, 4)).astype(np.float32)
         expected = {"value": module.call(tf.constant(image))["value"].numpy()}
@@ -90,43 +90,43 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("task", ["style_transfer", "deepdream"])
-def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
-    """The sample's own architectures with random weights and statistics."""
+def test_the_networks_of_all_tasks_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
+    """The tasks' own architectures with random weights and statistics."""
     from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
-    from tests.export import layers as small
+    from tests.export import conversion
     from trainers import catalogue
-    from trainers.engine import artifacts as finish
-    from trainers.engine import signatures
+    from trainers.artifacts import signatures
+    from trainers.artifacts.write import compute_examples
 
     found = catalogue.find_task(task)
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
     models = signatures.inference_models(found, found.build(data, params), data)
-    graphs = {name: small.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
-    shown = finish.examples(models, data).graphs
+    graphs = {name: conversion.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
+    shown = compute_examples(models, data).graphs
     rng = np.random.default_rng(1)
     seen: dict[str, np.ndarray] = {}
     for name in reversed(models):  # the gradient is fed what the features of a picture are
         model, graph = models[name], graphs[name]
-        proto, backend = small.converted(graph, tmp_path / name)
-        assert not {"Loop", "Scan", "If"} & small.operators(proto).keys()
+        proto, backend = conversion.converted(graph, tmp_path / name)
+        assert not {"Loop", "Scan", "If"} & conversion.operators(proto).keys()
         feeds = {key: array[:2] for key, array in shown[name].inputs.items()}
-        expected = small.answers(model, feeds)
+        expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() and np.abs(array).max() > 1e-6 for array in expected.values())
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         image = np.tile(feeds["image"], (1, 2, 2, 1))[:, :95, :111]
         wide = feeds | seen | {"image": rng.permutation(image, axis=1)}
-        assert small.differences(model, backend, wide) == ""
-        seen = small.answers(model, wide)
-        cut = dict(parity.other_lengths(graph, feeds))
+        assert conversion.differences(model, backend, wide) == ""
+        seen = conversion.answers(model, wide)
+        cut = dict(parity.shortened_inputs(graph, feeds))
         assert {"height = 75", "height = 40", "width = 85", "width = 45"} <= cut.keys()
         for length, smaller in cut.items():
             if length.startswith(("height", "width")):
-                assert small.differences(model, backend, smaller) == "", length
+                assert conversion.differences(model, backend, smaller) == "", length
 
 
-def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tensorflow, tmp_path: Path) -> None:
+def test_a_gradient_without_an_onnx_form_is_noted_and_runs_on_tensorflow_only(tensorflow, tmp_path: Path) -> None:
     import keras
 
     from bookserve.steps import Pixels, Scale
@@ -134,14 +134,16 @@ def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tenso
     from export.sources.source import Source
     from export.write import write_bundle
     from tests.export.runs import write_run
-    from trainers.networks import gradient_graphs as gradients
+    from trainers.networks import gradient_graphs
 
     image = keras.Input((None, None, 3), name="image")
     share = keras.Input((1,), name="contributions")
     for activation, file in (("relu", "model.onnx"), ("selu", None)):
         layer = keras.layers.Conv2D(4, 3, activation=activation)
         network = keras.Model(image, {"a": layer(image)})
-        model = gradients.model({"image": image, "contributions": share}, gradients.activation(network), network)
+        model = gradient_graphs.gradient_model(
+            {"image": image, "contributions": share}, gradient_graphs.dream_loss(network), network
+        )
         noise = np.random.default_rng(0).uniform(-1, 1, (2, 20, 24, 3)).astype(np.float32)
         verb = Transform(method=Dream({"a": 1.0}), before=(Scale(2 / 255, -1),), after=(Pixels(-1, 1),))
         run = write_run(

@@ -1,4 +1,4 @@
-"""Data sets: Keras's conventions to the letter, clear words where a file is missing, samples that can be learned."""
+"""Data sets follow Keras's conventions exactly, report missing files clearly, and have samples that can be learned."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_imdb_ids_are_ranks_shifted_by_three_in_keras_s_order(tiny_imdb: Path) -
 def test_texts_of_imdb_become_the_rows_they_were_made_from(tiny_imdb: Path) -> None:
     reviews = imdb.load("real", size=10)
     words = Words(reviews.vocabulary)
-    for text, row in zip(reviews.few, reviews.test.rows, strict=False):
+    for text, row in zip(reviews.examples, reviews.test.rows, strict=False):
         assert words([str(text)])[0].tolist() == words([row])[0].tolist()
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_smuggles_code_is_refused(tiny_imdb: Path, tmp_path: Path, m
     assert not (tmp_path / "intruder").exists()
 
 
-def test_a_missing_file_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_file_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"mnist\.npz is missing.*--data sample"):
         mnist.load("real")
@@ -94,13 +94,13 @@ def test_a_wrong_corpus_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         nietzsche.load("real")
 
 
-def test_sample_digits_can_be_told_apart() -> None:
+def test_sample_digits_can_be_classified() -> None:
     digits = mnist.load("sample")
     train, test = (np.asarray(part.rows, float).reshape(len(part.labels), -1) for part in (digits.train, digits.test))
     centres = np.stack([train[digits.train.labels == digit].mean(axis=0) for digit in range(10)])
     nearest = ((test[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-    assert digits.few.dtype == np.uint8
-    assert digits.few.shape == (16, 28, 28)
+    assert digits.examples.dtype == np.uint8
+    assert digits.examples.shape == (16, 28, 28)
     assert np.median(train[:, :28]) == 0  # white on black
     assert (nearest == digits.test.labels).mean() > 0.85
 
@@ -110,11 +110,11 @@ def test_sample_reviews_need_more_than_counting_words() -> None:
     counts: dict[int, Counter[str]] = {label: Counter() for label in (0, 1)}
     for row, label in zip(reviews.train.rows, reviews.train.labels, strict=True):
         counts[label].update(row.split())
-    told = [
+    predicted = [
         sum(np.log((counts[1][word] + 1) / (counts[0][word] + 1)) for word in row.split()) > 0
         for row in reviews.test.rows
     ]
-    accuracy = (np.array(told) == reviews.test.labels).mean()
+    accuracy = (np.array(predicted) == reviews.test.labels).mean()
     assert abs(reviews.test.labels.mean() - 0.5) < 0.05
     assert 0.75 < accuracy < 0.9  # there is something to learn, and negation beyond what single words tell
 
@@ -139,7 +139,7 @@ def test_the_real_imdb_is_keras_s() -> None:
     words = Words(reviews.vocabulary)
     ids = words(reviews.train.rows[:100])
     assert max(row.max() for row in ids) < len(reviews.vocabulary) == 10_000
-    texts = words([str(text) for text in reviews.few])
+    texts = words([str(text) for text in reviews.examples])
     assert all(np.array_equal(a, b) for a, b in zip(texts, words(reviews.test.rows[:16]), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Downloads from a local site: checked, resumed after a cut, and clear about the way out."""
+"""Downloads from a local site are checked and resumed, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import ClassVar
 import pytest
 
 from bookserve.errors import NotFound
-from trainers.datasets import source
-from trainers.datasets.download import fetch
+from trainers.datasets import dataset
+from trainers.datasets.download import download_file
 
 CONTENT = bytes(range(256)) * 8000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -65,10 +65,10 @@ def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_download_is_checked_and_kept(site: str, tmp_path: Path) -> None:
-    path = source.file("a.bin", f"{site}/file", SHA256)
+    path = dataset.cached_file("a.bin", f"{site}/file", SHA256)
     assert path == tmp_path / "cache" / "datasets" / "a.bin"
     assert path.read_bytes() == CONTENT
-    assert source.file("a.bin", f"{site}/gone", SHA256) == path
+    assert dataset.cached_file("a.bin", f"{site}/gone", SHA256) == path
     assert Site.ranges == [None]
 
 
@@ -78,11 +78,11 @@ def test_a_download_that_was_cut_off_goes_on(
 ) -> None:
     monkeypatch.setattr(Site, "cut", 1_000_000)
     with pytest.raises(NotFound, match="1,048,000 bytes too early"):
-        source.file("a.bin", f"{site}/{page}", SHA256)
+        dataset.cached_file("a.bin", f"{site}/{page}", SHA256)
     part = tmp_path / "cache" / "datasets" / "a.bin.part"
     assert part.stat().st_size == 1_000_000
     monkeypatch.setattr(Site, "cut", None)
-    assert source.file("a.bin", f"{site}/{page}", SHA256).read_bytes() == CONTENT
+    assert dataset.cached_file("a.bin", f"{site}/{page}", SHA256).read_bytes() == CONTENT
     assert Site.ranges == [None, resumed]
     assert not part.exists()
 
@@ -90,18 +90,18 @@ def test_a_download_that_was_cut_off_goes_on(
 def test_a_part_that_cannot_be_continued_is_begun_anew(site: str, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     path.with_name("a.bin.part").write_bytes(CONTENT + b"and more")
-    fetch(f"{site}/file", path, f"sha256:{SHA256}")
+    download_file(f"{site}/file", path, f"sha256:{SHA256}")
     assert path.read_bytes() == CONTENT
 
 
 def test_a_wrong_file_is_refused_and_not_kept(site: str, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"its checksum is md5:.*expected md5:0.*BOOKSERVE_DATA.*--data sample"):
-        source.file("a.bin", f"{site}/file", "md5:0")
+    with pytest.raises(NotFound, match=r"the checksum is md5:.*expected md5:0.*BOOKSERVE_DATA.*--data sample"):
+        dataset.cached_file("a.bin", f"{site}/file", "md5:0")
     assert not list((tmp_path / "cache").rglob("*.bin*"))
 
 
-def test_what_cannot_be_had_is_told_with_the_way_out(site: str) -> None:
+def test_the_error_for_a_failed_download_says_what_to_do(site: str) -> None:
     with pytest.raises(NotFound, match=r"404.*BOOKSERVE_DATA"):
-        source.file("b.bin", f"{site}/other", None)
+        dataset.cached_file("b.bin", f"{site}/other", None)
     with pytest.raises(NotFound, match=r"could not be downloaded.*Put the file at .*datasets"):
-        source.file("b.bin", "http://127.0.0.1:9/file", None)
+        dataset.cached_file("b.bin", "http://127.0.0.1:9/file", None)

@@ -1,4 +1,4 @@
-"""Generated data: rows that people could send, labels that follow from them, and every head of a network learns."""
+"""Generated data has realistic rows and labels that depend on them, and all outputs of the models learn from it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers import catalogue
+from trainers.artifacts import projector
+from trainers.artifacts.signatures import inference_models
 from trainers.datasets import generated
-from trainers.engine import projector
-from trainers.engine.batches import Batches, evaluate
-from trainers.engine.signatures import inference_models
+from trainers.engine.batches import TrainingBatches, evaluate
 from trainers.task import Data, Task
 
 TASKS = [task.name for task in catalogue.load_tasks() if task.dataset == "generated"]
@@ -32,8 +32,8 @@ def nearest(rows: np.ndarray, labels: np.ndarray, classes: int) -> float:
     """Share of the last third of the rows whose class is that of the nearest mean of the others."""
     flat, cut = np.asarray(rows, float).reshape(len(rows), -1), len(rows) * 2 // 3
     centres = np.stack([flat[:cut][labels[:cut] == number].mean(axis=0) for number in range(classes)])
-    told = ((flat[cut:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-    return float((told == labels[cut:]).mean())
+    predicted = ((flat[cut:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+    return float((predicted == labels[cut:]).mean())
 
 
 def test_there_is_a_task_for_each_network_without_data_in_the_book() -> None:
@@ -54,32 +54,32 @@ def test_rows_are_divided_without_a_row_on_two_sides(name: str) -> None:
 
 
 def test_answers_stand_in_their_story_and_depend_on_the_question() -> None:
-    told = generated.stories("sample")
-    answers = [generated.ANSWERS[label] for label in told.labels]
-    pairs = list(zip(told.rows, answers, strict=True))
+    made = generated.question_stories("sample")
+    answers = [generated.ANSWERS[label] for label in made.labels]
+    pairs = list(zip(made.rows, answers, strict=True))
     assert all(answer in split_words(row["text"]) for row, answer in pairs)
-    asked = {row["question"] for row in told.rows}
-    assert len(asked) == 3
-    for question in asked:
+    questions = {row["question"] for row in made.rows}
+    assert len(questions) == 3
+    for question in questions:
         kinds = {answer for row, answer in pairs if row["question"] == question}
         assert len(kinds) in (len(generated.PEOPLE), len(generated.THINGS))
 
 
 def test_words_of_a_post_tell_all_three() -> None:
     """A straight line through counts of words finds what the network has to find."""
-    told = generated.posts("sample")
-    words = sorted({word for row in told.rows for word in row.split()})
-    counts = np.array([[row.split().count(word) for word in words] + [1] for row in told.rows], float)
-    hot = np.eye(10)[told.labels["income"]]
-    wanted = np.c_[told.labels["age"], told.labels["gender"], hot]
+    made = generated.profile_posts("sample")
+    words = sorted({word for row in made.rows for word in row.split()})
+    counts = np.array([[row.split().count(word) for word in words] + [1] for row in made.rows], float)
+    hot = np.eye(10)[made.labels["income"]]
+    wanted = np.c_[made.labels["age"], made.labels["gender"], hot]
     fitted = counts[-300:] @ np.linalg.lstsq(counts[:-300], wanted[:-300], rcond=None)[0]
-    assert np.abs(fitted[:, 0] - told.labels["age"][-300:]).mean() < 4  # years
-    assert ((fitted[:, 1] > 0.5) == told.labels["gender"][-300:]).mean() > 0.98
-    assert (fitted[:, 2:].argmax(axis=1) == told.labels["income"][-300:]).mean() > 0.98
+    assert np.abs(fitted[:, 0] - made.labels["age"][-300:]).mean() < 4  # years
+    assert ((fitted[:, 1] > 0.5) == made.labels["gender"][-300:]).mean() > 0.98
+    assert (fitted[:, 2:].argmax(axis=1) == made.labels["income"][-300:]).mean() > 0.98
 
 
 def test_drawings_need_more_than_a_mean_picture() -> None:
-    drawn = generated.shapes("sample", 32)
+    drawn = generated.drawn_shapes("sample", 32)
     assert drawn.rows.dtype == np.uint8
     assert drawn.rows.shape[1:] == (32, 32, 3)
     assert set(drawn.labels) == set(range(len(generated.SHAPES)))
@@ -87,7 +87,7 @@ def test_drawings_need_more_than_a_mean_picture() -> None:
 
 
 def test_two_cameras_see_one_thing_in_one_colour() -> None:
-    seen = generated.views("sample", 71)
+    seen = generated.stereo_views("sample", 71)
     for row in seen.rows[:5]:
         left, right = row["left"], row["right"]
         assert left.shape == right.shape == (71, 71, 3)
@@ -95,20 +95,20 @@ def test_two_cameras_see_one_thing_in_one_colour() -> None:
     assert 0.4 < seen.labels.mean() < 0.6
 
 
-def test_tables_and_signals_can_be_told() -> None:
-    rows = generated.tables("sample", 10)
+def test_clusters_and_sequences_can_be_classified() -> None:
+    rows = generated.clusters("sample", 10)
     assert nearest(rows.rows, rows.labels, 10) > 0.9
-    several = generated.tables("sample", 10, several=True)
+    several = generated.clusters("sample", 10, several=True)
     assert set(several.labels.sum(axis=1)) == {1, 2}
-    signal = generated.signals("sample", 4)
+    signal = generated.rhythm_sequences("sample", 4)
     assert signal.rows.shape[1:] == (20, 4)
     assert nearest(signal.rows, signal.labels[:, 0], 2) > 0.8
 
 
 def test_values_are_partly_straight_and_partly_bent() -> None:
-    told = generated.values("sample")
-    x = np.c_[told.rows, np.ones(len(told.rows))]
-    rest = np.abs(told.labels - x @ np.linalg.lstsq(x, told.labels, rcond=None)[0]).mean(axis=0)
+    made = generated.regression_rows("sample")
+    x = np.c_[made.rows, np.ones(len(made.rows))]
+    rest = np.abs(made.labels - x @ np.linalg.lstsq(x, made.labels, rcond=None)[0]).mean(axis=0)
     assert rest[0] < 0.15
     assert rest[1] > 0.5
 
@@ -117,9 +117,9 @@ def _columns(labels: np.ndarray | dict[str, np.ndarray]) -> list[np.ndarray]:
     return list(labels.values()) if isinstance(labels, dict) else [labels]
 
 
-@pytest.mark.parametrize("kind", ["stories", "posts", "sentences", "values"])
-def test_real_is_more_of_the_same_and_the_same_each_time(kind: str) -> None:
-    make = getattr(generated, kind)
+@pytest.mark.parametrize("name", ["question_stories", "profile_posts", "sentence_pairs", "regression_rows"])
+def test_real_is_more_of_the_same_and_the_same_each_time(name: str) -> None:
+    make = getattr(generated, name)
     once, again, more = make("sample"), make("sample"), make("real")
     assert once.about == again.about
     for one, other in zip(_columns(once.labels), _columns(again.labels), strict=True):
@@ -132,7 +132,7 @@ def test_a_short_training_is_clearly_better_than_no_skill(name: str) -> None:
     task, params, data = prepared(name)
     keras.utils.set_random_seed(1)
     model = task.build(data, params)
-    model.fit(Batches(data.train, 32, 1), epochs=params["epochs"], shuffle=False, verbose=0)
+    model.fit(TrainingBatches(data.train, 32, 1), epochs=params["epochs"], shuffle=False, verbose=0)
     assert data.test and data.baseline
     reached = evaluate(model, data.test, 64)[task.metric.removeprefix("test_")]
     assert reached > data.baseline + 0.3 if task.higher_is_better else reached < data.baseline / 2
@@ -142,12 +142,12 @@ def test_two_branches_of_a_siamese_network_have_one_set_of_weights() -> None:
     """Both sentences swapped, and so the two halves of the last layer's weights: the same answer."""
     task, params, data = prepared("siamese_lstm")
     model = task.build(data, params)
-    feeds = data.feeds["serving_default"]
-    told = np.asarray(model(feeds))
+    feeds = data.example_feeds["serving_default"]
+    output = np.asarray(model(feeds))
     weights, bias = model.layers[-1].get_weights()
     model.layers[-1].set_weights([np.concatenate([weights[32:], weights[:32]]), bias])
     swapped = np.asarray(model({"left": feeds["right"], "right": feeds["left"]}))
-    np.testing.assert_allclose(told, swapped, atol=1e-6)
+    np.testing.assert_allclose(output, swapped, atol=1e-6)
 
 
 def test_rows_of_several_inputs_are_objects_and_answers_of_several_outputs_are_named() -> None:

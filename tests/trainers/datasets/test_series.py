@@ -1,4 +1,4 @@
-"""Weather, raw texts and word vectors: files read as they are, windows that end where they should, clear refusals."""
+"""Weather, raw texts and word vectors: files are read unchanged, windows end where they should, errors are clear."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_a_window_ends_where_its_target_s_day_begins() -> None:
             x, y = pairs.batch(np.array([index]))
             last = start + index + 288 - 1
             assert np.array_equal(x, data.verb.encode([table[last - 282 : last + 1 : 6]])["weather"])
-            told = data.verb.decode({"temperature": np.asarray(y)})[0]["temperature"]
-            assert float(told[0]) == pytest.approx(table[last + 144, jena.TEMPERATURE], abs=1e-3)  # type: ignore[arg-type]
+            predicted = data.verb.decode({"temperature": np.asarray(y)})[0]["temperature"]
+            assert float(predicted[0]) == pytest.approx(table[last + 144, jena.TEMPERATURE], abs=1e-3)  # type: ignore[arg-type]
     assert data.validation
     assert round(len(table) * 200_000 / 420_551) >= len(data.train) + 288 + 144  # no window looks past its part
 
@@ -74,9 +74,9 @@ def test_the_weather_s_file_is_read_zipped_or_not(tmp_path: Path, monkeypatch: p
 
 def test_an_excerpt_of_the_weather_is_refused_by_its_columns() -> None:
     with pytest.raises(Failed, match=r"missing: wv \(m/s\), max\. wv"):
-        jena.parse("\n".join([HEAD.partition(',"wv')[0], row(1)]), "there.csv")
+        jena.parse_csv("\n".join([HEAD.partition(',"wv')[0], row(1)]), "there.csv")
     with pytest.raises(Failed, match=r"there\.csv cannot be read"):
-        jena.parse("\n".join([HEAD, row(1), row(2).replace("2.05", "cold")]), "there.csv")
+        jena.parse_csv("\n".join([HEAD, row(1), row(2).replace("2.05", "cold")]), "there.csv")
 
 
 @pytest.mark.parametrize("form", ["folder", "archive"])
@@ -107,7 +107,7 @@ def test_raw_texts_are_read_in_the_order_of_their_names(
     assert reviews.train.labels.tolist() == [0] * 20 + [1] * 20
     assert list(reviews.train.rows[:3]) == ["train neg 0", "train neg 10", "train neg 11"]
     assert list(reviews.test.rows[-1:]) == ["test pos 9"]
-    assert len(reviews.few) == 16
+    assert len(reviews.examples) == 16
     assert sorted(path.name for path in (tmp_path / "text").iterdir()) == (
         ["aclImdb"] if form == "folder" else ["aclImdb_v1.tar.gz"]
     )
@@ -119,26 +119,26 @@ def test_vectors_stand_at_their_words_and_unknown_words_are_nought(tmp_path: Pat
         " ".join([word, *(str(number + index) for index in range(100))]) for number, word in enumerate(("the", "film"))
     ]
     path.write_text("\n".join(lines) + "\n", "utf-8")
-    vectors = glove.load(str(path), ["<padding>", "film", "zzz", "the"])
+    vectors = glove.load_vectors(str(path), ["<padding>", "film", "zzz", "the"])
     assert vectors.dtype == np.float32
     assert vectors[:, 0].tolist() == [0, 1, 0, 0]
     assert vectors[:, 99].tolist() == [0, 100, 0, 99]
     path.write_text(lines[0] + "\nfilm 1 2\n")
     with pytest.raises(Failed, match="has 2 numbers in line 2; expected a word and 100"):
-        glove.load(str(path), ["film"])
+        glove.load_vectors(str(path), ["film"])
     with pytest.raises(NotFound, match="no file 'nowhere'"):
-        glove.load("nowhere", ["film"])
+        glove.load_vectors("nowhere", ["film"])
 
 
 def test_glove_s_own_archive_is_read_without_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     path = tmp_path / "keras" / "datasets" / "glove.6B.zip"
     with pytest.raises(NotFound, match=r"glove\.6B\.zip is missing"):
-        glove.load("glove.6B", ["film"])
+        glove.load_vectors("glove.6B", ["film"])
     path.parent.mkdir(parents=True)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("glove.6B.100d.txt", " ".join(["film", *("0.5" for _ in range(100))]) + "\n")
-    assert glove.load("glove.6B", ["film"]).sum() == 50
+    assert glove.load_vectors("glove.6B", ["film"]).sum() == 50
     assert [entry.name for entry in path.parent.iterdir()] == ["glove.6B.zip"]
 
 

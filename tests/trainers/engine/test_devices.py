@@ -1,4 +1,4 @@
-"""Devices: what trains a model changes how long it takes, not what a run holds."""
+"""Devices: they change how long a training takes, not what its run contains."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bookserve import run as runs_
 from bookserve.errors import InvalidInput
+from bookserve.run import list_runs
 from tests.trainers.commands import bookserve, figures, trained, weights
-from tests.trainers.engine.test_loop import TINY
-from trainers import catalogue
-from trainers.engine import devices, signatures, training
-from trainers.engine.devices import Devices, chosen_devices
+from tests.trainers.tiny_task import TINY
+from trainers import catalogue, training
+from trainers.artifacts import signatures
+from trainers.engine import devices
+from trainers.engine.devices import Devices, select_devices
 
 
 @pytest.mark.parametrize(
@@ -30,27 +31,27 @@ from trainers.engine.devices import Devices, chosen_devices
     ],
 )
 def test_a_name_chooses_devices(device: str, gpus: int, every: bool, chosen: list[str]) -> None:
-    assert chosen_devices(device, gpus, every=every) == chosen
+    assert select_devices(device, gpus, every=every) == chosen
 
 
 @pytest.mark.parametrize(
     ("device", "said"),
     [
-        ("gpu:2", "there is no gpu:2 here. Keras's tensorflow backend finds: cpu, gpu:0, gpu:1."),
-        ("tpu", "'tpu' is no device"),
-        ("gpu:x", "'gpu:x' is no device"),
-        ("", "'' is no device"),
+        ("gpu:2", "this machine has no gpu:2. Keras's tensorflow backend finds: cpu, gpu:0, gpu:1."),
+        ("tpu", "'tpu' is not a device"),
+        ("gpu:x", "'gpu:x' is not a device"),
+        ("", "'' is not a device"),
     ],
 )
-def test_a_device_that_is_not_there_is_told_with_those_that_are(device: str, said: str) -> None:
+def test_the_error_for_a_missing_device_lists_the_devices_there_are(device: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
-        chosen_devices(device, 2)
+        select_devices(device, 2)
 
 
 @pytest.mark.parametrize(
     ("words", "environment", "said"),
     [
-        (("--distribute", "multiworker"), {}, "Give --workers 2 to start two on this machine"),
+        (("--distribute", "multiworker"), {}, "Give --workers 2 to start two processes on this machine"),
         (("--device", "gpu:9"), {"KERAS_BACKEND": "jax"}, "Keras's jax backend finds: cpu"),
         (("--distribute", "mirrored", "--workers", "40", "-p", "batch_size=32"), {}, "40 replicas"),
     ],
@@ -62,7 +63,7 @@ def test_an_error_is_a_sentence_and_leaves_no_run(
     assert done.returncode == 5, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(runs_.list_runs(tmp_path))
+    assert not list(list_runs(tmp_path))
 
 
 def test_deterministic_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_deterministic_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:
 def test_a_training_step_of_its_own_runs_on_one_device_in_float32(given: Devices, tmp_path: Path) -> None:
     task = catalogue.find_task("cifar10_gan")
     params = {**task.defaults("sample"), "width": 0.0625}
-    with pytest.raises(InvalidInput, match="training step of its own"):
-        training.start_training(task, "sample", params, seed=0, runs=tmp_path, say=lambda line: None, devices=given)
-    assert not list(runs_.list_runs(tmp_path))
+    with pytest.raises(InvalidInput, match="has its own training step"):
+        training.start_training(task, "sample", params, seed=0, runs=tmp_path, report=lambda line: None, devices=given)
+    assert not list(list_runs(tmp_path))
 
 
 def test_a_recurrent_layer_trained_by_cudnn_is_exported_without(tmp_path: Path) -> None:
@@ -96,11 +97,11 @@ def test_a_recurrent_layer_trained_by_cudnn_is_exported_without(tmp_path: Path) 
 
 
 def test_devices_are_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process that computes already, the same devices are no harm and others are refused."""
+    """In a process that has computed already, the same devices are accepted and others refused."""
     keras.ops.zeros(1)
     params = TINY.defaults("sample")
     assert devices.open_devices(params) == Devices(names=devices.open_devices(params).names)
-    with pytest.raises(InvalidInput, match="computes on other devices already"):
+    with pytest.raises(InvalidInput, match="uses other devices already"):
         devices.open_devices({**params, "device": "cpu", "distribute": "mirrored", "workers": 2})
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(InvalidInput, match="KERAS_BACKEND is 'torch'"):

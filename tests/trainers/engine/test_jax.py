@@ -1,18 +1,16 @@
-"""Keras's JAX backend: the same task files train there, and leave runs that are exported and served like any other."""
+"""Keras's JAX backend: the same task files train on it, and their runs are exported and served like any other."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from bookserve import run as runs_
 from bookserve.bundle.examples import Examples
+from bookserve.run import latest_run, list_runs
+from tests.trainers.commands import bookserve
 
 #: What makes one epoch a matter of seconds.
 SHORT = {
@@ -23,18 +21,13 @@ SHORT = {
 }
 
 
-def bookserve(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
-    command = [sys.executable, "-m", "bookserve", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize("name", SHORT)
 def test_a_task_trains_on_jax_and_leaves_a_whole_run(name: str, tmp_path: Path) -> None:
     given = [word for value in SHORT[name] for word in ("-p", value)]
-    done = bookserve("train", name, "--data", "sample", "--epochs", "1", *given, "--runs", str(tmp_path))
+    words = ("train", name, "--data", "sample", "--epochs", "1", *given, "--runs", str(tmp_path))
+    done = bookserve(*words, KERAS_BACKEND="jax")
     assert done.returncode == 0, done.stderr
-    run = runs_.latest_run(tmp_path, name)
+    run = latest_run(tmp_path, name)
     environment = run.read("environment.json")
     assert (environment["backend"], environment["devices"]) == ("jax", ["cpu"])
     assert environment["versions"]["jax"]
@@ -49,7 +42,7 @@ def test_a_task_trains_on_jax_and_leaves_a_whole_run(name: str, tmp_path: Path) 
 
 
 def test_graphs_of_gradients_need_tensorflow(tmp_path: Path) -> None:
-    done = bookserve("train", "deepdream", "--data", "sample", "--runs", str(tmp_path))
+    done = bookserve("train", "deepdream", "--data", "sample", "--runs", str(tmp_path), KERAS_BACKEND="jax")
     assert done.returncode == 5
     assert "Train it with KERAS_BACKEND=tensorflow." in done.stderr
-    assert not list(runs_.list_runs(tmp_path))
+    assert not list(list_runs(tmp_path))

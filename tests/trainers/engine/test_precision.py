@@ -1,4 +1,4 @@
-"""Half precision computes in half; what it leaves is float32."""
+"""Mixed precision computes in half precision, but saves everything in float32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.commands import figures
-from tests.trainers.engine.test_loop import TINY
-from trainers import catalogue
-from trainers.engine import training
+from tests.trainers.tiny_task import TINY
+from trainers import catalogue, training
 from trainers.engine.devices import Devices
 
 
@@ -28,12 +27,12 @@ def test_what_was_trained_in_half_precision_is_saved_in_float32(tmp_path: Path, 
             raise KeyboardInterrupt
 
     half, stop = Devices(precision=policy), False
-    run = training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "whole", say=say, devices=half)
+    run = training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "whole", report=say, devices=half)
     stop = True
     with pytest.raises(KeyboardInterrupt):
-        training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "cut", say=say, devices=half)
+        training.start_training(TINY, "sample", params, seed=3, runs=tmp_path / "cut", report=say, devices=half)
     stop = False
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=say, devices=half)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=say, devices=half)
     assert figures(resumed) == figures(run)  # the scale of the loss goes on too
     model = keras.models.load_model(run.path / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
@@ -52,10 +51,10 @@ def test_half_precision_computes_in_half_and_gives_float32(monkeypatch: pytest.M
     task = catalogue.find_task("mnist_dense")
     params = task.defaults("sample")
     data = task.data("sample", params)
-    model = Devices(precision="mixed_bfloat16").build(task, data, params)
+    model = Devices(precision="mixed_bfloat16").build_model(task, data, params)
     hidden, last = (layer for layer in model.layers if isinstance(layer, keras.layers.Dense))
     assert (hidden.compute_dtype, hidden.dtype) == ("bfloat16", "float32")
     assert last.compute_dtype == "float32"
-    plain = Devices(precision="mixed_bfloat16").finished(model, task, data, params)
+    plain = Devices(precision="mixed_bfloat16").to_plain_model(model, task, data, params)
     for a, b in zip(model.get_weights(), plain.get_weights(), strict=True):
         assert np.array_equal(a, b)

@@ -5,28 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from tests.trainers.engine.test_loop import TINY, figures, interrupt_after
-from trainers.datasets.source import Kind
-from trainers.engine import settings, training
-from trainers.engine.arrays import Encoded, TrainingArrays
-from trainers.engine.batches import Batches, InOrder
+from tests.trainers.commands import figures
+from tests.trainers.tiny_task import TINY, interrupt_after, start_tiny
+from trainers import settings, training
+from trainers.arrays import LazilyEncoded, TrainingArrays
+from trainers.datasets.dataset import Kind
+from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.task import Data, Params
 
 
-def begin(runs: Path, say: Any = lambda line: None, **params: Any) -> Run:
-    return training.start_training(TINY, "sample", {**TINY.defaults("sample"), **params}, seed=3, runs=runs, say=say)
-
-
-def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
+def test_each_fold_is_evaluated_once_and_the_mean_is_recorded(tmp_path: Path) -> None:
     lines: list[str] = []
-    run = begin(tmp_path, lines.append, folds=4, rounds=2, fold_epochs=1)
+    run = start_tiny(tmp_path, lines.append, folds=4, rounds=2, fold_epochs=1)
     folds = json.loads((run.path / "folds.json").read_text())["folds"]
     losses = [fold["loss"] for fold in folds]
     assert len(losses) == 8
@@ -38,24 +34,24 @@ def test_each_row_is_left_out_once_and_the_mean_is_told(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) -> None:
-    whole = begin(tmp_path / "whole", folds=3, fold_epochs=1)
+    whole = start_tiny(tmp_path / "whole", folds=3, fold_epochs=1)
 
     def interrupt(line: str) -> None:
         if line.startswith("fold 2/3"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        begin(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
+        start_tiny(tmp_path / "cut", interrupt, folds=3, fold_epochs=1)
     lines: list[str] = []
-    resumed = training.resume_training(TINY, tmp_path / "cut", say=lines.append)
+    resumed = training.resume_training(TINY, tmp_path / "cut", report=lines.append)
     assert [line.split()[1] for line in lines if line.startswith("fold")] == ["3/3"]
     assert figures(resumed) == figures(whole)
 
 
 @pytest.mark.parametrize("folds", [1, 65])
-def test_folds_that_cannot_be_made_are_told(tmp_path: Path, folds: int) -> None:
+def test_an_impossible_number_of_folds_is_an_error(tmp_path: Path, folds: int) -> None:
     with pytest.raises(InvalidInput, match="expected 2 to 64"):
-        begin(tmp_path, folds=folds)
+        start_tiny(tmp_path, folds=folds)
 
 
 def without_validation(kind: Kind, params: Params) -> Data:
@@ -70,49 +66,54 @@ def test_rows_are_held_out_by_the_seed(tmp_path: Path) -> None:
     task = dataclasses.replace(TINY, data=without_validation)
     params = {**TINY.defaults("sample"), "hold_out": 0.25}
     first, second = (
-        training.start_training(task, "sample", params, seed=3, runs=tmp_path, say=lambda line: None) for _ in range(2)
+        training.start_training(task, "sample", params, seed=3, runs=tmp_path, report=lambda line: None)
+        for _ in range(2)
     )
     assert figures(first) == figures(second)
     assert "val_loss" in first.metrics
-    with pytest.raises(InvalidInput, match="holds rows out itself"):
-        begin(tmp_path, hold_out=0.25)
+    with pytest.raises(InvalidInput, match="has validation data already"):
+        start_tiny(tmp_path, hold_out=0.25)
     with pytest.raises(InvalidInput, match="between 0 and 1"):
-        training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, say=print)
+        training.start_training(task, "sample", {**params, "hold_out": 1.5}, seed=3, runs=tmp_path, report=print)
 
 
 def test_training_stops_early_and_keeps_the_best_weights(tmp_path: Path) -> None:
-    """A learning rate far too high: what comes after the best epoch is worse, and is not what remains."""
+    """With a learning rate that is far too high, epochs after the best one are worse; their weights are not kept."""
     settings_ = {"learning_rate": 1.0, "patience": 2, "keep_best": True, "epochs": 40}
-    run = begin(tmp_path / "whole", **settings_)
+    run = start_tiny(tmp_path / "whole", **settings_)
     best = run.metrics["best_epoch"]
     assert run.metrics["epochs"] == best + 2 < 40
     assert run.metrics["test_loss"] < run.metrics["val_loss"]  # the test rows are the validation rows here
     with pytest.raises(KeyboardInterrupt):
-        begin(tmp_path / "cut", interrupt_after(best + 1), **settings_)
-    assert figures(training.resume_training(TINY, tmp_path / "cut", say=lambda line: None)) == figures(run)
+        start_tiny(tmp_path / "cut", interrupt_after(best + 1), **settings_)
+    assert figures(training.resume_training(TINY, tmp_path / "cut", report=lambda line: None)) == figures(run)
 
 
 def test_the_learning_rate_falls_on_a_plateau(tmp_path: Path) -> None:
     high = {"learning_rate": 1.0, "epochs": 12}
-    lowered = begin(tmp_path, plateau=1, plateau_factor=0.1, **high)
-    assert lowered.metrics["val_loss"] < begin(tmp_path, **high).metrics["val_loss"]
+    lowered = start_tiny(tmp_path, plateau=1, plateau_factor=0.1, **high)
+    assert lowered.metrics["val_loss"] < start_tiny(tmp_path, **high).metrics["val_loss"]
 
 
-def test_a_figure_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
+def test_monitor_must_be_a_figure_of_the_training(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"'val_accuracy'.*It has: loss"):
-        begin(tmp_path, patience=1, monitor="val_accuracy")
+        start_tiny(tmp_path, patience=1, monitor="val_accuracy")
 
 
 def test_decisions_follow_from_the_history() -> None:
-    assert settings.since_best([3.0, 1.0, 2.0, 2.0]) == 2
-    assert settings.since_best([3.0, 1.0, 1.0]) == 1
-    assert [settings.lowers_rate([3, 1, 2, 2, 2, 2][:n], 2) for n in range(1, 7)] == [False] * 3 + [True, False, True]
+    assert settings.epochs_since_best([3.0, 1.0, 2.0, 2.0]) == 2
+    assert settings.epochs_since_best([3.0, 1.0, 1.0]) == 1
+    assert [settings.lowers_learning_rate([3, 1, 2, 2, 2, 2][:n], 2) for n in range(1, 7)] == [False] * 3 + [
+        True,
+        False,
+        True,
+    ]
     params = {"monitor": "val_accuracy"}
-    assert settings.monitored(params, {"val_accuracy": [0.5, 0.7]}) == [-0.5, -0.7]
+    assert settings.monitored_values(params, {"val_accuracy": [0.5, 0.7]}) == [-0.5, -0.7]
 
 
 def test_steps_an_epoch_take_new_orders_of_the_rows_in_turn() -> None:
-    batches = Batches(TrainingArrays(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
+    batches = TrainingBatches(TrainingArrays(np.arange(5), np.arange(5)), 2, seed=1, steps=6)
     batches.on_epoch_begin()
     rows = np.concatenate([batches[index][0] for index in range(len(batches))])
     assert len(batches) == 6
@@ -131,10 +132,10 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rows + rng.integers(1, 50, rows.shape)
 
-    pairs = TrainingArrays({"x": Encoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
+    pairs = TrainingArrays({"x": LazilyEncoded(np.arange(10), [Shift()], augment)}, np.arange(10))  # type: ignore[list-item]
     drawn = []
     for _ in range(2):
-        batches = Batches(pairs, 10, seed=1)
+        batches = TrainingBatches(pairs, 10, seed=1)
         batches.on_epoch_begin()
         x, y = batches[0]
         assert isinstance(x, dict)
@@ -142,7 +143,7 @@ def test_rows_are_augmented_in_training_only_and_alike_for_one_seed() -> None:
         assert (x["x"] > y + 100).all()
         drawn.append(x["x"].tolist())
     assert drawn[0] == drawn[1]
-    measured, _ = InOrder(pairs, 4)[2]
+    measured, _ = EvaluationBatches(pairs, 4)[2]
     assert isinstance(measured, dict)
     assert measured["x"].tolist() == [108, 109]
     taken = pairs.take(np.array([3, 4]))

@@ -1,4 +1,4 @@
-"""A network made by hand, whose layers and gradients are known, a photo for it, and the command that looks inside."""
+"""A small network with known layers and gradients, a photo for it, and the command ``bookserve inside``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from bookserve.run import Run
 from tests.trainers.inspect.small import SIZE, VERB, keep
-from trainers.inspect.cli import inside
+from trainers.cli.inspect import inside
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the small network of these tests takes and tells, and runs and bundles of networks like it."""
+"""The inputs and outputs of the small network of these tests, and functions that make runs and bundles of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bookserve.bundle.examples import Examples
 from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Image, Scale, TopLabels, vocabulary
 from bookserve.verb import Predict, Verb
-from trainers.inspect.source import IN_BUNDLE, Affine
+from trainers.inspect.trained_model import KERAS_MODEL_IN_BUNDLE, Affine
 
 SIZE = 12
 CORNERS = ("none", "top left")
@@ -38,7 +38,7 @@ def keep(model: Any, runs: Path, verb: Verb, rows: np.ndarray, task: str = "mnis
 def bundle_of(run: Run, models: Path) -> Path:
     with new_version(models, run.task) as directory:
         (directory / "assets").mkdir()
-        (directory / IN_BUNDLE).write_bytes((run.path / "model.keras").read_bytes())
+        (directory / KERAS_MODEL_IN_BUNDLE).write_bytes((run.path / "model.keras").read_bytes())
         (directory / "examples.npz").write_bytes((run.path / "examples.npz").read_bytes())
         seal(directory, Manifest(name=run.task, verb=run.recipe.verb, graphs={}, origin=run.recipe.origin))
     return models / run.task

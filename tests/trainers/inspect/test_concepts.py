@@ -1,4 +1,4 @@
-"""Concepts: directions in a latent space, exact where the encoder is linear, drawn from folders and labels."""
+"""Concept vectors are exact for a linear encoder; pictures are selected by folder or by label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bookserve.verb import Sample
 
 
 def test_a_concept_of_a_linear_encoder_is_exact() -> None:
-    from trainers.inspect.concepts import along, concept
+    from trainers.inspect.concepts import concept_vector, move_along
 
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(16, 3)).astype(np.float32)
@@ -27,14 +27,14 @@ def test_a_concept_of_a_linear_encoder_is_exact() -> None:
     def encode(rows: Any) -> np.ndarray:
         return np.asarray(rows) @ matrix
 
-    vector = concept(encode, plain + difference, plain)
+    vector = concept_vector(encode, plain + difference, plain)
     np.testing.assert_allclose(vector, difference @ matrix, atol=1e-5)
-    moved = along(encode, lambda points: points, plain, vector, (0, 1, 2))
+    moved = move_along(encode, lambda points: points, plain, vector, (0, 1, 2))
     assert moved.shape == (5, 3, 3)
     np.testing.assert_allclose(moved[:, 1], encode(plain + difference), atol=1e-4)
     np.testing.assert_allclose(moved[:, 2], encode(plain + 2 * difference), atol=1e-4)
     with pytest.raises(InvalidInput, match="pictures without"):
-        concept(encode, plain, plain[:0])
+        concept_vector(encode, plain, plain[:0])
 
 
 def test_a_concept_is_drawn_from_folders_and_labels(tmp_path: Path, look: Any) -> None:
@@ -67,5 +67,5 @@ FILES = ("concept_7_without_1.png", "concept_with_without_without.png")
 
 
 def test_a_concept_needs_an_encoder(run: Run, look: Any) -> None:
-    with pytest.raises(InvalidInput, match="cannot encode pictures: it does predict"):
+    with pytest.raises(InvalidInput, match="has no encoder: its verb is predict"):
         look("concept", run.path, "--with", "1", "--without", "0")

@@ -1,4 +1,4 @@
-"""The GAN's step: each network learns by its own loss alone; the distance tells frogs from noise."""
+"""The GAN's step trains each network with its own loss only; the distance separates frogs from noise."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed
-from bookserve.run import Run
-from bookserve.run import latest_run as latest_run
-from trainers import catalogue
+from bookserve.run import Run, latest_run
+from trainers import catalogue, training
 from trainers.datasets import cifar10
-from trainers.engine import training
-from trainers.networks.frechet_distance import distance
+from trainers.networks.frechet_distance import frechet_distance
 from trainers.networks.gan import Adversaries
 
 
@@ -122,22 +120,22 @@ def test_an_interrupted_gan_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
             if stop and line.startswith("epoch 1/"):
                 raise KeyboardInterrupt
 
-        return training.start_training(task, "sample", params, seed=5, runs=tmp_path / folder, say=say)
+        return training.start_training(task, "sample", params, seed=5, runs=tmp_path / folder, report=say)
 
     whole = run("whole", stop=False)
     with pytest.raises(KeyboardInterrupt):
         run("cut", stop=True)
-    training.resume_training(task, tmp_path / "cut", say=lambda line: None)
+    training.resume_training(task, tmp_path / "cut", report=lambda line: None)
     assert latest_run(tmp_path / "cut", "cifar10_gan").figures == whole.figures
 
 
 def test_the_distance_is_nought_between_equals_and_grows_with_difference() -> None:
-    frogs = cifar10.frogs("sample") / 127.5 - 1
+    frogs = cifar10.load("sample") / 127.5 - 1
     rng = np.random.default_rng(0)
-    assert distance(frogs, frogs) == pytest.approx(0, abs=1e-3)
-    assert distance(frogs[:300], frogs[300:]) < 3
-    assert distance(rng.uniform(-1, 1, frogs.shape), frogs) > 20
-    shifted = distance(frogs + 0.1, frogs)
+    assert frechet_distance(frogs, frogs) == pytest.approx(0, abs=1e-3)
+    assert frechet_distance(frogs[:300], frogs[300:]) < 3
+    assert frechet_distance(rng.uniform(-1, 1, frogs.shape), frogs) > 20
+    shifted = frechet_distance(frogs + 0.1, frogs)
     assert shifted == pytest.approx(0.01 * 192, rel=1e-2)
 
 
@@ -157,9 +155,9 @@ def test_cifar_s_own_archive_is_read_without_unpacking(tmp_path: Path, monkeypat
                 archive.addfile(info, io.BytesIO(records.tobytes()))
 
     write(5)
-    frogs = cifar10.frogs("real")
+    frogs = cifar10.load("real")
     assert frogs.shape == (15, 32, 32, 3)
     assert frogs[1, 0, 1].tolist() == [records[2, 1 + 1], records[2, 1 + 1024 + 1], records[2, 1 + 2048 + 1]]
     write(4)
     with pytest.raises(Failed, match="cannot be read"):
-        cifar10.frogs("real")
+        cifar10.load("real")

@@ -1,4 +1,4 @@
-"""SqueezeNet as a base: the published architecture, and weights in the layout in which they are handed around."""
+"""SqueezeNet has the published architecture, and loads weights in the layout of the published files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed, NotFound
-from trainers.networks.squeezenet import base
+from trainers.networks.squeezenet import build_squeezenet
 
 #: Channels in, squeezed and expanded to (twice) of each fire module. Source: table 1 of arXiv 1602.07360.
 FIRES = {
@@ -59,7 +59,7 @@ def write(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarra
 
 
 def test_the_architecture_is_the_published_one() -> None:
-    model = base("none")
+    model = build_squeezenet("none")
     assert model.count_params() == sum(int(np.prod(shape)) + shape[-1] for shape in kernels().values()) == 722_496
     seen = keras.Model(model.input, {name: model.get_layer(name).output for name in SIDES})(np.zeros((1, 227, 227, 3)))
     assert {name: maps.shape[1] for name, maps in seen.items()} == SIDES
@@ -70,7 +70,7 @@ def test_the_architecture_is_the_published_one() -> None:
 
 def test_every_weight_goes_where_it_belongs(tmp_path: Path) -> None:
     made = write(tmp_path / "weights.h5", kernels())
-    model = base(str(tmp_path / "weights.h5"))
+    model = build_squeezenet(str(tmp_path / "weights.h5"))
     for number, (name, expected) in enumerate(made.items(), 1):
         kernel, bias = model.get_layer(name.replace("/", "_")).get_weights()
         assert np.array_equal(kernel, expected), name
@@ -80,7 +80,7 @@ def test_every_weight_goes_where_it_belongs(tmp_path: Path) -> None:
 def test_a_fire_module_squeezes_and_expands(tmp_path: Path) -> None:
     """One position of fire9 by hand, from what pool5 … fire8 gave."""
     made = write(tmp_path / "weights.h5", kernels())
-    model = base(str(tmp_path / "weights.h5"))
+    model = build_squeezenet(str(tmp_path / "weights.h5"))
     picture = np.random.default_rng(1).normal(0, 50, (1, 100, 100, 3)).astype(np.float32)
     outputs = {name: model.get_layer(name).output for name in ("fire8", "fire9")}
     given, got = (np.asarray(keras.Model(model.input, outputs)(picture)[name])[0] for name in outputs)
@@ -103,7 +103,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "short.h5", {name: shape for name, shape in kernels().items() if not name.startswith("fire9")})
     (tmp_path / "text.h5").write_text("no weights")
     for name in ("other.h5", "short.h5", "text.h5"):
-        with pytest.raises(Failed, match=r"does not hold the weights of SqueezeNet"):
-            base(str(tmp_path / name))
+        with pytest.raises(Failed, match=r"does not have the weights of SqueezeNet"):
+            build_squeezenet(str(tmp_path / name))
     with pytest.raises(NotFound, match=r"absent\.h5"):
-        base(str(tmp_path / "absent.h5"))
+        build_squeezenet(str(tmp_path / "absent.h5"))

@@ -1,4 +1,4 @@
-"""Pictures: augmented ones stay pictures, photos become what a server sees, weights find their network."""
+"""Augmentation, photos and pretrained weights: the arrays are what the server would compute."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from bookserve.errors import Failed, NotFound
 from bookserve.images import encode_png
 from bookserve.steps import Image
-from trainers.datasets import cats_dogs, photos, weights
+from trainers.datasets import cats_dogs, imagenet, photos
 from trainers.networks import vgg
-from trainers.preparation.augmentation import affine
+from trainers.preparation.augmentation import random_affine
 
 REAL = os.environ.get("BOOKSERVE_DATA")
 NOTHING = {"turn": 0.0, "shift": 0.0, "shear": 0.0, "zoom": 0.0, "flip": False}
@@ -25,13 +25,13 @@ def rows() -> np.ndarray:
     return np.asarray(cats_dogs.load("sample", 48).train.rows)[:8]
 
 
-def test_nothing_asked_for_changes_nothing(rows: np.ndarray) -> None:
-    augment = affine(**NOTHING)  # type: ignore[arg-type]
+def test_augmentation_without_changes_returns_the_rows(rows: np.ndarray) -> None:
+    augment = random_affine(**NOTHING)  # type: ignore[arg-type]
     assert np.array_equal(augment(rows, np.random.default_rng(0)), rows)
 
 
 def test_mirrored_pictures_are_mirrored(rows: np.ndarray) -> None:
-    augment = affine(**{**NOTHING, "flip": True})  # type: ignore[arg-type]
+    augment = random_affine(**{**NOTHING, "flip": True})  # type: ignore[arg-type]
     changed = augment(rows, np.random.default_rng(0))
     same = [np.array_equal(new, old) for new, old in zip(changed, rows, strict=True)]
     mirrored = [np.array_equal(new, old[:, ::-1]) for new, old in zip(changed, rows, strict=True)]
@@ -43,14 +43,14 @@ def test_mirrored_pictures_are_mirrored(rows: np.ndarray) -> None:
 def test_a_shifted_picture_continues_its_edge(rows: np.ndarray) -> None:
     """A picture of stripes: shifted, each row still has its one colour, and no black comes in."""
     stripes = np.broadcast_to(np.linspace(100, 200, 48)[:, None, None], (48, 48, 3)).astype(np.uint8)[None]
-    changed = affine(**{**NOTHING, "shift": 0.4})(stripes, np.random.default_rng(3))[0]  # type: ignore[arg-type]
+    changed = random_affine(**{**NOTHING, "shift": 0.4})(stripes, np.random.default_rng(3))[0]  # type: ignore[arg-type]
     assert (changed == changed[:, :1]).all()
     assert changed.min() >= 100
     assert not np.array_equal(changed, stripes[0])
 
 
 def test_the_book_s_changes_are_drawn_by_the_generator(rows: np.ndarray) -> None:
-    augment = affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
+    augment = random_affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
     first, again, other = (augment(rows, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first.shape == rows.shape
     assert first.dtype == np.uint8
@@ -85,7 +85,7 @@ def test_photos_are_read_as_the_step_reads_them_and_left_alone(
         cats_dogs.load("real", 32)
 
 
-def test_without_photos_the_way_to_them_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_photos_says_where_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"cats_vs_dogs_small is missing.*kaggle.*--data sample"):
         cats_dogs.load("real")
@@ -98,31 +98,31 @@ def test_pretrained_weights_fit_their_network_only(tmp_path: Path) -> None:
     """A file as keras.applications publishes them: HDF5 of the very layers."""
     published = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     published.save_weights(tmp_path / "vgg16.weights.h5")
-    loaded = vgg.base("vgg16", str(tmp_path / "vgg16.weights.h5"), (32, 32))
+    loaded = vgg.build_vgg("vgg16", str(tmp_path / "vgg16.weights.h5"), (32, 32))
     picture = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
     np.testing.assert_allclose(loaded(picture), published(picture), rtol=1e-5)
     assert loaded.count_params() == 14_714_688
     assert [layer.name for layer in loaded.layers[1:]] == [layer.name for layer in published.layers[1:]]
-    with pytest.raises(Failed, match="does not hold the weights of vgg19"):
-        vgg.base("vgg19", str(tmp_path / "vgg16.weights.h5"), (32, 32))
+    with pytest.raises(Failed, match="does not have the weights of vgg19"):
+        vgg.build_vgg("vgg19", str(tmp_path / "vgg16.weights.h5"), (32, 32))
     with pytest.raises(NotFound, match=r"no file 'nowhere\.h5'"):
-        vgg.base("vgg16", "nowhere.h5", (32, 32))
+        vgg.build_vgg("vgg16", "nowhere.h5", (32, 32))
 
 
 def test_random_bases_are_the_same_each_time() -> None:
-    first, second = (vgg.base("vgg19", "none", (32, 32), 0.125, 2) for _ in range(2))
+    first, second = (vgg.build_vgg("vgg19", "none", (32, 32), 0.125, 2) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
 
 
-def test_missing_weights_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_weights_names_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
-        weights.find_weights("vgg16_notop", "imagenet")
+        imagenet.find_weights("vgg16_notop", "imagenet")
 
 
 @pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
 def test_the_real_photos_and_labels_are_there() -> None:
     pets = cats_dogs.load("real", 32)
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [2000, 1000, 1000]
-    assert weights.labels()[386] == "African elephant"
+    assert imagenet.class_names()[386] == "African elephant"
     assert next(iter(photos.load("real").values())).shape == (351, 525, 3)

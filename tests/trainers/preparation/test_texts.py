@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bookserve import run as runs_
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.run import latest_run
 from bookserve.verb import Generate
 from trainers import catalogue, results
-from trainers.cli import train
+from trainers.arrays import TrainingArrays
+from trainers.cli.train import train
 from trainers.datasets import nietzsche
-from trainers.engine.arrays import TrainingArrays
 from trainers.task import Data
 
 POEM = "Über allen Gipfeln\nist Ruh’, in allen Wipfeln\nspürest du kaum einen Hauch; die Vögelein schweigen.\n" * 20
@@ -65,13 +65,13 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path, content: bytes, said: st
     path = tmp_path / "file.txt"
     path.write_bytes(content)
     with pytest.raises(InvalidInput, match=said):
-        nietzsche.text_file(path)
+        nietzsche.read_text_file(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.txt", tmp_path):
         with pytest.raises(NotFound, match="there is no file"):
-            nietzsche.text_file(path)
+            nietzsche.read_text_file(path)
 
 
 def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_it_trains_and_is_no_result_of_the_book_s(tmp_path: Path) -> None:
     words = ["nietzsche_lstm", "--epochs", "1", "-p", f"text={path}", "--runs", str(tmp_path / "runs")]
     done = CliRunner().invoke(train, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    run = runs_.latest_run(tmp_path / "runs", "nietzsche_lstm")
+    run = latest_run(tmp_path / "runs", "nietzsche_lstm")
     assert run.recipe.origin.dataset.startswith("goethe.txt: ")
     assert "ü" in (run.path / "assets" / "characters.json").read_text("utf-8")
     with pytest.raises(InvalidInput, match="not a finished run on real data"):
-        results.record(run, tmp_path)
-    best = results.best(catalogue.find_task("nietzsche_lstm"), tmp_path / "runs")
+        results.record_result(run, tmp_path)
+    best = results.best_result(catalogue.find_task("nietzsche_lstm"), tmp_path / "runs")
     assert best is None or best["run"] != run.name

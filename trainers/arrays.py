@@ -1,0 +1,91 @@
+"""Hold the arrays that a model is trained on: inputs and targets, some of them encoded only batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bookserve.steps import Rows, Step, apply_steps
+
+#: Changes raw rows at random, for example rotates pictures; all randomness comes from the generator.
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def object_array(rows: Rows) -> np.ndarray:
+    """Rows of different lengths (texts, lists of ids) as an object array [n], which index arrays can select from."""
+    array = np.empty(len(rows), object)
+    array[:] = rows
+    return array
+
+
+@dataclass(frozen=True)
+class LazilyEncoded:
+    """Raw rows [n, …] (an array or a view) that pass ``steps`` batch by batch, since all at once would not fit.
+
+    ``augment`` is applied to the raw rows of training batches before the Steps, and never for evaluation.
+    """
+
+    rows: np.ndarray
+    steps: Sequence[Step]
+    augment: Augment | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """The encoded rows at ``index``, as the network takes them. ``rng`` None: no augmentation (evaluation)."""
+        raw = self.rows[index]
+        if self.augment and rng:
+            raw = self.augment(raw, rng)
+        return np.asarray(apply_steps(self.steps, raw))
+
+
+Column = np.ndarray | LazilyEncoded
+#: One column, or several by the names of the model's inputs or outputs.
+Columns = Column | dict[str, Column]
+Batch = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainingArrays:
+    """Inputs ``x`` and targets ``y`` with the same number of rows."""
+
+    x: Columns
+    y: Columns
+
+    def __len__(self) -> int:
+        first = next(iter(self.y.values())) if isinstance(self.y, dict) else self.y
+        return len(first)
+
+    def batch(self, index: np.ndarray, rng: np.random.Generator | None = None) -> tuple[Batch, Batch]:
+        """Inputs and targets of the rows at ``index``."""
+        return _batch_columns(self.x, index, rng), _batch_columns(self.y, index, rng)
+
+    def take(self, index: np.ndarray) -> TrainingArrays:
+        """New arrays with only the rows at ``index``; lazily encoded columns stay lazy."""
+        return TrainingArrays(_take_columns(self.x, index), _take_columns(self.y, index))
+
+
+def _batch_columns(columns: Columns, index: np.ndarray, rng: np.random.Generator | None) -> Batch:
+    if isinstance(columns, dict):
+        return {name: _batch_column(column, index, rng) for name, column in columns.items()}
+    return _batch_column(columns, index, rng)
+
+
+def _batch_column(column: Column, index: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    return column.batch(index, rng) if isinstance(column, LazilyEncoded) else column[index]
+
+
+def _take_columns(columns: Columns, index: np.ndarray) -> Columns:
+    if isinstance(columns, dict):
+        return {name: _take_column(column, index) for name, column in columns.items()}
+    return _take_column(columns, index)
+
+
+def _take_column(column: Column, index: np.ndarray) -> Column:
+    if isinstance(column, LazilyEncoded):
+        return LazilyEncoded(column.rows[index], column.steps, column.augment)
+    taken: np.ndarray = column[index]
+    return taken

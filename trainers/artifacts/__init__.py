@@ -1,0 +1,1 @@
+"""What a finished training leaves: SavedModel, examples, samples, pictures, and figures."""

@@ -1,0 +1,1 @@
+"""The commands ``bookserve train``, ``search``, ``inside``, ``tasks``, ``runs`` and ``compare``."""

@@ -1,0 +1,111 @@
+"""Define the commands that list tasks and runs: ``bookserve tasks``, ``runs`` and ``compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bookserve.cli.terminal import json_option, print_json, print_table, runs_option
+from bookserve.run import Run, find_run, list_runs
+from trainers import catalogue, results
+from trainers.task import Task
+
+
+@click.command()
+@runs_option
+@json_option
+def tasks(runs: Path, as_json: bool) -> None:
+    """List the models of the book, with its figures and ours."""
+    listed = [_describe_task(task, runs) for task in catalogue.load_tasks()]
+    if as_json:
+        print_json(listed)
+        return
+    rows = [
+        (task["name"], task["section"], task["verb"], task["dataset"], _format_figures(task["book"]) or task["shown"])
+        + (
+            (f"{task['metric']} {task['best']['figure']:.4g}{sample_mark(task['best']['data'])}",)
+            if task["best"]
+            else (None,)
+        )
+        for task in listed
+    ]
+    print_table(("task", "section", "verb", "data", "book", "our best"), rows)
+
+
+@click.command("runs")
+@runs_option
+@json_option
+def runs(runs: Path, as_json: bool) -> None:
+    """List the training runs."""
+    listed = [_describe_run(run) for run in list_runs(runs)]
+    if as_json:
+        print_json(listed)
+        return
+    rows = [
+        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _format_figures(run["figures"]))
+        for run in listed
+    ]
+    print_table(("run", "data", "state", "epochs", "seconds", "figures"), rows)
+
+
+@click.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@runs_option
+@json_option
+def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
+    """Compare the parameters and figures of two runs.
+
+    RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
+    """
+    found = [find_run(runs, name) for name in (first, second)]
+    described = [
+        {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
+        for run in found
+    ]
+    names = list(dict.fromkeys(name for values in described for name in values))
+    rows = [(name, *(values.get(name) for values in described)) for name in names]
+    if as_json:
+        print_json({"runs": [run.name for run in found], "values": {name: pair for name, *pair in rows}})
+        return
+    different = [(name, a, b, "" if a == b else "≠") for name, a, b in rows]
+    print_table(("", *(run.name for run in found), ""), different)
+
+
+def _describe_task(task: Task, runs: Path) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "section": task.section,
+        "listings": task.listings,
+        "summary": task.summary,
+        "verb": task.verb,
+        "dataset": task.dataset,
+        "book": task.book,
+        "shown": task.shown,
+        "metric": task.metric,
+        "best": results.best_result(task, runs),
+        "params": task.defaults("real"),
+    }
+
+
+def _describe_run(run: Run) -> dict[str, Any]:
+    metrics = run.metrics
+    return {
+        "name": run.name,
+        "data": run.read("params.json")["data"],
+        "state": "finished" if run.finished else "unfinished",
+        "epochs": metrics.get("epochs"),
+        "seconds": metrics.get("seconds"),
+        "figures": run.figures,
+    }
+
+
+def _format_figures(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def sample_mark(data: str) -> str:
+    """What is printed behind a figure to mark sample data."""
+    return " (sample)" if data == "sample" else ""
