@@ -43,7 +43,7 @@ class Model(Protocol):
 
 
 class Description(NamedTuple):
-    """What goes into the bundle beside the model; ``notes`` says what could not be had, in sentences."""
+    """What goes into the bundle beside the model; ``notes`` are sentences about what is left out."""
 
     verb: Predict
     graphs: dict[str, Graph]
@@ -69,7 +69,7 @@ def describe_model(model: Model, config: Config) -> Description:
         run = partial(model.run, name)
         try:
             example = _example(inputs, run)
-        except Failed as error:
+        except (Failed, InvalidInput) as error:
             try:
                 graphs[name] = external_model.graph_of_declarations(inputs, outputs)
             except Failed:
