@@ -40,7 +40,7 @@ class GraphCache(Protocol):
 class LiveModel:
     """A version that answers requests.
 
-    Whoever holds it can run it, even after the repository let go of it: its memory is freed with its last holder.
+    A request that holds it can run it, even after it was unloaded: its memory is freed with the last such request.
     """
 
     def __init__(
