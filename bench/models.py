@@ -109,7 +109,7 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
         for count in (1, 32):
             feeds: Arrays | None = examples[name].inputs
             if graph.batched:
-                feeds = timing.rows(examples[name].inputs, count)
+                feeds = timing.repeat_rows(examples[name].inputs, count)
             elif count > 1:
                 feeds = None
             onnx = milliseconds(OnnxSession(path).run, feeds) if path else None
@@ -140,7 +140,7 @@ def variants(opened: Bundle) -> Iterator[tuple[str, ...]]:
 
 def milliseconds(run: Any, feeds: Arrays | None) -> float | None:
     """The time of one run; None where there is nothing to feed."""
-    return timing.in_turns({"": partial(run, feeds)}, SECONDS)[""] if feeds else None
+    return timing.interleaved_milliseconds({"": partial(run, feeds)}, SECONDS)[""] if feeds else None
 
 
 def operators(path: Path) -> str:

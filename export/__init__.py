@@ -1,1 +1,1 @@
-"""The exporter: a trained model becomes a bundle of SavedModel and ONNX, proved equal."""
+"""The exporter: write trained models as bundles of SavedModel and ONNX, and verify that both give the same answers."""

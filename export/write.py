@@ -1,5 +1,8 @@
 # ruff: noqa: TID253
-"""Write: one Source → the next version of its bundle, after proof that every form of it answers alike.
+"""Write a bundle: one Source becomes the next version of a model.
+
+The graphs are written first, as SavedModel and as ONNX, and both forms are run on the examples and compared. Only then
+the manifest, the model card and the other files follow, and the version is published.
 
 Import this module only inside functions: it imports TensorFlow.
 """
@@ -22,35 +25,37 @@ import onnx
 from bookserve.bundle import Bundle, Manifest, new_version, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
-from bookserve.formats import tf_example as tfexample
 from bookserve.formats import triton
-from bookserve.formats.tf_example import Classify, Regress
+from bookserve.formats.tf_example import Classify, Regress, example_signatures_of
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate, Transform
-from export import warmup
-from export.card import card
-from export.convert import example_signatures as signatures
-from export.convert import multi_step_decoder as ahead
+from export.card.model_card import write_card
+from export.convert import warmup
+from export.convert.example_signatures import add_example_signatures, replay_example_signatures
+from export.convert.multi_step_decoder import write_multi_step_decoder
 from export.convert.saved_model_to_onnx import to_onnx
 from export.package_versions import CONVERTERS, ONNX, package_versions
-from export.sources import external_model as foreign
 from export.sources import onnx_file
+from export.sources.external_model import Model, describe_model
 from export.sources.keras_file import KerasFile
-from export.sources.onnx_file import OnnxFile
 from export.sources.saved_model import SavedModel, refuse_file_access
 from export.sources.source import Source
 from export.verify import parity
 from export.verify.preprocessing import find_skew
 
-#: What a SavedModel consists of; anything else in its directory stays there.
-_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
+#: The files and directories of a SavedModel; anything else beside them is not copied.
+_SAVED_MODEL_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
 
 
-class Written(NamedTuple):
-    """A published bundle, the largest difference that its proof met, and what there is to say about it."""
+class WrittenBundle(NamedTuple):
+    """A published bundle.
+
+    ``difference`` is the largest absolute difference between the forms of a graph, over all graphs; ``notes`` are
+    sentences for the user: what was concluded, and what could not be written and why.
+    """
 
     bundle: Bundle
     difference: float
@@ -58,122 +63,118 @@ class Written(NamedTuple):
     notes: list[str]
 
 
-class _Onnx(NamedTuple):
-    """What became of one graph: its file in the bundle, how often each operator stands there, the difference met."""
+class _OnnxForm(NamedTuple):
+    """The ONNX form of one graph: its file in the bundle, operators by number, and the largest difference found."""
 
     file: str
     operators: dict[str, int]
     difference: float
 
 
-def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> Written:
-    """Write, prove and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+class _Draft(NamedTuple):
+    """A bundle whose graphs are written and compared; the manifest is not complete yet."""
 
-    ``variants`` names further forms (``bookserve/bundle/variant.py``); the notes say which of them could not be had.
+    manifest: Manifest
+    examples: Examples
+    #: By graph; a graph without one runs on TensorFlow only.
+    onnx_forms: dict[str, _OnnxForm]
+    #: How many floating-point weights the model has.
+    parameters: int
+    notes: list[str]
+    #: The signature over ``tf.Example`` that was added to the SavedModel.
+    example_signature: Classify | Regress | None = None
+    #: The largest difference between Keras and the SavedModel written from a ``.keras`` file.
+    difference: float = 0.0
+
+
+def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> WrittenBundle:
+    """Write, compare and publish one bundle; nothing appears under ``models`` unless all of it succeeds.
+
+    ``variants`` names the smaller or faster forms to write too (``bookserve/bundle/variant.py``); a variant that
+    cannot be written is a note, not an error.
 
     Raises:
-        Failed: the SavedModel does not load or, coming from a Run, does not convert or answers otherwise than Keras.
-        InvalidInput: the name is not one a model can have, or a foreign SavedModel has nothing to serve.
+        Failed: the SavedModel does not load or, coming from a Run, does not convert or answers differently from Keras.
+        InvalidInput: the name is not a valid model name, or an external model has nothing that can be served.
     """
     start = time.perf_counter()
     with new_version(models, source.name) as directory:
-        answer: Classify | Regress | None = None
-        notes: list[str] = []
-        difference = 0.0
-        model: foreign.Model
         if source.run:
-            _copy(source.path, directory)
-            model = saved = SavedModel(directory)  # the copy: what is proved is what is shipped
-            manifest, examples = _of_run(source, source.run)
-            _copy_keras(source.run.path / "model.keras", directory)
-            if (source.run.path / FILTERS).is_dir():
-                shutil.copytree(source.run.path / FILTERS, directory / "assets" / FILTERS)
-            answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs)
-            if answer:
-                saved = signatures.add_example_signatures(directory, saved, answer)
-            onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
-            if (
-                answer
-                and (
-                    found := signatures.replay_example_signatures(saved, answer, examples.graphs[answer.graph])
-                ).problem
-            ):
-                raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
+            draft = _write_run(source, source.run, directory)
         elif source.kind == "onnx":
-            model = file = onnx_file.read_onnx(source.path, directory)
-            manifest, examples, notes = _of_foreign(source, model)
-            onnx_forms = {name: _replay(file, name, manifest, examples, notes) for name in manifest.graphs}
+            draft = _write_onnx_file(source, directory)
         else:
-            made = _import(source, directory)
-            model = saved = SavedModel(directory)
-            manifest, examples, notes = _of_foreign(source, model)
-            difference = (
-                max((made.prove(example) for example in examples.graphs.values()), default=0.0) if made else 0.0
-            )
-            onnx_forms = _convert_foreign(directory, saved, manifest, examples, notes)
-        manifest = msgspec.structs.replace(
-            manifest,
-            graphs={
-                name: msgspec.structs.replace(graph, onnx=onnx_forms[name].file if name in onnx_forms else None)
-                for name, graph in manifest.graphs.items()
-            },
-            parameters=model.parameters(),
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            versions=package_versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
-        )
-        if variants:
-            from export.variants import variants as forms
-
-            written, refused = forms.write_variants(directory, manifest, examples, variants)
-            manifest = msgspec.structs.replace(manifest, variants=written)
-            notes += refused
-        manifest = _with_ahead(directory, manifest, notes)
-        examples.save(directory / "examples.npz")
-        # A foreign model may bring requests of its own.
-        if source.kind != "onnx" and not (directory / warmup.PATH).exists():
-            warmup.write_warmup(directory / warmup.PATH, source.name, examples.graphs, answer)
-        operators = {name: form.operators for name, form in onnx_forms.items()}
-        (directory / "README.md").write_text(card.write_card(manifest, examples, operators, directory), "utf-8")
-        if isinstance(answer, Classify):
-            (directory / "assets").mkdir(exist_ok=True)
-            (directory / triton.LABELS).write_text("".join(f"{label}\n" for label in answer.labels), "utf-8")
+            draft = _write_saved_model(source, directory)
+        manifest = _complete_manifest(source, directory, draft, variants)
+        _write_other_files(source, directory, draft, manifest)
         seal(directory, manifest)
         bundle = publish_bundle(directory)
     triton.write_config(models, source.name)
-    difference = max([difference, *(form.difference for form in onnx_forms.values())])
-    return Written(bundle, difference, time.perf_counter() - start, notes)
+    difference = max([draft.difference, *(form.difference for form in draft.onnx_forms.values())])
+    return WrittenBundle(bundle, difference, time.perf_counter() - start, draft.notes)
 
 
-def _copy(saved_model: Path, directory: Path) -> None:
-    for part in _PARTS:
-        path = saved_model / part
-        if path.is_dir():
-            shutil.copytree(path, directory / part)
-        elif path.is_file():
-            shutil.copy(path, directory / part)
+def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
+    """Copy a Run's SavedModel, add its signature over ``tf.Example``, and convert every graph."""
+    _copy_saved_model(source.path, directory)
+    saved = SavedModel(directory)  # the copy: what is compared is what is shipped
+    parameters = saved.parameters()
+    recipe, examples, notes = run.recipe, Examples.load(run.path / "examples.npz"), list[str]()
+    manifest = Manifest(
+        name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=run.figures
+    )
+    _copy_keras_model(run.path / "model.keras", directory)
+    if (run.path / FILTERS).is_dir():
+        shutil.copytree(run.path / FILTERS, directory / "assets" / FILTERS)
+    signature = example_signatures_of(manifest.verb, manifest.graphs)
+    if signature:
+        saved = add_example_signatures(directory, saved, signature)
+    onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
+    if signature:
+        found = replay_example_signatures(saved, signature, examples.graphs[signature.graph])
+        if found.problem:
+            raise Failed(f"{source.name}: its signature over tf.Example differs: {found.problem}.")
+    return _Draft(manifest, examples, onnx_forms, parameters, notes, signature)
 
 
-def _copy_keras(path: Path, directory: Path) -> None:
-    """The model as Keras saves it: ``bookserve inside`` needs layers and gradients, which no other form has."""
-    if path.is_file():
-        (directory / "assets").mkdir(exist_ok=True)
-        shutil.copy(path, directory / "assets" / "model.keras")
+def _write_onnx_file(source: Source, directory: Path) -> _Draft:
+    """Copy an ONNX file. It must give the same answers when it is run again, in batches of any size."""
+    file = onnx_file.read_onnx(source.path, directory)
+    manifest, examples, notes = _describe_external(source, file)
+    onnx_forms = {}
+    for name, graph in manifest.graphs.items():
+        difference = 0.0
+        if name in examples.graphs:
+            found = parity.replay(graph, examples.graphs[name], partial(file.run, name))
+            if found.problem:
+                raise Failed(f"the model gives other answers when it is run again: {found.problem}.")
+            difference = found.difference
+        onnx_forms[name] = _OnnxForm(onnx_file.FILE, _count_operators(file.proto.graph), difference)
+    return _Draft(manifest, examples, onnx_forms, file.parameters(), notes)
 
 
-def _import(source: Source, directory: Path) -> KerasFile | None:
-    """Fill ``directory`` with a SavedModel from elsewhere; what Keras read, where it comes from Keras."""
-    if source.kind == "saved_model":
+def _write_saved_model(source: Source, directory: Path) -> _Draft:
+    """Copy an external SavedModel, or write one from a ``.keras`` file; convert the graphs that can be converted."""
+    keras_file = None
+    if source.kind == "keras":
+        keras_file = KerasFile(source.path)
+        keras_file.save(directory)
+        _copy_keras_model(source.path, directory)
+    else:
         refuse_file_access(source.path)
-        _copy(source.path, directory)
-        return None
-    model = KerasFile(source.path)
-    model.save(directory)
-    _copy_keras(source.path, directory)
-    return model
+        _copy_saved_model(source.path, directory)
+    saved = SavedModel(directory)
+    manifest, examples, notes = _describe_external(source, saved)
+    difference = 0.0
+    if keras_file:
+        differences = (keras_file.compare_with_keras(example) for example in examples.graphs.values())
+        difference = max(differences, default=0.0)
+    onnx_forms = _convert_external(directory, saved, manifest, examples, notes)
+    return _Draft(manifest, examples, onnx_forms, saved.parameters(), notes, difference=difference)
 
 
-def _of_foreign(source: Source, model: foreign.Model) -> tuple[Manifest, Examples, list[str]]:
-    described = foreign.describe_model(model, source.config)
+def _describe_external(source: Source, model: Model) -> tuple[Manifest, Examples, list[str]]:
+    described = describe_model(model, source.config)
     manifest = Manifest(
         name=source.name,
         verb=described.verb,
@@ -184,39 +185,79 @@ def _of_foreign(source: Source, model: foreign.Model) -> tuple[Manifest, Example
     return manifest, described.examples, described.notes
 
 
-def _replay(file: OnnxFile, name: str, manifest: Manifest, examples: Examples, notes: list[str]) -> _Onnx:
-    """What there is to say of a graph that came as ONNX: it must give its answers again, in batches of any size."""
-    difference = 0.0
-    if name in examples.graphs:
-        found = parity.replay(manifest.graphs[name], examples.graphs[name], partial(file.run, name))
-        if found.problem:
-            raise Failed(f"the model differs from itself: {found.problem}.")
-        difference = found.difference
-    return _Onnx(onnx_file.FILE, _count(file.proto.graph), difference)
-
-
-def _of_run(source: Source, run: Run) -> tuple[Manifest, Examples]:
-    recipe = run.recipe
-    manifest = Manifest(
-        name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=run.figures
+def _complete_manifest(source: Source, directory: Path, draft: _Draft, variants: Sequence[str]) -> Manifest:
+    """Write the variants and the multi-step decoder; enter them, the ONNX files and the versions in the manifest."""
+    manifest = draft.manifest
+    manifest = msgspec.structs.replace(
+        manifest,
+        graphs={
+            name: msgspec.structs.replace(graph, onnx=draft.onnx_forms[name].file if name in draft.onnx_forms else None)
+            for name, graph in manifest.graphs.items()
+        },
+        parameters=draft.parameters,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        versions=package_versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
     )
-    return manifest, Examples.load(run.path / "examples.npz")
+    if variants:
+        from export.variants.variants import write_variants
+
+        written, refused = write_variants(directory, manifest, draft.examples, variants)
+        manifest = msgspec.structs.replace(manifest, variants=written)
+        draft.notes.extend(refused)
+    verb = manifest.verb
+    if isinstance(verb, Generate) and manifest.graphs[verb.graph].onnx is not None:
+        try:
+            verb = write_multi_step_decoder(directory, verb, manifest.graphs[verb.graph])
+            manifest = msgspec.structs.replace(manifest, verb=verb)
+        except Failed as error:
+            draft.notes.append(f"texts are written one character a run: {error.message.rstrip('.')}.")
+    return manifest
+
+
+def _write_other_files(source: Source, directory: Path, draft: _Draft, manifest: Manifest) -> None:
+    """Write the examples, the warm-up requests, the model card, and the labels as Triton reads them."""
+    draft.examples.save(directory / "examples.npz")
+    # An external SavedModel may bring warm-up requests of its own.
+    if source.kind != "onnx" and not (directory / warmup.PATH).exists():
+        warmup.write_warmup(directory / warmup.PATH, source.name, draft.examples.graphs, draft.example_signature)
+    operators = {name: form.operators for name, form in draft.onnx_forms.items()}
+    (directory / "README.md").write_text(write_card(manifest, draft.examples, operators, directory), "utf-8")
+    if isinstance(draft.example_signature, Classify):
+        (directory / "assets").mkdir(exist_ok=True)
+        labels = "".join(f"{label}\n" for label in draft.example_signature.labels)
+        (directory / triton.LABELS).write_text(labels, "utf-8")
+
+
+def _copy_saved_model(saved_model: Path, directory: Path) -> None:
+    for part in _SAVED_MODEL_PARTS:
+        path = saved_model / part
+        if path.is_dir():
+            shutil.copytree(path, directory / part)
+        elif path.is_file():
+            shutil.copy(path, directory / part)
+
+
+def _copy_keras_model(path: Path, directory: Path) -> None:
+    """Copy the model as Keras saved it: ``bookserve inside`` needs its layers and gradients."""
+    if path.is_file():
+        (directory / "assets").mkdir(exist_ok=True)
+        shutil.copy(path, directory / "assets" / "model.keras")
 
 
 def _convert_run(
     directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples, notes: list[str]
-) -> dict[str, _Onnx]:
-    """Every form of a graph must answer as Keras did, and every graph must convert.
+) -> dict[str, _OnnxForm]:
+    """Convert the graphs of a Run; every form of a graph must answer as Keras did, and every graph must convert.
 
-    Graphs of gradients may have operators for which ``export/gradients/operators.py`` has none: those stay with
-    TensorFlow, and ``notes`` says why.
+    The exception are graphs of the verb ``transform``: their gradients may have operators that
+    ``export/gradients/operators.py`` does not know. Such a graph runs on TensorFlow only; a note says why.
     """
     if problem := find_skew(manifest, examples):
         raise Failed(f"{manifest.name}: {problem}.", "The Steps changed since the run: train again.")
-    forms: dict[str, _Onnx] = {}
+    forms: dict[str, _OnnxForm] = {}
     for name, graph in manifest.graphs.items():
         try:
-            saved.check(name, graph)
+            saved.check_signature(name, graph)
             if name not in examples.graphs:
                 raise Failed("the run has no example of it.", "Train again.")
             graph.check(examples.graphs[name].inputs)
@@ -224,7 +265,7 @@ def _convert_run(
             if found.problem:
                 raise Failed(f"the SavedModel differs from Keras: {found.problem}.", "Train again.")
             try:
-                form = _convert(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
+                form = _convert_graph(directory, saved, name, graph, examples.graphs[name], "" if forms else "model")
             except Failed as error:
                 if not isinstance(manifest.verb, Transform):
                     raise
@@ -236,42 +277,30 @@ def _convert_run(
     return forms
 
 
-def _with_ahead(directory: Path, manifest: Manifest, notes: list[str]) -> Manifest:
-    """The manifest with a graph that draws several characters in one run, where the model writes and one can be had."""
-    verb = manifest.verb
-    if not isinstance(verb, Generate) or manifest.graphs[verb.graph].onnx is None:
-        return manifest
-    try:
-        return msgspec.structs.replace(
-            manifest, verb=ahead.write_multi_step_decoder(directory, verb, manifest.graphs[verb.graph])
-        )
-    except Failed as error:
-        notes.append(f"every character costs a run: {error.message.rstrip('.')}.")
-        return manifest
-
-
-def _convert_foreign(
+def _convert_external(
     directory: Path, saved: SavedModel, manifest: Manifest, examples: Examples, notes: list[str]
-) -> dict[str, _Onnx]:
-    """The graphs that convert; the others stay with TensorFlow, and ``notes`` says why."""
-    forms: dict[str, _Onnx] = {}
+) -> dict[str, _OnnxForm]:
+    """Convert the graphs of an external SavedModel; a graph that does not convert runs on TensorFlow only (a note)."""
+    forms: dict[str, _OnnxForm] = {}
     for name, graph in manifest.graphs.items():
         twin = next((other for other in forms if saved.is_alias(name, other)), None)
         if twin:
             forms[name] = forms[twin]
             continue
         if name not in examples.graphs:
-            continue  # nothing to prove it with; a note says why
+            continue  # there is no example to compare with; a note says why
         try:
             stem = "model" if name == manifest.default else ""
-            forms[name] = _convert(directory, saved, name, graph, examples.graphs[name], stem)
+            forms[name] = _convert_graph(directory, saved, name, graph, examples.graphs[name], stem)
         except Failed as error:
             notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
     return forms
 
 
-def _convert(directory: Path, saved: SavedModel, name: str, graph: Graph, example: Example, stem: str) -> _Onnx:
-    """Write the ONNX file of one graph and prove it; where that fails no file is left.
+def _convert_graph(
+    directory: Path, saved: SavedModel, name: str, graph: Graph, example: Example, stem: str
+) -> _OnnxForm:
+    """Write the ONNX file of one graph and compare it; where that fails the file is removed.
 
     Raises:
         Failed: it does not convert, does not load, or its outputs differ past tolerance.
@@ -282,33 +311,39 @@ def _convert(directory: Path, saved: SavedModel, name: str, graph: Graph, exampl
     proto = to_onnx(saved, name, graph)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     try:
-        return _Onnx(path.name, _count(proto.graph), _prove(path, saved, name, graph, example))
+        return _OnnxForm(path.name, _count_operators(proto.graph), _compare_onnx(path, saved, name, graph, example))
     except Failed:
         path.unlink()
         raise
 
 
-def _prove(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
-    """Compare an ONNX file, run as the server will run it, with Keras and at other lengths with the SavedModel."""
+def _compare_onnx(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
+    """Run an ONNX file as the server will and return the largest difference.
+
+    It is compared with Keras on the example, and with the SavedModel where a free axis has another length.
+    """
     try:
         backend = OnnxSession(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
     found = parity.replay(graph, example, backend.run)
-    for length, feeds in parity.other_lengths(graph, example.inputs):
+    for length, feeds in parity.shortened_inputs(graph, example.inputs):
         if found.problem:
             break
         try:
             expected = saved.run(name, feeds)
         except Failed:
-            continue  # a length that the model itself does not take
+            continue  # the model itself does not take this length
         problem = parity.compare(expected, backend.run(feeds)).problem
         found = found._replace(problem=f"with {length}, {problem}" if problem else "")
     if found.problem:
-        raise Failed(f"the ONNX form differs: {found.problem}.", "Report it: the converter wrote something else.")
+        raise Failed(
+            f"the ONNX form gives other answers: {found.problem}.",
+            "This is an error of the converter: please report it.",
+        )
     return found.difference
 
 
-def _count(graph: onnx.GraphProto) -> dict[str, int]:
-    """How often each operator stands in a graph, the most frequent first."""
+def _count_operators(graph: onnx.GraphProto) -> dict[str, int]:
+    """Count the operators of a graph, the most frequent first."""
     return dict(Counter(node.op_type for node in graph.node).most_common())

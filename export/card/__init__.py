@@ -1,1 +1,1 @@
-"""Model cards: the ``README.md`` of a bundle, with calls that run as they stand."""
+"""Model cards: the ``README.md`` of a bundle, with examples that can be run as they are."""

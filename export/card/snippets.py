@@ -1,7 +1,9 @@
-"""Calls: how a model card shows its reader to call the model – command line, curl, Python and R.
+"""Write the examples of a model card: how to call the model from the command line, curl, Python and R.
 
-Every snippet runs as it stands, in the bundle's directory and beside a server; the tests do it. ``picture.png`` stands
-for a picture of the reader's.
+Two kinds of requests are shown: rows (what people have: a text, a picture, numbers) for bookserve's own API, and
+tensors for TensorFlow Serving's REST API and the Open Inference Protocol. Every snippet can be run as it is, in the
+bundle's directory and with a server on this machine; the tests do so. ``picture.png`` stands for a picture of the
+reader. A row of few numbers is written out; many numbers are read from ``examples.npz`` by a line of Python.
 """
 
 from __future__ import annotations
@@ -10,18 +12,28 @@ import json
 import shlex
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bookserve.bundle import Manifest
-from bookserve.bundle.examples import Examples
+from bookserve.bundle.examples import Example, Examples
+from bookserve.graph import Arrays
 from bookserve.steps import Image
 from bookserve.verb import Generate, Predict, Sample, verb_name
-from export.card.requests import bodies, curl, is_short, piped, plain_of
+
+#: A row of more numbers than this is not written out.
+INLINE_LIMIT = 64
+
+_OIP_DATATYPES = {"bool": "BOOL", "string": "BYTES", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
 
 _URL = "http://127.0.0.1:8501"
 _PICTURE = '{"b64": "%s"}'
 
 
-class _Call(NamedTuple):
-    """One call: arguments of ``bookserve`` ('' where a shell cannot say them), curl's command, Python, and R's body."""
+class _RowCall(NamedTuple):
+    """One call in four languages: arguments of ``bookserve``, a curl command, a Python expression, an R request body.
+
+    ``command`` is '' where the command line cannot take such rows.
+    """
 
     command: str
     curl: str
@@ -29,8 +41,8 @@ class _Call(NamedTuple):
     r: str
 
 
-class _Part(NamedTuple):
-    """What goes into one input, spelt in four ways; ``json`` is None where only a program can write it."""
+class _InputSnippet(NamedTuple):
+    """The value of one input in four languages; ``json`` is None where only a program can write it."""
 
     json: Any
     shell: str
@@ -39,37 +51,39 @@ class _Part(NamedTuple):
 
 
 def code_snippets(manifest: Manifest, examples: Examples) -> str:
-    """The section of the card, as Markdown."""
+    """Return the section "How to call it" of the card as Markdown."""
     parts = [
-        "## Calls",
-        "With a server (`bookserve serve models`) on this machine. What reads `examples.npz` is run in this directory.",
+        "## How to call it",
+        "Start a server on this machine first: `bookserve serve models`. Examples that read `examples.npz` run in this "
+        "directory.",
     ]
-    call = _call(manifest, examples)
+    call = _row_call(manifest, examples)
     if call:
-        parts += [_people(manifest, call)]
+        parts += [_row_snippets(manifest, call)]
     example = examples.graphs.get(manifest.default)
     if example is not None:
         parts += [
-            "Tensors, after the Steps, over TensorFlow Serving's REST API and the Open Inference Protocol (Triton):",
-            f"```sh\n{bodies(manifest, example, _URL)}\n```",
+            "Tensors, to which the Steps were already applied, over TensorFlow Serving's REST API and the Open "
+            "Inference Protocol (Triton):",
+            f"```sh\n{tensor_requests(manifest, example, _URL)}\n```",
         ]
     return "\n\n".join(parts)
 
 
-def _people(manifest: Manifest, call: _Call) -> str:
+def _row_snippets(manifest: Manifest, call: _RowCall) -> str:
     name, verb = manifest.name, verb_name(manifest.verb)
     url = f"{_URL}/api/models/{name}/{verb}"
     command = f"bookserve {call.command} --url {_URL}\n" if call.command else ""
-    return f"""Rows in, answers out; the same calls take `grpc://127.0.0.1:8500` and, without a server, `local:models`:
+    return f"""Raw rows. The address can also be `grpc://127.0.0.1:8500` or, without a server, `local:models`:
 
 ```sh
 {command}{call.curl.replace("URL", url, 1)}
 ```
 
 ```python
-{"import numpy" + chr(10) if "numpy." in call.python else ""}from clients import connect
+{"import numpy" + chr(10) if "numpy." in call.python else ""}from bookserve import connect
 
-with connect("{_URL}") as models:
+with connect("{_URL}") as client:
     {call.python}
 ```
 
@@ -82,73 +96,75 @@ request("{url}") |>
 ```"""
 
 
-def _call(manifest: Manifest, examples: Examples) -> _Call | None:
-    """None where the model takes no rows."""
+def _row_call(manifest: Manifest, examples: Examples) -> _RowCall | None:
+    """Return the example of a call with rows; None where the model takes no rows."""
     name, verb = manifest.name, manifest.verb
     if isinstance(verb, Generate):
         body = {"prompt": verb.prompt[:40], "length": 200, "temperature": 0.5, "seed": 1}
         options = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in body.items())
         arguments = ", ".join(f"{key}={value!r}" for key, value in body.items())
-        python = f'print("".join(models.generate("{name}", {arguments})))'
-        return _Call(f"generate {name} {options}", curl("URL", body), python, _r(body))
+        python = f'print("".join(client.generate("{name}", {arguments})))'
+        return _RowCall(f"generate {name} {options}", curl_command("URL", body), python, _r_expression(body))
     if isinstance(verb, Sample):
         body = {"n": 16, "seed": 1}
-        python = f'pictures = models.sample("{name}", n=16, seed=1).images'
-        return _Call(f"sample {name} -n 16 --seed 1 -o pictures.png", curl("URL", body), python, _r(body))
+        python = f'pictures = client.sample("{name}", n=16, seed=1).images'
+        return _RowCall(
+            f"sample {name} -n 16 --seed 1 -o pictures.png", curl_command("URL", body), python, _r_expression(body)
+        )
     if isinstance(verb, Predict) and manifest.graphs[manifest.default].batched and manifest.default in examples.graphs:
-        return _predict(manifest, verb, examples)
+        return _predict_call(manifest, verb, examples)
     return None
 
 
-def _predict(manifest: Manifest, verb: Predict, examples: Examples) -> _Call:
-    parts = {name: _part(manifest, verb, examples, name) for name in verb.inputs}
+def _predict_call(manifest: Manifest, verb: Predict, examples: Examples) -> _RowCall:
+    parts = {name: _input_snippet(manifest, verb, examples, name) for name in verb.inputs}
     single = next(iter(parts.values())) if len(parts) == 1 else None
     python = single.python if single else f"{{{', '.join(f'{n!r}: {part.python}' for n, part in parts.items())}}}"
     r = single.r if single else f"list({', '.join(f'{_r_name(n)} = {part.r}' for n, part in parts.items())})"
-    python, r = f'print(models.predict("{manifest.name}", [{python}]))', f"list(rows = list({r}))"
+    python, r = f'print(client.predict("{manifest.name}", [{python}]))', f"list(rows = list({r}))"
     if all(part.json is not None for part in parts.values()):
         row = single.json if single else {name: part.json for name, part in parts.items()}
         shown = shlex.quote(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False))
-        return _Call(f"predict {manifest.name} {shown}", curl("URL", {"rows": [row]}), python, r)
+        return _RowCall(f"predict {manifest.name} {shown}", curl_command("URL", {"rows": [row]}), python, r)
     if any(part.shell for part in parts.values()):
         command = f"predict {manifest.name} picture.png" if single else ""
         row = _PICTURE if single else f"{{{', '.join(f'{json.dumps(n)}: {_PICTURE}' for n in parts)}}}"
         files = " ".join('"$(base64 -w0 picture.png)"' for _ in parts)
-        return _Call(command, f"printf '{{\"rows\": [{row}]}}' {files} | curl URL -d @-", python, r)
+        return _RowCall(command, f"printf '{{\"rows\": [{row}]}}' {files} | curl URL -d @-", python, r)
     row = (
         f"{single.python}.tolist()"
         if single
         else f"{{{', '.join(f'{json.dumps(n)}: {part.python}.tolist()' for n, part in parts.items())}}}"
     )
-    return _Call("", piped("URL", "", f'{{"rows": [{row}]}}'), python, r)
+    return _RowCall("", piped_curl_command("URL", "", f'{{"rows": [{row}]}}'), python, r)
 
 
-def _part(manifest: Manifest, verb: Predict, examples: Examples, name: str) -> _Part:
+def _input_snippet(manifest: Manifest, verb: Predict, examples: Examples, name: str) -> _InputSnippet:
     steps = verb.inputs[name]
     if steps and isinstance(steps[0], Image):
         read = 'openssl::base64_encode(readBin("picture.png", "raw", 1e7))'
-        return _Part(None, "picture", 'open("picture.png", "rb").read()', f"list(b64 = {read})")
+        return _InputSnippet(None, "picture", 'open("picture.png", "rb").read()', f"list(b64 = {read})")
     if len(verb.inputs) == 1 and len(examples.rows):
         key, row = "rows", examples.rows[0, ...]
         if row.dtype.kind == "U":
             text = " ".join(str(row).split()[:12])
-            return _Part(text, "", repr(text), _r(text))
+            return _InputSnippet(text, "", repr(text), _r_expression(text))
     else:
-        # Without raw rows: the tensor that goes in, which Numbers takes and Words takes as ids.
+        # There are no raw rows: use the tensor itself. Numbers accepts it, and Words accepts it as ids.
         key, row = f"{manifest.default}/inputs/{name}", examples.graphs[manifest.default].inputs[name][0, ...]
-    if is_short({name: row}):
-        plain = plain_of(row)
-        return _Part(plain, "", repr(plain), _r(plain))
+    if fits_inline({name: row}):
+        plain = to_json_value(row)
+        return _InputSnippet(plain, "", repr(plain), _r_expression(plain))
     shape = ", ".join(map(str, row.shape))
-    return _Part(None, "", f'numpy.load("examples.npz")["{key}"][0]', f"array(0, dim = c({shape}))")
+    return _InputSnippet(None, "", f'numpy.load("examples.npz")["{key}"][0]', f"array(0, dim = c({shape}))")
 
 
-def _r(value: Any) -> str:
-    """A JSON value as the R expression that httr2 turns back into it."""
+def _r_expression(value: Any) -> str:
+    """Return the R expression that httr2 encodes as this JSON value."""
     if isinstance(value, dict):
-        return f"list({', '.join(f'{_r_name(key)} = {_r(item)}' for key, item in value.items())})"
+        return f"list({', '.join(f'{_r_name(key)} = {_r_expression(item)}' for key, item in value.items())})"
     if isinstance(value, list):
-        return f"list({', '.join(map(_r, value))})"
+        return f"list({', '.join(map(_r_expression, value))})"
     if isinstance(value, bool):
         return str(value).upper()
     return json.dumps(value, ensure_ascii=False)
@@ -156,3 +172,76 @@ def _r(value: Any) -> str:
 
 def _r_name(name: str) -> str:
     return name if name.isidentifier() else f"`{name}`"
+
+
+def tensor_requests(manifest: Manifest, example: Example, url: str) -> str:
+    """Return two shell commands that run the default graph on the first row of its example.
+
+    The first uses TensorFlow Serving's REST API, the second the Open Inference Protocol.
+    """
+    graph = manifest.graphs[manifest.default]
+    rows = 1 if graph.batched else None
+    inputs = {name: array[:rows] for name, array in example.inputs.items()}
+    datatypes = {name: _OIP_DATATYPES.get(spec.dtype, spec.dtype.upper()) for name, spec in graph.inputs.items()}
+    tfserving_url, oip_url = f"{url}/v1/models/{manifest.name}:predict", f"{url}/v2/models/{manifest.name}/infer"
+    by_column = len(inputs) > 1 or not graph.batched
+    if fits_inline(inputs):
+        values = {name: to_json_value(array) for name, array in inputs.items()}
+        body = {"inputs": values} if by_column else {"instances": next(iter(values.values()))}
+        tensors = [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": datatypes[name],
+                "data": to_json_value(array.ravel()),
+            }
+            for name, array in inputs.items()
+        ]
+        return f"{curl_command(tfserving_url, body)}\n{curl_command(oip_url, {'inputs': tensors})}"
+    names = json.dumps(list(inputs))
+    load = f'arrays = numpy.load("examples.npz")\nprefix = "{manifest.default}/inputs/"\n'
+    if rows:
+        load += f"tensors = {{name: arrays[prefix + name][:1] for name in {names}}}\n"
+    else:
+        load += f"tensors = {{name: arrays[prefix + name] for name in {names}}}\n"
+    if by_column:
+        expression = '{"inputs": {name: tensor.tolist() for name, tensor in tensors.items()}}'
+    else:
+        expression = f'{{"instances": tensors[{json.dumps(next(iter(inputs)))}].tolist()}}'
+    load_oip = (
+        f"{load}datatypes = {json.dumps(datatypes)}\n"
+        'inputs = [{"name": name, "shape": tensor.shape, "datatype": datatypes[name],\n'
+        '           "data": tensor.ravel().tolist()} for name, tensor in tensors.items()]\n'
+    )
+    return "\n".join(
+        (
+            piped_curl_command(tfserving_url, load, expression),
+            piped_curl_command(oip_url, load_oip, '{"inputs": inputs}'),
+        )
+    )
+
+
+def fits_inline(arrays: Arrays) -> bool:
+    """Whether the arrays are small enough to be written out; texts always are."""
+    return all(array.dtype == object or array.size <= INLINE_LIMIT for array in arrays.values())
+
+
+def to_json_value(array: np.ndarray) -> Any:
+    """Convert an array to a JSON value; numbers are rounded to three digits, since they are only examples."""
+    if array.dtype == object:
+        return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(array).tolist()
+    return array.astype(np.float64).round(3).tolist() if array.dtype.kind == "f" else array.tolist()
+
+
+def curl_command(url: str, body: dict[str, Any]) -> str:
+    """Return the command that sends ``body``."""
+    return f"curl {url} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+
+
+def piped_curl_command(url: str, preparation: str, body: str) -> str:
+    """Return a command that sends the output of a Python program.
+
+    ``preparation`` are the first lines of the program, ``body`` is the expression that it prints as JSON.
+    """
+    program = f"import json, numpy\n{preparation}print(json.dumps({body}))"
+    return f"python -c {shlex.quote(program)} | curl {url} -d @-"

@@ -1,1 +1,1 @@
-"""From a SavedModel's signatures to ONNX, and what is added on the way."""
+"""Conversion of a SavedModel to ONNX, and the graphs, signatures and requests that the exporter adds."""

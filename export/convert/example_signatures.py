@@ -1,8 +1,8 @@
 # ruff: noqa: TID253
-"""Signatures: ``classify`` and ``regress`` over ``tf.Example``, added to the SavedModel that a training left.
+"""Add a signature ``classify`` or ``regress`` over ``tf.Example`` to a SavedModel, for TensorFlow Serving.
 
-``tf.saved_model.save`` knows one method only, ``tensorflow/serving/predict``; TensorFlow Serving's Classify and Regress
-look for theirs, so the method's name is put into ``saved_model.pb`` afterwards.
+``tf.saved_model.save`` always writes the method name ``tensorflow/serving/predict``. TensorFlow Serving's Classify and
+Regress need method names of their own, so the name is changed in ``saved_model.pb`` afterwards.
 
 Source: TensorFlow Serving's ``classifier.cc`` and ``regressor.cc``. Import this module only inside functions: it
 imports TensorFlow.
@@ -25,25 +25,27 @@ from bookserve.errors import Failed
 from bookserve.formats.tf_example import Classify, Feature, Regress, signature_name
 from export.sources.saved_model import SavedModel
 from export.verify import parity
-from export.verify.parity import Finding
+from export.verify.parity import Comparison
 
 _METHOD = "tensorflow/serving/"
-#: Numbers of a tf.Example by kind of list, as the parser gives them.
-_PARSED = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
+#: The dtypes that TensorFlow's parser gives, by the kind of list in a ``tf.train.Feature``.
+_FEATURE_DTYPES = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
 
 
 def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
-    """Write the SavedModel in ``directory`` anew with one signature more, and open it again.
+    """Add one signature to the SavedModel in ``directory`` and load it again.
 
-    The other signatures are the very functions that were loaded, and every weight is stored once.
+    The other signatures stay the functions that were loaded, and every weight is stored once.
 
     Raises:
-        Failed: TensorFlow cannot write it.
+        Failed: TensorFlow cannot write the SavedModel.
     """
     module = tf.Module()
     module.weights = saved.variables()
     name = signature_name(answer)
-    call = tf.function(_call(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False)
+    call = tf.function(
+        _signature_function(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False
+    )
     with tempfile.TemporaryDirectory(prefix=".signatures-", dir=directory.parent) as written:
         try:
             tf.saved_model.save(module, written, signatures={**saved.signatures, name: call})
@@ -51,43 +53,43 @@ def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify 
             raise Failed(f"TensorFlow cannot add the signature '{name}': {error}.") from error
         shutil.rmtree(directory / "variables")
         (Path(written) / "variables").rename(directory / "variables")
-        _name_method(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
-    (directory / "fingerprint.pb").unlink(missing_ok=True)  # of a file that is no longer there
+        _set_method_name(Path(written) / "saved_model.pb", directory / "saved_model.pb", name)
+    (directory / "fingerprint.pb").unlink(missing_ok=True)  # it belongs to the old saved_model.pb
     return SavedModel(directory)
 
 
-def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, example: Example) -> Finding:
-    """Run the example's rows through the signature and compare with what the graph gives for them."""
-    given = saved.run(
-        signature_name(answer), {"inputs": serialized(answer.feature, example.inputs[answer.feature.name])}
+def replay_example_signatures(saved: SavedModel, answer: Classify | Regress, example: Example) -> Comparison:
+    """Run the example's rows through the signature and compare with the outputs of the graph."""
+    outputs = saved.run(
+        signature_name(answer), {"inputs": serialize_examples(answer.feature, example.inputs[answer.feature.name])}
     )
     output = example.outputs[answer.output]
     if isinstance(answer, Regress):
-        return parity.compare({"outputs": answer.values(output)}, given)
+        return parity.compare({"outputs": answer.values(output)}, outputs)
     scores = answer.scores(output)
     labels = np.array([[label.encode() for label in answer.labels]] * len(scores), object)
-    return parity.compare({"classes": labels, "scores": scores}, given)
+    return parity.compare({"classes": labels, "scores": scores}, outputs)
 
 
-def serialized(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:
-    """Rows as the signatures take them: serialized ``tf.Example``s, object [batch]."""
-    examples = [example(feature, row).SerializeToString() for row in rows]
+def serialize_examples(feature: Feature, rows: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the rows as the signatures take them: serialized ``tf.Example`` messages, dtype object, shape [batch]."""
+    examples = [to_tf_example(feature, row).SerializeToString() for row in rows]
     array = np.empty(len(examples), object)
     array[:] = examples
     return array
 
 
-def example(feature: Feature, row: np.ndarray) -> Any:
-    """One row as a ``tf.train.Example``."""
-    made = tf.train.Example()
-    getattr(made.features.feature[feature.name], feature.kind).value.extend(row.ravel().tolist())
-    return made
+def to_tf_example(feature: Feature, row: np.ndarray) -> Any:
+    """Convert one row to a ``tf.train.Example``."""
+    message = tf.train.Example()
+    getattr(message.features.feature[feature.name], feature.kind).value.extend(row.ravel().tolist())
+    return message
 
 
-def _call(saved: SavedModel, answer: Classify | Regress) -> Any:
-    """The body of the signature: parse, run the graph, give what TensorFlow Serving expects."""
+def _signature_function(saved: SavedModel, answer: Classify | Regress) -> Any:
+    """Return the function of the signature: it parses, runs the graph and returns what TensorFlow Serving expects."""
     feature, run = answer.feature, saved.signatures[answer.graph]
-    parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _PARSED[feature.kind])}
+    parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _FEATURE_DTYPES[feature.kind])}
 
     def call(inputs: Any) -> dict[str, Any]:
         parsed = tf.io.parse_example(inputs, parser)[feature.name]
@@ -103,7 +105,7 @@ def _call(saved: SavedModel, answer: Classify | Regress) -> Any:
     return call
 
 
-def _name_method(source: Path, target: Path, name: str) -> None:
+def _set_method_name(source: Path, target: Path, name: str) -> None:
     model = saved_model_pb2.SavedModel.FromString(source.read_bytes())
     for graph in model.meta_graphs:
         graph.signature_def[name].method_name = _METHOD + name

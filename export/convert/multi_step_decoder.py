@@ -1,8 +1,11 @@
 # ruff: noqa: TID253
-"""Ahead: a step graph's own nodes, several times over, with the drawing of each character between them.
+"""Write the multi-step decoder: one graph that generates several characters of a text per run.
 
-One run of a step graph costs more in Python than in the graph. Sixteen steps in one run cost hardly more than their
-arithmetic, and the server needs no ``onnx`` package to compose them. Import this module only inside functions.
+It repeats the nodes of the step graph and samples a character after each repetition. A single run of a step graph
+costs more time in Python than in ONNX Runtime; sixteen steps in one run cost hardly more than their arithmetic. The
+graph is written at export, so the server does not need the package ``onnx``.
+
+Import this module only inside functions: it imports onnx.
 """
 
 from __future__ import annotations
@@ -22,39 +25,42 @@ from bookserve.graph import Graph, TensorSpec
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate, MultiStepDecoder
 
-#: More gain little for one text, and what is drawn beyond a text's end is lost.
+#: Characters per run. More would gain little, and characters sampled after the end of a text are discarded.
 STEPS = 16
 FILE = "ahead.onnx"
 
-#: Texts that the proof writes both ways, and runs for each.
+#: For the comparison: how many texts are written both ways, and how many runs each takes.
 TEXTS, _RUNS = 48, 4
-#: What the later half of them is bound to.
+#: (top_k, top_p) of the second half of the texts; the first half samples from all characters.
 _BOUNDS: tuple[tuple[int | None, float], ...] = ((1, 1.0), (3, 1.0), (None, 0.5), (None, 0.95), (10, 0.8))
 
 
 def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> Generate:
-    """Write ``ahead.onnx`` beside the step graph's file, prove it, and return the verb that knows of it.
+    """Write ``ahead.onnx``, compare it with the step graph, and return the verb with the decoder entered in it.
 
     Raises:
-        Failed: it is no step graph of one row a text, or what it writes differs; no file is left then.
+        Failed: ``graph`` is not a step graph of one row per text, or the texts differ. The file is removed then.
     """
-    ahead = MultiStepDecoder(FILE, STEPS, likeliest=True)
+    decoder = MultiStepDecoder(FILE, STEPS, likeliest=True)
     path = directory / FILE
     try:
-        proto = _composed(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
+        proto = _build_decoder(onnx.load(directory / str(graph.onnx)), graph, decoder, len(verb.characters.vocabulary))
         onnx.checker.check_model(proto, full_check=True)
         path.write_bytes(proto.SerializeToString(deterministic=True))
-        prove_multi_step_decoder(directory, verb, graph, ahead)
-    except Exception as error:  # the checker has its own error classes
+        prove_multi_step_decoder(directory, verb, graph, decoder)
+    except Exception as error:  # the checker has error classes of its own
         path.unlink(missing_ok=True)
         raise error if isinstance(error, BookserveError) else Failed(str(error).strip().splitlines()[-1]) from error
-    return msgspec.structs.replace(verb, ahead=ahead)
+    return msgspec.structs.replace(verb, ahead=decoder)
 
 
-def _composed(step: onnx.ModelProto, graph: Graph, ahead: MultiStepDecoder, vocabulary: int) -> onnx.ModelProto:
-    """Two ways through one graph, with the same weights: only where some text is bound to the likeliest characters are
-    they looked for."""
-    declared = ahead.graph(graph, vocabulary)
+def _build_decoder(step: onnx.ModelProto, graph: Graph, decoder: MultiStepDecoder, vocabulary: int) -> onnx.ModelProto:
+    """Build a graph with two branches that share their weights.
+
+    One branch applies top-k and top-p, the other samples from all characters and is faster. The first one runs if any
+    row of the batch has a ``top_k`` or ``top_p`` that excludes characters.
+    """
+    declared = decoder.graph(graph, vocabulary)
     inputs, outputs = (
         [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape))
@@ -73,118 +79,127 @@ def _composed(step: onnx.ModelProto, graph: Graph, ahead: MultiStepDecoder, voca
             "If",
             ["ahead/any"],
             list(declared.outputs),
-            then_branch=_branch("bound", step, graph, ahead),
-            else_branch=_branch("free", step, graph, ahead),
+            then_branch=_unrolled_branch("bound", step, graph, decoder),
+            else_branch=_unrolled_branch("free", step, graph, decoder),
         ),
     ]
     constants = {
         "ahead/size": np.array(vocabulary),
         "ahead/one": np.array(1.0),
-        "ahead/nought": np.array(0, np.float32),
+        "ahead/zero": np.array(0, np.float32),
         "ahead/ranks": np.arange(vocabulary)[None],
         "ahead/sizes": np.array([vocabulary]),
         "ahead/axis": np.array(1),
-        **{f"ahead/{number}": np.array(number) for number in range(ahead.steps)},
+        **{f"ahead/{number}": np.array(number) for number in range(decoder.steps)},
     }
     numbers = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
-    made: onnx.ModelProto = helper.make_model(
+    model: onnx.ModelProto = helper.make_model(
         helper.make_graph(nodes, "ahead", inputs, outputs, [*step.graph.initializer, *numbers]),
         opset_imports=step.opset_import,
         ir_version=step.ir_version,
         producer_name=step.producer_name,
         producer_version=step.producer_version,
     )
-    return made
+    return model
 
 
-def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: MultiStepDecoder) -> onnx.GraphProto:
-    """The step graph so many times over; names of its own, since two branches stand in one graph."""
+def _unrolled_branch(branch: str, step: onnx.ModelProto, graph: Graph, decoder: MultiStepDecoder) -> onnx.GraphProto:
+    """Repeat the step graph ``decoder.steps`` times, each time followed by sampling.
+
+    Each branch has names of its own, since both are part of one graph.
+    """
     states = [name for name in graph.inputs if name != "characters"]
     constants = {tensor.name for tensor in step.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     drawn: list[str] = []
     known = {name: name for name in graph.inputs}
-    for number in range(ahead.steps):
-        own = f"{way}/{number}"
+    for number in range(decoder.steps):
+        suffix = f"{branch}/{number}"
         for node in step.graph.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
-            copy.name = node.name and f"{node.name}/{own}"
+            copy.name = node.name and f"{node.name}/{suffix}"
             copy.input[:] = [
-                name if name in constants or not name else known.get(name, f"{name}/{own}") for name in node.input
+                name if name in constants or not name else known.get(name, f"{name}/{suffix}") for name in node.input
             ]
-            copy.output[:] = [name and f"{name}/{own}" for name in node.output]
+            copy.output[:] = [name and f"{name}/{suffix}" for name in node.output]
             nodes.append(copy)
-        probabilities = f"probabilities/{own}"
-        if way == "bound":
-            nodes += _likeliest(probabilities, own)
-            probabilities = f"ahead/kept/{own}"
+        probabilities = f"probabilities/{suffix}"
+        if branch == "bound":
+            nodes += _top_k_top_p_nodes(probabilities, suffix)
+            probabilities = f"ahead/kept/{suffix}"
         nodes += [
-            helper.make_node("Gather", ["noise", f"ahead/{number}"], [f"noise/{own}"], axis=1),
-            helper.make_node("Cast", [probabilities], [f"ahead/wide/{own}"], to=TensorProto.DOUBLE),
-            helper.make_node("Mul", [f"ahead/wide/{own}", f"noise/{own}"], [f"ahead/race/{own}"]),
-            helper.make_node("ArgMax", [f"ahead/race/{own}"], [f"ahead/index/{own}"], axis=1, keepdims=1),
-            helper.make_node("Cast", [f"ahead/index/{own}"], [f"ahead/drawn/{own}"], to=TensorProto.INT32),
+            helper.make_node("Gather", ["noise", f"ahead/{number}"], [f"noise/{suffix}"], axis=1),
+            helper.make_node("Cast", [probabilities], [f"ahead/wide/{suffix}"], to=TensorProto.DOUBLE),
+            helper.make_node("Mul", [f"ahead/wide/{suffix}", f"noise/{suffix}"], [f"ahead/race/{suffix}"]),
+            helper.make_node("ArgMax", [f"ahead/race/{suffix}"], [f"ahead/index/{suffix}"], axis=1, keepdims=1),
+            helper.make_node("Cast", [f"ahead/index/{suffix}"], [f"ahead/drawn/{suffix}"], to=TensorProto.INT32),
         ]
-        drawn.append(f"ahead/drawn/{own}")
-        known = {"characters": drawn[-1], **{name: f"next_{name}/{own}" for name in states}}
-    nodes.append(helper.make_node("Concat", drawn, [f"{way}/drawn"], axis=1))
-    nodes += [helper.make_node("Identity", [known[name]], [f"{way}/next_{name}"]) for name in states]
+        drawn.append(f"ahead/drawn/{suffix}")
+        known = {"characters": drawn[-1], **{name: f"next_{name}/{suffix}" for name in states}}
+    nodes.append(helper.make_node("Concat", drawn, [f"{branch}/drawn"], axis=1))
+    nodes += [helper.make_node("Identity", [known[name]], [f"{branch}/next_{name}"]) for name in states]
     given = {
-        "drawn": TensorSpec("int32", ("batch", ahead.steps)),
+        "drawn": TensorSpec("int32", ("batch", decoder.steps)),
         **{f"next_{name}": graph.inputs[name] for name in states},
     }
     outputs = [
         helper.make_tensor_value_info(
-            f"{way}/{name}", helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape)
+            f"{branch}/{name}", helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)), list(spec.shape)
         )
         for name, spec in given.items()
     ]
-    return helper.make_graph(nodes, way, [], outputs)
+    return helper.make_graph(nodes, branch, [], outputs)
 
 
-def _likeliest(probabilities: str, own: str) -> list[onnx.NodeProto]:
-    """What ``bookserve.generation.sampling.likeliest`` computes: of equals the first come first, and sums are made
-    one by one in double precision, in both. A character stays if those before it in rank sum to less than ``top_p``."""
+def _top_k_top_p_nodes(probabilities: str, suffix: str) -> list[onnx.NodeProto]:
+    """Set the probabilities of all characters to 0 that ``top_k`` or ``top_p`` exclude.
+
+    The result equals that of ``bookserve.generation.sampling.likeliest``: both order equal probabilities by index and
+    sum one by one in double precision. A character is kept if the characters ranked before it sum to less than
+    ``top_p``.
+    """
 
     def node(kind: str, inputs: list[str], outputs: str, **attributes: Any) -> onnx.NodeProto:
-        return helper.make_node(kind, inputs, [f"ahead/{name}/{own}" for name in outputs.split()], **attributes)
+        return helper.make_node(kind, inputs, [f"ahead/{name}/{suffix}" for name in outputs.split()], **attributes)
 
     return [
         node("TopK", [probabilities, "ahead/sizes"], "sorted order", axis=1),
-        node("Cast", [f"ahead/sorted/{own}"], "exact", to=TensorProto.DOUBLE),
-        node("CumSum", [f"ahead/exact/{own}", "ahead/axis"], "before", exclusive=1),
-        node("Less", [f"ahead/before/{own}", "top_p"], "within"),
+        node("Cast", [f"ahead/sorted/{suffix}"], "exact", to=TensorProto.DOUBLE),
+        node("CumSum", [f"ahead/exact/{suffix}", "ahead/axis"], "before", exclusive=1),
+        node("Less", [f"ahead/before/{suffix}", "top_p"], "within"),
         node("Less", ["ahead/ranks", "top_k"], "first"),
-        node("And", [f"ahead/within/{own}", f"ahead/first/{own}"], "stays"),
-        node("Where", [f"ahead/stays/{own}", f"ahead/sorted/{own}", "ahead/nought"], "chosen"),
-        node("ScatterElements", [probabilities, f"ahead/order/{own}", f"ahead/chosen/{own}"], "kept", axis=1),
+        node("And", [f"ahead/within/{suffix}", f"ahead/first/{suffix}"], "stays"),
+        node("Where", [f"ahead/stays/{suffix}", f"ahead/sorted/{suffix}", "ahead/zero"], "chosen"),
+        node("ScatterElements", [probabilities, f"ahead/order/{suffix}", f"ahead/chosen/{suffix}"], "kept", axis=1),
     ]
 
 
-def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahead: MultiStepDecoder) -> None:
-    """Write some texts character by character, each alone, and ahead, all together: they must be the same.
+def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, decoder: MultiStepDecoder) -> None:
+    """Generate texts one by one with the step graph, and in a batch with the decoder; both must be the same.
 
     Raises:
-        Failed: they are not, or a file cannot be run.
+        Failed: the texts differ, or a file cannot be run.
     """
-    step, many = (OnnxSession(directory / str(file)) for file in (graph.onnx, ahead.onnx))
-    length = 1 + _RUNS * ahead.steps
-    bounds = [(None, 1.0)] * (TEXTS // 2) + [*_BOUNDS] * TEXTS if ahead.likeliest else [(None, 1.0)] * TEXTS
-    asked = [
+    step, many = (OnnxSession(directory / str(file)) for file in (graph.onnx, decoder.onnx))
+    length = 1 + _RUNS * decoder.steps
+    bounds = [(None, 1.0)] * (TEXTS // 2) + [*_BOUNDS] * TEXTS if decoder.likeliest else [(None, 1.0)] * TEXTS
+    requests = [
         GenerateRequest(length=length, temperature=temperature, seed=seed, top_k=top_k, top_p=top_p)
         for seed, temperature, (top_k, top_p) in zip(
             range(TEXTS), (0.0, 0.2, 0.5, 1.0, 1.2, 5.0) * TEXTS, bounds, strict=False
         )
     ]
-    alone = ["".join(piece.text for piece in text_streams(verb, graph, one)[0].write(step.run)) for one in asked]
-    live = [text_streams(verb, graph, one)[0] for one in asked]
+    alone = [
+        "".join(piece.text for piece in text_streams(verb, graph, request)[0].write(step.run)) for request in requests
+    ]
+    live = [text_streams(verb, graph, request)[0] for request in requests]
     texts = [stream.take(step.run(stream.feeds())).text for stream in live]
     free = live[: TEXTS // 2]
-    for company in (free, live[TEXTS // 2 :]) if ahead.likeliest else (live,):
+    for group in (free, live[TEXTS // 2 :]) if decoder.likeliest else (live,):
         for _ in range(_RUNS):
-            feeds = multi_step_feeds(company, ahead, len(verb.characters.vocabulary))
-            for stream, piece in zip(company, take_multi_step(company, many.run(feeds)), strict=True):
+            feeds = multi_step_feeds(group, decoder, len(verb.characters.vocabulary))
+            for stream, piece in zip(group, take_multi_step(group, many.run(feeds)), strict=True):
                 texts[live.index(stream)] += piece.text
     if texts != alone:
-        raise Failed("several steps in one run write another text than one at a time.")
+        raise Failed("the multi-step decoder writes other texts than the step graph.")

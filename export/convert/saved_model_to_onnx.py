@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Convert: one signature of a SavedModel → one ONNX model, with the names that the graph declares.
+"""Convert one signature of a SavedModel to an ONNX model with the names that the graph declares.
 
 Source: tf2onnx's ``from_function``, which keeps the names of tensors and turns LSTM loops into one ``LSTM`` operator.
 Import this module only inside functions: it imports TensorFlow.
@@ -23,7 +23,7 @@ from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
 from export.gradients.operators import gradient_handlers
-from export.recurrent.fuse import fuse
+from export.recurrent.fuse import fuse_recurrent_loops
 from export.sources.saved_model import SavedModel
 
 #: The newest operator set that tf2onnx writes.
@@ -31,27 +31,27 @@ OPSET = 18
 
 
 def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
-    """The ONNX form of signature ``name``, checked by the rules of ONNX (not yet by running it).
+    """Convert the signature ``name`` to ONNX. The result is checked by ONNX's checker, but was not run yet.
 
     Raises:
-        Failed: the signature has strings, operators without an ONNX form, or the converter broke.
+        Failed: the signature has tensors of strings or operators without an ONNX form, or the converter failed.
     """
     specs = {**graph.inputs, **graph.outputs}
     strings = [tensor for tensor, spec in specs.items() if spec.dtype == "string"]
     if strings:
         raise Failed(f"'{strings[0]}' is a tensor of strings")
     if shared := sorted(graph.inputs.keys() & graph.outputs.keys()):
-        raise Failed(f"'{shared[0]}' is the name of an input and of an output, which ONNX does not allow")
+        raise Failed(f"'{shared[0]}' is the name of both an input and an output, which ONNX does not allow")
     try:
         proto = _convert(saved, name)
-    except Exception as error:  # the converter raises whatever it stumbles over
+    except Exception as error:  # the converter raises errors of many types
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
-    _declare(proto, name, graph)
-    proto = fuse(proto)
+    _restore_declared_names(proto, name, graph)
+    proto = fuse_recurrent_loops(proto)
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # checker and shape inference have unrelated error classes
-        raise Failed(f"what tf2onnx wrote is not valid ONNX: {_last_line(error)}") from error
+        raise Failed(f"tf2onnx wrote invalid ONNX: {_last_line(error)}") from error
     return proto
 
 
@@ -70,17 +70,17 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
         proto: onnx.ModelProto = made[0]
         return proto
 
-    noise = logging.getLogger("tf2onnx")
-    level = noise.level
-    noise.setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what it then works around
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)  # tf2onnx logs tracebacks of errors that it then recovers from
     try:
-        with _without_copies():
+        with _without_graph_copies():
             proto = convert()
-    except Exception:  # an optimisation may have broken: with a copy from before it, the others are done all the same
+    except Exception:  # perhaps one optimisation failed: with graph copies, tf2onnx skips it and does the others
         proto = convert()
     finally:
-        noise.setLevel(level)
-    # Constants that the saved function closed over became inputs: they are put back.
+        logger.setLevel(level)
+    # Constants that the saved function captured became inputs: turn them into initializers again.
     closed_over = {inner.name: outer for outer, inner in function.get_concrete_function(*wanted).graph.captures}
     for value in [value for value in proto.graph.input if value.name in closed_over]:
         proto.graph.input.remove(value)
@@ -89,8 +89,8 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
 
 
 @contextmanager
-def _without_copies() -> Iterator[None]:
-    """Spare the copy of the whole graph that tf2onnx makes before each optimisation: a third of the time and more."""
+def _without_graph_copies() -> Iterator[None]:
+    """Stop tf2onnx from copying the whole graph before each optimisation, which takes a third of the time or more."""
     os.environ[ENV_TF2ONNX_CATCH_ERRORS] = "FALSE"
     try:
         yield
@@ -98,8 +98,12 @@ def _without_copies() -> Iterator[None]:
         del os.environ[ENV_TF2ONNX_CATCH_ERRORS]
 
 
-def _declare(proto: onnx.ModelProto, name: str, graph: Graph) -> None:
-    """Put the graph's own names of axes in place of the converter's, and make the header the same every time."""
+def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> None:
+    """Replace the converter's names of axes by those that the graph declares, and write a reproducible header.
+
+    Raises:
+        Failed: the converter changed an input, an output or a dtype.
+    """
     for side, declared, values in (
         ("input", graph.inputs, proto.graph.input),
         ("output", graph.outputs, proto.graph.output),
@@ -111,7 +115,7 @@ def _declare(proto: onnx.ModelProto, name: str, graph: Graph) -> None:
         if wrong:
             raise Failed(f"{side} '{wrong[0]}' changed its dtype; expected {declared[wrong[0]]}")
         del values[:]
-        values.extend(  # an input that nothing reads was dropped by the converter: callers still send it
+        values.extend(  # the converter drops an input that nothing reads, but clients still send it
             onnx.helper.make_tensor_value_info(tensor, _element_type(spec), list(spec.shape))
             for tensor, spec in declared.items()
         )

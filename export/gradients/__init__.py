@@ -1,1 +1,1 @@
-"""TensorFlow's backward operators, written in ONNX's forward ones."""
+"""ONNX forms of the gradient operators of TensorFlow."""

@@ -1,1 +1,1 @@
-"""Loops over time in an ONNX graph, recognised and replaced by one RNN, GRU or LSTM operator."""
+"""Replace loops over time in an ONNX graph by the operators RNN, GRU and LSTM."""

@@ -1,4 +1,4 @@
-"""Cells: formulas of one step that are an RNN, a GRU or an LSTM, as the weights of ONNX's operator of that name.
+"""Match the formulas of one time step with the equations of RNN, GRU and LSTM, and read the weights from them.
 
 Source: the equations of RNN, GRU and LSTM in ONNX's operator documentation.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.recurrent.symbolic import LINEAR, Activation, Atom, Formula, Unreadable
+from export.recurrent.symbolic import LINEAR, Activation, Atom, Formula, UnsupportedLoopError
 
 
 @dataclass(frozen=True)
-class Symbols:
-    """The atoms of a step: its input, and its states (h alone, or h and c in either order)."""
+class StepInputs:
+    """The atoms that a time step reads: its input x, and its states (h alone, or h and c in either order)."""
 
     x: Atom
     states: tuple[Atom, ...]
@@ -24,111 +24,115 @@ class Symbols:
 
 @dataclass(frozen=True)
 class Gate:
-    """An activation of ``x @ w + h @ r + b``: w [inputs, units], r [units, units], b and rb [units]."""
+    """A gate ``activation(x @ w + h @ r + b)``: w [inputs, units], r [units, units], b and rb [units]."""
 
     activation: Activation
     w: np.ndarray
     r: np.ndarray
     b: np.ndarray
-    #: The bias inside the product with the reset gate; only a GRU has it.
+    #: The bias of ``h @ r``, inside the product with the reset gate; it is zero except in a GRU with ``reset_after``.
     rb: np.ndarray
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An ONNX operator's name, its gates in ONNX's order, which state is h, and (of a GRU) where it resets."""
+    """A recurrent cell: the name of its ONNX operator, its gates in ONNX's order, and their activations."""
 
     operator: str
     gates: tuple[Gate, ...]
     activations: tuple[Activation, ...]
-    #: Position of h among the states; the other one is c.
+    #: Position of h among the states; the other state is c.
     h: int = 0
+    #: Of a GRU: whether the reset gate is applied after the product with r (ONNX's ``linear_before_reset``).
     reset_after: bool = False
 
     @property
     def units(self) -> int:
-        """How many elements a state has."""
+        """Number of elements of a state."""
         return int(self.gates[0].w.shape[1])
 
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """W [1, gates × units, inputs], R [1, gates × units, units] and B [1, 2 × gates × units], float32."""
+        """Return W [1, gates × units, inputs], R [1, gates × units, units], B [1, 2 × gates × units], all float32."""
         w = np.concatenate([gate.w.T for gate in self.gates])
         r = np.concatenate([gate.r.T for gate in self.gates])
         b = np.concatenate([gate.b for gate in self.gates] + [gate.rb for gate in self.gates])
         return w[None].astype(np.float32), r[None].astype(np.float32), b[None].astype(np.float32)
 
 
-def recognise(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Cell:
-    """The cell whose states become ``updates``; x has ``inputs`` elements.
+def match_cell(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Cell:
+    """Return the cell that changes its states to ``updates`` in each step; x has ``inputs`` elements.
 
     Raises:
-        Unreadable: it is none that ONNX has.
+        UnsupportedLoopError: no ONNX operator computes this.
     """
-    tries = (_lstm,) if len(symbols.states) == 2 else (_rnn, _gru) if len(symbols.states) == 1 else ()
+    tries = (_match_lstm,) if len(symbols.states) == 2 else (_match_rnn, _match_gru) if len(symbols.states) == 1 else ()
     for attempt in tries:
         for cell in attempt(symbols, updates, inputs):
             return cell
-    raise Unreadable("no recurrent cell that ONNX has")
+    raise UnsupportedLoopError("ONNX has no such recurrent cell")
 
 
-def _rnn(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
+def _match_rnn(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
     (h,) = symbols.states
-    gate = _gate(_only_atom(updates[0]) or Atom("", LINEAR, updates[0]), symbols.x, h, inputs)
+    gate = _match_gate(_single_atom(updates[0]) or Atom("", LINEAR, updates[0]), symbols.x, h, inputs)
     if gate:
         yield Cell("RNN", (gate,), (gate.activation,))
 
 
-def _gru(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
-    """h' = z h + (1 - z) g, multiplied out."""
+def _match_gru(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
+    """Match h' = z h + (1 - z) g, multiplied out."""
     (h,) = symbols.states
-    for z, g in itertools.permutations(_factors(updates[0]) - {h}, 2):
+    for z, g in itertools.permutations(_direct_atoms(updates[0]) - {h}, 2):
         units = updates[0].size
         expected = _product(units, h, z).plus(_product(units, g)).plus(_product(units, g, z).scaled(np.array(-1.0)))
-        if not updates[0].same(expected):
+        if not updates[0].equals(expected):
             continue
-        update = _gate(z, symbols.x, h, inputs)
-        candidate = _candidate(g, symbols.x, h, inputs)
+        update = _match_gate(z, symbols.x, h, inputs)
+        candidate = _match_gru_candidate(g, symbols.x, h, inputs)
         if update and candidate:
             reset, gate, after = candidate
             if reset.activation == update.activation:
                 yield Cell("GRU", (update, reset, gate), (update.activation, gate.activation), reset_after=after)
 
 
-def _candidate(g: Atom, x: Atom, h: Atom, inputs: int) -> tuple[Gate, Gate, bool] | None:
-    """The reset gate r, and g = f(x W + (r h) R + b) or f(x W + r (h R + rb) + b); True if it is the latter."""
+def _match_gru_candidate(g: Atom, x: Atom, h: Atom, inputs: int) -> tuple[Gate, Gate, bool] | None:
+    """Match g = f(x W + (r h) R + b) or g = f(x W + r (h R + rb) + b).
+
+    Returns the reset gate r, the gate g, and True for the second equation.
+    """
     if g.of is None or g.activation is None:
         return None
     units = g.of.size
     mixed = [product for product in g.of.terms if len(product) == 2]
     if len(mixed) != 1 or g.of.terms.keys() - {(x,), mixed[0]} or (x,) not in g.of.terms:
         return None
-    w, coefficient = _full(g.of.terms[(x,)]), g.of.terms[mixed[0]]
+    w, coefficient = _as_matrix(g.of.terms[(x,)]), g.of.terms[mixed[0]]
     for r, other in itertools.permutations(mixed[0]):
-        reset = _gate(r, x, h, inputs)
+        reset = _match_gate(r, x, h, inputs)
         if reset is None:
             continue
         if other == h:
-            return reset, Gate(g.activation, w, _full(coefficient), g.of.constant, np.zeros(units)), False
+            return reset, Gate(g.activation, w, _as_matrix(coefficient), g.of.constant, np.zeros(units)), False
         inner = other.of if other.activation == LINEAR else None
         if inner and inner.terms.keys() == {(h,)} and coefficient.ndim == 1:
             inner = inner.scaled(coefficient)
-            return reset, Gate(g.activation, w, _full(inner.terms[(h,)]), g.of.constant, inner.constant), True
+            return reset, Gate(g.activation, w, _as_matrix(inner.terms[(h,)]), g.of.constant, inner.constant), True
     return None
 
 
-def _lstm(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
-    """c' = f c + i g and h' = o k(c')."""
+def _match_lstm(symbols: StepInputs, updates: tuple[Formula, ...], inputs: int) -> Iterator[Cell]:
+    """Match c' = f c + i g and h' = o k(c')."""
     for position in (0, 1):
         h, c = symbols.states[position], symbols.states[1 - position]
         new_h, new_c = updates[position], updates[1 - position]
-        for f, i, g in itertools.permutations(_factors(new_c) - {c}, 3):
+        for f, i, g in itertools.permutations(_direct_atoms(new_c) - {c}, 3):
             expected = _product(new_c.size, c, f).plus(_product(new_c.size, g, i))
-            gates = [_gate(atom, symbols.x, h, inputs) for atom in (i, f, g)]
-            found = _output(new_h, new_c, c)
-            if not new_c.same(expected) or found is None or None in gates:
+            gates = [_match_gate(atom, symbols.x, h, inputs) for atom in (i, f, g)]
+            found = _match_lstm_output(new_h, new_c, c)
+            if not new_c.equals(expected) or found is None or None in gates:
                 continue
             o, k = found
-            out = _gate(o, symbols.x, h, inputs)
+            out = _match_gate(o, symbols.x, h, inputs)
             if not out:
                 continue
             into, forget, cell = (gate for gate in gates if gate)
@@ -136,16 +140,16 @@ def _lstm(symbols: Symbols, updates: tuple[Formula, ...], inputs: int) -> Iterat
                 yield Cell("LSTM", (into, out, forget, cell), (into.activation, cell.activation, k), position)
 
 
-def _output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, Activation] | None:
-    """The atom o and the activation k of h' = o k(c')."""
-    for o in _factors(new_h) - {c}:
+def _match_lstm_output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, Activation] | None:
+    """Match h' = o k(c'); return the atom o and the activation k."""
+    for o in _direct_atoms(new_h) - {c}:
         rest = {tuple(a for a in product if a != o): factor for product, factor in new_h.terms.items() if o in product}
         if len(rest) != len(new_h.terms) or np.any(new_h.constant):
             continue
-        if new_c.same(Formula(rest, new_h.constant)):
+        if new_c.equals(Formula(rest, new_h.constant)):
             return o, LINEAR
-        k = _only_atom(Formula(rest, new_h.constant))
-        if k and k.activation and k.of and (scale := _scale(k.of, new_c)):
+        k = _single_atom(Formula(rest, new_h.constant))
+        if k and k.activation and k.of and (scale := _match_affine(k.of, new_c)):
             name, alpha, beta = k.activation
             if np.allclose(scale, (1, 0), atol=1e-6):
                 return o, k.activation
@@ -154,19 +158,19 @@ def _output(new_h: Formula, new_c: Formula, c: Atom) -> tuple[Atom, Activation] 
     return None
 
 
-def _scale(formula: Formula, of: Formula) -> tuple[float, float] | None:
-    """s and t, if the formula is ``s × of + t``."""
+def _match_affine(formula: Formula, of: Formula) -> tuple[float, float] | None:
+    """Match ``formula = s × of + t``; return the numbers s and t."""
     product = next(iter(of.terms))
     if formula.terms.keys() != of.terms.keys():
         return None
     s = float(np.mean(formula.terms[product]))
     t = float(np.mean(formula.constant - s * of.constant))
     scaled = of.scaled(np.array(s)).plus(Formula({}, np.full(of.size, t)))
-    return (s, t) if formula.same(scaled) else None
+    return (s, t) if formula.equals(scaled) else None
 
 
-def _gate(atom: Atom, x: Atom, h: Atom, inputs: int) -> Gate | None:
-    """``atom`` as an activation of x and h alone."""
+def _match_gate(atom: Atom, x: Atom, h: Atom, inputs: int) -> Gate | None:
+    """Match ``atom`` as an activation of a linear function of x and h."""
     if atom.activation is None or atom.of is None or atom.of.terms.keys() - {(x,), (h,)}:
         return None
     units = atom.of.size
@@ -174,19 +178,19 @@ def _gate(atom: Atom, x: Atom, h: Atom, inputs: int) -> Gate | None:
     r = atom.of.terms.get((h,), np.zeros((units, units)))
     if w.ndim == 1 and inputs != units:
         return None
-    return Gate(atom.activation, _full(w), _full(r), atom.of.constant, np.zeros(units))
+    return Gate(atom.activation, _as_matrix(w), _as_matrix(r), atom.of.constant, np.zeros(units))
 
 
-def _full(coefficient: np.ndarray) -> np.ndarray:
+def _as_matrix(coefficient: np.ndarray) -> np.ndarray:
     return np.diag(coefficient) if coefficient.ndim == 1 else coefficient
 
 
-def _factors(formula: Formula) -> set[Atom]:
+def _direct_atoms(formula: Formula) -> set[Atom]:
     return set(itertools.chain.from_iterable(formula.terms))
 
 
-def _only_atom(formula: Formula) -> Atom | None:
-    """The atom that the formula is, if it is nothing else."""
+def _single_atom(formula: Formula) -> Atom | None:
+    """Return the atom if the formula is exactly one activation."""
     for product, coefficient in formula.terms.items():
         alone = (
             len(formula.terms) == len(product) == 1 and coefficient.ndim == 1 and np.allclose(coefficient, 1, atol=1e-6)
@@ -197,5 +201,5 @@ def _only_atom(formula: Formula) -> Atom | None:
 
 
 def _product(size: int, *atoms: Atom) -> Formula:
-    """The product of some atoms of ``size`` elements."""
+    """Return the product of atoms that have ``size`` elements each."""
     return Formula({tuple(sorted(atoms, key=lambda atom: atom.name)): np.ones(size)}, np.zeros(size))

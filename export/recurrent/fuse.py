@@ -1,11 +1,10 @@
 # ruff: noqa: TID253
-"""Recurrent: the loops of an ONNX graph that run over time, each replaced by one ``RNN``, ``GRU`` or ``LSTM``.
+"""Replace the loops of an ONNX graph that are recurrent layers, each by one operator ``RNN``, ``GRU`` or ``LSTM``.
 
-TensorFlow writes most recurrent layers as a loop of small operators, and so does its converter; at batch 1 a loop is
-many times slower than the operator that ONNX has for it. What a loop computes is read from its body
-(``export/recurrent/loop.py``, ``export/recurrent/symbolic.py``) and compared with the equations of the three cells
-(``export/recurrent/cells.py``); the weights are those that it read. It needs no Keras, no layer and no name: anyone's
-SavedModel gets the same. A loop that is anything else stays as it was.
+TensorFlow writes most recurrent layers as a loop of small operators, and so does tf2onnx. At batch size 1 a loop is
+many times slower than ONNX's own operator. The computation of a loop is read from its body (``loop.py``,
+``interpreter.py``, ``symbolic.py``) and compared with the equations of the three cells (``cells.py``), which also gives
+the weights. No layer or variable names are needed, so it works for any SavedModel. All other loops stay unchanged.
 
 Import this module only inside functions: it imports ONNX.
 """
@@ -18,174 +17,179 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.recurrent.cells import Cell, Symbols, recognise
-from export.recurrent.loop import Loop, tensors_read
-from export.recurrent.symbolic import ACTIVATIONS, LINEAR, Atom, Formula, Unreadable
+from export.recurrent.cells import Cell, StepInputs, match_cell
+from export.recurrent.loop import Loop, names_read
+from export.recurrent.symbolic import ACTIVATIONS, LINEAR, Atom, Formula, UnsupportedLoopError
 
-#: No steps are masked, or those where the mask is 0.
+#: The mask: 1 for steps that are used, 0 for steps that are masked (skipped).
 _MASK = Atom(" mask")
 
 
-class _Layer(NamedTuple):
-    """What a loop turned out to be."""
+class _RecurrentLayer(NamedTuple):
+    """The recurrent layer that a loop computes."""
 
     cell: Cell
-    #: Float32 [time, batch, inputs] outside the loop, and bool [time, batch, 1], or None.
+    #: The input sequence outside the loop, float32 [time, batch, inputs].
     sequence: str
+    #: The mask outside the loop, bool [time, batch, 1], or None.
     mask: str | None
-    #: h, and c where there is one.
+    #: The carried tensors h and, for an LSTM, c.
     states: list[str]
-    #: The state whose start is given out until the first step that counts; None where masked steps give noughts.
+    #: The output of a masked step repeats the last unmasked one; before the first unmasked step it is the initial value
+    #: of this carried tensor. None: masked steps give zeros.
     echo: str | None
 
 
-def fuse(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with one operator for each recurrent loop; one without such loops is returned as it came."""
+def fuse_recurrent_loops(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with each recurrent loop replaced by one operator; without loops, return ``proto`` itself."""
     loops = [node.output[0] for node in proto.graph.node if node.op_type == "Loop"]
     if not loops:
         return proto
     fused = onnx.ModelProto()
     fused.CopyFrom(proto)
-    del fused.graph.value_info[:]  # the converter names unknown sizes anew for each loop
-    for output in loops:  # what stands in one loop's place tells the shapes of the next one's input
+    del fused.graph.value_info[:]  # the converter gives the same free axis another name in each loop
+    for output in loops:  # in this order: the operator that replaces one loop gives the shape of the next one's input
         inferred = onnx.shape_inference.infer_shapes(fused, data_prop=True)
         position = next(i for i, node in enumerate(fused.graph.node) if output in node.output)
         loop = Loop(inferred.graph, fused.graph.node[position])
         try:
-            nodes, constants, shapes = _Writer(loop, _recognised(loop)).write()
-        except Unreadable:
+            nodes, constants, shapes = _OperatorWriter(loop, _match_layer(loop)).write()
+        except UnsupportedLoopError:
             continue
         nodes = [*fused.graph.node[:position], *nodes, *fused.graph.node[position + 1 :]]
         del fused.graph.node[:]
         fused.graph.node.extend(nodes)
         fused.graph.initializer.extend(constants)
         fused.graph.value_info.extend(shapes)
-    _prune(fused.graph)
+    _remove_unused(fused.graph)
     return fused
 
 
-def _recognised(loop: Loop) -> _Layer:
-    """
+def _match_layer(loop: Loop) -> _RecurrentLayer:
+    """Return the recurrent layer that a loop computes.
+
     Raises:
-        Unreadable: the loop is no recurrent layer.
+        UnsupportedLoopError: the loop is not a recurrent layer.
     """
     sequences = loop.sequences()
     masks = [name for name in sequences if loop.is_mask(name)]
     inputs = [name for name in sequences if name not in masks]
     if len(masks) > 1 or len(inputs) != 1:
-        raise Unreadable("it does not read one sequence")
+        raise UnsupportedLoopError("it does not read exactly one sequence and at most one mask")
     x, size = Atom(" x"), loop.size(inputs[0], 2)
     atoms = {name: Atom(f" {number}") for number, name in enumerate(loop.states)}
-    reader = loop.reader()
-    for names, formula in ((masks, Formula.of(_MASK, 1)), (inputs, Formula.of(x, size))):
+    interpreter = loop.interpreter()
+    for names, formula in ((masks, Formula.from_atom(_MASK, 1)), (inputs, Formula.from_atom(x, size))):
         for step in (step for name in names for step in sequences[name]):
-            reader.know(step, formula)
-    states = {name: Formula.of(atom, loop.state_size(name)) for name, atom in atoms.items()}
+            interpreter.bind(step, formula)
+    states = {name: Formula.from_atom(atom, loop.state_size(name)) for name, atom in atoms.items()}
     for name, formula in states.items():
-        reader.know(name, formula)
-    updates = {name: reader.formula(loop.updates[name]) for name in loop.states}
-    counting = {name: update.given(_MASK, 1) for name, update in updates.items()}
-    masked = {name: update.given(_MASK, 0) for name, update in updates.items()}
-    used = set().union(*(update.atoms() for update in counting.values()))
+        interpreter.bind(name, formula)
+    updates = {name: interpreter.formula(loop.updates[name]) for name in loop.states}
+    unmasked = {name: update.substitute(_MASK, 1) for name, update in updates.items()}
+    masked = {name: update.substitute(_MASK, 0) for name, update in updates.items()}
+    used = set().union(*(update.atoms() for update in unmasked.values()))
     carried = [name for name in loop.states if not masks or atoms[name] in used]
-    cell = recognise(
-        Symbols(x, tuple(atoms[name] for name in carried)), tuple(counting[name] for name in carried), size
+    cell = match_cell(
+        StepInputs(x, tuple(atoms[name] for name in carried)), tuple(unmasked[name] for name in carried), size
     )
-    if masks and not all(masked[name].same(states[name]) for name in carried):
-        raise Unreadable("a masked step changes a state")
+    if masks and not all(masked[name].equals(states[name]) for name in carried):
+        raise UnsupportedLoopError("a masked step changes a state")
     h = carried.pop(cell.h)
-    repeating = {
+    echoing = {
         h,
-        *(name for name in loop.states if masked[name].same(states[name]) and counting[name].same(counting[h])),
+        *(name for name in loop.states if masked[name].equals(states[name]) and unmasked[name].equals(unmasked[h])),
     }
     echoes: set[str | None] = set()
-    for scanned in map(reader.formula, loop.scanned):
-        held = scanned.given(_MASK, 0)
-        echoes.add(next((name for name in repeating if held.same(states[name])), None))
+    for scanned in map(interpreter.formula, loop.scanned):
+        held = scanned.substitute(_MASK, 0)
+        echoes.add(next((name for name in echoing if held.equals(states[name])), None))
         if masks and None in echoes and (held.terms or held.constant.any()):
-            raise Unreadable("it gives something else for masked steps")
-        if not scanned.given(_MASK, 1).same(counting[h]):
-            raise Unreadable("it gives something else than its state")
+            raise UnsupportedLoopError("a masked step has another output than zeros or the previous output")
+        if not scanned.substitute(_MASK, 1).equals(unmasked[h]):
+            raise UnsupportedLoopError("the output of a step is not the state h")
     if len(echoes) > 1:
-        raise Unreadable("two kinds of masked steps")
-    return _Layer(cell, inputs[0], next(iter(masks), None), [h, *carried], next(iter(echoes), None))
+        raise UnsupportedLoopError("its outputs treat masked steps in different ways")
+    return _RecurrentLayer(cell, inputs[0], next(iter(masks), None), [h, *carried], next(iter(echoes), None))
 
 
-class _Writer:
-    """Writes the nodes that stand in a loop's place."""
+class _OperatorWriter:
+    """Writes the nodes that replace a loop."""
 
-    def __init__(self, loop: Loop, layer: _Layer) -> None:
+    def __init__(self, loop: Loop, layer: _RecurrentLayer) -> None:
         self._loop, self._layer = loop, layer
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def write(self) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], list[onnx.ValueInfoProto]]:
-        """The nodes in order, their constants, and the shapes of the sequences that they give.
+        """Return the nodes in order, their constants, and the shapes of their output sequences.
 
         Raises:
-            Unreadable: something reads an output of the loop that the operator does not have.
+            UnsupportedLoopError: an output of the loop is read that the operator does not have.
         """
         loop, layer, cell = self._loop, self._layer, self._layer.cell
         sequence, lengths = layer.sequence, ""
         if layer.mask:
-            sequence, lengths = self._gathered(layer.mask)
+            sequence, lengths = self._compact_steps(layer.mask)
         weights = [self._constant(name, array) for name, array in zip("WRB", cell.weights(), strict=True)]
-        starts = ["" if loop.starts_at_zero(name) else self._lifted(name) for name in layer.states]
+        starts = ["" if loop.starts_at_zero(name) else self._initial_state(name) for name in layer.states]
         outputs = [f"{loop.name}/{name}" for name in ("Y", "Y_h", "Y_c")[: 1 + len(starts)]]
         inputs = [sequence, *weights, lengths, *starts]
         while not inputs[-1]:
             inputs.pop()
-        self._nodes.append(helper.make_node(cell.operator, inputs, outputs, name=loop.name, **_attributes(cell)))
+        self._nodes.append(
+            helper.make_node(cell.operator, inputs, outputs, name=loop.name, **_operator_attributes(cell))
+        )
         last, shapes = dict(zip(layer.states, outputs[1:], strict=True)), []
         for inner, outer in loop.outputs():
             if inner in last:
-                self._final(inner, last[inner], outer, lengths)
+                self._write_final_state(inner, last[inner], outer, lengths)
             elif inner in loop.fixed:
                 self._add("Identity", [loop.starts[inner]], output=outer)
             elif inner in loop.starts:
-                raise Unreadable("the number of steps is read")
+                raise UnsupportedLoopError("a counter of the loop is read")
             else:
                 if layer.mask:
-                    self._repeated(outputs[0], layer.mask, outer)
+                    self._restore_masked_steps(outputs[0], layer.mask, outer)
                 else:
                     self._add("Squeeze", [outputs[0], self._axis(1)], output=outer)
                 shape = loop.steps(layer.sequence, cell.units)
                 shapes.append(helper.make_tensor_value_info(outer, TensorProto.FLOAT, shape))
         return self._nodes, list(self._constants.values()), shapes
 
-    def _gathered(self, mask: str) -> tuple[str, str]:
-        """The sequence with the steps that count first, and how many they are in each row: int32 [batch]."""
+    def _compact_steps(self, mask: str) -> tuple[str, str]:
+        """Move the unmasked steps of each row to the front; return that sequence and its lengths, int32 [batch]."""
         counts = self._add("Cast", [self._add("Squeeze", [mask, self._axis(2)])], to=TensorProto.INT64)
         steps = self._add("Shape", [counts], start=0, end=1)
         limit = self._add("Squeeze", [steps])
         numbers = self._add("Range", [self._number(0), limit, self._number(1)])
         column = self._add("Unsqueeze", [numbers, self._axis(1)])
-        # Unlike for each step, larger for those that count and for the earlier ones.
+        # A different key for each step, larger for unmasked steps and for earlier ones.
         keys = self._add("Sub", [self._add("Mul", [counts, limit]), column])
         ranked = f"{self._loop.name}/order"
         self._nodes.append(helper.make_node("TopK", [keys, steps], [f"{ranked}_keys", ranked], axis=0))
         lengths = self._add("ReduceSum", [counts, self._axis(0)], keepdims=0)
-        return self._along(self._layer.sequence, ranked), self._add("Cast", [lengths], to=TensorProto.INT32)
+        return self._gather_steps(self._layer.sequence, ranked), self._add("Cast", [lengths], to=TensorProto.INT32)
 
-    def _repeated(self, y: str, mask: str, output: str) -> None:
-        """Each step's output; a masked step gives that of the last one that counts, or the start, or noughts."""
+    def _restore_masked_steps(self, y: str, mask: str, output: str) -> None:
+        """Move the outputs back to their steps; a masked step gets the output that ``_RecurrentLayer.echo`` says."""
         counts = self._add("Cast", [self._add("Squeeze", [mask, self._axis(2)])], to=TensorProto.INT64)
         so_far = self._add("CumSum", [counts, self._number(0)])
         place = self._add("Max", [self._add("Sub", [so_far, self._number(1)]), self._number(0)])
-        found = self._along(self._add("Squeeze", [y, self._axis(1)]), place)
+        found = self._gather_steps(self._add("Squeeze", [y, self._axis(1)]), place)
         if self._layer.echo is None:
-            self._add("Where", [mask, found, self._constant("nought", np.zeros((), np.float32))], output=output)
+            self._add("Where", [mask, found, self._constant("zero", np.zeros((), np.float32))], output=output)
             return
         begun = self._add("Unsqueeze", [self._add("Greater", [so_far, self._number(0)]), self._axis(2)])
         self._add("Where", [begun, found, self._loop.starts[self._layer.echo]], output=output)
 
-    def _along(self, tensor: str, order: str) -> str:
-        """A tensor [time, batch, n] with its steps as ``order`` [time, batch] says."""
+    def _gather_steps(self, tensor: str, order: str) -> str:
+        """Reorder the steps of a tensor [time, batch, n] by the indices ``order`` [time, batch]."""
         wide = self._add("Expand", [self._add("Unsqueeze", [order, self._axis(2)]), self._add("Shape", [tensor])])
         return self._add("GatherElements", [tensor, wide], axis=0)
 
-    def _final(self, state: str, last: str, output: str, lengths: str) -> None:
-        """A state after the last step; a row of which no step counts keeps what it had."""
+    def _write_final_state(self, state: str, last: str, output: str, lengths: str) -> None:
+        """Write a state after the last step; a row whose steps are all masked keeps its initial state."""
         if not lengths or self._loop.starts_at_zero(state):
             self._add("Squeeze", [last, self._axis(0)], output=output)
             return
@@ -193,8 +197,8 @@ class _Writer:
         found = self._add("Squeeze", [last, self._axis(0)])
         self._add("Where", [some, found, self._loop.starts[state]], output=output)
 
-    def _lifted(self, state: str) -> str:
-        """What a state starts from, with the axis of directions."""
+    def _initial_state(self, state: str) -> str:
+        """Return the initial value of a state with the axis of directions: [1, batch, n]."""
         return self._add("Unsqueeze", [self._loop.starts[state], self._axis(0)])
 
     def _add(self, operator: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
@@ -214,8 +218,8 @@ class _Writer:
         return self._constant(f"number_{number}", np.array(number, np.int64))
 
 
-def _attributes(cell: Cell) -> dict[str, Any]:
-    """ONNX's attributes of a cell; of the activations it lists alpha and beta for those alone that have one."""
+def _operator_attributes(cell: Cell) -> dict[str, Any]:
+    """Return the attributes of a cell's operator; alpha and beta are listed only for activations that have them."""
     names = [name for name, _, _ in cell.activations]
     takes = {name: set(settings) for name, settings in ACTIVATIONS.items()} | {LINEAR[0]: {"alpha", "beta"}}
     alpha = [a for name, a, _ in cell.activations if "alpha" in takes[name]]
@@ -226,12 +230,12 @@ def _attributes(cell: Cell) -> dict[str, Any]:
     return found | ({"activation_alpha": alpha} if alpha else {}) | ({"activation_beta": beta} if beta else {})
 
 
-def _prune(graph: onnx.GraphProto) -> None:
-    """Remove what nothing reads any more."""
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants whose outputs are not read any more."""
     del graph.value_info[:]
-    while dead := [node for node in graph.node if not tensors_read(graph) & {*node.output}]:
+    while dead := [node for node in graph.node if not names_read(graph) & {*node.output}]:
         for node in dead:
             graph.node.remove(node)
-    read = tensors_read(graph)
+    read = names_read(graph)
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)

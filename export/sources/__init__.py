@@ -1,1 +1,1 @@
-"""What a bundle is made from: a run of ours, or a Keras, ONNX or SavedModel file of somebody else."""
+"""What a bundle is made from: a Run, or an external Keras, ONNX or SavedModel file."""

@@ -1,4 +1,4 @@
-"""Knowledge: labels and Steps from a Config, tried on the graph that they are for before anybody relies on them."""
+"""Apply a Config to a graph: build the verb from its labels and Steps, and try them on random rows."""
 
 from __future__ import annotations
 
@@ -25,21 +25,19 @@ from bookserve.steps import (
     Step,
     TopLabels,
     Words,
-)
-from bookserve.steps import (
-    apply_steps as apply_steps,
+    apply_steps,
 )
 from bookserve.verb import Predict
 from export.sources.config import Config
-from export.verify.parity import Run
+from export.verify.parity import RunGraph
 
-_ROWS = 3
-#: For an axis that each call chooses.
-_SIZE = 8
+_ROW_COUNT = 3
+#: The size used for a free axis.
+_FREE_AXIS_SIZE = 8
 
 
-class Known(NamedTuple):
-    """The verb; the example and its raw rows where Steps made them; and notes on what was concluded."""
+class AppliedConfig(NamedTuple):
+    """The verb; an example, with its raw rows if Steps made it from rows; and notes for the user."""
 
     verb: Predict
     example: Example | None
@@ -48,13 +46,15 @@ class Known(NamedTuple):
 
 
 def apply_config(
-    config: Config, name: str, graph: Graph, example: Example | None, run: Run, rng: np.random.Generator
-) -> Known:
-    """What ``config`` makes of the graph ``name``: by default rows are its tensors and answers its outputs.
+    config: Config, name: str, graph: Graph, example: Example | None, run: RunGraph, rng: np.random.Generator
+) -> AppliedConfig:
+    """Build the verb of the graph ``name`` from ``config`` and try its Steps on random rows.
+
+    Without Steps, the rows are the graph's input tensors, and the answers are its outputs. ``run`` runs the graph.
 
     Raises:
-        InvalidInput: it names other inputs or outputs, its Steps give what the graph does not take, or the labels are
-            not as many as the classes.
+        InvalidInput: ``config`` names an unknown input or output, its Steps do not give what the graph takes, or the
+            number of labels is not the number of classes.
     """
     _refuse_unknown(config.inputs, graph.inputs, "input")
     _refuse_unknown(config.outputs, graph.outputs, "output")
@@ -63,8 +63,8 @@ def apply_config(
     } | config.inputs
     rows = np.array([], np.uint8)
     if config.inputs:
-        columns = {key: _rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}
-        feeds = {key: _fed(key, config.inputs[key], columns[key], graph.inputs[key]) for key in columns}
+        columns = {key: _random_rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}
+        feeds = {key: _encode_rows(key, config.inputs[key], columns[key], graph.inputs[key]) for key in columns}
         feeds = {key: feeds[key] if key in feeds else example.inputs[key] for key in graph.inputs} if example else feeds
         if feeds.keys() == graph.inputs.keys():
             graph.check(feeds)
@@ -75,16 +75,16 @@ def apply_config(
     outputs: dict[str, tuple[Step, ...]] = {key: config.outputs.get(key, ()) for key in graph.outputs}
     notes: list[str] = []
     if config.labels:
-        key, outputs[key] = _labelled(tuple(config.labels), config, graph, example)
+        key, outputs[key] = _label_steps(tuple(config.labels), config, graph, example)
         words = " and ".join(type(step).__name__.lower() for step in outputs[key])
         notes.append(f"labels: the answers come from output '{key}' by {words}.")
     verb = Predict(inputs=inputs, outputs=outputs, graph=name)
     if example:
         for key, steps in outputs.items():
-            _try_labels(key, steps, example.outputs[key])
+            _check_output_steps(key, steps, example.outputs[key])
     elif config.inputs or config.labels:
-        notes.append("labels and Steps could not be tried: there is no example.")
-    return Known(verb, example, rows, notes)
+        notes.append("the labels and Steps were not tried, because there is no example.")
+    return AppliedConfig(verb, example, rows, notes)
 
 
 def _refuse_unknown(given: dict[str, tuple[Step, ...]], have: dict[str, TensorSpec], side: str) -> None:
@@ -94,23 +94,23 @@ def _refuse_unknown(given: dict[str, tuple[Step, ...]], have: dict[str, TensorSp
         raise InvalidInput(f"the model has no {side} '{unknown[0]}'.", f"It has: {names}.")
 
 
-def _rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> Rows:
-    """Raw rows such as the first Step takes, as many as the graph takes at once."""
+def _random_rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> Rows:
+    """Return random raw rows of the kind that the first Step takes; their number fits the graph's batch axis."""
     first = steps[0] if steps else None
-    count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROWS
+    count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROW_COUNT
     if isinstance(first, Image):
         return rng.integers(0, 256, (count, first.height, first.width, first.channels), np.uint8)
     if isinstance(first, Words | Characters):
         entries, between = np.array(first.vocabulary.entries), " " if isinstance(first, Words) else ""
-        return [between.join(rng.choice(entries, _SIZE)) for _ in range(count)]
+        return [between.join(rng.choice(entries, _FREE_AXIS_SIZE)) for _ in range(count)]
     if isinstance(first, NGrams | Hashed):
-        return [" ".join(rng.choice(["one", "two", "three"], _SIZE)) for _ in range(count)]
+        return [" ".join(rng.choice(["one", "two", "three"], _FREE_AXIS_SIZE)) for _ in range(count)]
     if isinstance(first, ImageNetMeans):
-        return rng.integers(0, 256, (count, *spec.sizes(unknown=_SIZE)[1:-1], 3), np.uint8)
-    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_SIZE)[1:]
+        return rng.integers(0, 256, (count, *spec.sizes(unknown=_FREE_AXIS_SIZE)[1:-1], 3), np.uint8)
+    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_FREE_AXIS_SIZE)[1:]
     if isinstance(first, Reshape) and -1 not in first.shape:
         shape = (int(np.prod(first.shape)),)
-    shape = [size if size >= 0 else _SIZE for size in shape]
+    shape = [size if size >= 0 else _FREE_AXIS_SIZE for size in shape]
     dtype = first.dtype if isinstance(first, Numbers) else spec.dtype
     if dtype == "string":
         return list(rng.choice(np.array([b"one", b"two"], object), (count, *shape)))
@@ -119,66 +119,79 @@ def _rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSpec) -> 
     return list(numbers)
 
 
-def _fed(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.ndarray:
-    """What the Steps make of the rows.
+def _encode_rows(key: str, steps: Sequence[Step], rows: Rows, spec: TensorSpec) -> np.ndarray:
+    """Apply the Steps of an input to rows.
 
     Raises:
-        InvalidInput: they refuse it, or it is not what the graph takes.
+        InvalidInput: a Step refuses them, or the result is not what the graph takes.
     """
     try:
-        fed = np.asarray(apply_steps(steps, rows))
+        encoded = np.asarray(apply_steps(steps, rows))
     except BookserveError as error:
         raise InvalidInput(f"the Steps of input '{key}' do not fit each other: {error.message}", error.hint) from error
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         raise InvalidInput(f"the Steps of input '{key}' do not fit each other: {error}.") from error
-    fits = len(fed.shape) == len(spec.shape) and all(
-        isinstance(axis, str) or axis == size for axis, size in zip(spec.shape, fed.shape, strict=True)
+    fits = len(encoded.shape) == len(spec.shape) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(spec.shape, encoded.shape, strict=True)
     )
-    if not fits or fed.dtype != numpy_dtype(spec.dtype):
+    if not fits or encoded.dtype != numpy_dtype(spec.dtype):
         raise InvalidInput(
-            f"the Steps of input '{key}' give {fed.dtype}{list(fed.shape)}; the graph takes {spec}.",
-            "Mend the Steps: scale gives float32, reshape another shape, channelsfirst what PyTorch takes.",
+            f"the Steps of input '{key}' give {encoded.dtype}{list(encoded.shape)}; the graph takes {spec}.",
+            "Change the Steps: scale gives float32, reshape another shape, channelsfirst the order of axes of PyTorch.",
         )
-    return fed
+    return encoded
 
 
-def _labelled(
+def _label_steps(
     labels: tuple[str, ...], config: Config, graph: Graph, example: Example | None
 ) -> tuple[str, tuple[Step, ...]]:
-    """The output that the labels belong to, and the Steps to them, by the values that it has."""
+    """Find the output that the labels belong to, and choose the Steps for it.
+
+    The output is the one whose size fits the number of labels. The Steps depend on its values in the example: scores,
+    probabilities that sum to 1, independent probabilities, or the probability of the second of two labels.
+
+    Raises:
+        InvalidInput: no output or several outputs fit, or a single output value is not a probability.
+    """
     sizes = {key: spec.shape[-1] for key, spec in graph.outputs.items() if len(spec.shape) == 2}
     fitting = [key for key, size in sizes.items() if size == len(labels) or (size == 1 and len(labels) == 2)]
     fitting = [key for key in fitting if key not in config.outputs]
     if len(fitting) != 1:
         have = ", ".join(f"'{key}' {spec}" for key, spec in graph.outputs.items())
         raise InvalidInput(
-            f"{len(labels)} labels belong to {'more than one output' if fitting else 'no output'}; there are: {have}.",
+            f"{len(labels)} labels fit {'more than one output' if fitting else 'no output'}; the model has: {have}.",
             "Give as many labels as there are classes, or name the output: [outputs] name = [{ step = … }]",
         )
     key = fitting[0]
     values = np.asarray(example.outputs[key], np.float64) if example else np.zeros((0, 1))
-    between = bool(((values >= 0) & (values <= 1)).all())
+    in_unit_range = bool(((values >= 0) & (values <= 1)).all())
     if sizes[key] == 1:
-        if not between:
-            raise InvalidInput(f"output '{key}' is no probability, as labels need it.", "End the model with a sigmoid.")
+        if not in_unit_range:
+            raise InvalidInput(
+                f"output '{key}' is not a probability: it has values outside 0 to 1.",
+                "For two labels, end the model with a sigmoid.",
+            )
         return key, (BinaryLabel((labels[0], labels[1])),)
-    if not between:
+    if not in_unit_range:
         return key, (Softmax(), TopLabels(labels))
     if len(values) and not np.allclose(values.sum(axis=1), 1, atol=1e-2):
         return key, (MultiLabel(labels),)
     return key, (TopLabels(labels),)
 
 
-def _try_labels(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
-    """Pass an output through its Steps.
+def _check_output_steps(key: str, steps: Sequence[Step], values: np.ndarray) -> None:
+    """Try the Steps of an output on its values in the example.
 
     Raises:
-        InvalidInput: they refuse it, or the labels are not as many as the classes.
+        InvalidInput: a Step refuses them, or the number of labels is not the number of classes.
     """
     rows: Rows = values
     for step in steps:
         if isinstance(step, TopLabels | MultiLabel) and np.shape(rows)[-1] != len(step.labels):
-            raise InvalidInput(f"output '{key}' has {np.shape(rows)[-1]} classes; there are {len(step.labels)} labels.")
+            raise InvalidInput(
+                f"output '{key}' has {np.shape(rows)[-1]} classes, but there are {len(step.labels)} labels.",
+                "Give one label for each class, in the order of the classes.",
+            )
         try:
             rows = step(rows)
         except (BookserveError, ValueError, TypeError, IndexError, AttributeError) as error:

@@ -1,12 +1,12 @@
-"""Config: what the maker of a model knows and no file of it says – labels, Steps, a sentence, a licence – as TOML.
+"""Read the TOML file that describes an external model: its labels, Steps, summary and licence.
 
-::
+A model's own file does not contain these. Every field may be left out::
 
     summary = "ResNet-18, trained on ImageNet"
     licence = "BSD-3-Clause"
-    labels = "imagenet.txt"        # or ["cat", "dog"]; one a line, in the order of the model's classes
+    labels = "imagenet.txt"        # one label per line, in the order of the classes; or a list: ["cat", "dog"]
 
-    [inputs]                       # by name of the default graph's inputs; Steps as in every bundle.json
+    [inputs]                       # Steps by name of the default graph's inputs, as in bundle.json
     image = [
       { step = "image", height = 224, width = 224 },
       { step = "scale", factor = 0.00392156862745098 },
@@ -14,7 +14,7 @@
       { step = "channelsfirst" },
     ]
 
-    [outputs]                      # only where ``labels`` is not enough
+    [outputs]                      # only needed where ``labels`` is not enough
     logits = [{ step = "softmax" }, { step = "toplabels", labels = ["cat", "dog"], k = 2 }]
 """
 
@@ -30,59 +30,63 @@ from bookserve.steps import Step
 from bookserve.steps.base import resolve_tag_aliases
 from bookserve.steps.vocabulary import Vocabulary
 
-#: Bytes of a file: a vocabulary may be large.
-_LARGEST = 64 << 20
+#: The largest file that is read; a vocabulary may be large.
+_MAX_BYTES = 64 << 20
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Content of the file; every field may be left out."""
+    """The content of the file."""
 
     summary: str = ""
     licence: str = ""
-    #: The labels, or (until ``load`` has read it) the file that holds them.
+    #: The labels; in the file also the name of a file that holds them, which ``load`` reads.
     labels: tuple[str, ...] | str = ()
     inputs: dict[str, tuple[Step, ...]] = {}
     outputs: dict[str, tuple[Step, ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Read a TOML file; names of files in it are relative to its directory.
+        """Read a TOML file; file names in it are relative to its directory.
 
         Raises:
-            NotFound: it, or a file that it names, is not there.
-            InvalidInput: it is no TOML, or says something unknown; the message says where.
+            NotFound: the file, or a file that it names, does not exist.
+            InvalidInput: it is not valid TOML, or a field is unknown or of the wrong type; the message says which.
         """
 
         def hook(kind: type, item: Any) -> Any:
             if kind is not Vocabulary:
                 raise TypeError(f"{kind} has no TOML form")
-            return Vocabulary(Path(item).stem, _entries(path.parent / item))
+            return Vocabulary(Path(item).stem, _read_entries(path.parent / item))
 
         try:
-            config = msgspec.convert(resolve_tag_aliases(msgspec.toml.decode(_read(path))), cls, dec_hook=hook)
+            config = msgspec.convert(resolve_tag_aliases(msgspec.toml.decode(_read_text(path))), cls, dec_hook=hook)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise InvalidInput(f"{path}: {error}.", "See what such a file may say in docs/export.md.") from error
+            raise InvalidInput(
+                f"{path}: {error}.", "The fields of this file are described in docs/export.md."
+            ) from error
         if isinstance(config.labels, str):
-            config = msgspec.structs.replace(config, labels=_entries(path.parent / config.labels))
+            config = msgspec.structs.replace(config, labels=_read_entries(path.parent / config.labels))
         return config
 
 
-def _entries(path: Path) -> tuple[str, ...]:
-    """A JSON array of strings, or the lines of any other text file."""
-    text = _read(path)
+def _read_entries(path: Path) -> tuple[str, ...]:
+    """Read labels or a vocabulary: a JSON array of strings, or the lines of any other text file."""
+    text = _read_text(path)
     if path.suffix != ".json":
         return tuple(text.splitlines())
     try:
         return msgspec.json.decode(text, type=tuple[str, ...])
     except msgspec.DecodeError as error:
-        raise InvalidInput(f"{path} is no JSON array of strings: {error}.") from error
+        raise InvalidInput(
+            f"{path} is not a JSON array of strings: {error}.", 'Write it like this: ["cat", "dog"]'
+        ) from error
 
 
-def _read(path: Path) -> str:
+def _read_text(path: Path) -> str:
     if not path.is_file():
         raise NotFound(f"there is no file {path}.")
-    if path.stat().st_size > _LARGEST:
-        raise InvalidInput(f"{path} is too large to be read.")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InvalidInput(f"{path} is larger than {_MAX_BYTES >> 20} MiB, the limit for such a file.")
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:

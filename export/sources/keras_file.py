@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""KerasFile: a ``.keras`` file that somebody else saved, read in Keras's safe mode and written as a SavedModel.
+"""Read an external ``.keras`` file in Keras's safe mode and write it as a SavedModel.
 
 Import this module only inside functions: it imports Keras.
 """
@@ -21,40 +21,47 @@ from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from export.verify import parity
 
-_LARGEST = 64 << 20  # bytes of a model's description
-#: What Keras calls tensors that nobody named.
-_MADE_UP = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
-_WAY_OUT = "Where its code is, write a SavedModel: model.export('my_model'); then export that directory."
+#: The largest ``config.json`` (the description of the model in the file) that is read.
+_MAX_CONFIG_BYTES = 64 << 20
+#: The names that Keras gives to tensors without a name.
+_GENERATED_NAME = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
+_SAVED_MODEL_HINT = (
+    "Write a SavedModel where its code is available, model.export('my_model'), and export that directory."
+)
 
 
 class KerasFile:
-    """A model that Keras made from its description, without running any code of the file's."""
+    """A Keras model, built from the description in the file without running any code that the file contains."""
 
     def __init__(self, path: Path) -> None:
-        """
+        """Load the file.
+
         Raises:
-            InvalidInput: it is damaged, or needs code that is not Keras's: Lambda layers, classes or functions.
+            InvalidInput: it is damaged, or needs code that is not part of Keras: Lambda layers, classes or functions.
         """
-        _refuse_code(path)
+        _refuse_custom_code(path)
         try:
             self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        except Exception as error:  # whatever a description leads Keras to
-            raise InvalidInput(f"Keras cannot load {path}: {_first_line(error)}.", _WAY_OUT) from error
+        except Exception as error:  # Keras raises errors of many types
+            raise InvalidInput(f"Keras cannot load {path}: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
         if not getattr(self._model, "inputs", None):
-            raise InvalidInput(f"{path} does not say what the model takes: it is a class of its own.", _WAY_OUT)
+            raise InvalidInput(
+                f"{path} does not describe the inputs of the model, because it is a subclass of keras.Model.",
+                _SAVED_MODEL_HINT,
+            )
         for layer in self._model._flatten_layers():
             if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False  # a GPU's fused kernel could not be served on a CPU
-        one = isinstance(self._model, keras.Sequential)  # which has no structure of inputs and outputs
-        self._takes: Any = self._model.inputs[0] if one else self._model.input
+                layer.use_cudnn = False  # the fused kernel of a GPU does not run on a CPU
+        one = isinstance(self._model, keras.Sequential)  # it has no structure of inputs and outputs
+        self._input_structure: Any = self._model.inputs[0] if one else self._model.input
         gives, last = (None, [self._model.layers[-1].name]) if one else (self._model.output, self._model.output_names)
-        self._inputs = _names(self._takes, [tensor.name for tensor in self._model.inputs], "input")
-        self._outputs = _names(gives, last, "output")
-        if set(self._inputs) & set(self._outputs):  # ONNX needs them apart
+        self._inputs = _tensor_names(self._input_structure, [tensor.name for tensor in self._model.inputs], "input")
+        self._outputs = _tensor_names(gives, last, "output")
+        if set(self._inputs) & set(self._outputs):  # ONNX needs different names for inputs and outputs
             self._outputs = [f"{name}_output" if name in self._inputs else name for name in self._outputs]
 
     def save(self, directory: Path) -> None:
-        """Write a SavedModel with the one signature ``serving_default``, its tensors named as in Keras.
+        """Write a SavedModel with the signature ``serving_default``, its tensors named as in Keras.
 
         Raises:
             Failed: Keras cannot write it.
@@ -68,14 +75,14 @@ class KerasFile:
         try:
             archive.add_endpoint("serving_default", self._call, signature)
             archive.write_out(str(directory), verbose=False)
-        except Exception as error:  # whatever its layers run into
-            raise Failed(f"Keras cannot write it as a SavedModel: {_first_line(error)}.", _WAY_OUT) from error
+        except Exception as error:  # layers raise errors of many types
+            raise Failed(f"Keras cannot write it as a SavedModel: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
 
-    def prove(self, example: Example) -> float:
-        """Compare what Keras gives for an example with what it says; the largest difference.
+    def compare_with_keras(self, example: Example) -> float:
+        """Compare Keras's answers with the outputs of an example; return the largest difference.
 
         Raises:
-            Failed: past tolerance.
+            Failed: a difference is larger than the tolerance.
         """
         found = parity.compare(self._run(example.inputs), example.outputs)
         if found.problem:
@@ -83,7 +90,7 @@ class KerasFile:
         return found.difference
 
     def _call(self, *tensors: Any) -> dict[str, Any]:
-        given = keras.tree.pack_sequence_as(self._takes, list(tensors))
+        given = keras.tree.pack_sequence_as(self._input_structure, list(tensors))
         answers = keras.tree.flatten(self._model(given, training=False))
         return dict(zip(self._outputs, answers, strict=True))
 
@@ -95,27 +102,33 @@ class KerasFile:
         return {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in self._call(*tensors).items()}
 
 
-def _refuse_code(path: Path) -> None:
-    """Refuse what is not Keras's own before Keras reads it, since its messages are long and name the wrong way out."""
+def _refuse_custom_code(path: Path) -> None:
+    """Refuse a file that needs code which is not part of Keras.
+
+    Keras in safe mode would refuse it, too, but its message is long and recommends to switch the safe mode off.
+    """
     try:
         with zipfile.ZipFile(path) as file:
-            if file.getinfo("config.json").file_size > _LARGEST:
-                raise InvalidInput(f"{path} has a description of more than {_LARGEST >> 20} MiB.")
+            if file.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
+                raise InvalidInput(f"config.json in {path} is larger than {_MAX_CONFIG_BYTES >> 20} MiB, the limit.")
             description = json.loads(file.read("config.json"))
-        code = next(_code(description), "")
+        code = next(_custom_code(description), "")
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise InvalidInput(
-            f"{path} is no whole .keras file: {_first_line(error)}.", "Save or copy it again."
+            f"{path} is not a complete .keras file: {_first_line(error)}.", "Save or copy it again."
         ) from error
     if code:
-        raise InvalidInput(f"{path} needs {code}, which is not read from a file: it could do anything.", _WAY_OUT)
+        raise InvalidInput(
+            f"{path} needs {code}. Code is not loaded from a model file, because it could do anything.",
+            _SAVED_MODEL_HINT,
+        )
 
 
-def _code(item: Any) -> Iterator[str]:
-    """In words, what in a description is Python code, or the name of some that Keras does not have."""
+def _custom_code(item: Any) -> Iterator[str]:
+    """Yield, in words, each part of a description that is Python code or names code that is not part of Keras."""
     if isinstance(item, list):
         for inner in item:
-            yield from _code(inner)
+            yield from _custom_code(inner)
     if not isinstance(item, dict):
         return
     kind, module = item.get("class_name"), str(item.get("module") or "")
@@ -129,16 +142,19 @@ def _code(item: Any) -> Iterator[str]:
             yield f"the class '{kind}'"
     for key, inner in item.items():
         if key != "compile_config":  # losses and metrics are not needed to answer
-            yield from _code(inner)
+            yield from _custom_code(inner)
 
 
-def _names(structure: Any, given: list[str], otherwise: str) -> list[str]:
-    """A name for each tensor of ``structure``: its key, else the one that Keras ``given`` it; each name once."""
+def _tensor_names(structure: Any, given: list[str], otherwise: str) -> list[str]:
+    """Return a different name for each tensor of ``structure``: its key, else the name that Keras gave it (``given``).
+
+    A generated name of Keras becomes ``otherwise``.
+    """
     if isinstance(structure, dict) and len(structure) == len(given):
         given = keras.tree.flatten({key: key for key in structure})
     names: list[str] = []
     for name in given:
-        plain = otherwise if _MADE_UP.fullmatch(name) else name.replace("/", "_")
+        plain = otherwise if _GENERATED_NAME.fullmatch(name) else name.replace("/", "_")
         names.append(plain if plain not in names else f"{plain}_{len(names)}")
     return names
 

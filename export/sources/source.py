@@ -1,4 +1,4 @@
-"""Source: what a bundle is made from – a Run of ours, or a model that somebody else made."""
+"""Find what a bundle is made from: a Run of bookserve's trainers, or an external model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bookserve import run as runs_of
 from bookserve.bundle import MANIFEST
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.run import Run
+from bookserve.run import Run, find_run, list_runs
 from export.sources.config import Config
 
-_WAYS = "Give a task, a run, a SavedModel's directory, a .keras or an .onnx file."
+_SOURCE_KINDS_HINT = "Name a task, a run, the directory of a SavedModel, a .keras file or an .onnx file."
 
 
 class Source(NamedTuple):
-    """``path``: a SavedModel's directory, a ``.keras`` or an ``.onnx`` file; ``run``: the Run that left it.
+    """A model to export.
 
-    ``config`` says what its maker knows of a model that no Run of ours left.
+    ``path`` is a SavedModel's directory, a ``.keras`` or an ``.onnx`` file. ``run`` is the Run that wrote it, None for
+    an external model; ``config`` describes an external model.
     """
 
     name: str
@@ -28,53 +28,58 @@ class Source(NamedTuple):
 
     @property
     def kind(self) -> Literal["saved_model", "keras", "onnx"]:
-        """In which way the model was saved."""
+        """The format in which the model is saved."""
         if self.path.suffix == ".onnx" and self.path.is_file():
             return "onnx"
         return "keras" if self.path.suffix == ".keras" and self.path.is_file() else "saved_model"
 
 
 def find_source(argument: str, runs: Path, name: str | None = None, config: Path | None = None) -> Source:
-    """What ``argument`` means: a model's file or directory, a run's directory, ``task/time``, or a task (newest run).
+    """Find the source that ``argument`` names.
 
-    The model is called ``name``; by default a run's model is called as its task, a foreign one as its file or directory
-    (in the layout of TensorFlow Serving and Triton, ``my_model/3`` and ``my_model/3/model.onnx``, it is ``my_model``).
+    It is the file or directory of a model, the directory of a run, ``task/time``, or a task, which means its newest
+    finished run. The model's name is ``name``; by default it is the task of a run, or the file or directory of an
+    external model. In the layouts of TensorFlow Serving and Triton (``my_model/3``, ``my_model/3/model.onnx``) the
+    default is ``my_model``.
 
     Raises:
-        NotFound: nothing of that name.
-        InvalidInput: a bundle, which is no source but what comes of one; a file of another kind; or a wrong ``config``.
+        NotFound: there is no such file, directory, run or task.
+        InvalidInput: it is a bundle or a file of another format, or ``config`` is wrong or given for a run.
         Failed: the run is unfinished or damaged.
     """
     path = Path(argument)
     if (path / MANIFEST).is_file():
-        raise InvalidInput(f"{argument} is a bundle already.", "Serve it as it is, or export its run again.")
+        raise InvalidInput(f"{argument} is a bundle already.", "Serve it, or export its run again.")
     if path.is_file() or (path / "saved_model.pb").is_file():
-        _refuse_kind(path)
+        _refuse_unsupported_file(path)
         known = Config.load(config) if config else Config()
-        return Source(name or _called(path.resolve()), path.resolve(), config=known)
+        return Source(name or _default_name(path.resolve()), path.resolve(), config=known)
     run = Run(path.resolve()) if (path / "task.json").is_file() else _find_run(argument, runs)
     if config:
-        raise InvalidInput(f"{argument} is a run, which knows its labels and Steps.", "Leave --config out.")
+        raise InvalidInput(
+            f"{argument} is a run, which has labels and Steps of its own; --config is for external models.",
+            "Leave --config out.",
+        )
     if not run.finished:
         raise Failed(f"the run {run.name} is unfinished.", f"Finish it: bookserve train {run.task} --resume")
     if not (run.path / "saved_model" / "saved_model.pb").is_file():
-        raise Failed(f"{run.path} holds no SavedModel.", "It is damaged or incomplete: train again.")
+        raise Failed(f"the run in {run.path} has no SavedModel.", "It is damaged or incomplete: train again.")
     return Source(name or run.recipe.origin.task, run.path / "saved_model", run)
 
 
 def find_sources(runs: Path) -> list[Source]:
-    """The newest finished run of every task under ``runs``, by name.
+    """Find the newest finished run of every task under ``runs``, ordered by task.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no finished run.
     """
-    newest = {run.task: run for run in runs_of.list_runs(runs) if run.finished}
+    newest = {run.task: run for run in list_runs(runs) if run.finished}
     if not newest:
         raise NotFound(f"there is no finished run in {runs}.", "Train a task: bookserve train mnist_convnet")
     return [Source(task, run.path / "saved_model", run) for task, run in sorted(newest.items())]
 
 
-def _called(path: Path) -> str:
+def _default_name(path: Path) -> str:
     if path.is_file():
         general = path.stem in ("model", "saved_model")
         path = path.parent if general else path.with_suffix("")
@@ -82,29 +87,31 @@ def _called(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", directory).lstrip("._-")
 
 
-def _refuse_kind(path: Path) -> None:
+def _refuse_unsupported_file(path: Path) -> None:
     if path.is_dir() or path.suffix in (".keras", ".onnx"):
         return
     if path.suffix in (".h5", ".hdf5"):
         raise InvalidInput(
-            f"{path} is a model in HDF5, a format that can hide Python code.",
-            "Save it anew where it was made: keras.models.load_model('model.h5').save('model.keras')",
+            f"{path} is an HDF5 file, which can contain Python code and is not read.",
+            "Convert it where you trust it: keras.models.load_model('model.h5').save('model.keras')",
         )
     if path.suffix in (".pt", ".pth", ".pkl", ".joblib", ".bin"):
         raise InvalidInput(
-            f"{path} may be a pickle, which runs what it holds.",
-            "Write ONNX where it was made: torch.onnx.export(…), or skl2onnx.to_onnx(…)",
+            f"{path} may be a pickle, which runs code when it is read, and is not read.",
+            "Write an ONNX file where you trust it: torch.onnx.export(…) or skl2onnx.to_onnx(…)",
         )
-    raise InvalidInput(f"{path} is no model that bookserve can read.", _WAYS)
+    raise InvalidInput(f"{path} is not a model in a format that bookserve reads.", _SOURCE_KINDS_HINT)
 
 
 def _find_run(argument: str, runs: Path) -> Run:
     try:
-        return runs_of.find_run(runs, argument)
+        return find_run(runs, argument)
     except NotFound as error:
         path = Path(argument)
         if path.suffix in (".keras", ".onnx", ".h5", ".hdf5"):
             raise NotFound(f"there is no file {argument}.") from error
         if path.is_dir():
-            raise NotFound(f"{argument} holds no saved_model.pb and no run.", _WAYS) from error
+            raise NotFound(
+                f"the directory {argument} holds neither a SavedModel nor a run.", _SOURCE_KINDS_HINT
+            ) from error
         raise

@@ -1,1 +1,1 @@
-"""Smaller and faster forms of an ONNX graph, kept only if the model still answers alike."""
+"""Smaller and faster variants of an ONNX graph, kept only if they are accurate enough."""

@@ -1,4 +1,4 @@
-"""Timing: milliseconds of several ways to run the same thing, measured in turns so that a busy machine slows all."""
+"""Measure the milliseconds of several functions in turns, so that other load on the machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from collections.abc import Callable, Mapping
 
 from bookserve.graph import Arrays
 
-_LEAST, _MOST = 5, 200
+_MIN_ROUNDS, _MAX_ROUNDS = 5, 200
 
 
-def in_turns(ways: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> dict[str, float]:
-    """Milliseconds of each way, after one run each that does not count; about ``seconds`` in all.
+def interleaved_milliseconds(functions: Mapping[str, Callable[[], object]], seconds: float = 0.2) -> dict[str, float]:
+    """Measure each function in turns for about ``seconds`` in all, after one run each that is not counted.
 
-    A quarter of the runs were faster: what others do on the machine only ever adds to a time.
+    Returns the first quartile in milliseconds, not the mean: other load on the machine can only make a run slower.
     """
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for run in ways.values():
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for run in functions.values():
         run()
     end = time.perf_counter() + seconds
-    for turn in range(_MOST):
-        if turn >= _LEAST and time.perf_counter() > end:
+    for turn in range(_MAX_ROUNDS):
+        if turn >= _MIN_ROUNDS and time.perf_counter() > end:
             break
-        for name, run in ways.items():
+        for name, run in functions.items():
             start = time.perf_counter()
             run()
             taken[name].append(time.perf_counter() - start)
     return {name: 1000 * statistics.quantiles(times, n=4)[0] for name, times in taken.items()}
 
 
-def rows(inputs: Arrays, count: int) -> Arrays:
-    """The first ``count`` rows of a graph's inputs, over and over again where there are fewer."""
+def repeat_rows(inputs: Arrays, count: int) -> Arrays:
+    """Return the first ``count`` rows of a graph's inputs; where there are fewer, they are repeated."""
     return {name: array.take(range(count), axis=0, mode="wrap") for name, array in inputs.items()}

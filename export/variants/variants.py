@@ -1,8 +1,9 @@
 # ruff: noqa: TID253
-"""Variants: a graph's ONNX file made smaller or faster on request, and kept only if the model still answers alike.
+"""Write smaller or faster variants of a graph's ONNX file.
 
-Every kind is ONNX Runtime's own: its graph optimiser, its float16 converter, its quantiser (calibrated on the bundle's
-examples). What gains nothing or loses too much is refused, and the reason told.
+All of them are made by ONNX Runtime: by its graph optimiser, its float16 converter, or its quantiser (calibrated on the
+bundle's examples). A variant is kept only if it is small enough and accurate enough; a note gives the reason otherwise.
+
 Import this module only inside functions: it imports ONNX and ONNX Runtime.
 """
 
@@ -31,65 +32,68 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Verb
-from export.variants import accuracy as loss
-from export.variants import timing
+from export.variants import accuracy, timing
 
-#: A file that is not at least so much smaller is not worth having; the optimiser is after speed, not size.
-SMALLER = 0.95
-#: Dynamic quantisation leaves convolutions alone: ONNX Runtime's kernel for them is many times slower than float32's.
-_DYNAMIC = ["MatMul", "Gather", "LSTM"]
+#: A larger file, relative to the float32 one, is refused. It does not apply to the optimiser, which is for speed.
+MAX_SIZE_RATIO = 0.95
+#: Operators that dynamic quantisation changes. Not convolutions: ONNX Runtime's kernel for those is many times slower
+#: than the float32 one.
+_DYNAMIC_OPERATORS = ["MatMul", "Gather", "LSTM"]
 
-_TRIAL = "import pathlib, sys; from bookserve.runtime.onnx import OnnxBackend; OnnxBackend(pathlib.Path(sys.argv[1]))"
+_LOAD_PROGRAM = (
+    "import pathlib, sys; from bookserve.runtime.onnx import OnnxSession; OnnxSession(pathlib.Path(sys.argv[1]))"
+)
 
-Make = Callable[[Path, Path, Arrays], None]
+VariantMaker = Callable[[Path, Path, Arrays], None]
 
 
 def write_variants(
     directory: Path, manifest: Manifest, examples: Examples, names: Iterable[str]
 ) -> tuple[dict[str, dict[str, Variant]], list[str]]:
-    """Write the variants of every graph into ``directory``; what could be had by name and graph, and why not the rest.
+    """Write the variants ``names`` of every graph into ``directory``.
 
-    A graph without one runs in float32 when the variant is asked for.
+    Returns those that were kept, by name and graph, and a note for each that was not. When a variant is served, graphs
+    without it run in float32.
     """
     found: dict[str, dict[str, Variant]] = {}
     notes: list[str] = []
     for graph_name, graph in manifest.graphs.items():
         if graph_name in (ACTIVATIONS, HEAD):
-            continue  # they explain single pictures: nobody waits for them
+            continue  # they explain single pictures, which need not be fast
         if graph.onnx is None or graph_name not in examples.graphs:
-            notes.append(f"no variants of graph '{graph_name}': only TensorFlow runs it.")
+            notes.append(f"no variants of graph '{graph_name}': it runs on TensorFlow only.")
             continue
         for name in dict.fromkeys(names):
             try:
-                made = _write(directory, name, graph, manifest.verb, examples.graphs[graph_name])
+                made = _write_variant(directory, name, graph, manifest.verb, examples.graphs[graph_name])
                 found.setdefault(name, {})[graph_name] = made
             except Failed as error:
                 notes.append(f"no {name} of graph '{graph_name}': {error.message.rstrip('.')}.")
     return found, notes
 
 
-def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
-    """Write one graph's file, prove and measure it.
+def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example: Example) -> Variant:
+    """Write, compare and measure one variant of one graph.
 
     Raises:
-        Failed: it cannot be made, gains nothing or loses too much; no file is left.
+        Failed: it cannot be made, is not small enough or not accurate enough; the file is removed.
     """
     source = directory / str(graph.onnx)
     path = directory / "variants" / name / source.name
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _silence():
+        with _silence_logging():
             _MAKERS[name](source, path, example.inputs)
         size, before = path.stat().st_size, source.stat().st_size
-        if name != "optimised" and size > SMALLER * before:
-            raise Failed(f"the file would have {size / before:.0%} of the size: too little in it can be made smaller")
-        _try(path)
+        if name != "optimised" and size > MAX_SIZE_RATIO * before:
+            raise Failed(f"the file would have {size / before:.0%} of the original size (at most {MAX_SIZE_RATIO:.0%})")
+        _load_in_subprocess(path)
         expected, backend = OnnxSession(source), OnnxSession(path)
-        found = loss.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
-        if reason := loss.accuracy_problem(name, found):
+        found = accuracy.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
+        if reason := accuracy.accuracy_problem(name, found):
             raise Failed(reason)
-        times = dict(_times(graph, example.inputs, source, path))
-    except Exception as error:  # the converters raise whatever they stumble over
+        times = dict(_measure_times(graph, example.inputs, source, path))
+    except Exception as error:  # the converters raise errors of many types
         path.unlink(missing_ok=True)
         for empty in (path.parent, path.parent.parent):
             if not any(empty.iterdir()):
@@ -101,69 +105,69 @@ def _write(directory: Path, name: str, graph: Graph, verb: Verb, example: Exampl
     return msgspec.structs.replace(found, file=file, bytes=size, milliseconds=times)
 
 
-def _try(path: Path) -> None:
-    """Load a file in a process of its own: on some quantised graphs ONNX Runtime's optimiser aborts the whole process.
+def _load_in_subprocess(path: Path) -> None:
+    """Load a file in a process of its own, since ONNX Runtime's optimiser aborts its process on some quantised graphs.
 
     Raises:
-        Failed: that process ended otherwise than well.
+        Failed: the process was aborted, or the file cannot be loaded.
     """
-    done = subprocess.run([sys.executable, "-c", _TRIAL, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", _LOAD_PROGRAM, str(path)], capture_output=True, text=True, check=False)
     if done.returncode < 0:
-        raise Failed("ONNX Runtime breaks down when it loads the file")
+        raise Failed("ONNX Runtime crashes when it loads the file")
     if done.returncode:
         raise Failed(f"ONNX Runtime cannot load the file: {done.stderr.strip().rpartition(chr(10))[2]}")
 
 
-def _times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Milliseconds of the first and the second file, in turns."""
+def _measure_times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple[str, tuple[float, float]]]:
+    """Measure two files in turns: their milliseconds to load, and to run batches of 1 and 32 rows."""
     first, second = map(str, paths)
 
-    def both(ways: dict[str, Callable[[], object]]) -> tuple[float, float]:
-        taken = timing.in_turns(ways)
+    def measure(functions: dict[str, Callable[[], object]]) -> tuple[float, float]:
+        taken = timing.interleaved_milliseconds(functions)
         return taken[first], taken[second]
 
-    yield "load", both({str(path): partial(OnnxSession, path) for path in paths})
+    yield "load", measure({str(path): partial(OnnxSession, path) for path in paths})
     backends = {str(path): OnnxSession(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
-        feeds = timing.rows(inputs, count) if graph.batched else inputs
-        yield str(count), both({path: partial(backend.run, feeds) for path, backend in backends.items()})
+        feeds = timing.repeat_rows(inputs, count) if graph.batched else inputs
+        yield str(count), measure({path: partial(backend.run, feeds) for path, backend in backends.items()})
 
 
 def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
     options = onnxruntime.SessionOptions()
-    # Not the last level: its layouts are for the processor at hand, and the file goes elsewhere.
+    # Not the highest level: its memory layouts are for this machine's processor, but the file may run on others.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = 4
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _halve(source: Path, target: Path, inputs: Arrays) -> None:
+def _to_float16(source: Path, target: Path, inputs: Arrays) -> None:
     onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
 
 
 def _quantise_dynamic(source: Path, target: Path, inputs: Arrays) -> None:
-    with _prepared(source, target) as prepared:
-        quantize_dynamic(prepared, target, op_types_to_quantize=_DYNAMIC, weight_type=QuantType.QInt8)
+    with _preprocessed(source, target) as prepared:
+        quantize_dynamic(prepared, target, op_types_to_quantize=_DYNAMIC_OPERATORS, weight_type=QuantType.QInt8)
 
 
 def _quantise_static(source: Path, target: Path, inputs: Arrays) -> None:
-    with _prepared(source, target) as prepared:
+    with _preprocessed(source, target) as prepared:
         quantize_static(
             prepared,
             target,
-            _Rows(inputs),
+            _CalibrationBatch(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=True,  # processors without VNNI add pairs of 8-bit products in 16 bits, which may overflow
+            reduce_range=True,  # on processors without VNNI, sums of two 8-bit products may overflow their 16 bits
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
 
 
 @contextmanager
-def _prepared(source: Path, target: Path) -> Iterator[Path]:
-    """The file with constants folded and shapes inferred, as the quantiser wants it."""
+def _preprocessed(source: Path, target: Path) -> Iterator[Path]:
+    """Write a temporary file with constants folded and shapes inferred, which the quantiser needs."""
     prepared = target.with_suffix(".prepared.onnx")
     try:
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -172,8 +176,8 @@ def _prepared(source: Path, target: Path) -> Iterator[Path]:
         prepared.unlink(missing_ok=True)
 
 
-class _Rows(CalibrationDataReader):  # type: ignore[misc]
-    """The whole example as one batch."""
+class _CalibrationBatch(CalibrationDataReader):  # type: ignore[misc]
+    """Gives the quantiser the whole example as one batch."""
 
     def __init__(self, inputs: Arrays) -> None:
         self._left = [inputs]
@@ -183,8 +187,8 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc]
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """The converters log advice to the root logger."""
+def _silence_logging() -> Iterator[None]:
+    """Switch logging off: the converters log advice to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -193,9 +197,9 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-_MAKERS: dict[str, Make] = {
+_MAKERS: dict[str, VariantMaker] = {
     "optimised": _optimise,
-    "float16": _halve,
+    "float16": _to_float16,
     "int8-dynamic": _quantise_dynamic,
     "int8-static": _quantise_static,
 }

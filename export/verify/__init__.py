@@ -1,1 +1,1 @@
-"""Proof that every form of a model gives the same answers."""
+"""Compare all forms of a model with each other and with the answers that Keras gave."""

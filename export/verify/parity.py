@@ -1,6 +1,6 @@
-"""Parity: do a SavedModel and its ONNX form still give what Keras gave when training ended?
+"""Compare the outputs of a graph with the expected ones: tolerances, and how a graph's example is replayed.
 
-The one place that says how far apart two numbers may be, and how a graph's example is replayed to find out.
+All comparisons of Keras, SavedModel and ONNX use these tolerances.
 """
 
 from __future__ import annotations
@@ -13,78 +13,83 @@ import numpy as np
 from bookserve.bundle.examples import Example
 from bookserve.graph import Arrays, Graph
 
-Run = Callable[[Arrays], Arrays]
+RunGraph = Callable[[Arrays], Arrays]
 
-#: By dtype: (relative, absolute). A value may differ by ``absolute + relative × |expected|``; other dtypes not at all.
-#: In an output whose largest value is over 1, ``absolute`` is that part of it: sums that nearly cancel out, such as the
-#: first layer's over pixels from -128 to 127, keep the rounding of what was added.
+#: By dtype: (relative, absolute). A value may differ by ``absolute + relative × |expected|``; values of other dtypes
+#: must be equal. If the largest value of an output is over 1, ``absolute`` is multiplied by it: a sum that nearly
+#: cancels out (such as the first layer's, over pixels from -128 to 127) keeps the rounding errors of its large
+#: summands.
 #:
-#: Measured over the catalogue and over small models with random weights: on one machine float32 stays below 4e-6
-#: relative, and below 6e-7 absolute where values are under 0.1, since only the order of additions differs. The bounds
-#: leave room for kernels of other CPUs and for training on a GPU, and are far below what a wrong layout, axis or gate
-#: order gives (1e-2 and more). The exporter's own tests are held to 1e-5.
+#: Measured over all tasks and over small models with random weights: on one machine float32 differs by less than 4e-6
+#: relative, and by less than 6e-7 absolute where values are below 0.1, since only the order of additions differs. The
+#: bounds are larger, for the kernels of other CPUs and for training on a GPU, but much smaller than the effect of a
+#: wrong layout, axis or gate order (1e-2 and more). The exporter's own tests use 1e-5.
 TOLERANCE: dict[str, tuple[float, float]] = {
     "float16": (1e-2, 1e-3),
     "float32": (1e-3, 1e-5),
     "float64": (1e-6, 1e-9),
 }
 
-#: An output of this name is a gradient: a graph of the verb ``transform`` gives one.
+#: The name of an output that is a gradient, in graphs of the verb ``transform``.
 GRADIENT = "gradient"
 
-#: How long the difference of a row's gradients may be, as a part of the gradient's own length. A gradient jumps where
-#: a rectifier's input is nought or two values of a window are equal: a change of the last bit of a picture moved
-#: InceptionV3's by up to 1e-2, in TensorFlow alone as between TensorFlow and ONNX. That every operator is right is
-#: shown by the exporter's own tests, element by element; here a wrong one would move it by a tenth and more.
-JUMPS = 5e-2
+#: The largest accepted norm of the difference between two gradients of a row, relative to the norm of the gradient.
+#: Gradients are discontinuous where the input of a ReLU is 0 or two values of a pooling window are equal: a change of
+#: the last bit of a picture changed InceptionV3's gradient by up to 1e-2, within TensorFlow as well as between
+#: TensorFlow and ONNX. A wrong operator changes it by 1e-1 and more. The exporter's own tests check every operator
+#: element by element.
+GRADIENT_TOLERANCE = 5e-2
 
-#: At most so many rows of an example are also run alone.
-_ALONE = 8
+#: At most this many rows of an example are also run one by one.
+_MAX_SINGLE_ROWS = 8
 
 
-class Finding(NamedTuple):
-    """``difference``: the largest found, absolute; ``problem``: the worst one past tolerance in words, or ''."""
+class Comparison(NamedTuple):
+    """``difference`` is the largest absolute difference; ``problem`` describes the worst one past tolerance, or ''."""
 
     difference: float = 0.0
     problem: str = ""
 
 
-def tolerance(graph: Graph) -> str:
-    """In words, what the outputs of ``graph`` are held to."""
+def describe_tolerance(graph: Graph) -> str:
+    """Describe the tolerances for the outputs of ``graph``."""
     dtypes = sorted({spec.dtype for name, spec in graph.outputs.items() if name != GRADIENT})
-    words = [_words(dtype) for dtype in dtypes]
+    words = [_describe_bounds(dtype) for dtype in dtypes]
     if GRADIENT in graph.outputs:
-        words.append(f"{GRADIENT}: {JUMPS:g} of its length")
+        words.append(f"{GRADIENT}: {GRADIENT_TOLERANCE:g} of its norm")
     return "; ".join(words)
 
 
-def compare(expected: Arrays, got: Arrays) -> Finding:
-    """Compare outputs by name, shape, dtype and value."""
+def compare(expected: Arrays, got: Arrays) -> Comparison:
+    """Compare outputs by their names, shapes, dtypes and values."""
     if expected.keys() != got.keys():
-        return Finding(np.inf, f"the outputs are {sorted(got)}; expected {sorted(expected)}")
-    findings = [_compare(name, array, got[name]) for name, array in expected.items()]
-    return _together(sorted(findings, key=lambda finding: -finding.difference))
+        return Comparison(np.inf, f"the outputs are {sorted(got)}; expected {sorted(expected)}")
+    findings = [_compare_output(name, array, got[name]) for name, array in expected.items()]
+    return _combine(sorted(findings, key=lambda finding: -finding.difference))
 
 
-def replay(graph: Graph, example: Example, run: Run) -> Finding:
-    """Run an example as it is and, where the graph has a batch axis, each row alone and all rows three times over."""
+def replay(graph: Graph, example: Example, run: RunGraph) -> Comparison:
+    """Run an example and compare the outputs.
+
+    If the graph has a batch axis, also run each row alone, and a batch of all rows repeated three times.
+    """
     findings = [compare(example.outputs, run(example.inputs))]
     if graph.batched:
         rows = len(next(iter(example.inputs.values())))
-        for row in range(min(rows, _ALONE)):
-            alone = _each(example, lambda array: array[row : row + 1])  # noqa: B023 - called at once
-            findings.append(_at(f"row {row} alone", compare(alone.outputs, run(alone.inputs))))
-        more = _each(example, lambda array: np.concatenate([array] * 3))
-        findings.append(_at("three times the batch", compare(more.outputs, run(more.inputs))))
-    return _together(findings)
+        for row in range(min(rows, _MAX_SINGLE_ROWS)):
+            alone = _map_arrays(example, lambda array: array[row : row + 1])  # noqa: B023 - it is called before the next row
+            findings.append(_in_context(f"row {row} alone", compare(alone.outputs, run(alone.inputs))))
+        more = _map_arrays(example, lambda array: np.concatenate([array] * 3))
+        findings.append(_in_context("three times the batch", compare(more.outputs, run(more.inputs))))
+    return _combine(findings)
 
 
-def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
-    """The same inputs cut along every axis that each call chooses (but the batch), to one and to half its size.
+def shortened_inputs(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
+    """Yield the inputs cut along each free axis except the batch, to one element and to half the size.
 
-    Pictures of one pixel would leave nothing behind a few poolings, and some of TensorFlow's gradients of nothing end
-    the process: heights and widths become less by a few pixels instead. How many ``numbers`` go with a picture depends
-    on its size: beside a cut picture stands one, which all of its own are compared with.
+    Heights and widths are cut by five pixels instead of to one: after some poolings nothing would be left of a picture
+    of one pixel, and some of TensorFlow's gradient operators end the process if they get an empty tensor. Inputs with
+    an axis ``numbers`` depend on the size of the picture; beside a cut picture they get one number.
     """
     axes = {axis for spec in graph.inputs.values() for axis in spec.shape if isinstance(axis, str)} - {"batch"}
     for axis in sorted(axes):
@@ -99,12 +104,12 @@ def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
             yield f"{axis} = {length}", inputs | cut | ones
 
 
-def _compare(name: str, expected: np.ndarray, got: np.ndarray) -> Finding:
+def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Comparison:
     if expected.shape != got.shape or expected.dtype != got.dtype:
         kinds = f"{got.dtype}{list(got.shape)}; expected {expected.dtype}{list(expected.shape)}"
-        return Finding(np.inf, f"output '{name}' is {kinds}")
+        return Comparison(np.inf, f"output '{name}' is {kinds}")
     if expected.size == 0:
-        return Finding()
+        return Comparison()
     if name == GRADIENT and expected.dtype.kind == "f" and expected.ndim > 1:
         return _compare_gradients(expected, got)
     if expected.dtype.kind == "f":
@@ -119,58 +124,59 @@ def _compare(name: str, expected: np.ndarray, got: np.ndarray) -> Finding:
         distance = excess = (expected != got).astype(np.float64)
     else:
         distance = excess = np.abs(expected.astype(np.float64) - got.astype(np.float64))
-        distance = excess = np.where((expected != got) & (distance == 0), 1.0, distance)  # beyond 2**53
+        distance = excess = np.where((expected != got) & (distance == 0), 1.0, distance)  # integers beyond 2**53
     worst = tuple(int(i) for i in np.unravel_index(int(excess.argmax()), excess.shape))
     problem = ""
     if excess[worst] > 0:
         problem = (
             f"output '{name}' at {list(worst)} is {got[worst]!s}; expected {expected[worst]!s} "
-            f"(tolerance {_words(_kind(expected))})"
+            f"(tolerance {_describe_bounds(_dtype_name(expected))})"
         )
-    return Finding(float(distance.max()), problem)
+    return Comparison(float(distance.max()), problem)
 
 
-def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Finding:
-    """Compare row by row, by length."""
+def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Comparison:
+    """Compare two gradients row by row by the norm of their difference."""
     a, b = (array.reshape(len(array), -1).astype(np.float64) for array in (expected, got))
     with np.errstate(invalid="ignore"):
         distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     distance = np.where(np.isnan(distance), np.inf, distance)
-    length = np.linalg.norm(np.where(np.isfinite(a), a, 0.0), axis=1)
-    excess = np.linalg.norm(distance, axis=1) - JUMPS * length
+    norm = np.linalg.norm(np.where(np.isfinite(a), a, 0.0), axis=1)
+    excess = np.linalg.norm(distance, axis=1) - GRADIENT_TOLERANCE * norm
     row, problem = int(excess.argmax()), ""
     if excess[row] > 0:
         worst = np.unravel_index(int(distance[row].argmax()), expected.shape[1:])
         at = (row, *(int(i) for i in worst))
         problem = (
             f"output '{GRADIENT}' differs by {np.linalg.norm(distance[row]):.3g} in row {row}, most at {list(at)}, "
-            f"which is {got[at]!s}; expected {expected[at]!s} (tolerance {JUMPS:g} of its length {length[row]:.3g})"
+            f"which is {got[at]!s}; expected {expected[at]!s} "
+            f"(tolerance {GRADIENT_TOLERANCE:g} of its norm {norm[row]:.3g})"
         )
-    return Finding(float(distance.max()), problem)
+    return Comparison(float(distance.max()), problem)
 
 
-def _together(findings: list[Finding]) -> Finding:
-    """The largest difference of all, and the first problem."""
+def _combine(findings: list[Comparison]) -> Comparison:
+    """Return the largest difference of all, and the first problem."""
     problems = (finding.problem for finding in findings if finding.problem)
-    return Finding(max((finding.difference for finding in findings), default=0.0), next(problems, ""))
+    return Comparison(max((finding.difference for finding in findings), default=0.0), next(problems, ""))
 
 
-def _at(where: str, finding: Finding) -> Finding:
+def _in_context(where: str, finding: Comparison) -> Comparison:
     return finding._replace(problem=f"with {where}, {finding.problem}" if finding.problem else "")
 
 
-def _each(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Example:
+def _map_arrays(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Example:
     return Example(
         {name: change(array) for name, array in example.inputs.items()},
         {name: change(array) for name, array in example.outputs.items()},
     )
 
 
-def _kind(array: np.ndarray) -> str:
+def _dtype_name(array: np.ndarray) -> str:
     return "string" if array.dtype == object else array.dtype.name
 
 
-def _words(dtype: str) -> str:
+def _describe_bounds(dtype: str) -> str:
     if dtype not in TOLERANCE:
         return f"{dtype}: none"
     relative, absolute = TOLERANCE[dtype]

@@ -1,4 +1,4 @@
-"""Skew: do the raw rows of a bundle's examples still become the very tensors that the model was trained on?"""
+"""Check the preprocessing: do the Steps still turn the example rows into the tensors that the model was trained on?"""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from export.verify import parity
 
 
 def find_skew(manifest: Manifest, examples: Examples) -> str:
-    """In words, how rows that pass through the verb's Steps differ from the stored tensors; '' where they do not.
+    """Apply the verb's Steps to the rows of the examples, and describe how the result differs from the stored tensors.
 
-    There is nothing to compare, and so no skew, without rows or without Steps before the graph.
+    Returns '' if it does not differ, and where there is nothing to compare: without rows, or without Steps before the
+    graph.
     """
     if not len(examples.rows):
         return ""
     rows = examples.rows.tolist() if examples.rows.dtype.kind == "U" else examples.rows
-    graph, input_names = _entry(manifest)
+    graph, input_names = _entry_graph(manifest)
     stored = examples.graphs.get(graph)
     if stored is None or len(input_names) != 1:
         return ""
     name = input_names[0]
     try:
-        feed = _encode(manifest, name, rows)
+        feed = _apply_input_steps(manifest, name, rows)
     except BookserveError as error:
-        return f"the rows do not pass the Steps of '{name}': {error.message}"
+        return f"the Steps of input '{name}' refuse the rows of the examples: {error.message}"
     problem = parity.compare({name: stored.inputs[name]}, {name: feed}).problem
-    return problem and f"the rows do not become the stored tensors: {problem.replace('output', 'input', 1)}"
+    return problem and (
+        f"the Steps give other tensors than those the model was trained on: {problem.replace('output', 'input', 1)}"
+    )
 
 
-def _entry(manifest: Manifest) -> tuple[str, list[str]]:
-    """The graph that rows go into, and its inputs that come from them."""
+def _entry_graph(manifest: Manifest) -> tuple[str, list[str]]:
+    """Return the graph that takes the rows, and the names of its inputs that are made from them."""
     verb = manifest.verb
     if isinstance(verb, Predict):
         graph = verb.graph if verb.graph in manifest.graphs else manifest.default
@@ -47,7 +50,7 @@ def _entry(manifest: Manifest) -> tuple[str, list[str]]:
     return verb.encode, list(manifest.graphs[verb.encode].inputs)
 
 
-def _encode(manifest: Manifest, name: str, rows: Rows) -> np.ndarray:
+def _apply_input_steps(manifest: Manifest, name: str, rows: Rows) -> np.ndarray:
     verb = manifest.verb
     if isinstance(verb, Predict):
         arrays: Arrays = verb.encode(rows)

@@ -1,4 +1,4 @@
-"""Fixtures of the exporter's tests: Runs of small Keras models, and the bundles made of them, once a session."""
+"""Fixtures of the exporter's tests: Runs of small Keras models and the bundles exported from them, made once."""
 
 from __future__ import annotations
 

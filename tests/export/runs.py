@@ -1,4 +1,4 @@
-"""Small Keras models of the kinds in the catalogue, with random weights, as the Runs that a training would leave.
+"""Write small Keras models of the kinds that the tasks have, with random weights, as finished Runs.
 
 Fresh weights would hide faults: their biases are zero and their batch-norm statistics trivial. Here every weight, bias
 and statistic is random.
@@ -54,7 +54,7 @@ def randomise(model: keras.Model, seed: int) -> None:
 
 
 def pictures(count: int, seed: int) -> np.ndarray:
-    """uint8 [count, SIDE, SIDE] of large random squares, so that one differs much from another."""
+    """uint8 [count, SIDE, SIDE] of large random squares, so that pictures differ much from each other."""
     squares = np.random.default_rng(seed).integers(0, 256, (count, 3, 3), np.uint8)
     return squares.repeat(SIDE // 3, axis=1).repeat(SIDE // 3, axis=2)
 
@@ -67,7 +67,7 @@ def write_run(
     feeds: dict[str, Arrays],
     rows: np.ndarray,
 ) -> Run:
-    """Write a finished Run whose examples are what Keras gives for ``feeds``; no training took place."""
+    """Write a finished Run whose examples are Keras's outputs for ``feeds``; no training took place."""
     run = create_run(runs, task)
     archive = keras.export.ExportArchive()
     for model in models.values():
@@ -197,7 +197,7 @@ def write_prices(runs: Path) -> Run:
 
 
 def write_larger(runs: Path) -> Run:
-    """Convolutions whose weights outweigh the rest of the file, as the smaller forms of a graph need them."""
+    """Convolutions with enough weights for variants to become smaller."""
     image = keras.Input((SIDE, SIDE, 1), name="image")
     x = layers.Conv2D(64, 3, activation="relu")(layers.Conv2D(32, 3, activation="relu")(image))
     x = layers.Dense(32, activation="relu")(layers.Flatten()(layers.MaxPooling2D(2)(x)))
@@ -212,7 +212,7 @@ def write_larger(runs: Path) -> Run:
 
 
 def write_all(runs: Path) -> dict[str, Run]:
-    """Write all five; by task."""
+    """Write all five Runs and return them by task."""
     writers = (write_convnet, write_reviews, write_writer, write_plane, write_prices)
     return {run.task: run for run in (write(runs) for write in writers)}
 

@@ -1,4 +1,4 @@
-"""``bookserve export`` and ``bookserve verify`` as a user meets them: what they print, and how they leave."""
+"""Test ``bookserve export`` and ``bookserve verify`` as a user runs them: output, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,20 @@ import pytest
 from bookserve.bundle import Bundle, Manifest, model_names, open_bundle, seal, versions
 from bookserve.bundle.examples import Examples
 from bookserve.run import Run
-from tests.export.damage import copy_bundle, copy_run
+from tests.export.copies import copy_bundle, copy_run
 
 Command = Callable[..., tuple[int, str, str]]
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run one command line in a process of its own, which is killed at the end if it still runs."""
     command = [sys.executable, "-m", "bookserve", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def runs_directory(runs: dict[str, Run]) -> Path:
@@ -67,7 +74,7 @@ def test_tasks_and_runs_and_directories_are_exported_and_verified(
 def test_all_tasks_are_exported_though_one_is_broken(
     bookserve: Command, runs: dict[str, Run], tmp_path: Path, models: Path
 ) -> None:
-    """The newest finished run of each; an older one and an unfinished one are passed over."""
+    """The newest finished run of each; an older run and an unfinished run are ignored."""
     for task in ("convnet", "prices", "writer"):
         copy_run(runs[task], tmp_path)
     older = tmp_path / "runs" / "convnet" / "2020-01-01T00-00-00Z"
@@ -85,7 +92,9 @@ def test_all_tasks_are_exported_though_one_is_broken(
     assert open_bundle(models, "convnet").manifest.origin == runs["convnet"].recipe.origin
 
 
-def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+def test_a_name_is_given_and_the_next_version_is_written(
+    bookserve: Command, runs: dict[str, Run], models: Path
+) -> None:
     run = runs["convnet"].path
     for version in (1, 2):
         code, out, _ = bookserve("export", run, "--models", models, "--name", "mine")
@@ -98,10 +107,11 @@ def test_a_name_of_ones_own_and_the_next_version(bookserve: Command, runs: dict[
 def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_own(
     runs: dict[str, Run], models: Path
 ) -> None:
-    """Two whole processes at once, as a user starts them: TensorFlow's greetings must not come through."""
-    both = [start("export", runs["writer"].path, "--models", models) for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    """Two processes at once, as a user starts them: TensorFlow's log lines must not be seen."""
+    command = ("export", runs["writer"].path, "--models", models)
+    with start(*command) as first, start(*command) as second:
+        said = [process.communicate(timeout=600) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
     assert [err for _, err in said] == ["", ""]
     assert sorted(out.split(":")[0] for out, _ in said) == ["writer/1", "writer/2"]
     assert versions(models, "writer") == [1, 2]
@@ -111,15 +121,15 @@ def test_nothing_reaches_standard_error_and_two_exporters_get_versions_of_their_
     assert (models / "writer" / "config.pbtxt").read_text("utf-8").startswith("# writer, version 2:")
 
 
-def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_tidies_up(
+def test_an_exporter_that_is_killed_leaves_no_version_and_the_next_one_cleans_up(
     bookserve: Command, runs: dict[str, Run], models: Path
 ) -> None:
-    process = start("export", runs["plane"].path, "--models", models)
-    while not list(models.glob("plane/.writing-*/saved_model.pb")):
-        assert process.poll() is None, "it ended before it could be killed"
-        os.sched_yield()
-    process.kill()
-    process.communicate(timeout=60)
+    with start("export", runs["plane"].path, "--models", models) as process:
+        while not list(models.glob("plane/.writing-*/saved_model.pb")):
+            assert process.poll() is None, "it ended before it could be killed"
+            os.sched_yield()
+        process.kill()
+        process.communicate()
     assert versions(models, "plane") == []
     assert model_names(models) == []
     assert list(models.glob("plane/.writing-*"))
@@ -147,12 +157,12 @@ def test_a_missing_file_is_named(bookserve: Command, bundles: dict[str, Bundle],
 
 
 def reseal(bundle: Bundle) -> None:
-    """List the files as they are now, as a forger would."""
+    """Write the manifest again for the files as they are now."""
     manifest: Manifest = bundle.manifest
     seal(bundle.path, manifest)
 
 
-def test_an_onnx_file_that_computes_something_else_is_found_out(
+def test_an_onnx_file_that_computes_something_else_is_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["convnet"], tmp_path)
@@ -170,7 +180,7 @@ def test_an_onnx_file_that_computes_something_else_is_found_out(
     assert not check["ok"]
 
 
-def test_a_savedmodel_that_computes_something_else_is_found_out(
+def test_a_savedmodel_that_computes_something_else_is_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["convnet"], tmp_path)
@@ -184,7 +194,7 @@ def test_a_savedmodel_that_computes_something_else_is_found_out(
     assert "SavedModel: output" in err or "TensorFlow cannot load" in err
 
 
-def test_rows_that_no_longer_become_the_tensors_are_found_out(
+def test_steps_that_give_other_tensors_are_detected(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["reviews"], tmp_path)
@@ -194,7 +204,7 @@ def test_rows_that_no_longer_become_the_tensors_are_found_out(
     reseal(bundle)
     code, _, err = bookserve("verify", "reviews", "--models", tmp_path / "models")
     assert code == 1
-    assert "the rows do not become the stored tensors: input 'tokens' at [1, " in err
+    assert "other tensors than those the model was trained on: input 'tokens' at [1, " in err
 
 
 def test_the_others_are_checked_though_one_is_broken(
@@ -222,7 +232,7 @@ def test_bundles_without_a_savedmodel_are_verified_by_onnx_alone(
     assert all(check["saved_model_difference"] is None for check in json.loads(out))
 
 
-def test_a_foreign_model_says_what_stays_with_tensorflow(
+def test_a_note_says_which_graph_of_an_external_model_runs_on_tensorflow_only(
     tensorflow, bookserve: Command, tmp_path: Path, models: Path
 ) -> None:
     module = tensorflow.Module()
@@ -252,20 +262,20 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
     [
         (("export", "nothing"), 3, "no finished run of 'nothing'"),
         (("export", "nothing/2026-01-01T00-00-00Z"), 3, "no run 'nothing/2026-01-01T00-00-00Z'"),
-        (("export",), 2, "Name sources, or give --all"),
-        (("export", "some", "--all"), 2, "Name sources, or give --all"),
+        (("export",), 2, "Name one or more sources, or use --all"),
+        (("export", "some", "--all"), 2, "Name one or more sources, or use --all"),
         (("export", "--all"), 3, "no finished run in runs"),
-        (("export", "--all", "--name", "c"), 2, "--name goes with a single source"),
+        (("export", "--all", "--name", "c"), 2, "--name can only be used with a single source"),
         (("export", "some", "--variant", "int4"), 2, "'int4' is not one of"),
-        (("export", "a", "b", "--name", "c"), 2, "--name goes with a single source"),
+        (("export", "a", "b", "--name", "c"), 2, "--name can only be used with a single source"),
         (("verify", "nothing"), 3, "no model 'nothing'"),
         (("verify", "--all"), 3, "no model in"),
-        (("verify",), 2, "Name models, or give --all"),
-        (("verify", "some", "--all"), 2, "Name models, or give --all"),
+        (("verify",), 2, "Name one or more models, or use --all"),
+        (("verify", "some", "--all"), 2, "Name one or more models, or use --all"),
         (("verify", "some/new"), 2, "not of the form MODEL or MODEL/VERSION"),
     ],
 )
-def test_errors_leave_with_the_promised_code(
+def test_errors_have_the_documented_exit_code(
     bookserve: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -280,19 +290,19 @@ def test_errors_leave_with_the_promised_code(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_bundle_is_no_source(bookserve: Command, bundles: dict[str, Bundle], models: Path) -> None:
+def test_a_bundle_is_refused_as_a_source(bookserve: Command, bundles: dict[str, Bundle], models: Path) -> None:
     code, _, err = bookserve("export", bundles["convnet"].path, "--models", models)
     assert code == 5
     assert "is a bundle already" in err
 
 
-def test_a_version_that_is_not_there(bookserve: Command, bundles: dict[str, Bundle]) -> None:
+def test_a_missing_version_is_an_error(bookserve: Command, bundles: dict[str, Bundle]) -> None:
     code, _, err = bookserve("verify", "convnet/7", "--models", bundles["convnet"].path.parent.parent)
     assert code == 3
     assert "has no version 7" in err
 
 
-def test_a_name_that_no_model_can_have(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
+def test_an_invalid_model_name_is_refused(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
     code, _, err = bookserve("export", runs["convnet"].path, "--models", models, "--name", "a/b")
     assert code == 5
     assert "'a/b' is no model name" in err

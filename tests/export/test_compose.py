@@ -1,4 +1,4 @@
-"""Composites made by ``bookserve compose``: the mean of their members, proved, and only where there is one."""
+"""Test ``bookserve compose``: a composite gives the mean of its members, and is refused where there is no mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bookserve.errors import BookserveError
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import BinaryLabel, Pad, Reverse, Words
 from bookserve.verb import Predict
-from export.cli import compose as command
+from export.cli import compose
 from export.compose import compose_models
 from export.verify.verify import verify_bundle
 from tests.bundles import WORDS, write_affine, write_bundle, write_reviews, write_writer
@@ -61,7 +61,7 @@ def test_members_of_one_length_need_no_cutting(home: Path) -> None:
     assert score(home, "vote") == pytest.approx(score(home, "reviews"))
 
 
-def test_it_stands_the_proof_until_a_member_is_another(home: Path) -> None:
+def test_verify_passes_until_a_member_is_missing(home: Path) -> None:
     made, _ = compose_models(home, "vote", [("reviews", None, 1), ("recent", None, 1)])
     lines = list(verify_bundle(made))
     assert [(line.graph, line.ok, line.rows) for line in lines] == [
@@ -85,7 +85,7 @@ def test_its_card_says_what_it_is_made_of(home: Path) -> None:
 
 
 def write_backwards(home: Path) -> None:
-    """Reads the same words from the last to the first."""
+    """Write a model that reads the same words in reverse order."""
     graph = Graph(
         inputs={"tokens": TensorSpec("int32", ("batch", 6))},
         outputs={"score": TensorSpec("float32", ("batch", 1))},
@@ -115,13 +115,13 @@ def write_backwards(home: Path) -> None:
         ([("reviews", None, 1), ("recent", None, float("nan"))], "positive number"),
         ([("reviews", None, 1), ("recent", None, float("inf"))], "positive number"),
         ([("reviews", None, 1), ("reviews", 1, 1)], "named twice"),
-        ([("reviews", None, 1), ("nobody", None, 1)], "no model 'nobody'"),
+        ([("reviews", None, 1), ("missing", None, 1)], "no model 'missing'"),
         ([("reviews", None, 1), ("recent", 7, 1)], "no version 7"),
         ([("reviews", None, 1), ("writer", None, 1)], "does not predict"),
-        ([("reviews", None, 1), ("affine", None, 1)], "does not give what"),
-        ([("reviews", None, 1), ("backwards", None, 1)], "reads rows otherwise"),
-        ([("reviews", None, 1), ("whole", None, 1)], "made of other models itself"),
-        ([("affine", 1, 1), ("affine", 2, 1)], "brings no rows"),
+        ([("reviews", None, 1), ("affine", None, 1)], "the outputs of .* differ"),
+        ([("reviews", None, 1), ("backwards", None, 1)], "encode rows differently"),
+        ([("reviews", None, 1), ("whole", None, 1)], "is a composite itself"),
+        ([("affine", 1, 1), ("affine", 2, 1)], "has no raw rows"),
     ],
 )
 def test_what_has_no_mean_is_refused(home: Path, members: list[tuple[str, int | None, float]], problem: str) -> None:
@@ -135,12 +135,12 @@ def test_what_has_no_mean_is_refused(home: Path, members: list[tuple[str, int | 
     assert bundle.versions(home, "vote") == []
 
 
-def test_the_command_says_what_it_made(home: Path) -> None:
-    made = CliRunner().invoke(command, ["vote", "reviews/1=3", "recent", "--models", str(home)])
+def test_the_command_prints_what_it_made(home: Path) -> None:
+    made = CliRunner().invoke(compose, ["vote", "reviews/1=3", "recent", "--models", str(home)])
     assert made.exit_code == 0, made.output
     assert re.match(
-        r"vote/1: the weighted mean of reviews/1 \(0\.75\), recent/1 \(0\.25\), worst difference", made.output
+        r"vote/1: the weighted mean of reviews/1 \(0\.75\), recent/1 \(0\.25\), largest difference", made.output
     )
-    wrong = CliRunner().invoke(command, ["vote", "reviews=much", "recent", "--models", str(home)])
+    wrong = CliRunner().invoke(compose, ["vote", "reviews=much", "recent", "--models", str(home)])
     assert wrong.exit_code == 2
-    assert "'much' is no share" in wrong.output
+    assert "the share 'much'" in wrong.output

@@ -1,4 +1,4 @@
-"""What was exported is served: warm-up requests run; Classify and Regress answer as TensorFlow's signatures do."""
+"""Test that exported bundles are served, and that Classify and Regress answer as TensorFlow's signatures do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle
-from tests.export.convert.test_example_signatures import run
+from tests.export.signatures import run_signature
 from tests.servers import Server, start
 
 
@@ -37,7 +37,7 @@ def test_records_are_answered_as_by_tensorflow(
     body = {"examples": [{name: row.ravel().tolist()} for row in rows], "signature_name": named}
     reply = httpx.post(f"{server.http}/v1/models/{bundle.name}:{signature}", json=body, trust_env=False)
     assert reply.status_code == 200, reply.text
-    expected = run(tensorflow, bundle, signature)
+    expected = run_signature(tensorflow, bundle, signature)
     if signature == "regress":
         np.testing.assert_allclose(reply.json()["results"], expected["outputs"], rtol=1e-5)
         return

@@ -1,4 +1,4 @@
-"""``config.pbtxt`` beside the versions, read by Triton's own schema and compared with the ONNX file it describes."""
+"""Test ``config.pbtxt`` with Triton's own schema, and compare it with the ONNX file that it describes."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_it_describes_the_newest_version_and_goes_where_that_has_no_onnx_file(tm
     assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["1", "2", "3"]
 
 
-def test_beside_other_exporters_the_newest_version_is_described_in_the_end(tmp_path: Path) -> None:
-    """Twelve threads publish versions of growing size at once; whoever writes last must have seen the newest."""
+def test_beside_other_exporters_the_newest_version_is_described_last(tmp_path: Path) -> None:
+    """Twelve threads publish versions of growing size at once; the last writer must have seen the newest one."""
 
     def export() -> None:
         write_affine(tmp_path)

@@ -1,4 +1,4 @@
-"""What model cards show is run, block by block, against a real server that serves the bundles."""
+"""Test model cards: every example in a card is run against a server that serves the bundle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle
-from tests.export.snippets import objects_in, run_card
+from tests.export.card_snippets import objects_in, run_card
 from tests.servers import Server, start
 
 
@@ -27,7 +27,7 @@ def outputs_of(v2: dict[str, object]) -> dict[str, np.ndarray]:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
 @pytest.mark.parametrize("task", ["convnet", "reviews", "writer", "plane", "prices"])
-def test_every_block_of_a_card_runs_as_it_stands(
+def test_every_block_of_a_card_can_be_run(
     server: Server, bundles: dict[str, Bundle], tmp_path: Path, task: str
 ) -> None:
     people, python, tensors = run_card(bundles[task], server.http, tmp_path)
@@ -42,15 +42,15 @@ def test_every_block_of_a_card_runs_as_it_stands(
     row, v2 = objects_in(tensors)
     example = bundles[task].examples().graphs[bundles[task].manifest.default]
     for name, array in outputs_of(v2).items():
-        # The first row of the example; where its numbers are spelt out they were rounded.
+        # The first row of the example; where its numbers are written out they were rounded.
         np.testing.assert_allclose(array, example.outputs[name][:1], rtol=0.02, atol=0.02)
     first = row["predictions"][0]
     (given,) = example.outputs.values()
     np.testing.assert_allclose(first, given[0], rtol=0.02, atol=0.02)
 
 
-def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
-    """The Steps run in the server: the row is as a person has it, not the tensor that it becomes."""
+def test_a_card_shows_raw_rows(bundles: dict[str, Bundle]) -> None:
+    """The Steps run in the server: a row is shown as people have it, not as the input tensor."""
     bundle = bundles["prices"]
     card = (bundle.path / "README.md").read_text("utf-8")
     line = next(line for line in card.splitlines() if line.startswith("curl") and "/api/models/prices/predict" in line)
@@ -59,22 +59,19 @@ def test_a_row_that_is_shown_is_raw(bundles: dict[str, Bundle]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "told"),
+    ("task", "text"),
     [
-        (
-            "convnet",
-            "Signature `classify` for Classify: each `tf.Example` has the feature `image`, a `float_list` of 12",
-        ),
+        ("convnet", "`classify` for Classify: each `tf.Example` has the feature `image`, a `float_list` of 12 × 12"),
         (
             "reviews",
-            "Signature `classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20",
+            "`classify` for Classify: each `tf.Example` has the feature `tokens`, a `int64_list` of 20 numbers",
         ),
-        ("prices", "Signature `regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5"),
+        ("prices", "`regress` for Regress: each `tf.Example` has the feature `figures`, a `float_list` of 5 numbers"),
         ("writer", "signatures for Predict: `serving_default`, `step`."),
-        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default` for the first of them."),
+        ("plane", "signatures for Predict: `decode`, `encode`, and `serving_default`, which is the first of them."),
     ],
 )
-def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, told: str) -> None:
+def test_a_card_names_what_the_other_servers_find(bundles: dict[str, Bundle], task: str, text: str) -> None:
     card = (bundles[task].path / "README.md").read_text("utf-8")
-    assert told in card
-    assert "Triton: `config.pbtxt` beside the versions" in card
+    assert text in card
+    assert "Triton: `config.pbtxt` in the model's directory" in card

@@ -1,9 +1,7 @@
-"""``classify`` and ``regress`` over tf.Example, as TensorFlow Serving's loader and TensorFlow's own tool see them."""
+"""Test the signatures ``classify`` and ``regress`` with TensorFlow Serving's loader and TensorFlow's own tool."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,38 +14,17 @@ from bookserve.formats.tf_example import Classify, Regress, example_signatures_o
 from bookserve.graph import Graph, TensorSpec
 from bookserve.steps import BinaryLabel, MultiLabel, Scale, TopLabels
 from bookserve.verb import Predict
-from tests.export.damage import copy_bundle
+from tests.export.copies import copy_bundle
+from tests.export.signatures import run_signature
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-def examples_of(tensorflow, bundle: Bundle) -> list[bytes]:
-    """The example's rows as a caller of TensorFlow Serving would write them."""
-    (name, array), *_ = bundle.examples().graphs["serving_default"].inputs.items()
-    kind = "int64_list" if array.dtype.kind == "i" else "float_list"
-    made = []
-    for row in array:
-        example = tensorflow.train.Example()
-        getattr(example.features.feature[name], kind).value.extend(row.ravel().tolist())
-        made.append(example.SerializeToString())
-    return made
-
-
-def run(tensorflow, bundle: Bundle, signature: str) -> dict[str, np.ndarray]:
-    v1 = tensorflow.compat.v1
-    with tensorflow.Graph().as_default(), v1.Session() as session:
-        definition = v1.saved_model.load(session, ["serve"], str(bundle.path)).signature_def[signature]
-        assert definition.method_name == f"tensorflow/serving/{signature}"
-        assert list(definition.inputs) == ["inputs"]
-        feeds = {definition.inputs["inputs"].name: examples_of(tensorflow, bundle)}
-        return session.run({key: info.name for key, info in definition.outputs.items()}, feeds)
 
 
 @pytest.mark.parametrize(
     ("task", "labels"), [("convnet", [b"a", b"b", b"c", b"d"]), ("reviews", [b"negative", b"positive"])]
 )
 def test_classify_gives_every_label_with_its_score(tensorflow, bundles: dict[str, Bundle], task: str, labels) -> None:
-    given = run(tensorflow, bundles[task], "classify")
+    given = run_signature(tensorflow, bundles[task], "classify")
     (output, expected), *_ = bundles[task].examples().graphs["serving_default"].outputs.items()
     if output == "probability":
         expected = np.concatenate([1 - expected, expected], axis=1)
@@ -57,14 +34,14 @@ def test_classify_gives_every_label_with_its_score(tensorflow, bundles: dict[str
     assert given["scores"].dtype == np.float32
 
 
-def test_regress_gives_the_number_that_people_read(tensorflow, bundles: dict[str, Bundle]) -> None:
-    given = run(tensorflow, bundles["prices"], "regress")
+def test_regress_gives_the_number_after_the_steps(tensorflow, bundles: dict[str, Bundle]) -> None:
+    given = run_signature(tensorflow, bundles["prices"], "regress")
     expected = bundles["prices"].examples().graphs["serving_default"].outputs["price"][:, 0] * 4 + 20
     assert given.keys() == {"outputs"}
     np.testing.assert_allclose(given["outputs"], expected, rtol=1e-5)
 
 
-def test_signatures_over_examples_are_no_graphs(bundles: dict[str, Bundle]) -> None:
+def test_signatures_over_examples_are_not_listed_as_graphs(bundles: dict[str, Bundle]) -> None:
     for task in ("convnet", "reviews", "prices"):
         assert list(bundles[task].manifest.graphs) == ["serving_default"]
 
@@ -76,16 +53,21 @@ def test_every_weight_is_stored_once(tensorflow, bundles: dict[str, Bundle]) -> 
     assert numbers == bundle.manifest.parameters
 
 
-def saved_model_cli(*arguments: object) -> str:
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def saved_model_cli(*arguments: object) -> None:
+    """Run ``saved_model_cli`` in this process; absl's flags are restored afterwards."""
+    from absl.testing import flagsaver
+    from tensorflow.python.tools import saved_model_cli
+
+    with flagsaver.flagsaver():
+        saved_model_cli.create_parser().parse_args([*map(str, arguments)]).func()
 
 
-def test_tensorflows_own_tool_shows_and_runs_the_signatures(bundles: dict[str, Bundle], tmp_path: Path) -> None:
+def test_tensorflows_own_tool_shows_and_runs_the_signatures(
+    bundles: dict[str, Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     bundle = bundles["prices"]
-    shown = saved_model_cli("show", "--dir", bundle.path, "--all")
+    saved_model_cli("show", "--dir", bundle.path, "--all")
+    shown = capsys.readouterr().out
     for line in ("signature_def['serving_default']", "tensorflow/serving/predict", "inputs['figures']"):
         assert line in shown
     for line in ("signature_def['regress']", "tensorflow/serving/regress", "inputs['inputs']", "outputs['outputs']"):
@@ -101,7 +83,7 @@ def test_tensorflows_own_tool_shows_and_runs_the_signatures(bundles: dict[str, B
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), price[:, 0] * 4 + 20, rtol=1e-5)
 
 
-def test_verify_finds_a_signature_that_says_other_labels(
+def test_verify_detects_a_signature_with_other_labels(
     bookserve: Command, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
     bundle = copy_bundle(bundles["convnet"], tmp_path)
@@ -124,7 +106,7 @@ def predict(steps, inputs=("x",), outputs=("y",)) -> Predict:
     return Predict(inputs=dict.fromkeys(inputs, ()), outputs=dict.fromkeys(outputs, steps))
 
 
-def test_which_of_the_two_a_model_answers_is_read_off_its_verb() -> None:
+def test_the_verb_decides_whether_a_model_classifies_or_regresses() -> None:
     one, three = graph({"x": ("batch", 4)}, {"y": ("batch", 1)}), graph({"x": ("batch", 4)}, {"y": ("batch", 3)})
     either = example_signatures_of(predict((BinaryLabel(("no", "yes")),)), one)
     assert isinstance(either, Classify)
@@ -148,6 +130,6 @@ def test_which_of_the_two_a_model_answers_is_read_off_its_verb() -> None:
         ((), graph({"x": (4,)}, {"y": (1,)})),  # no batch
     ],
 )
-def test_where_neither_makes_sense_there_is_none(steps, graphs: dict[str, Graph]) -> None:
+def test_other_models_have_neither_signature(steps, graphs: dict[str, Graph]) -> None:
     whole = graphs["serving_default"]
     assert example_signatures_of(predict(steps, whole.inputs, whole.outputs), graphs) is None

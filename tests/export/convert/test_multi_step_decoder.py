@@ -1,4 +1,4 @@
-"""Several steps in one run: a real LSTM writes the same either way, in any company, and what differs is not shipped."""
+"""Test that the multi-step decoder writes the same texts as the step graph, and is not shipped if it does not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bookserve.runtime.onnx import OnnxSession
 from bookserve.steps import Characters
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Generate
-from export.convert import multi_step_decoder as ahead
+from export.convert import multi_step_decoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
 SIZE, UNITS = len(LETTERS), 96
@@ -87,8 +87,8 @@ def lstm(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_rows_do_not_depend_on_their_company(lstm: Path) -> None:
-    """What all of this rests on: ONNX Runtime computes a row alike to the last bit in any batch."""
+def test_rows_do_not_depend_on_the_other_rows_of_a_batch(lstm: Path) -> None:
+    """The decoder relies on this: ONNX Runtime gives bit-identical results for a row in any batch."""
     backend = OnnxSession(lstm / "step.onnx")
     rng = np.random.default_rng(0)
     feeds = {
@@ -120,7 +120,7 @@ def free(seed: int) -> dict[str, Any]:
 
 
 def bound(seed: int) -> dict[str, Any]:
-    """Among them the least and the most that can be asked for, and both at once."""
+    """Includes the smallest and the largest valid values, and both limits at once."""
     top_k = (None, 1, 2, 5, SIZE - 1, SIZE, 10**6)[seed % 7]
     return {"top_k": top_k, "top_p": (1e-9, 0.1, 0.5, 0.9, 0.999999, 1.0)[seed // 7 % 6]}
 
@@ -131,7 +131,7 @@ def some_bound(seed: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("bounds", [free, bound, some_bound])
 def test_over_many_seeds_the_graph_draws_what_numpy_draws(lstm: Path, bounds: Callable[[int], dict[str, Any]]) -> None:
-    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
+    verb = multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
     step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     requests = [
@@ -150,13 +150,13 @@ def test_over_many_seeds_the_graph_draws_what_numpy_draws(lstm: Path, bounds: Ca
         assert len(set(alone)) > 110  # those of temperature 0 are all the same
 
 
-def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
-    """A model that knows nothing: all characters are equally likely, and the sum of all is not quite 1."""
+def test_of_equal_probabilities_the_first_are_kept(lstm: Path) -> None:
+    """All characters are equally likely, and the sum of all is not quite 1."""
     proto = onnx.load(lstm / "step.onnx")
     dense = next(tensor for tensor in proto.graph.initializer if tensor.name == "dense")
     dense.CopyFrom(numpy_helper.from_array(np.zeros((UNITS, SIZE), np.float32), "dense"))
     onnx.save(proto, lstm / "step.onnx")
-    verb = ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
+    verb = multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
     assert verb.ahead
     step, many = OnnxSession(lstm / "step.onnx"), OnnxSession(lstm / verb.ahead.onnx)
     shares = [count / SIZE for count in range(1, SIZE)]
@@ -183,13 +183,13 @@ def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["then_branch", "else_branch"])
-def test_a_graph_that_would_write_otherwise_is_not_shipped(
+def test_a_decoder_that_writes_other_texts_is_not_shipped(
     lstm: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    composed = ahead._composed
+    original = multi_step_decoder._build_decoder
 
     def swapped(*arguments: object) -> onnx.ModelProto:
-        proto = composed(*arguments)  # type: ignore[arg-type]
+        proto = original(*arguments)  # type: ignore[arg-type]
         (either,) = (node for node in proto.graph.node if node.op_type == "If")
         branch = next(attribute.g for attribute in either.attribute if attribute.name == way)
         for node in branch.node:
@@ -197,15 +197,15 @@ def test_a_graph_that_would_write_otherwise_is_not_shipped(
                 node.op_type = "ArgMin"
         return proto
 
-    monkeypatch.setattr(ahead, "_composed", swapped)
-    with pytest.raises(Failed, match="another text"):
-        ahead.write_multi_step_decoder(lstm, VERB, GRAPH)
-    assert not (lstm / ahead.FILE).exists()
+    monkeypatch.setattr(multi_step_decoder, "_build_decoder", swapped)
+    with pytest.raises(Failed, match="other texts than the step graph"):
+        multi_step_decoder.write_multi_step_decoder(lstm, VERB, GRAPH)
+    assert not (lstm / multi_step_decoder.FILE).exists()
 
 
-def test_a_graph_that_takes_no_single_step_is_refused(lstm: Path) -> None:
-    """The states have other names than the outputs say."""
+def test_a_graph_that_is_not_a_step_graph_is_refused(lstm: Path) -> None:
+    """Its states and outputs have names that do not match."""
     graph = Graph(inputs={**GRAPH.inputs, "x": STATE}, outputs=GRAPH.outputs, onnx="step.onnx")
     with pytest.raises(Failed):
-        ahead.write_multi_step_decoder(lstm, VERB, graph)
-    assert not (lstm / ahead.FILE).exists()
+        multi_step_decoder.write_multi_step_decoder(lstm, VERB, graph)
+    assert not (lstm / multi_step_decoder.FILE).exists()

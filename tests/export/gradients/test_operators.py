@@ -1,4 +1,4 @@
-"""Graphs of gradients as ONNX: every operator of a backward pass, at free sizes, against TensorFlow's own gradient."""
+"""Test the ONNX form of every gradient operator, with free axes, against TensorFlow's own gradients."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
-    """Elements are whole numbers, so that windows hold ties: the gradient goes to the first of equal maxima."""
+    """The elements are integers, so windows have equal maxima: the gradient goes to the first of them."""
     from export.verify import parity
-    from tests.export import layers as small
+    from tests.export import conversion
 
     tf, function = tensorflow, _cases(tensorflow)[name]
 
@@ -81,7 +81,7 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
     module = Module()
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.call})
-    _, backend = small.converted(PICTURES, tmp_path)
+    _, backend = conversion.converted(PICTURES, tmp_path)
     for size in SIZES:
         image = np.random.default_rng(size[1]).integers(-3, 4, (*size, 4)).astype(np.float32)
         expected = {"value": module.call(tf.constant(image))["value"].numpy()}
@@ -90,11 +90,11 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("task", ["style_transfer", "deepdream"])
-def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
-    """The sample's own architectures with random weights and statistics."""
+def test_the_networks_of_all_tasks_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
+    """The tasks' own architectures with random weights and statistics."""
     from bookserve.bundle.examples import Example
     from export.verify import parity
-    from tests.export import layers as small
+    from tests.export import conversion
     from trainers import catalogue
     from trainers.artifacts import signatures
     from trainers.artifacts.write import compute_examples
@@ -103,30 +103,30 @@ def test_the_networks_of_the_catalogue_dream_without_tensorflow(tensorflow, tmp_
     params = found.defaults("sample") | {"data": "sample", "seed": 0}
     data = found.data("sample", params)
     models = signatures.inference_models(found, found.build(data, params), data)
-    graphs = {name: small.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
+    graphs = {name: conversion.save(model, tmp_path / name, gain=0.4) for name, model in models.items()}
     shown = compute_examples(models, data).graphs
     rng = np.random.default_rng(1)
     seen: dict[str, np.ndarray] = {}
     for name in reversed(models):  # the gradient is fed what the features of a picture are
         model, graph = models[name], graphs[name]
-        proto, backend = small.converted(graph, tmp_path / name)
-        assert not {"Loop", "Scan", "If"} & small.operators(proto).keys()
+        proto, backend = conversion.converted(graph, tmp_path / name)
+        assert not {"Loop", "Scan", "If"} & conversion.operators(proto).keys()
         feeds = {key: array[:2] for key, array in shown[name].inputs.items()}
-        expected = small.answers(model, feeds)
+        expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() and np.abs(array).max() > 1e-6 for array in expected.values())
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         image = np.tile(feeds["image"], (1, 2, 2, 1))[:, :95, :111]
         wide = feeds | seen | {"image": rng.permutation(image, axis=1)}
-        assert small.differences(model, backend, wide) == ""
-        seen = small.answers(model, wide)
-        cut = dict(parity.other_lengths(graph, feeds))
+        assert conversion.differences(model, backend, wide) == ""
+        seen = conversion.answers(model, wide)
+        cut = dict(parity.shortened_inputs(graph, feeds))
         assert {"height = 75", "height = 40", "width = 85", "width = 45"} <= cut.keys()
         for length, smaller in cut.items():
             if length.startswith(("height", "width")):
-                assert small.differences(model, backend, smaller) == "", length
+                assert conversion.differences(model, backend, smaller) == "", length
 
 
-def test_a_gradient_without_an_onnx_form_is_told_and_stays_with_tensorflow(tensorflow, tmp_path: Path) -> None:
+def test_a_gradient_without_an_onnx_form_is_noted_and_runs_on_tensorflow_only(tensorflow, tmp_path: Path) -> None:
     import keras
 
     from bookserve.steps import Pixels, Scale

@@ -1,4 +1,4 @@
-"""Recurrent layers become one operator each and answer as Keras does; what cannot become one is left as it was."""
+"""Test that recurrent layers become one operator with the answers of Keras, and that other loops stay unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MERGES = ("concat", "sum", "mul", "ave")
 
 
 def _layers(*names: str):
-    """Keras's layers of those names, of 3 units, without importing Keras when tests are collected."""
+    """Return Keras's layer classes; Keras is not imported when tests are collected."""
     from keras import layers
 
     return [getattr(layers, name) for name in names]
@@ -25,18 +25,18 @@ def _check(tmp_path: Path, outputs, wanted: dict[str, int]) -> None:
     """``outputs`` maps one sequence [batch, time, 4] to any number of tensors."""
     import keras
 
-    from tests.export import layers as small
+    from tests.export import conversion
 
     sequence = keras.Input((None, 4), name="x")
     found = outputs(sequence)
     tensors = {f"y{i}": tensor for i, tensor in enumerate(found if isinstance(found, (list, tuple)) else [found])}
     model = keras.Model({"x": sequence}, tensors)
-    proto, backend = small.converted(small.save(model, tmp_path), tmp_path)
-    counts = small.operators(proto)
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    counts = conversion.operators(proto)
     assert {name: counts[name] for name in (*FUSED, "Loop", "Scan") if counts[name]} == wanted
     for rows, steps in SHAPES:
         x = np.random.default_rng(rows).normal(size=(rows, steps, 4)).astype(np.float32)
-        assert small.differences(model, backend, {"x": x}) == ""
+        assert conversion.differences(model, backend, {"x": x}) == ""
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -59,7 +59,7 @@ def test_rnn_and_lstm(tensorflow, tmp_path: Path, kind: str, bias: bool, backwar
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(tensorflow, tmp_path: Path, activation: str) -> None:
-    """One model with layers of each kind, one beside the other."""
+    """One model with several layers of each kind."""
     rnn, gru, lstm = _layers("SimpleRNN", "GRU", "LSTM")
 
     def outputs(sequence):
@@ -92,7 +92,7 @@ def test_both_directions(tensorflow, tmp_path: Path, merge: str) -> None:
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 def test_stacks_and_sizes(tensorflow, tmp_path: Path, kind: str) -> None:
-    """Units as many as inputs, and one alone, where shapes could be taken for one another."""
+    """As many units as inputs, and a single unit, where axes of equal length could be confused."""
     (layer,) = _layers(kind)
     name = "RNN" if kind == "SimpleRNN" else kind
 
@@ -107,7 +107,7 @@ def test_stacks_and_sizes(tensorflow, tmp_path: Path, kind: str) -> None:
 def test_states_go_in_and_come_out(tensorflow, tmp_path: Path, kind: str) -> None:
     import keras
 
-    from tests.export import layers as small
+    from tests.export import conversion
 
     (layer,) = _layers(kind)
     layer = layer(3, return_sequences=True, return_state=True)
@@ -115,20 +115,20 @@ def test_states_go_in_and_come_out(tensorflow, tmp_path: Path, kind: str) -> Non
     inputs = {"x": keras.Input((None, 4), name="x"), **{name: keras.Input((3,), name=name) for name in names}}
     y, *states = layer(inputs["x"], initial_state=[inputs[name] for name in names])
     model = keras.Model(inputs, {"y": y, **{f"next_{name}": state for name, state in zip(names, states, strict=True)}})
-    proto, backend = small.converted(small.save(model, tmp_path), tmp_path)
-    assert small.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    assert conversion.operators(proto)["Loop"] == 0
     rng = np.random.default_rng(2)
     for rows, steps in SHAPES:
         feeds = {name: rng.normal(size=(rows, 3)).astype(np.float32) for name in names}
         feeds["x"] = rng.normal(size=(rows, steps, 4)).astype(np.float32)
-        assert small.differences(model, backend, feeds) == ""
+        assert conversion.differences(model, backend, feeds) == ""
 
 
 MASKED = {
     "last": lambda layer, keras: layer(3),
     "sequence and states": lambda layer, keras: layer(3, return_sequences=True, return_state=True),
     "backwards": lambda layer, keras: layer(3, return_sequences=True, go_backwards=True),
-    "noughts": lambda layer, keras: layer(3, return_sequences=True, zero_output_for_mask=True),
+    "zeros": lambda layer, keras: layer(3, return_sequences=True, zero_output_for_mask=True),
     "both": lambda layer, keras: keras.layers.Bidirectional(layer(3, return_sequences=True)),
     "stack": lambda layer, keras: lambda x: layer(3)(layer(4, return_sequences=True)(x)),
 }
@@ -136,31 +136,31 @@ MASKED = {
 
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("form", MASKED)
-def test_masked_steps_are_passed_over(tensorflow, tmp_path: Path, kind: str, form: str) -> None:
+def test_masked_steps_are_skipped(tensorflow, tmp_path: Path, kind: str, form: str) -> None:
     """Masked at the end, in front, anywhere and everywhere."""
     import keras
 
-    from tests.export import layers as small
+    from tests.export import conversion
 
     tokens = keras.Input((None,), dtype="int32", name="x")
     (layer,) = _layers(kind)
     found = MASKED[form](layer, keras)(keras.layers.Embedding(6, 4, mask_zero=True)(tokens))
     outputs = {f"y{i}": tensor for i, tensor in enumerate(found if isinstance(found, (list, tuple)) else [found])}
     model = keras.Model({"x": tokens}, outputs)
-    proto, backend = small.converted(small.save(model, tmp_path), tmp_path)
-    assert small.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(conversion.save(model, tmp_path), tmp_path)
+    assert conversion.operators(proto)["Loop"] == 0
     for rows, steps in SHAPES:
         x = np.random.default_rng(rows).integers(1, 6, (rows, steps), np.int32)
         place = np.arange(steps)
         holes = np.random.default_rng(steps).integers(0, 2, (rows, steps), np.int32)
         for keep in (place >= 0, place >= steps // 2, place < (steps + 1) // 2, place < 0, holes):
-            assert small.differences(model, backend, {"x": (x * keep).astype(np.int32)}) == ""
+            assert conversion.differences(model, backend, {"x": (x * keep).astype(np.int32)}) == ""
 
 
 def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: Path) -> None:
     """A cell written by hand – one matrix for input and state, another order of gates – without Keras."""
     from bookserve.graph import Graph, TensorSpec
-    from tests.export import layers as small
+    from tests.export import conversion
 
     tf, rng = tensorflow, np.random.default_rng(0)
     kernel, bias = rng.normal(0, 0.5, (7, 12)).astype(np.float32), rng.normal(0, 0.5, 12).astype(np.float32)
@@ -196,9 +196,9 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
         inputs={"x": TensorSpec("float32", ("batch", "time", 4))},
         outputs={"y": TensorSpec("float32", ("batch", "time", 3)), "h": floats, "c": floats},
     )
-    proto, backend = small.converted(graph, tmp_path)
-    assert small.operators(proto)["LSTM"] == 1
-    assert small.operators(proto)["Loop"] == 0
+    proto, backend = conversion.converted(graph, tmp_path)
+    assert conversion.operators(proto)["LSTM"] == 1
+    assert conversion.operators(proto)["Loop"] == 0
     from export.verify import parity
 
     for rows, steps in SHAPES:
@@ -209,10 +209,10 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
 
 @pytest.mark.parametrize("kind", ["selu", "softplus", "a loop that ends early", "a state that decays"])
 def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) -> None:
-    """They convert, and answer rightly, but as loops; ONNX Runtime's own ``softplus`` would overflow here."""
+    """They are converted as loops and give the right answers; ONNX Runtime's own ``softplus`` would overflow here."""
     from bookserve.graph import Graph, TensorSpec
     from export.verify import parity
-    from tests.export import layers as small
+    from tests.export import conversion
 
     tf, rng = tensorflow, np.random.default_rng(0)
     kernel = tf.Variable(rng.normal(0, 0.5, (7, 3)).astype(np.float32))
@@ -238,9 +238,9 @@ def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) ->
     graph = Graph(
         inputs={"x": TensorSpec("float32", ("batch", "time", 4))}, outputs={"h": TensorSpec("float32", ("batch", 3))}
     )
-    proto, backend = small.converted(graph, tmp_path)
-    assert small.operators(proto)["Loop"] == 1
-    assert not FUSED & small.operators(proto).keys()
+    proto, backend = conversion.converted(graph, tmp_path)
+    assert conversion.operators(proto)["Loop"] == 1
+    assert not FUSED & conversion.operators(proto).keys()
     for rows, steps in ((1, 9), (3, 20)):
         x = rng.normal(0, 100, (rows, steps, 4)).astype(np.float32)
         expected = {name: value.numpy() for name, value in module.call(tf.constant(x)).items()}

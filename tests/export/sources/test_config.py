@@ -1,4 +1,4 @@
-"""Labels and Steps for models made elsewhere: read strictly, tried before they are shipped."""
+"""Test the labels and Steps of external models: read strictly, and tried before anything is written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bookserve.client import connect
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import BinaryLabel, ChannelsFirst, Image, Scale, Softmax, TopLabels
 from export.sources.config import Config
-from export.sources.source import find_source as find_source
+from export.sources.source import find_source
 
 #: Red, green, blue: the brightest channel wins.
 STEPS = """
@@ -68,7 +68,7 @@ def test_a_photo_is_answered_by_labels(bookserve, colours: Path, tmp_path: Path,
     assert bookserve("verify", "mine", "--models", models)[0] == 0
 
 
-def test_made_up_pictures_pass_the_steps_and_guard_them(export) -> None:
+def test_random_pictures_pass_the_steps_and_become_examples(export) -> None:
     bundle: Bundle = export(STEPS).bundle
     examples = bundle.examples()
     assert (examples.rows.shape, examples.rows.dtype) == ((3, 2, 2, 3), np.uint8)
@@ -106,12 +106,12 @@ def test_labels_come_from_a_file_beside_it(export, tmp_path: Path, models: Path)
             'inputs = {image = [{step="image", height=2, width=2}, {step="reshape", shape=[5]}]}',
             "do not fit each other",
         ),
-        ('labels = ["a", "b"]', "2 labels belong to no output"),
-        ('outputs = {means = [{step="toplabels", labels=["a"]}]}', "has 3 classes; there are 1 labels"),
+        ('labels = ["a", "b"]', "2 labels fit no output"),
+        ('outputs = {means = [{step="toplabels", labels=["a"]}]}', "has 3 classes, but there are 1 labels"),
         ('outputs = {means = [{step="channelsfirst"}, {step="toplabels", labels=["a"]}]}', "means"),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_is_written(export, models: Path, config: str, says: str) -> None:
+def test_what_does_not_fit_is_an_error_before_anything_is_written(export, models: Path, config: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         export(config)
     assert not list(models.glob("*"))
@@ -123,7 +123,7 @@ def test_a_step_is_found_by_its_tag_and_by_its_newer_name(tmp_path: Path, tag: s
     assert Config.load(tmp_path / "c.toml").outputs == {"score": (BinaryLabel(("no", "yes")),)}
 
 
-def test_files_that_are_not_there_are_said(export, tmp_path: Path) -> None:
+def test_missing_files_are_named(export, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no file .*names\.txt"):
         export('labels = "names.txt"')
     with pytest.raises(NotFound, match=r"no file .*none\.toml"):
@@ -152,11 +152,11 @@ def head(tmp_path: Path, *operators: str, classes: int) -> Path:
     [
         ((), 3, ["softmax", "toplabels"]),
         (("Softmax",), 3, ["toplabels"]),
-        (("Sigmoid",), 3, ["eachlabel"]),
-        (("Sigmoid",), 1, ["eitherlabel"]),
+        (("Sigmoid",), 3, ["multilabel"]),
+        (("Sigmoid",), 1, ["binarylabel"]),
     ],
 )
-def test_labels_are_given_as_the_output_asks(
+def test_the_steps_for_labels_depend_on_the_output(
     export, tmp_path: Path, operators: tuple[str, ...], classes: int, steps: list[str]
 ) -> None:
     labels = ["a", "b", "c"] if classes == 3 else ["no", "yes"]
@@ -167,11 +167,11 @@ def test_labels_are_given_as_the_output_asks(
         (answer,) = client.predict("head", [[1, 2, 3, 4]])[0].values()
     scores = [label.score for label in answer]
     assert all(0 <= score <= 1 for score in scores)
-    assert steps[-1] == "eachlabel" or sum(scores) == pytest.approx(1, abs=1e-6)
+    assert steps[-1] == "multilabel" or sum(scores) == pytest.approx(1, abs=1e-6)
 
 
-def test_one_score_that_is_no_probability_has_no_labels(export, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="no probability"):
+def test_labels_for_a_single_score_outside_0_to_1_are_refused(export, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not a probability"):
         export('labels = ["no", "yes"]', head(tmp_path, classes=1))
 
 
@@ -192,14 +192,14 @@ def test_a_vocabulary_is_read_from_a_file_and_shipped(export, tmp_path: Path, mo
         assert client.predict("reader", ["Good, bad!"])[0]["y"].tolist() == [0, 1, 4, 5]
 
 
-def test_a_run_needs_no_config(bookserve, runs, tmp_path: Path, models: Path) -> None:
+def test_a_config_for_a_run_is_refused(bookserve, runs, tmp_path: Path, models: Path) -> None:
     (tmp_path / "c.toml").write_text("")
     code, _, err = bookserve("export", runs["convnet"].path, "--config", tmp_path / "c.toml", "--models", models)
     assert code == 5
     assert "Leave --config out" in err
 
 
-def test_what_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+def test_the_examples_in_the_documentation_can_be_read(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs" / "export.md").read_text("utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 3

@@ -1,4 +1,4 @@
-"""SavedModels that bookserve never trained: what is found out about them, and what happens to what cannot convert."""
+"""Test external SavedModels: what is found out about them, and what happens to graphs that cannot be converted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_keras_model_with_its_twin_signatures_shares_one_onnx_file(tensorflow,
     assert len(list(bundle.path.glob("*.onnx"))) == 1
 
 
-def test_strings_stay_with_tensorflow_and_the_reason_is_told(tensorflow, written, spec) -> None:
+def test_strings_run_on_tensorflow_only_and_a_note_gives_the_reason(tensorflow, written, spec) -> None:
     done = written(
         upper=(lambda text: {"loud": tensorflow.strings.upper(text)}, spec("text", None, dtype="string")),
         double=(lambda x: {"y": 2 * x}, spec("x", None, dtype="int64")),
@@ -82,16 +82,16 @@ def test_strings_stay_with_tensorflow_and_the_reason_is_told(tensorflow, written
     assert example.outputs["loud"].tolist() == [text.upper() for text in example.inputs["text"]]
 
 
-def test_operators_that_onnx_lacks_stay_with_tensorflow(tensorflow, written, spec) -> None:
+def test_operators_that_onnx_lacks_run_on_tensorflow_only(tensorflow, written, spec) -> None:
     done = written(f=(lambda x: {"y": tensorflow.raw_ops.SeluGrad(gradients=x, outputs=x)}, spec("x", None, 4)))
     assert done.bundle.manifest.graphs["f"].onnx is None
     assert not list(done.bundle.path.glob("*.onnx"))
     assert "SeluGrad" in done.notes[0]
 
 
-def test_the_name_of_an_input_and_an_output_alike_stays_with_tensorflow(written, spec) -> None:
+def test_the_name_of_an_input_and_an_output_alike_runs_on_tensorflow_only(written, spec) -> None:
     done = written(f=(lambda x: {"x": x + 1}, spec("x", None, 2)))
-    assert "name of an input and of an output" in done.notes[0]
+    assert "name of both an input and an output" in done.notes[0]
 
 
 def test_rows_that_depend_on_each_other_are_no_batch(tensorflow, written, spec) -> None:
@@ -175,7 +175,7 @@ def test_a_broken_savedmodel_is_refused(tensorflow, tmp_path: Path, models: Path
 
 
 @pytest.mark.parametrize(("path", "name"), [("my_model", "my_model"), ("my_model/3", "my_model"), ("a b(1)", "a_b_1_")])
-def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str) -> None:
+def test_a_model_is_named_after_its_directory(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).mkdir(parents=True)
     (tmp_path / path / "saved_model.pb").touch()
     assert find_source(str(tmp_path / path), tmp_path).name == name
@@ -185,7 +185,7 @@ def test_a_model_is_called_as_its_directory(tmp_path: Path, path: str, name: str
 @pytest.mark.parametrize(
     ("path", "name"), [("net.onnx", "net"), ("my_model/3/model.onnx", "my_model"), ("a b/model.keras", "a_b")]
 )
-def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> None:
+def test_a_model_is_named_after_its_file(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / path).touch()
     assert find_source(str(tmp_path / path), tmp_path).name == name
@@ -194,14 +194,14 @@ def test_a_model_is_called_as_its_file(tmp_path: Path, path: str, name: str) -> 
 @pytest.mark.parametrize(
     ("file", "way"), [("m.h5", r"save\('model.keras'\)"), ("m.pt", "torch.onnx.export"), ("m.txt", "an .onnx file")]
 )
-def test_files_of_other_kinds_are_refused_with_the_way_out(tmp_path: Path, file: str, way: str) -> None:
+def test_files_of_other_kinds_are_refused_with_a_hint(tmp_path: Path, file: str, way: str) -> None:
     (tmp_path / file).touch()
     with pytest.raises(InvalidInput, match=way):
         find_source(str(tmp_path / file), tmp_path)
 
 
 def test_a_savedmodel_that_reads_files_is_refused(tensorflow, written, spec, models: Path) -> None:
-    with pytest.raises(InvalidInput, match="operator 'ReadFile', which reaches outside"):
+    with pytest.raises(InvalidInput, match="operator 'ReadFile', which can read or write files"):
         written(f=(lambda path: {"content": tensorflow.io.read_file(path[0])}, spec("path", None, dtype="string")))
     assert not list(models.glob("*"))
 
@@ -212,7 +212,7 @@ def test_a_savedmodel_with_an_unknown_operator_is_refused(tensorflow, written, s
     written(f=(lambda x: {"y": tensorflow.math.erf(x)}, spec("x", None, 2)))
     file = tmp_path / "thing" / "saved_model.pb"
     file.write_bytes(file.read_bytes().replace(b"\x03Erf", b"\x03Xrf"))
-    with pytest.raises(InvalidInput, match="operator 'Xrf', which TensorFlow does not have"):
+    with pytest.raises(InvalidInput, match="operator 'Xrf', which is not part of TensorFlow"):
         write_bundle(find_source(str(tmp_path / "thing"), tmp_path), tmp_path / "other")
 
 
@@ -220,7 +220,7 @@ def test_what_is_no_source_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFound, match="no finished run of 'nothing'"):
         find_source("nothing", tmp_path)
-    with pytest.raises(NotFound, match=r"holds no saved_model\.pb"):
+    with pytest.raises(NotFound, match=r"holds neither a SavedModel nor a run"):
         find_source(str(tmp_path / "empty"), tmp_path)
     with pytest.raises(NotFound, match=r"no file .*model\.keras"):
         find_source(str(tmp_path / "model.keras"), tmp_path)

@@ -1,4 +1,4 @@
-"""Keras files that somebody else saved: read without running their code, and proven equal to Keras."""
+"""Test external ``.keras`` files: read without running their code, and compared with Keras."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_lambda_layers_are_refused(keras, write, models: Path) -> None:
     assert not list(models.glob("*"))
 
 
-def test_classes_and_functions_of_ones_own_are_refused_by_name(keras, write) -> None:
+def test_custom_classes_and_functions_are_refused_by_name(keras, write) -> None:
     class Twice(keras.layers.Layer):
         def call(self, x):
             return 2 * x
@@ -115,7 +115,7 @@ def test_classes_and_functions_of_ones_own_are_refused_by_name(keras, write) -> 
         write(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation=crooked)]))
 
 
-def test_a_loss_of_ones_own_is_no_obstacle(keras, write) -> None:
+def test_a_custom_loss_is_accepted(keras, write) -> None:
     def my_loss(y, p):
         return (y - p) ** 2
 
@@ -137,8 +137,8 @@ def change(path: Path, content: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", "no whole .keras file"),
-        (b"[" * 100_000, "no whole .keras file"),
+        (b"{", "not a complete .keras file"),
+        (b"[" * 100_000, "not a complete .keras file"),
         (
             json.dumps({"module": "os", "class_name": "system", "config": "x", "registered_name": None}).encode(),
             "class",
@@ -155,7 +155,7 @@ def test_hostile_descriptions_are_refused(keras, write, tmp_path: Path, content:
         write()
 
 
-def test_what_is_no_keras_file_is_refused(keras, write, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused(keras, write, tmp_path: Path) -> None:
     (tmp_path / "net.keras").write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InvalidInput, match=r"no whole \.keras file"):
+    with pytest.raises(InvalidInput, match=r"not a complete \.keras file"):
         write()

@@ -1,4 +1,4 @@
-"""ONNX models that somebody else wrote: served as they are, or refused in words."""
+"""Test external ONNX models: they are served unchanged, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, open_bundle
 from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput
 from export.sources import onnx_file
-from export.sources.source import find_source as find_source
+from export.sources.source import find_source
 from tests.servers import start
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -58,7 +58,7 @@ def write(tensorflow, tmp_path: Path, models: Path) -> Callable[..., Any]:
     return write
 
 
-def test_a_model_is_shipped_as_it_came(bookserve, write, tmp_path: Path, models: Path) -> None:
+def test_a_model_is_shipped_unchanged(bookserve, write, tmp_path: Path, models: Path) -> None:
     bundle: Bundle = write(linear()).bundle
     manifest = bundle.manifest
     assert (bundle.path / "model.onnx").read_bytes() == (tmp_path / "net.onnx").read_bytes()
@@ -150,12 +150,12 @@ def external(path: Path, location: str, *, offset: int = 0) -> None:
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 10])
-def test_weights_beside_the_model_come_along(
+def test_external_weights_are_copied(
     tensorflow, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     from export.write import write_bundle
 
-    monkeypatch.setattr(onnx_file, "_EMBEDDED", limit)
+    monkeypatch.setattr(onnx_file, "_MAX_EMBEDDED_BYTES", limit)
     (tmp_path / "from").mkdir()
     external(tmp_path / "from" / "net.onnx", "net.weights")
     (tmp_path / "from" / "net.weights").write_bytes(WEIGHTS.tobytes())
@@ -171,18 +171,20 @@ def test_weights_beside_the_model_come_along(
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("../net.weights", "not in its own directory"),
-        ("/etc/passwd", "not in its own directory"),
-        ("junk/../../net.weights", "not in its own directory"),
-        ("..\\net.weights", "not in its own directory"),
-        ("link", "not in its own directory"),
-        ("gone", "not there"),
-        ("bundle.json", "not in its own directory"),
-        ("README.md", "a name that a bundle needs"),
-        ("short", "does not fit its external data"),
+        ("../net.weights", "not a plain file in its own directory"),
+        ("/etc/passwd", "not a plain file in its own directory"),
+        ("junk/../../net.weights", "not a plain file in its own directory"),
+        ("..\\net.weights", "not a plain file in its own directory"),
+        ("link", "not a plain file in its own directory"),
+        ("gone", "does not exist"),
+        ("bundle.json", "not a plain file in its own directory"),
+        ("README.md", "a file name that bundles use"),
+        ("short", "external data of .* cannot be read"),
     ],
 )
-def test_weights_elsewhere_are_refused(tensorflow, tmp_path: Path, models: Path, location: str, says: str) -> None:
+def test_weights_outside_the_directory_are_refused(
+    tensorflow, tmp_path: Path, models: Path, location: str, says: str
+) -> None:
     from export.write import write_bundle
 
     home = tmp_path / "from"
@@ -205,19 +207,19 @@ SEQUENCE = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
 @pytest.mark.parametrize(
     ("proto", "says"),
     [
-        (b"", "no whole ONNX file"),
-        (b"hello", "no whole ONNX file"),
-        (linear().SerializeToString()[:-20], "no whole ONNX file"),
+        (b"", "not a complete ONNX file"),
+        (b"hello", "not a complete ONNX file"),
+        (linear().SerializeToString()[:-20], "not a complete ONNX file"),
         (linear(ir_version=onnx.IR_VERSION + 1), "IR version"),
         (linear(opset_imports=[helper.make_opsetid("", onnx.defs.onnx_opset_version() + 1)]), "operator set"),
         (linear(nodes=[FOO]), "operator 'Foo', which"),
         (linear(nodes=[OWN], opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("my.ops", 1)]), "my.ops"),
-        (linear(nodes=[helper.make_node("MatMul", ["x", "nothing"], ["y"])]), "breaks the rules"),
-        (linear(x=value("x", "N", 6, kind=TensorProto.COMPLEX64), y=value("y", "N", 4)), "rules|load|complex64"),
+        (linear(nodes=[helper.make_node("MatMul", ["x", "nothing"], ["y"])]), "not valid ONNX"),
+        (linear(x=value("x", "N", 6, kind=TensorProto.COMPLEX64), y=value("y", "N", 4)), "not valid|load|complex64"),
         (linear(y=SEQUENCE, nodes=[helper.make_node("SequenceConstruct", ["x"], ["y"])]), "is a sequence"),
         (
             linear(x=value("w", 6, 4), y=value("y", 6, 6), nodes=[helper.make_node("MatMul", ["w", "w2"], ["y"])]),
-            "rules",
+            "not valid ONNX",
         ),
     ],
 )
@@ -241,7 +243,7 @@ def test_functions_of_the_model_are_its_own_operators(write) -> None:
     assert write(proto).bundle.graph()[1].batched
 
 
-def test_a_model_that_draws_random_numbers_is_served_unproved(bookserve, write, models: Path) -> None:
+def test_a_model_that_draws_random_numbers_is_served_without_an_example(bookserve, write, models: Path) -> None:
     noise = helper.make_node("RandomNormalLike", ["x"], ["y"])
     done = write(linear(x=value("x", "N", 6), y=value("y", "N", 6), nodes=[noise]))
     assert "it gives another answer to the same input each time" in done.notes[0]

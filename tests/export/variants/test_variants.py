@@ -1,4 +1,4 @@
-"""Smaller and faster forms: made by ``bookserve export --variant``, proven, measured and served, or refused."""
+"""Test the variants of ``bookserve export --variant``: how they are made, compared, measured, refused and served."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Predict
-from export.variants import accuracy as loss
-from export.variants import timing, variants
-from tests.export.damage import copy_bundle
+from export.variants import accuracy, timing, variants
+from tests.export.copies import copy_bundle
 from tests.servers import start
 
 Command = Callable[..., tuple[int, str, str]]
@@ -30,7 +29,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def models(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``larger``, ``prices`` and ``writer`` with every variant that can be had, ``reviews`` with one."""
+    """``larger``, ``prices`` and ``writer`` with every variant that is kept, ``reviews`` with one."""
     from export.sources.source import Source
     from export.write import write_bundle
     from tests.export.runs import write_larger
@@ -64,7 +63,7 @@ def test_a_variant_holds_other_operators_and_answers_alike(models: Path, task: s
     assert operators(path)[kernel]
     example = bundle.examples().graphs["serving_default"]
     given = OnnxSession(path).run(example.inputs)
-    assert loss.accuracy_problem(name, loss.compare_variant(bundle.verb(Predict), example.outputs, given)) == ""
+    assert accuracy.accuracy_problem(name, accuracy.compare_variant(bundle.verb(Predict), example.outputs, given)) == ""
     assert variant.file in bundle.manifest.files
     assert variant.bytes == path.stat().st_size
     assert variant.rows == len(next(iter(example.inputs.values())))
@@ -89,7 +88,7 @@ def test_dynamic_quantisation_leaves_convolutions_alone(models: Path) -> None:
     assert not quantised["ConvInteger"]
 
 
-def test_what_gains_nothing_is_refused_with_a_reason_and_leaves_no_file(
+def test_a_variant_that_is_not_smaller_is_refused_with_a_reason_and_leaves_no_file(
     bookserve: Command, runs: dict[str, Run], tmp_path: Path
 ) -> None:
     """The writer's weights are those of one small LSTM, which static quantisation has no operator for."""
@@ -102,25 +101,25 @@ def test_what_gains_nothing_is_refused_with_a_reason_and_leaves_no_file(
     assert not (bundle.path / "variants").exists()
 
 
-def test_a_graph_that_only_tensorflow_runs_has_none(tensorflow, bookserve: Command, tmp_path: Path) -> None:
+def test_a_graph_without_onnx_form_has_no_variants(tensorflow, bookserve: Command, tmp_path: Path) -> None:
     module = tensorflow.Module()
     signature = [tensorflow.TensorSpec([None], "string", "text")]
     module.loud = tensorflow.function(lambda text: {"loud": tensorflow.strings.upper(text)}, signature, autograph=False)
     tensorflow.saved_model.save(module, str(tmp_path / "shout"), signatures=module.loud)
     code, out, _ = bookserve("export", tmp_path / "shout", "--models", tmp_path / "models", "--variant", "float16")
     assert code == 0
-    assert "no variants of graph 'serving_default': only TensorFlow runs it." in out
+    assert "no variants of graph 'serving_default': it runs on TensorFlow only." in out
 
 
-def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
+def test_a_file_that_crashes_the_runtime_is_refused(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process that tries the file is made to die as an assertion of native code dies."""
+    """The process that loads the file is aborted, as by a failed assertion in native code."""
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
-    monkeypatch.setattr(variants, "_TRIAL", "import os; os.abort()")
+    monkeypatch.setattr(variants, "_LOAD_PROGRAM", "import os; os.abort()")
     found, notes = variants.write_variants(bundle.path, bundle.manifest, bundle.examples(), ["float16"])
     assert found == {}
-    assert notes == ["no float16 of graph 'serving_default': ONNX Runtime breaks down when it loads the file."]
+    assert notes == ["no float16 of graph 'serving_default': ONNX Runtime crashes when it loads the file."]
 
 
 @pytest.mark.parametrize(
@@ -132,17 +131,19 @@ def test_a_file_at_which_the_runtime_dies_is_refused_and_the_exporter_lives(
         ([[np.nan, 0.3], [0.6, 0.4]], "its outputs deviate by nan"),
     ],
 )
-def test_a_loss_past_bounds_is_told(models: Path, outputs: list[list[float]], said: str) -> None:
+def test_a_variant_that_is_not_accurate_enough_is_refused(models: Path, outputs: list[list[float]], said: str) -> None:
     verb = open_bundle(models, "larger").verb(Predict)
     expected = {"probabilities": np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)}
-    found = loss.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
+    found = accuracy.compare_variant(verb, expected, {"probabilities": np.array(outputs, np.float32)})
     if "label" in said:  # a row that turns over at little distance
         found = Variant(file="", bytes=0, rows=2, difference=found.difference, deviation=0.1, agreement=found.agreement)
-    assert loss.accuracy_problem("int8-static", found).startswith(said)
-    assert bool(loss.accuracy_problem("int8-static", found)) is bool(said)
+    assert accuracy.accuracy_problem("int8-static", found).startswith(said)
+    assert bool(accuracy.accuracy_problem("int8-static", found)) is bool(said)
 
 
-def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command, models: Path, tmp_path: Path) -> None:
+def test_verify_detects_a_variant_that_computes_something_else(
+    bookserve: Command, models: Path, tmp_path: Path
+) -> None:
     bundle = copy_bundle(open_bundle(models, "prices"), tmp_path)
     where = ("--models", tmp_path / "models")
     assert bookserve("verify", "prices", *where)[0] == 0
@@ -158,17 +159,17 @@ def test_verify_finds_a_variant_that_computes_something_else(bookserve: Command,
     assert "float16: its outputs deviate by " in err
 
 
-def test_the_card_tells_what_each_costs_and_gains(models: Path) -> None:
+def test_the_card_shows_size_speed_and_accuracy(models: Path) -> None:
     bundle = open_bundle(models, "larger")
     card = (bundle.path / "README.md").read_text("utf-8")
     for name, graphs in bundle.manifest.variants.items():
         assert f"- `{name}`: {VARIANTS[name]}." in card
         line = next(line for line in card.splitlines() if line.startswith(f"| `{name}` | `serving_default` |"))
-        assert f"{graphs['serving_default'].agreement:.0%} of 16 labels" in line
+        assert f"{graphs['serving_default'].agreement:.0%} of 16 labels kept" in line
         assert line.count(" ×") == 3
 
 
-def test_the_server_and_the_local_client_use_the_variant_that_they_are_told(models: Path) -> None:
+def test_the_server_and_the_local_client_use_the_chosen_variant(models: Path) -> None:
     rows = open_bundle(models, "prices").examples().rows
     expected = {"": [], "float16": []}
     for name in expected:
@@ -212,14 +213,14 @@ def test_an_unknown_variant_is_refused(bookserve: Command, models: Path) -> None
     assert "'int4' is not one of" in err
 
 
-def test_timing_takes_turns_and_counts_rows() -> None:
+def test_timing_takes_turns_and_repeats_rows() -> None:
     order: list[str] = []
-    taken = timing.in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0)
-    assert order == ["a", "b"] * 6  # one that does not count, and five at least
+    taken = timing.interleaved_milliseconds({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0)
+    assert order == ["a", "b"] * 6  # one that is not counted, and at least five
     assert taken.keys() == {"a", "b"}
-    np.testing.assert_array_equal(timing.rows({"x": np.arange(3)}, 5)["x"], [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(timing.repeat_rows({"x": np.arange(3)}, 5)["x"], [0, 1, 2, 0, 1])
 
 
-def test_a_bundle_without_the_variant_is_itself(bundles: dict[str, Bundle]) -> None:
+def test_a_bundle_without_the_variant_is_unchanged(bundles: dict[str, Bundle]) -> None:
     bundle = bundles["writer"]
     assert bundle.with_variant("float16").manifest == bundle.manifest

@@ -1,4 +1,4 @@
-"""Do the exported forms of small models with random weights answer as Keras does, and would a difference be seen?"""
+"""Test that the exported forms of small models answer as Keras does, and that a difference would be detected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from export.sources.source import Source
 from export.verify import parity
-from tests.export.damage import copy_run
+from tests.export.copies import copy_run
 
 KINDS = ("convnet", "reviews", "writer", "plane")
 
@@ -30,7 +30,7 @@ def test_onnx_and_savedmodel_answer_as_keras_did(bundles: dict[str, Bundle], tas
     saved, examples = SavedModel(bundle.path), bundle.examples()
     for name, graph in bundle.manifest.graphs.items():
         example = examples.graphs[name]
-        assert all(array.std(axis=0).max() > 0.03 for array in example.outputs.values()), "rows that say the same"
+        assert all(array.std(axis=0).max() > 0.03 for array in example.outputs.values()), "rows with equal answers"
         for run in (partial(saved.run, name), OnnxSession(bundle.path / str(graph.onnx)).run):
             found = parity.replay(graph, example, run)
             assert found.problem == ""
@@ -63,7 +63,7 @@ def test_recurrent_layers_become_fused_operators(bundles: dict[str, Bundle], tas
 
 
 @pytest.mark.parametrize("task", KINDS)
-def test_onnx_files_bear_the_names_of_the_graphs(bundles: dict[str, Bundle], task: str) -> None:
+def test_onnx_files_have_the_names_of_the_graphs(bundles: dict[str, Bundle], task: str) -> None:
     bundle = bundles[task]
     for name, graph in bundle.manifest.graphs.items():
         proto = onnx.load(bundle.path / str(graph.onnx))
@@ -90,7 +90,7 @@ def test_a_run_whose_examples_differ_is_not_published(runs: dict[str, Run], tmp_
     assert not models.joinpath("convnet").exists()
 
 
-def test_a_run_whose_rows_no_longer_become_its_tensors_is_not_published(
+def test_a_run_whose_steps_give_other_tensors_is_not_published(
     runs: dict[str, Run], tmp_path: Path, models: Path
 ) -> None:
     from export.write import write_bundle
@@ -101,7 +101,7 @@ def test_a_run_whose_rows_no_longer_become_its_tensors_is_not_published(
         old = examples.rows[position]
         examples.rows[position] = 255 - old if examples.rows.dtype == np.uint8 else old[::-1]
         examples.save(run.path / "examples.npz")
-        with pytest.raises(Failed, match="do not become the stored tensors"):
+        with pytest.raises(Failed, match="other tensors than those the model was trained on"):
             write_bundle(Source(task, run.path / "saved_model", run), models)
 
 
@@ -143,14 +143,14 @@ def test_a_difference_names_the_worst_element_both_values_and_the_tolerance() ->
     assert problem == "output 'y' at [0, 0] is 1.5; expected 1.0 (tolerance float32: 0.001 relative + 1e-05)"
 
 
-def test_a_graph_that_mixes_its_rows_is_found_out() -> None:
+def test_a_graph_that_mixes_its_rows_is_detected() -> None:
     x = np.array([[1, 2], [3, 4]], np.float32)
     example = Example({"x": x}, {"y": x - x.mean(0)})
     problem = parity.replay(GRAPH, example, lambda feeds: {"y": feeds["x"] - feeds["x"].mean(0)}).problem
     assert problem.startswith("with row 0 alone, output 'y' at [0, ")
 
 
-def test_gradients_are_held_to_their_length_row_by_row() -> None:
+def test_gradients_are_compared_by_their_norm_row_by_row() -> None:
     rng = np.random.default_rng(0)
     expected = {"gradient": 1e-6 * rng.normal(size=(2, 6, 6, 3)).astype(np.float32)}
     got = {"gradient": expected["gradient"].copy()}
@@ -164,7 +164,7 @@ def test_gradients_are_held_to_their_length_row_by_row() -> None:
     assert parity.compare(expected, {"gradient": np.full((2, 6, 6, 3), np.nan, np.float32)}).problem
 
 
-def test_what_cancels_out_keeps_the_rounding_of_what_was_added() -> None:
+def test_a_sum_that_cancels_out_may_keep_the_rounding_of_its_summands() -> None:
     expected = {"y": np.array([1000.0, 0.001], np.float32)}
     assert not parity.compare(expected, {"y": np.array([1000.0, 0.009], np.float32)}).problem
     assert parity.compare(expected, {"y": np.array([1000.0, 0.012], np.float32)}).problem

@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
-"""Warm-up: the requests that TensorFlow Serving replays when it loads a bundle, so that the first caller does not wait.
+"""Write warm-up requests, which TensorFlow Serving runs when it loads a bundle, so that the first client does not wait.
 
-Source: TensorFlow Serving's ``saved_model_warmup``: a TFRecord of PredictionLog in ``assets.extra/``.
+Source: TensorFlow Serving's documentation of SavedModel warmup: a TFRecord of PredictionLog in ``assets.extra/``.
 Import this module only inside functions: it imports TensorFlow.
 """
 
@@ -16,23 +16,26 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 
 from bookserve.bundle.examples import Example
 from bookserve.formats.tf_example import Classify, Regress, signature_name
-from export.convert import example_signatures as signatures
+from export.convert.example_signatures import to_tf_example
 
-#: Where TensorFlow Serving looks, inside a version's directory.
+#: Where TensorFlow Serving reads them, inside a version's directory.
 PATH = Path("assets.extra/tf_serving_warmup_requests")
 
 
 def write_warmup(
     path: Path, model: str, examples: Mapping[str, Example], answer: Classify | Regress | None = None
 ) -> None:
-    """Write one Predict request for each graph's example to ``path``, and one Classify or Regress of a single row."""
+    """Write to ``path`` one Predict request per graph's example and, for ``answer``, one Classify or Regress request.
+
+    The Predict requests hold all rows of the example, the other request holds the first row.
+    """
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as records:
-        for log in _logs(model, examples, answer):
+        for log in _prediction_logs(model, examples, answer):
             records.write(log.SerializeToString())
 
 
-def _logs(model: str, examples: Mapping[str, Example], answer: Classify | Regress | None) -> Iterator[Any]:
+def _prediction_logs(model: str, examples: Mapping[str, Example], answer: Classify | Regress | None) -> Iterator[Any]:
     for graph, example in examples.items():
         request = predict_pb2.PredictRequest()
         request.model_spec.name = model
@@ -47,7 +50,7 @@ def _logs(model: str, examples: Mapping[str, Example], answer: Classify | Regres
     request.model_spec.name = model
     request.model_spec.signature_name = signature_name(answer)
     row = examples[answer.graph].inputs[answer.feature.name][0]
-    request.input.example_list.examples.append(signatures.example(answer.feature, row))
+    request.input.example_list.examples.append(to_tf_example(answer.feature, row))
     if classify:
         yield prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=request))
     else:

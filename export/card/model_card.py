@@ -1,4 +1,4 @@
-"""Card: the model card ``README.md`` of a bundle, written from what its manifest and examples say."""
+"""Write the model card ``README.md`` of a bundle from its manifest and examples."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from bookserve.bundle import Manifest
 from bookserve.bundle.examples import Examples
 from bookserve.bundle.variant import VARIANTS
-from bookserve.formats import tf_example as tfexample
-from bookserve.graph import Graph
+from bookserve.formats import tf_example
+from bookserve.graph import TensorSpec
 from bookserve.run import Origin
 from bookserve.verb import Generate, verb_name
 from export.card.snippets import code_snippets
 
-#: Licence by a word in the description of the data, looked for from top to bottom.
+#: Licence by a word in the description of the data; the first that occurs counts.
 _LICENCES = (
     ("scikit-learn", "scikit-learn's digits are the UCI set “Optical Recognition of Handwritten Digits”, CC BY 4.0"),
     ("python", "part of Python's documentation, under the Python Software Foundation License"),
@@ -25,10 +25,10 @@ _LICENCES = (
     ("reuters", "Reuters-21578 (Lewis), for research use"),
     (
         "suburbs",
-        "Boston housing (Harrison, Rubinfeld, 1978) by way of StatLib, free to use; one of its columns is racist",
+        "Boston housing (Harrison, Rubinfeld, 1978), from StatLib, free to use; one of its columns is racist",
     ),
     ("weather", "weather of the Max Planck Institute for Biogeochemistry in Jena; its terms are not stated"),
-    ("dogs vs. cats", "Asirra, by way of Kaggle's “Dogs vs. Cats”: the competition's terms, for research use"),
+    ("dogs vs. cats", "Asirra, from Kaggle's “Dogs vs. Cats”: the competition's terms, for research use"),
     ("frogs", "CIFAR-10 (Krizhevsky, 2009), no formal licence, for research use"),
     ("nietzsche", "Nietzsche's text is in the public domain"),
     ("china", "photos that come with scikit-learn, CC BY 2.0"),
@@ -38,97 +38,102 @@ _LICENCES = (
 def write_card(
     manifest: Manifest, examples: Examples, operators: Mapping[str, Mapping[str, int]], directory: Path
 ) -> str:
-    """The card as Markdown; ``operators`` counts those of each graph's ONNX form, ``directory`` holds the files."""
+    """Return the card as Markdown.
+
+    ``operators`` gives, for each graph, how often each operator occurs in its ONNX form; ``directory`` holds the files.
+    """
     parts = [
         f"# {manifest.name}",
-        _what(manifest),
-        "## Data\n\n" + (_data(manifest.origin) if manifest.origin else _unknown_data(manifest)),
-        _figures(manifest),
-        _graphs(manifest, operators, directory),
-        _variants(manifest, directory),
-        _servers(manifest) if (directory / "saved_model.pb").is_file() else "",
-        _limits(manifest),
+        _introduction(manifest),
+        "## Training data\n\n" + (_training_data(manifest.origin) if manifest.origin else _external_data(manifest)),
+        _metrics_section(manifest),
+        _graphs_section(manifest, operators, directory),
+        _variants_section(manifest, directory),
+        _servers_section(manifest) if (directory / "saved_model.pb").is_file() else "",
+        _limitations_section(manifest),
         code_snippets(manifest, examples),
-        "## Made with\n\n"
+        "## Package versions\n\n"
         + ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items()))
-        + f", on {manifest.created}.",
+        + f". Exported {manifest.created}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what(manifest: Manifest) -> str:
+def _introduction(manifest: Manifest) -> str:
     origin = manifest.origin
     size = f"{manifest.parameters:,} parameters; verb: {verb_name(manifest.verb)}."
     if origin is None:
-        return f"{_sentence(manifest.summary or 'a model made elsewhere')}. {size}"
+        return f"{_as_sentence(manifest.summary or 'an external model')}. {size}"
     book = f"task `{origin.task}`, section {origin.section} of *Deep Learning with R* (2018)"
-    return f"{_sentence(origin.summary)}: {book}. {size}"
+    return f"{_as_sentence(origin.summary)}: {book}. {size}"
 
 
-def _sentence(words: str) -> str:
+def _as_sentence(words: str) -> str:
     return words[:1].upper() + words[1:].rstrip(".")
 
 
-def _data(origin: Origin) -> str:
+def _training_data(origin: Origin) -> str:
     text = origin.dataset.lower()
     licence = next((words for word, words in _LICENCES if word in text), "not known")
     kind = "Sample data, not the book's" if origin.data == "sample" else "The book's data"
     return f"{kind}: {origin.dataset}.\n\nLicence of the data: {licence}."
 
 
-def _members(manifest: Manifest) -> str:
-    """The versions of other models that a composite is made of; '' for any other model."""
+def _member_names(manifest: Manifest) -> str:
+    """Name the member models of a composite with their versions; '' for any other model."""
     members = [member for graph in manifest.graphs.values() for member in graph.members if member.model]
     return ", ".join(f"`{member.model}/{member.version}`" for member in members)
 
 
-def _unknown_data(manifest: Manifest) -> str:
-    if members := _members(manifest):
-        return f"That of the models that it is made of, as are their licences: {members}."
+def _external_data(manifest: Manifest) -> str:
+    if members := _member_names(manifest):
+        return f"See the cards of its member models, also for their licences: {members}."
     licence = manifest.licence or "not known"
     return f"Unknown: bookserve did not train this model.\n\nLicence of the model: {licence}."
 
 
-def _figures(manifest: Manifest) -> str:
+def _metrics_section(manifest: Manifest) -> str:
     origin = manifest.origin
     if origin is None:
         return ""
     ours = manifest.metrics
     mark = " (sample)" if origin.data == "sample" else ""
-    lines = [f"| figure | this model{mark} | the book |", "|---|---|---|"]
+    lines = [f"| metric | this model{mark} | the book |", "|---|---|---|"]
     for name in [*ours, *(name for name in origin.book if name not in ours)]:
         cells = (f"{value:.4g}" if value is not None else "–" for value in (ours.get(name), origin.book.get(name)))
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "## Figures\n\n" + "\n".join(lines)
+    return "## Metrics\n\n" + "\n".join(lines)
 
 
-def _graphs(manifest: Manifest, operators: Mapping[str, Mapping[str, int]], directory: Path) -> str:
+def _graphs_section(manifest: Manifest, operators: Mapping[str, Mapping[str, int]], directory: Path) -> str:
     lines = ["| graph | inputs | outputs | ONNX operators | file |", "|---|---|---|---|---|"]
     for name, graph in manifest.graphs.items():
         counts = ", ".join(f"{op} {n}" if n > 1 else op for op, n in operators.get(name, {}).items())
-        file = f"`{graph.onnx}`, {_size(directory / graph.onnx)}" if graph.onnx else "none: TensorFlow runs it"
+        file = f"`{graph.onnx}`, {_file_size(directory / graph.onnx)}" if graph.onnx else "none: TensorFlow runs it"
         if graph.members:
             members = (f"{member.model}/{member.version}" if member.model else member.graph for member in graph.members)
             file = "made of " + ", ".join(f"`{member}`" for member in members)
         mark = " (default)" if name == manifest.default else ""
-        lines.append(
-            f"| `{name}`{mark} | {_tensors(graph, 'inputs')} | {_tensors(graph, 'outputs')} | {counts} | {file} |"
-        )
+        inputs, outputs = _tensor_list(graph.inputs), _tensor_list(graph.outputs)
+        lines.append(f"| `{name}`{mark} | {inputs} | {outputs} | {counts} | {file} |")
     saved = sum(path.stat().st_size for path in [*directory.glob("saved_model.pb"), *directory.glob("variables/*")])
     words = f"The SavedModel with its variables has {saved / 1e3:,.0f} kB."
-    if _members(manifest):
-        words = "It is made of other models, which must lie beside it. TensorFlow Serving and Triton cannot serve it."
+    if _member_names(manifest):
+        words = (
+            "This is a composite: its member models must be in the same directory of models. "
+            "TensorFlow Serving and Triton cannot serve it."
+        )
     elif not saved:
-        words = "It came as ONNX and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
+        words = "It was an ONNX file and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
     return "## Graphs\n\n" + "\n".join(lines) + f"\n\n{words}"
 
 
-def _variants(manifest: Manifest, directory: Path) -> str:
-    """What each smaller or faster form costs and gains; '' where there is none."""
+def _variants_section(manifest: Manifest, directory: Path) -> str:
+    """The size, speed and accuracy of each variant; '' where there is none."""
     if not manifest.variants:
         return ""
     lines = [
-        "| variant | graph | size | faster to load, at 1, at 32 | largest difference | what stays |",
+        "| variant | graph | size | speed-up: load, batch 1, batch 32 | largest difference | accuracy |",
         "|---|---|---|---|---|---|",
     ]
     for name, graphs in manifest.variants.items():
@@ -136,61 +141,63 @@ def _variants(manifest: Manifest, directory: Path) -> str:
             before = (directory / str(manifest.graphs[graph].onnx)).stat().st_size
             gains = (variant.faster(what) for what in ("load", "1", "32"))
             gained = ", ".join(f"{gain:.2g} ×" if gain else "–" for gain in gains)
-            kept = [f"{variant.agreement:.0%} of {variant.rows} labels"] if variant.agreement is not None else []
-            kept += [f"numbers move by {variant.shift:.2g}"] if variant.shift is not None else []
+            kept = [f"{variant.agreement:.0%} of {variant.rows} labels kept"] if variant.agreement is not None else []
+            kept += [f"numbers change by {variant.shift:.2g} on average"] if variant.shift is not None else []
             kept = kept or [f"outputs deviate by {variant.deviation:.1e} of their spread"]
-            size = f"{_size(directory / variant.file)} ({variant.bytes / before:.0%})"
+            size = f"{_file_size(directory / variant.file)} ({variant.bytes / before:.0%})"
             lines.append(f"| `{name}` | `{graph}` | {size} | {gained} | {variant.difference:.1e} | {'; '.join(kept)} |")
     words = "\n".join(f"- `{name}`: {VARIANTS[name]}." for name in manifest.variants)
     return (
-        f"## Variants\n\n{words}\n\nMeasured beside float32 on one thread when the model was exported, on the rows of "
-        f"`examples.npz`. `bookserve serve models --variant {next(iter(manifest.variants))}` serves one.\n\n"
+        f"## Variants\n\n{words}\n\nCompared with float32 when the model was exported, on one thread and on the rows "
+        f"of `examples.npz`. To serve one: `bookserve serve models --variant {next(iter(manifest.variants))}`.\n\n"
         + "\n".join(lines)
     )
 
 
-def _servers(manifest: Manifest) -> str:
-    """What the two other servers find in the same directory."""
-    answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs) if manifest.origin else None
+def _servers_section(manifest: Manifest) -> str:
+    """What TensorFlow Serving and Triton find in the same directory."""
+    answer = tf_example.example_signatures_of(manifest.verb, manifest.graphs) if manifest.origin else None
     signatures = ", ".join(f"`{name}`" for name in manifest.graphs)
-    also = "" if "serving_default" in manifest.graphs else ", and `serving_default` for the first of them"
+    also = "" if "serving_default" in manifest.graphs else ", and `serving_default`, which is the first of them"
     lines = [f"TensorFlow Serving: signatures for Predict: {signatures}{also}."]
     if answer:
-        name, feature = tfexample.signature_name(answer), answer.feature
+        name, feature = tf_example.signature_name(answer), answer.feature
         size = " × ".join(map(str, feature.spec.shape[1:])) or "1"
-        gives = "every label with its score" if isinstance(answer, tfexample.Classify) else "one number a row"
+        gives = "every label with its score" if isinstance(answer, tf_example.Classify) else "one number per row"
         lines.append(
             f"Signature `{name}` for {type(answer).__name__}: each `tf.Example` has the feature `{feature.name}`, a "
-            f"`{feature.kind}` of {size} after the Steps; it gives {gives}."
+            f"`{feature.kind}` of {size} numbers, to which the Steps were already applied. It returns {gives}."
         )
     if manifest.graphs[manifest.default].onnx:
-        lines.append("Triton: `config.pbtxt` beside the versions describes the default graph of the newest one.")
+        lines.append(
+            "Triton: `config.pbtxt` in the model's directory describes the default graph of the newest version."
+        )
     return "## Other servers\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _tensors(graph: Graph, side: str) -> str:
-    return ", ".join(f"`{name}` {spec}" for name, spec in getattr(graph, side).items()).replace("|", "\\|")
+def _tensor_list(tensors: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f"`{name}` {spec}" for name, spec in tensors.items()).replace("|", "\\|")
 
 
-def _size(path: Path) -> str:
+def _file_size(path: Path) -> str:
     return f"{path.stat().st_size / 1e3:,.0f} kB"
 
 
-def _limits(manifest: Manifest) -> str:
+def _limitations_section(manifest: Manifest) -> str:
     limits = []
     origin, verb = manifest.origin, manifest.verb
-    if members := _members(manifest):
-        limits.append(f"It is no better than {members} together, and cannot be served without them.")
+    if members := _member_names(manifest):
+        limits.append(f"It depends on {members} and has their limits.")
     elif origin is None:
-        limits.append("Nothing is known here of what it learned, or of its accuracy.")
-        limits.append("Its examples are random numbers: they prove that its forms agree, not that it is any good.")
+        limits.append("Its training data and its accuracy are not known to bookserve.")
+        limits.append("Its examples are random numbers: they show that its forms agree, not that it is accurate.")
     else:
-        limits.append("It is a model to learn from: small, trained for minutes, and not for decisions about people.")
+        limits.append("It is for teaching: small, trained for minutes, and not for decisions about people.")
     if origin and origin.data == "sample":
-        limits.append("It was trained on sample data: its figures cannot be compared with the book's.")
+        limits.append("It was trained on sample data: its metrics cannot be compared with the book's.")
     if isinstance(verb, Generate):
         characters = verb.characters.vocabulary
-        limits.append(f"It knows {len(characters)} characters and what the last {verb.window} of a prompt tell it.")
+        limits.append(f"It knows {len(characters)} characters and reads the last {verb.window} characters of a prompt.")
     if any(graph.onnx is None and not graph.members for graph in manifest.graphs.values()):
         limits.append("Graphs without an ONNX file need TensorFlow in the server.")
-    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+    return "## Limitations\n\n" + "\n".join(f"- {limit}" for limit in limits)

@@ -1,4 +1,4 @@
-"""Copies of Runs and bundles that a test may spoil."""
+"""Copy Runs and bundles, so that a test may change them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bookserve.run import Run
 
 
 def copy_run(run: Run, to: Path) -> Run:
-    """A copy of ``run`` under ``to/runs``."""
+    """Copy ``run`` under ``to/runs``."""
     return Run(Path(shutil.copytree(run.path, to / "runs" / run.task / run.path.name)))
 
 
 def copy_bundle(bundle: Bundle, to: Path) -> Bundle:
-    """A copy of ``bundle`` under ``to/models``."""
+    """Copy ``bundle`` under ``to/models``."""
     path = to / "models" / bundle.name / str(bundle.version)
     return Bundle.open(Path(shutil.copytree(bundle.path, path)))

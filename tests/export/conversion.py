@@ -1,4 +1,4 @@
-"""Recurrent layers and graphs of gradients as SavedModels with random weights, and their ONNX forms beside them."""
+"""Write small models as SavedModels with random weights, convert them to ONNX, and compare the answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.export.runs import randomise
 
 
 def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
-    """Write ``model`` with random weights as the trainers do; what its graph is.
+    """Write ``model`` with random weights as the trainers do, and return its graph.
 
     Recurrent weights are small, so that sixty steps of ``relu`` do not grow past what float32 can hold; ``gain`` makes
     all matrices smaller, for deep networks.
@@ -33,7 +33,7 @@ def save(model: keras.Model, directory: Path, gain: float = 1.0) -> Graph:
 
 
 def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxSession]:
-    """The ONNX form of a SavedModel's graph, and what runs it."""
+    """Convert a SavedModel's graph to ONNX; return the model and a session that runs it."""
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
 
@@ -44,7 +44,7 @@ def converted(graph: Graph, directory: Path) -> tuple[onnx.ModelProto, OnnxSessi
 
 
 def operators(proto: onnx.ModelProto) -> Counter[str]:
-    """How often each operator stands in a model, those of bodies too."""
+    """Count the operators of a model, those in the bodies of loops and branches too."""
 
     def count(graph: onnx.GraphProto) -> Counter[str]:
         bodies = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
@@ -54,10 +54,10 @@ def operators(proto: onnx.ModelProto) -> Counter[str]:
 
 
 def answers(model: keras.Model, feeds: Mapping[str, np.ndarray]) -> Arrays:
-    """What Keras gives."""
+    """Return the outputs of Keras."""
     return {name: np.asarray(value) for name, value in model(dict(feeds), training=False).items()}
 
 
 def differences(model: keras.Model, backend: OnnxSession, feeds: Mapping[str, np.ndarray]) -> str:
-    """How ONNX Runtime's outputs differ from Keras's past tolerance; '' if they do not."""
+    """Describe how ONNX Runtime's outputs differ from Keras's by more than the tolerance; '' if they do not."""
     return parity.compare(answers(model, feeds), backend.run(feeds)).problem

@@ -1,4 +1,4 @@
-"""Every architecture of the catalogue with random weights and statistics: ONNX answers as Keras, without loops."""
+"""Test the conversion of every task's architecture, with random weights: ONNX answers as Keras, without loops."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from trainers import catalogue
 
-#: Proved by ``test_gradients.py``; their outputs are gradients.
+#: Their outputs are gradients: see ``tests/export/gradients/test_operators.py``.
 GRADIENTS = {"deepdream", "style_transfer"}
-#: Some that must not lose their layer on the way.
+#: The operator that the recurrent layer of some tasks must become.
 RECURRENT = {
     "jena_gru": "GRU",
     "jena_gru_stacked": "GRU",
@@ -27,7 +27,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
     from export.verify import parity
-    from tests.export import layers as small
+    from tests.export import conversion
     from tests.export.runs import randomise
     from trainers.artifacts import signatures
     from trainers.artifacts.write import compute_examples
@@ -48,16 +48,16 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
     for graph_name, model in models.items():
         graph = signatures.describe_graph(model)
         proto = to_onnx(saved, graph_name, graph)
-        counts = small.operators(proto)
+        counts = conversion.operators(proto)
         assert not {"Loop", "Scan"} & counts.keys()
         fused |= {"RNN", "GRU", "LSTM"} & counts.keys()
         path = tmp_path / f"{graph_name}.onnx"
         path.write_bytes(proto.SerializeToString())
         feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
-        expected = small.answers(model, feeds)
+        expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
-        backend = small.OnnxBackend(path)
+        backend = conversion.OnnxSession(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
-        for _, others in parity.other_lengths(graph, feeds):
-            assert small.differences(model, backend, others) == ""
+        for _, others in parity.shortened_inputs(graph, feeds):
+            assert conversion.differences(model, backend, others) == ""
     assert RECURRENT.get(name) in {*fused, None}
