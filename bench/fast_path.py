@@ -134,7 +134,7 @@ def serve_with_bare_asgi(models: str) -> None:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from bookserve.cli.main import main as bookserve
-    from serve.batching.request_context import RequestContext
+    from serve.request_context import RequestContext
     from serve.transport.http.http_connection import HttpConnection
 
     def limited(limits: Any, route: Any) -> type[HttpToolsProtocol]:

@@ -24,7 +24,7 @@ from bookserve import bundle
 from bookserve.bundle import Bundle
 from bookserve.cli.terminal import silence_stderr
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from export.variants import timing
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "models.md"
@@ -112,7 +112,7 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
                 feeds = timing.repeat_rows(examples[name].inputs, count)
             elif count > 1:
                 feeds = None
-            onnx = milliseconds(OnnxSession(path).run, feeds) if path else None
+            onnx = milliseconds(open_session(path).run, feeds) if path else None
             tensorflow = milliseconds(partial(saved.run, name), feeds)
             times += [_number(onnx), _number(tensorflow), _number(tensorflow / onnx) if onnx and tensorflow else "–"]
         size = f"{path.stat().st_size / 1e3:,.0f}" if path else "–"

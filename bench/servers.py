@@ -37,7 +37,7 @@ from bookserve import bundle
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 
 #: Models by default: pictures for a small convnet and for a dense network, sequences of ids for a recurrent network.
 MODELS = ["mnist_convnet", "mnist_dense", "imdb_lstm"]
@@ -65,7 +65,7 @@ class Subject:
         if len(graph.inputs) > 1:
             sys.exit(f"{found.name} has {len(graph.inputs)} inputs; the peers' scripts serve models with one.")
         self.name, self.onnx = found.name, found.path / str(graph.onnx)
-        self.backend = OnnxSession(self.onnx)
+        self.backend = open_session(self.onnx)
         examples = found.examples().graphs[name].inputs
         sizes = {rows for rows, _ in WORKLOADS.values()}
         self.feeds = {rows: {k: a[np.arange(rows) % len(a)] for k, a in examples.items()} for rows in sizes}

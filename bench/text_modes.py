@@ -18,7 +18,7 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve.graph import Arrays, numpy_dtype
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Generate
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     opened = bundle.open_bundle(arguments.model.parent, arguments.model.name)
     verb = opened.verb(Generate)
     graph = opened.graph(verb.graph)[1]
-    backend = OnnxSession(opened.path / str(graph.onnx))
+    backend = open_session(opened.path / str(graph.onnx))
     known = verb.characters.vocabulary.ids
     text = "".join(character for character in arguments.text.read_text("utf-8").lower() if character in known)
     ids = verb.characters([text])[0]

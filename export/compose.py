@@ -20,16 +20,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish_bundle, seal
+from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
-from bookserve.runtime.onnx import OnnxSession, open_graph
+from bookserve.runtime import open_graph, open_session
 from bookserve.steps import Rows
 from bookserve.verb import Predict
 from export.card.model_card import write_card
 from export.package_versions import ONNX, package_versions
-from export.verify import parity
 
 #: The composite's own graphs: one cuts rows to the lengths that the members read, one takes the weighted mean.
 CUT, MEAN = "cut", "mean"
@@ -151,7 +150,7 @@ def _expected_examples(parts: Sequence[Candidate], first: Candidate) -> tuple[Ex
                 f"the Steps of '{part.name}' encode rows differently from those of '{first.name}'.",
                 _requirements_hint(first),
             )
-        outputs = OnnxSession(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: encoded})
+        outputs = open_session(part.bundle.path / str(part.graph.onnx)).run({part.input[0]: encoded})
         member_arrays |= {f"{part.name}/{name}": array for name, array in outputs.items()}
         means = {name: mean + part.share * outputs[name].astype(np.float64) for name, mean in means.items()}
     mean = {name: means[name].astype(spec.dtype) for name, spec in first.graph.outputs.items()}

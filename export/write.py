@@ -22,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 import onnx
 
-from bookserve.bundle import Bundle, Manifest, new_version, publish_bundle, seal
+from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
 from bookserve.formats import triton
@@ -30,7 +30,7 @@ from bookserve.formats.tf_example import Classify, Regress, example_signatures_o
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Generate, Transform
 from export.card.model_card import write_card
 from export.convert import warmup
@@ -43,7 +43,6 @@ from export.sources.external_model import Model, describe_model
 from export.sources.keras_file import KerasFile
 from export.sources.saved_model import SavedModel, refuse_file_access
 from export.sources.source import Source
-from export.verify import parity
 from export.verify.preprocessing import find_skew
 
 #: The files and directories of a SavedModel; anything else beside them is not copied.
@@ -323,7 +322,7 @@ def _compare_onnx(path: Path, saved: SavedModel, name: str, graph: Graph, exampl
     It is compared with Keras on the example, and with the SavedModel where a free axis has another length.
     """
     try:
-        backend = OnnxSession(path)
+        backend = open_session(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
     found = parity.replay(graph, example, backend.run)

@@ -1,4 +1,4 @@
-"""Engine: the only place in the server that runs a model. It knows no protocol; each door translates to and from it."""
+"""The engine runs models: every protocol hands its requests to it. It knows no protocol itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from bookserve.generation.text import Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample
-from serve.batching.request_context import CURRENT, ClientDisconnected, RequestContext
 from serve.batching.request_queue import OnResult
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.models.live_model import LiveModel
@@ -25,18 +24,19 @@ from serve.models.model_config import ModelConfig
 from serve.models.repository import Repository, VersionStatus
 from serve.observability.metrics import Metrics
 from serve.observability.statistics import Counted
+from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
 
 
 class Engine:
-    """Answers on the level of tensors (``run``) and of people (``predict``, ``generate``, ``sample``)."""
+    """Runs graphs on tensors (``run``, ``submit``), and models on raw rows (``predict``, ``generate``, ``sample``)."""
 
     def __init__(self, repository: Repository, metrics: Metrics) -> None:
         self._repository = repository
         self._metrics = metrics
-        #: Whether new requests are welcome: after loading, until the server drains.
+        #: Whether the server is ready for requests: from the end of loading until it drains.
         self.ready = False
 
     def models(self) -> list[LiveModel]:
@@ -48,7 +48,7 @@ class Engine:
         return self._repository.find(name, version, label)
 
     def names(self) -> list[str]:
-        """All models, those included that are not live."""
+        """All models, also those that are not live."""
         return self._repository.names()
 
     def status(self, name: str) -> list[VersionStatus]:
@@ -60,61 +60,83 @@ class Engine:
         return await asyncio.to_thread(self._repository.index)
 
     def counted(self, model: LiveModel) -> Counted:
-        """What was counted of one version since the server began."""
+        """The counts of one version since the server started."""
         return self._metrics.statistics.of(model.name, model.version)
 
     async def load(self, name: str) -> None:
-        """Load a model that lies in the repository; see ``Repository.load``."""
+        """Load a model of the repository; see ``Repository.load``."""
         await asyncio.to_thread(self._repository.load, name)
 
     async def unload(self, name: str) -> None:
-        """Let go of a model; see ``Repository.unload``."""
+        """Unload a model; see ``Repository.unload``."""
         await asyncio.to_thread(self._repository.unload, name)
 
-    async def reload(self, served: Sequence[ModelConfig]) -> None:
-        """Serve this list of models and no other; see ``Repository.reload``."""
-        await asyncio.to_thread(self._repository.reload, served)
+    async def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve the models of this list and no others; see ``Repository.reload``."""
+        await asyncio.to_thread(self._repository.reload, configs)
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
-        """Run one graph ('' and ``serving_default`` mean the default one) in a batch with whatever else waits.
+        """Run one graph ('' and ``serving_default`` mean the default one) in a batch with other requests.
 
         Raises:
             NotFound: no such graph.
             InvalidInput: the feeds do not fit the graph.
+            NotReady: the model had to be loaded first, and could not be.
             Overloaded, Failed: see ``Batcher.run``.
         """
-        name, spec = model.bundle.graph(graph)
-        with _Stopwatch(self._metrics, model, name):
-            return await model.run(name, feeds, spec.check(feeds))
+        name, rows, measured = self._start(model, graph, feeds, CURRENT.get())
+        with measured:
+            return await model.run(name, feeds, rows)
 
-    def submit(self, model: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult) -> bool:
-        """``run`` without a task: ``done`` is told the outputs or the error in a later turn of the event loop.
+    def submit(self, model: LiveModel, graph: str, feeds: Arrays, context: RequestContext, on_result: OnResult) -> bool:
+        """``run`` for callers without a task: ``on_result`` gets the outputs or the error in a later turn of the loop.
 
-        The call is given, since there is no task that carries it; see ``Batcher.submit`` for who gives up. False says
-        that the model has to be loaded first: only ``run`` can do that, and ``done`` is not called.
+        ``run`` is not a future over this method: a cancelled task must end a composite's runs at once, and a model that
+        is not in memory is loaded in a task.
+
+        Returns False if the model is not in memory: then ``on_result`` is not called, and ``run`` has to load it. See
+        ``Batcher.submit`` for callers that leave.
 
         Raises:
-            NotFound, InvalidInput, Overloaded: (at the call) see ``run``; ``done`` is not called.
+            NotFound, InvalidInput, Overloaded: (at the call) see ``run``; ``on_result`` is not called.
         """
-        batchers = model.at_hand()
+        batchers = model.batchers_in_memory()
         if batchers is None:
             return False
-        name, spec = model.bundle.graph(graph)
-        watch = _Stopwatch(self._metrics, model, name, call)
+        name, rows, measured = self._start(model, graph, feeds, context)
 
-        def answered(result: Arrays | BookserveError) -> None:
-            watch.stop(result if isinstance(result, BookserveError) else None)
-            done(result)
+        def finish(result: Arrays | BookserveError) -> None:
+            measured.stop(result if isinstance(result, BookserveError) else None)
+            on_result(result)
 
         try:
-            batchers[name].submit(feeds, spec.check(feeds), call, answered)
+            batchers[name].submit(feeds, rows, context, finish)
         except Exception as error:
-            watch.stop(error)
+            measured.stop(error)
             raise
         return True
 
+    def _start(
+        self, model: LiveModel, graph: str, feeds: Arrays, context: RequestContext
+    ) -> tuple[str, int, _MeasuredRequest]:
+        """Begin to measure a request and check its feeds: the graph's proper name, the rows, and what measures.
+
+        Raises:
+            NotFound, InvalidInput: see ``run``.
+        """
+        name, spec = model.bundle.graph(graph)
+        measured = _MeasuredRequest(self._metrics, model, name, context)
+        try:
+            return name, spec.check(feeds), measured
+        except InvalidInput as error:
+            measured.stop(error)
+            raise
+
     def runner(self, model: LiveModel, loop: asyncio.AbstractEventLoop) -> Callable[[str, Arrays], Arrays]:
-        """What runs graphs by name for another thread than the event loop's: it blocks until the loop has done so."""
+        """A function that runs graphs by name, for other threads than the event loop's.
+
+        It blocks until ``loop`` has run the graph.
+        """
 
         def run(graph: str, feeds: Arrays) -> Arrays:
             return asyncio.run_coroutine_threadsafe(self.run(model, graph, feeds), loop).result()
@@ -129,7 +151,7 @@ class Engine:
         """
         verb = model.bundle.verb(Predict)
         name, spec = model.bundle.graph(verb.graph)
-        with _Stopwatch(self._metrics, model, name):
+        with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
             if sum(len(row) for row in rows if isinstance(row, bytes)) > INLINE_BYTES:
                 feeds = await asyncio.to_thread(verb.encode, rows)
             else:
@@ -137,28 +159,28 @@ class Engine:
             return verb.decode(await model.run(name, feeds, spec.check(feeds)))
 
     def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:
-        """Write texts; all that one model writes advance together. Pieces come at least ``pause`` seconds apart.
+        """Write texts; all texts of one model advance together. Pieces come at least ``pause`` seconds apart.
 
         Raises:
             InvalidInput: (at the call) the prompt does not fit, or the model does not generate.
             Overloaded: (at the call) the model is writing too many texts already.
         """
         verb = model.bundle.verb(Generate)
-        if model.texts is None:
+        if model.scheduler is None:
             raise InvalidInput(f"model '{model.name}' does not generate.")
-        return self._timed(model, verb.graph, model.texts.write(request, model.run, pause))
+        return self._measure(model, verb.graph, model.scheduler.write(request, model.run, pause))
 
     async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
-        """The whole texts that ``generate`` yields in pieces."""
+        """The complete texts that ``generate`` yields in pieces."""
         return await collect_texts(self.generate(model, request, WHOLE), request.n)
 
-    async def _timed(
+    async def _measure(
         self, model: LiveModel, graph: str, pieces: AsyncGenerator[list[Piece]]
     ) -> AsyncGenerator[list[Piece]]:
-        with _Stopwatch(self._metrics, model, graph):
+        with _MeasuredRequest(self._metrics, model, graph, CURRENT.get()):
             async with aclosing(pieces):
-                async for some in pieces:
-                    yield some
+                async for group in pieces:
+                    yield group
 
     async def sample(self, model: LiveModel, request: SampleRequest) -> tuple[np.ndarray, np.ndarray]:
         """Decode points of the latent space: the points float32 [n, d], the pixels uint8 [n, height, width, channels].
@@ -168,9 +190,9 @@ class Engine:
         """
         verb = model.bundle.verb(Sample)
         name, spec = model.bundle.graph(verb.decode)
-        with _Stopwatch(self._metrics, model, name):
-            seen = await self._encode(model, verb, request.images) if request.images else None
-            latent = requested_points(request, verb.latent, seen)
+        with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
+            encoded_images = await self._encode(model, verb, request.images) if request.images else None
+            latent = requested_points(request, verb.latent, encoded_images)
             feeds = dict.fromkeys(spec.inputs, latent)
             outputs = await model.run(name, feeds, spec.check(feeds))
             return latent, np.asarray(apply_steps(verb.after, next(iter(outputs.values()))))
@@ -181,15 +203,15 @@ class Engine:
         return encoded_points(spec, await model.run(name, feeds, spec.check(feeds)))
 
 
-class _Stopwatch:
-    """Counts one request and how long it took, under the code of whatever ended it."""
+class _MeasuredRequest:
+    """Counts one request and how long it took, under the code of its result."""
 
-    def __init__(self, metrics: Metrics, model: LiveModel, graph: str, call: RequestContext | None = None) -> None:
+    def __init__(self, metrics: Metrics, model: LiveModel, graph: str, context: RequestContext) -> None:
         self._metrics = metrics
         self._labels = model.name, model.version, graph
-        self._call = call or CURRENT.get()
-        if self._call.trace is not None:
-            self._call.trace.asked(*self._labels)
+        self._context = context
+        if context.trace is not None:
+            context.trace.asked(*self._labels)
         self._start = time.perf_counter()
 
     def __enter__(self) -> None:
@@ -207,4 +229,4 @@ class _Stopwatch:
         else:
             code = error.code if isinstance(error, BookserveError) else "failed"
         elapsed = time.perf_counter() - self._start
-        self._metrics.answered(*self._labels, elapsed, code, self._call.protocol)
+        self._metrics.answered(*self._labels, elapsed, code, self._context.protocol)

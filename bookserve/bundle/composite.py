@@ -3,7 +3,7 @@
 A composite is a graph made of other graphs, its members. Each member takes some of the composite's tensors by name and
 adds its outputs to them. Members are graphs of other models or of the same bundle, but not composites themselves. The
 server runs independent members at the same time and shares their sessions with direct requests
-(``serve/models/composite.py``); ``bookserve/runtime`` runs one after the other.
+(``serve/models/composite.py``); ``bookserve/runtime/composite.py`` runs one after the other.
 
 Source: ensembles of Triton, whose steps map tensors by name in the same way.
 """

@@ -1,45 +1,36 @@
-"""Backend: what runs one Graph. ONNX Runtime's is here, since exporter, server and local client must run a file alike.
+"""ONNX Runtime: runs ONNX files. Exporter, server and local client open a file here, and so run it alike.
 
 onnxruntime is imported when the first session is opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from bookserve.bundle.composite import execution_rounds
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays, Graph
+from bookserve.graph import Arrays
+from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration
 
-if TYPE_CHECKING:
-    from bookserve.bundle import Bundle
-
-
-class Session(Protocol):
-    """Runs one graph: arrays by input name in, arrays by output name out. One thread at a time may call it."""
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the graph on checked feeds.
-
-        Raises:
-            InvalidInput: the runtime refused their values, such as an index beyond the end of a table.
-            Failed: it broke.
-        """
+#: ONNX Runtime's execution providers, by device.
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"]}
+#: ONNX's names of element types that are not NumPy's.
+_DTYPES = {"float": "float32", "double": "float64"}
+#: Log level at which ONNX Runtime prints nothing: what goes wrong is raised.
+_SILENT = 4
 
 
 class OnnxSession:
-    """One ONNX file in an ONNX Runtime session on the CPU.
+    """One ONNX file in an ONNX Runtime session; see ``Session``.
 
     One intra-op thread by default: at small batches a second thread is slower and burns more than twice the CPU;
     several cores are used by several processes.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int = 1) -> None:
         """
         Raises:
             Failed: the file is damaged, or holds operators that ONNX Runtime does not have.
@@ -49,26 +40,22 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised; the runtime need not print it, too
+        options.log_severity_level = _SILENT
         # Threads that spin between runs take the CPU from the rest of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own exceptions share no public base
-            raise Failed(
-                f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again."
-            ) from error
+        self._session = _inference_session(path, options, device)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def declared(self) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
-        """Inputs and outputs as the file declares them: ONNX's name of the type (``tensor(float)``), and the shape with
-        numbers, names, and None for what is unknown."""
-        sides = self._session.get_inputs(), self._session.get_outputs()
-        inputs, outputs = ({tensor.name: (tensor.type, list(tensor.shape)) for tensor in side} for side in sides)
+    def declared(self) -> tuple[Declarations, Declarations]:
+        """Inputs and outputs as the file declares them; see ``DeclaringSession``."""
+        inputs, outputs = (
+            {tensor.name: _declaration(tensor) for tensor in side}
+            for side in (self._session.get_inputs(), self._session.get_outputs())
+        )
         return inputs, outputs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the graph; see ``Backend.run``."""
+        """Run the graph; see ``Session.run``."""
         feeds = {name: _decoded(name, array) if array.dtype == object else array for name, array in feeds.items()}
         try:
             arrays = self._session.run(self._outputs, feeds)
@@ -83,43 +70,54 @@ class OnnxSession:
         }
 
 
-class CompositeSession:
-    """A composite graph, whose members are run one after the other."""
+class OnnxRuntime:
+    """Opens ONNX files in ONNX Runtime; see ``Runtime``."""
 
-    def __init__(self, graph: Graph, members: Mapping[tuple[str, int, str], Session]) -> None:
-        """``members`` by model, version and graph."""
-        self._graph = graph
-        self._members = members
+    name = "onnxruntime"
+    model_file = "model.onnx"
+    devices = tuple(_PROVIDERS)
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the graph; see ``Backend.run``."""
-        tensors = dict(feeds)
-        for member in chain(*execution_rounds(self._graph)):
-            tensors |= member.give(self._members[member.model, member.version, member.graph].run(member.take(tensors)))
-        return {name: tensors[name] for name in self._graph.outputs}
+    def opens(self, path: Path) -> bool:
+        """Whether the name ends in ``.onnx``."""
+        return path.suffix == ".onnx"
+
+    def open_sessions(
+        self, path: Path, graphs: Collection[str] | None = None, *, device: str = "cpu", threads: int = 1
+    ) -> dict[str, Session]:
+        """Open the only graph of an ONNX file; see ``Runtime.open_sessions``."""
+        return dict.fromkeys(graphs or (DEFAULT_GRAPH,), OnnxSession(path, device=device, threads=threads))
 
 
-def open_graph(
-    bundle: Bundle, name: str, find: Callable[[str, int], Bundle], session: Callable[[Path], Session] = OnnxSession
-) -> Session:
-    """What runs a graph of a bundle that has an ONNX form, or whose members have; ``find`` opens other models.
+def write_optimised(source: Path, target: Path) -> None:
+    """Write ``source`` to ``target`` as ONNX Runtime's graph optimiser rewrites it.
+
+    The optimiser's last level is left out: its memory layouts fit only the processor at hand.
 
     Raises:
-        NotFound: a model or graph is not there.
-        Failed: a graph has no ONNX form, or cannot be loaded.
+        Failed: the file cannot be loaded or written.
     """
-    name, graph = bundle.graph(name)
-    if graph.members:
-        members = {}
-        for member in graph.members:
-            whose = find(member.model, member.version) if member.model else bundle
-            if whose.graph(member.graph)[1].members:
-                raise Failed(f"model '{bundle.name}' is made of {member}, which is made of others itself.")
-            members[member.model, member.version, member.graph] = open_graph(whose, member.graph, find, session)
-        return CompositeSession(graph, members)
-    if graph.onnx is None:
-        raise Failed(f"graph '{name}' of model '{bundle.name}' has no ONNX form and needs TensorFlow.")
-    return session(bundle.path / graph.onnx)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(target)
+    options.log_severity_level = _SILENT
+    _inference_session(source, options, "cpu")
+
+
+def _inference_session(path: Path, options: Any, device: str) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=_PROVIDERS[device])
+    except Exception as error:  # the runtime's own exceptions share no public base
+        raise Failed(f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again.") from error
+
+
+def _declaration(tensor: Any) -> TensorDeclaration:
+    """``tensor(float)`` is float32; free axes are None, '' or a name."""
+    kind = tensor.type.removeprefix("tensor(").rstrip(")")
+    return TensorDeclaration(_DTYPES.get(kind, kind), tuple(None if axis == "" else axis for axis in tensor.shape))
 
 
 def _decoded(name: str, strings: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""TensorFlow backend: runs a SavedModel's signature where a graph has no ONNX form.
+"""TensorFlow: runs a SavedModel's signatures, where a graph has no ONNX form.
 
-The only file of the server that touches TensorFlow, imported when such a model is loaded.
+The only file of the server that imports TensorFlow, when such a model is loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,29 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Session
+from bookserve.runtime.base import Declarations, Session, TensorDeclaration
 
 
 class TensorflowSession:
-    """One signature of a loaded SavedModel."""
+    """One signature of a loaded SavedModel; see ``Session``."""
 
     def __init__(self, module: Any, signature: str) -> None:
         self._module = module  # the signature holds its variables by weak references only
         self._signature = module.signatures[signature]
 
+    def declared(self) -> tuple[Declarations, Declarations]:
+        """Inputs and outputs as the signature declares them; see ``DeclaringSession``."""
+        try:
+            inputs, outputs = (
+                {name: _declaration(spec) for name, spec in sorted(side.items())}
+                for side in (self._signature.structured_input_signature[1], self._signature.structured_outputs)
+            )
+        except AttributeError as error:  # ragged and sparse tensors
+            raise Failed(f"a signature has tensors that cannot be served: {_first_line(error)}.") from error
+        return inputs, outputs
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the signature; see ``Backend.run``."""
+        """Run the signature; see ``Session.run``."""
         import tensorflow as tf
 
         try:
@@ -36,41 +47,44 @@ class TensorflowSession:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def open_signatures(path: Path, names: Iterable[str] | None = None) -> dict[str, Session]:
-    """Load the SavedModel at ``path`` once and give a backend for each signature in ``names`` (None: every one).
+class TensorflowRuntime:
+    """Opens SavedModels; see ``Runtime``. TensorFlow itself decides how many threads it uses."""
 
-    Raises:
-        Failed: TensorFlow is not installed, or cannot load the SavedModel or a signature.
-    """
-    try:
-        import tensorflow as tf
-    except ModuleNotFoundError as error:
-        raise Failed(
-            f"{path} has graphs that only TensorFlow can run, and TensorFlow is not installed.",
-            "Install it beside the server: pip install tensorflow",
-        ) from error
-    try:
-        module = tf.saved_model.load(str(path))
-        return {name: TensorflowSession(module, name) for name in (module.signatures if names is None else names)}
-    except Exception as error:  # as above
-        raise Failed(f"TensorFlow cannot load {path}: {_first_line(error)}.", "Save the model again.") from error
+    name = "tensorflow"
+    model_file = "saved_model.pb"
+    devices = ("cpu",)
+
+    def opens(self, path: Path) -> bool:
+        """Whether it is the ``saved_model.pb`` of a SavedModel."""
+        return path.name == self.model_file
+
+    def open_sessions(
+        self, path: Path, graphs: Collection[str] | None = None, *, device: str = "cpu", threads: int = 1
+    ) -> dict[str, Session]:
+        """Load the SavedModel once and open the signatures named, or all; see ``Runtime.open_sessions``.
+
+        Raises:
+            Failed: TensorFlow is not installed, or cannot load the SavedModel or a signature.
+        """
+        directory = path.parent
+        try:
+            import tensorflow as tf
+        except ModuleNotFoundError as error:
+            raise Failed(
+                f"{directory} has graphs that only TensorFlow can run, and TensorFlow is not installed.",
+                "Install it beside the server: pip install tensorflow",
+            ) from error
+        try:
+            module = tf.saved_model.load(str(directory))
+            return {name: TensorflowSession(module, name) for name in (module.signatures if graphs is None else graphs)}
+        except Exception as error:  # as above
+            raise Failed(
+                f"TensorFlow cannot load {directory}: {_first_line(error)}.", "Save the model again."
+            ) from error
 
 
-def declared(backend: Session) -> tuple[dict[str, tuple[str, list[Any]]], dict[str, tuple[str, list[Any]]]]:
-    """Inputs and outputs of a signature: the name of the element type, and the shape with None for what is unknown.
-
-    Raises:
-        Failed: an output or input has no known number of axes, or is no plain tensor.
-    """
-    signature = backend._signature  # type: ignore[attr-defined]
-    sides = signature.structured_input_signature[1], signature.structured_outputs
-    try:
-        inputs, outputs = (
-            {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in sorted(side.items())} for side in sides
-        )
-    except (AttributeError, ValueError) as error:
-        raise Failed(f"a signature has tensors that cannot be served: {_first_line(error)}.") from error
-    return inputs, outputs
+def _declaration(spec: Any) -> TensorDeclaration:
+    return TensorDeclaration(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
 
 
 def _first_line(error: Exception) -> str:

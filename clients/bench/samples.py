@@ -23,7 +23,7 @@ from bookserve.bundle import Bundle
 from bookserve.client.address import connect
 from bookserve.errors import Failed
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Sample
 from clients.bench.load import Measurement, grpc_callers, http_callers, http_request, infer_request
 from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
@@ -46,7 +46,7 @@ def measure_samples(
     """
     found = bundle.open_bundle(models, model)
     feeds = {count: _points(found, count) for count in pictures}
-    backend = OnnxSession(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
+    backend = open_session(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
     raw = {
         count: Workload(f"raw, {_of(count)}", count, measure_loop(partial(backend.run, feeds[count])))
         for count in pictures

@@ -27,7 +27,7 @@ from bookserve.bundle import Bundle
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from clients.bench.load import Connect, Measurement, grpc_callers, http_callers, infer_request, load, rest_request
 
 #: Number of turns that the time of each workload is divided into.
@@ -88,7 +88,7 @@ def measure_tensors(model: str, models: Path, url: str | None, seconds: float, c
     found = bundle.open_bundle(models, model)
     name, graph = found.graph()
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
-    backend = OnnxSession(found.path / str(graph.onnx))
+    backend = open_session(found.path / str(graph.onnx))
     baselines = {
         rows: Workload(f"raw, {_of(rows)}", rows, measure_loop(partial(backend.run, feeds[rows]))) for rows in feeds
     }

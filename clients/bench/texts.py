@@ -24,7 +24,7 @@ from bookserve.bundle import Bundle
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import numpy_dtype
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Generate
 from clients.bench.tensors import TURNS, server_addresses
 from clients.bench.text_streams import ConnectReader, ReadText, grpc_text_streams, http_text_streams
@@ -121,7 +121,7 @@ def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], TextM
     _, graph = found.graph(verb.graph)
     if graph.onnx is None:
         raise Failed(f"graph '{verb.graph}' of '{found.name}' has no ONNX form.")
-    backend = OnnxSession(found.path / graph.onnx)
+    backend = open_session(found.path / graph.onnx)
     feeds = {
         name: np.zeros([count, *(abs(size) for size in spec.sizes()[1:])], numpy_dtype(spec.dtype))
         for name, spec in graph.inputs.items()

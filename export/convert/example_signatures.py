@@ -20,12 +20,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
+from bookserve.bundle.parity import Comparison
 from bookserve.errors import Failed
 from bookserve.formats.tf_example import Classify, Feature, Regress, signature_name
 from export.sources.saved_model import SavedModel
-from export.verify import parity
-from export.verify.parity import Comparison
 
 _METHOD = "tensorflow/serving/"
 #: The dtypes that TensorFlow's parser gives, by the kind of list in a ``tf.train.Feature``.

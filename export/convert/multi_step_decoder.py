@@ -22,7 +22,7 @@ from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.text import multi_step_feeds, take_multi_step, text_streams
 from bookserve.graph import Graph, TensorSpec
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
 from bookserve.verb import Generate, MultiStepDecoder
 
 #: Characters per run. More would gain little, and characters sampled after the end of a text are discarded.
@@ -181,7 +181,7 @@ def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, deco
     Raises:
         Failed: the texts differ, or a file cannot be run.
     """
-    step, many = (OnnxSession(directory / str(file)) for file in (graph.onnx, decoder.onnx))
+    step, many = (open_session(directory / str(file)) for file in (graph.onnx, decoder.onnx))
     length = 1 + _RUNS * decoder.steps
     bounds = [(None, 1.0)] * (TEXTS // 2) + [*_BOUNDS] * TEXTS if decoder.likeliest else [(None, 1.0)] * TEXTS
     requests = [

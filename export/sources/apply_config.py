@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bookserve.bundle.examples import Example
+from bookserve.bundle.parity import RunGraph
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.graph import Graph, TensorSpec, numpy_dtype
 from bookserve.steps import (
@@ -29,7 +30,6 @@ from bookserve.steps import (
 )
 from bookserve.verb import Predict
 from export.sources.config import Config
-from export.verify.parity import RunGraph
 
 _ROW_COUNT = 3
 #: The size used for a free axis.

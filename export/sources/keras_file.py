@@ -16,10 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from export.verify import parity
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
 _MAX_CONFIG_BYTES = 64 << 20

@@ -17,8 +17,8 @@ from bookserve.bundle.external_data import external_data_locations
 from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession
-from export.sources.external_model import Tensor
+from bookserve.runtime import TensorDeclaration, open_session
+from bookserve.runtime.base import Declarations
 
 #: The name of the file in the bundle, and the name of its only graph.
 FILE = "model.onnx"
@@ -44,11 +44,11 @@ class OnnxFile:
         import onnx
 
         self.proto = onnx.load(path, load_external_data=False)
-        self._backend = OnnxSession(path)
+        self._backend = open_session(path)
         self._tensors = _declared_tensors(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
 
-    def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def tensors(self, name: str) -> tuple[Declarations, Declarations]:
         """See ``external_model.Model``."""
         return self._tensors
 
@@ -185,7 +185,7 @@ def _all_nodes(nodes: Any) -> Iterator[Any]:
                 yield from _all_nodes(graph.node)
 
 
-def _declared_tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _declared_tensors(graph: Any) -> tuple[Declarations, Declarations]:
     constants = {tensor.name for tensor in graph.initializer} | {s.values.name for s in graph.sparse_initializer}
     inputs = {value.name: _tensor(value) for value in graph.input if value.name not in constants}
     if not inputs:
@@ -193,7 +193,7 @@ def _declared_tensors(graph: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]
     return inputs, {value.name: _tensor(value) for value in graph.output}
 
 
-def _tensor(value: Any) -> Tensor:
+def _tensor(value: Any) -> TensorDeclaration:
     import onnx
 
     kind = value.type.WhichOneof("value")
@@ -205,9 +205,9 @@ def _tensor(value: Any) -> Tensor:
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     if not tensor.HasField("shape"):
-        return Tensor(_dtype_name(dtype), None)
+        return TensorDeclaration(_dtype_name(dtype), None)
     axes = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in tensor.shape.dim)
-    return Tensor(_dtype_name(dtype), tuple(axes))
+    return TensorDeclaration(_dtype_name(dtype), tuple(axes))
 
 
 def _dtype_name(dtype: np.dtype) -> str:

@@ -19,7 +19,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
-from export.sources.external_model import Tensor
+from bookserve.runtime import TensorDeclaration
+from bookserve.runtime.base import Declarations
 
 #: Operators that read or write files, print, or call Python.
 _OUTSIDE_OPERATORS = (
@@ -61,7 +62,7 @@ class SavedModel:
         signature = self.signatures[name]
         return dict(signature.structured_input_signature[1]), dict(signature.structured_outputs)
 
-    def tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def tensors(self, name: str) -> tuple[Declarations, Declarations]:
         """See ``external_model.Model``."""
         inputs, outputs = ({key: _tensor(spec) for key, spec in side.items()} for side in self.specs(name))
         return inputs, outputs
@@ -141,8 +142,8 @@ def refuse_file_access(path: Path) -> None:
                 )
 
 
-def _tensor(spec: Any) -> Tensor:
-    return Tensor(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
+def _tensor(spec: Any) -> TensorDeclaration:
+    return TensorDeclaration(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
 
 
 def _is_compatible(spec: TensorSpec, found: Any, *, exactly: bool) -> bool:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import msgspec
 import onnx
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -30,7 +29,8 @@ from bookserve.bundle.variant import Variant
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession
+from bookserve.runtime import open_session
+from bookserve.runtime.onnx import write_optimised
 from bookserve.verb import Verb
 from export.variants import accuracy, timing
 
@@ -41,7 +41,7 @@ MAX_SIZE_RATIO = 0.95
 _DYNAMIC_OPERATORS = ["MatMul", "Gather", "LSTM"]
 
 _LOAD_PROGRAM = (
-    "import pathlib, sys; from bookserve.runtime.onnx import OnnxSession; OnnxSession(pathlib.Path(sys.argv[1]))"
+    "import pathlib, sys; from bookserve.runtime import open_session; open_session(pathlib.Path(sys.argv[1]))"
 )
 
 VariantMaker = Callable[[Path, Path, Arrays], None]
@@ -88,7 +88,7 @@ def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example
         if name != "optimised" and size > MAX_SIZE_RATIO * before:
             raise Failed(f"the file would have {size / before:.0%} of the original size (at most {MAX_SIZE_RATIO:.0%})")
         _load_in_subprocess(path)
-        expected, backend = OnnxSession(source), OnnxSession(path)
+        expected, backend = open_session(source), open_session(path)
         found = accuracy.compare_variant(verb, expected.run(example.inputs), backend.run(example.inputs))
         if reason := accuracy.accuracy_problem(name, found):
             raise Failed(reason)
@@ -126,20 +126,15 @@ def _measure_times(graph: Graph, inputs: Arrays, *paths: Path) -> Iterator[tuple
         taken = timing.interleaved_milliseconds(functions)
         return taken[first], taken[second]
 
-    yield "load", measure({str(path): partial(OnnxSession, path) for path in paths})
-    backends = {str(path): OnnxSession(path) for path in paths}
+    yield "load", measure({str(path): partial(open_session, path) for path in paths})
+    backends = {str(path): open_session(path) for path in paths}
     for count in (1, 32) if graph.batched else (1,):
         feeds = timing.repeat_rows(inputs, count) if graph.batched else inputs
         yield str(count), measure({path: partial(backend.run, feeds) for path, backend in backends.items()})
 
 
 def _optimise(source: Path, target: Path, inputs: Arrays) -> None:
-    options = onnxruntime.SessionOptions()
-    # Not the highest level: its memory layouts are for this machine's processor, but the file may run on others.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 4
-    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    write_optimised(source, target)
 
 
 def _to_float16(source: Path, target: Path, inputs: Arrays) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.bundle import Manifest
+from bookserve.bundle import Manifest, parity
 from bookserve.bundle.examples import Examples
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Transform
-from export.verify import parity
 
 
 def find_skew(manifest: Manifest, examples: Examples) -> str:

@@ -7,15 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bookserve.bundle import MULTI_STEP, Bundle, open_bundle
+from bookserve.bundle import MULTI_STEP, Bundle, open_bundle, parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example
 from bookserve.graph import Graph
-from bookserve.runtime.onnx import OnnxSession, open_graph
+from bookserve.runtime import open_graph, open_session
 from bookserve.verb import Generate, MultiStepDecoder
 from export.variants import accuracy
-from export.verify import parity
 from export.verify.preprocessing import find_skew
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def _check_variants(bundle: Bundle, graph: str, example: Example) -> Iterator[st
     """Describe each variant of the graph that is not accurate enough."""
     for name, variants in bundle.manifest.variants.items():
         if graph in variants:
-            outputs = OnnxSession(bundle.path / variants[graph].file).run(example.inputs)
+            outputs = open_session(bundle.path / variants[graph].file).run(example.inputs)
             found = accuracy.accuracy_problem(
                 name, accuracy.compare_variant(bundle.manifest.verb, example.outputs, outputs)
             )

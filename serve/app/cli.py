@@ -211,7 +211,7 @@ def _settings(given: dict[str, Any]) -> Any:
     names = {"max_batch": "max_rows", "max_delay": "max_delay", "max_queue": "max_waiting"}
     changed = {field: value for name, field in names.items() if (value := given.pop(name)) is not None}
     batching = msgspec.structs.replace(batching, **changed)
-    if batching.sizes and batching.sizes[-1] != batching.most:
+    if batching.sizes and batching.sizes[-1] != batching.run_limit:
         raise InvalidInput("--max-batch must equal the largest of the allowed batch sizes.", "Leave --max-batch out.")
     certificate, key, clients = (given.pop(f"tls_{part}") for part in ("certificate", "key", "client_ca"))
     tls = None

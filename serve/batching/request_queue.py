@@ -1,4 +1,4 @@
-"""Waiting: the requests for one graph that have not been run yet, the urgent ones first."""
+"""The requests that wait for one graph, by priority."""
 
 from __future__ import annotations
 
@@ -11,122 +11,128 @@ from typing import Any, NamedTuple
 
 from bookserve.errors import BookserveError, Failed
 from bookserve.graph import Arrays
-from serve.batching.request_context import CURRENT, PRIORITIES, UNKNOWN, RequestContext
+from serve.request_context import CURRENT, PRIORITIES, UNKNOWN, RequestContext
 
-#: Is told how a request ended: its outputs, or why there are none. Called once, in the event loop.
+#: Takes the result of a request: its outputs, or the error. It is called once, in the event loop.
 OnResult = Callable[[Arrays | BookserveError], None]
 
 
 class PendingRequest(NamedTuple):
-    """One request."""
+    """One request that waits."""
 
     feeds: Arrays
     rows: int
-    #: Requests run together only if these agree: the shapes behind the batch axis.
-    key: tuple[tuple[int, ...], ...]
-    done: OnResult
-    call: RequestContext
-    #: When it began to wait.
-    since: float
-    #: Whether nobody listens to ``done`` any more, so that it need not be told.
-    left: Callable[[], bool] | None = None
+    #: The shapes behind the batch axis. Requests run together only if these are equal.
+    shapes: tuple[tuple[int, ...], ...]
+    on_result: OnResult
+    context: RequestContext
+    #: When it began to wait, in seconds of ``time.perf_counter``.
+    queued_at: float
+    #: Whether the caller takes no result any more, so that ``on_result`` need not be called.
+    is_abandoned: Callable[[], bool] | None = None
 
-    def dropped(self, now: float) -> bool:
-        """Whether nobody wants this request any more; whoever still listens is told why."""
-        if self.left is not None and self.left():
+    def drop_if_unwanted(self, now: float) -> bool:
+        """Whether this request need not be run any more; if its caller still takes a result, that is the reason."""
+        if self.is_abandoned is not None and self.is_abandoned():
             return True
-        if self.call is UNKNOWN or not (reason := self.call.dropped(now)):
+        if self.context is UNKNOWN or not (reason := self.context.drop_reason(now)):
             return False
-        self.tell(reason)
+        self.deliver(reason)
         return True
 
-    def tell(self, result: Arrays | BookserveError) -> None:
-        """Call ``done``; what one caller makes of its answer must not cost the others theirs."""
+    def deliver(self, result: Arrays | BookserveError) -> None:
+        """Call ``on_result``. If it fails, that is logged: other requests of the same run must not suffer."""
         try:
-            self.done(result)
+            self.on_result(result)
         except Exception:
             logging.getLogger("bookserve").exception("an answer was lost")
 
 
 class BackgroundRuns:
-    """Runs that take a task although who asked has none; kept, since nobody else holds them."""
+    """Coroutines that run in tasks of their own for callers without a task. Kept here, since the event loop holds tasks
+    only weakly."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, running: Coroutine[Any, Any, Arrays], call: RequestContext, done: OnResult) -> None:
-        """Run it as part of ``call``, and tell ``done`` how it ended."""
+    def start(self, running: Coroutine[Any, Any, Arrays], context: RequestContext, on_result: OnResult) -> None:
+        """Run it as part of the request ``context``, and hand its outputs or its error to ``on_result``."""
 
-        async def whole() -> None:
-            CURRENT.set(call)
+        async def run_and_deliver() -> None:
+            CURRENT.set(context)
             try:
                 result: Arrays | BookserveError = await running
             except BookserveError as error:
                 result = error
             except Exception:
                 result = unexpected_failure()
-            done(result)
+            on_result(result)
 
-        task = asyncio.get_running_loop().create_task(whole())
+        task = asyncio.get_running_loop().create_task(run_and_deliver())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def unexpected_failure() -> Failed:
-    """What a caller is told of the exception at hand, which the log gets."""
+    """The error that a caller gets for the exception that is being handled, which is logged."""
     logging.getLogger("bookserve").exception("a run failed")
     return Failed("the server made a mistake.", "Its log says more.")
 
 
 class RequestQueue:
-    """What waits for one graph."""
+    """The requests that wait for one graph, the urgent ones first."""
 
-    def __init__(self, enough: int, together: bool) -> None:
-        """More requests than one share a run only if they may run ``together`` and have at most ``enough`` rows."""
-        self._enough = enough
-        self._together = together
+    def __init__(self, join_limit: int, batched: bool) -> None:
+        """Several requests share a run only if the graph is ``batched`` and they have at most ``join_limit`` rows."""
+        self._join_limit = join_limit
+        self._batched = batched
         self._queues: tuple[deque[PendingRequest], ...] = tuple(deque() for _ in PRIORITIES)
         #: Rows that wait.
         self.rows = 0
 
-    def add(self, item: PendingRequest) -> None:
+    def add(self, request: PendingRequest) -> None:
         """Let a request wait."""
-        self._queues[item.call.priority].append(item)
-        self.rows += item.rows
+        self._queues[request.context.priority].append(request)
+        self.rows += request.rows
 
-    def oldest(self) -> float | None:
-        """Since when the request waits that waits the longest."""
-        return min((queue[0].since for queue in self._queues if queue), default=None)
+    def oldest_arrival(self) -> float | None:
+        """When the request arrived that waits the longest; None if none waits."""
+        return min((queue[0].queued_at for queue in self._queues if queue), default=None)
 
-    def take(self, now: float) -> list[PendingRequest]:
-        """The most urgent request and those that fit into the same run; requests that nobody wants are dropped."""
+    def take_group(self, now: float) -> list[PendingRequest]:
+        """Remove the most urgent request and those that fit into the same run.
+
+        Requests that are not wanted any more are dropped.
+        """
         group: list[PendingRequest] = []
         rows = 0
         for queue in self._queues:
             passed: list[PendingRequest] = []
-            for item in self._wanted(queue, now):
-                if group and (item.key != group[0].key or rows + item.rows > self._enough or not self._together):
-                    passed.append(item)
+            for request in self._pop_wanted(queue, now):
+                if group and (
+                    request.shapes != group[0].shapes or rows + request.rows > self._join_limit or not self._batched
+                ):
+                    passed.append(request)
                     if len(passed) > 64:  # do not search a long queue of other shapes again and again
                         break
                 else:
-                    group.append(item)
-                    rows += item.rows
+                    group.append(request)
+                    rows += request.rows
             queue.extendleft(reversed(passed))
         self.rows -= rows
         return group
 
-    def sweep(self) -> None:
-        """Free the places of requests that nobody wants any more."""
+    def drop_unwanted(self) -> None:
+        """Drop requests that are not wanted any more, so that others may wait in their place."""
         now = time.perf_counter()
         for queue in self._queues:
-            queue.extend(list(self._wanted(queue, now)))
+            queue.extend(list(self._pop_wanted(queue, now)))
 
-    def _wanted(self, queue: deque[PendingRequest], now: float) -> Iterator[PendingRequest]:
-        """Take one after the other, and drop those that nobody wants."""
+    def _pop_wanted(self, queue: deque[PendingRequest], now: float) -> Iterator[PendingRequest]:
+        """Take one request after the other, and drop those that are not wanted any more."""
         while queue:
-            item = queue.popleft()
-            if item.dropped(now):
-                self.rows -= item.rows
+            request = queue.popleft()
+            if request.drop_if_unwanted(now):
+                self.rows -= request.rows
             else:
-                yield item
+                yield request

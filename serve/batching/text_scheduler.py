@@ -1,10 +1,10 @@
-"""Texts: all live texts of one model, which advance together.
+"""Schedules the texts that one model is writing, so that they advance together (continuous batching).
 
-A text reads its prompt in a run of its own (or with others that came at the same moment, or not at all where the same
+A text reads its prompt in a run of its own (or with others that came at the same moment, or not at all if the same
 prompt was read lately) and draws its first character there. After that, plain texts share runs that draw several
 characters for each of them; a text joins before any run and leaves after any run. Texts that need the probabilities
-themselves – for log-probabilities or the window read anew – ask for one step at a time, and the batcher runs what waits
-together.
+themselves, for log-probabilities or because they read the window anew, ask for one step at a time, and the batcher runs
+together what waits.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ from bookserve.verb import Generate, MultiStepDecoder
 
 #: Texts of one model that may be written at the same time.
 MAX_LIVE = 1024
-#: Prompts that are remembered: many texts begin alike, and reading sixty characters costs as much as writing ten.
+#: Prompts whose state is kept: many texts begin alike, and reading sixty characters costs as much as writing ten.
 PROMPTS = 256
-#: Seconds that texts under way let requests and answers go first before each run, and how long a turn of the event loop
-#: takes in which there were none.
+#: Seconds for which texts in progress let new requests and answers go first before each run, and how long a turn of the
+#: event loop takes in which there were none.
 PATIENCE, IDLE = 0.004, 1e-4
-#: Seconds between two pieces of a text that somebody watches: fifty a second are smooth to an eye, and sending costs
-#: far more than drawing.
+#: Seconds between two pieces of a streamed text: fifty a second look smooth, and sending costs far more than drawing.
 PAUSE = 0.02
-#: Pieces a second that one model sends in all: where many texts are written, each comes in larger pieces.
+#: Pieces a second that one model sends in all: when it writes many texts, each comes in larger pieces.
 SENDS = 2000
 
-#: The pause for a text that is wanted whole: it comes when it is done.
+#: The pause for a text that is not streamed: it comes when it is complete.
 WHOLE = float("inf")
 
-#: Runs a graph by its proper name on checked feeds of so many rows: ``LiveModel.run``.
+#: Runs a graph by name on checked feeds with that many rows: ``LiveModel.run``.
 Run = Callable[[str, Arrays, int], Awaitable[Arrays]]
 
 
 class TextScheduler:
-    """The live texts of one bundle."""
+    """The texts that one bundle is writing."""
 
     def __init__(self, verb: Generate, graph: Graph) -> None:
         """``graph`` is the step graph."""
         self._verb = verb
         self._graph = graph
-        self._joined: dict[TextStream, _Outlet] = {}
-        #: What the step graph gave for the prompts that were read last, by their characters.
+        #: The texts that share runs, and where their pieces go.
+        self._joined: dict[TextStream, _PieceBuffer] = {}
+        #: The outputs of the step graph for the prompts that were read last, by their characters.
         self._primed: dict[bytes, Arrays] = {}
         self._driver: asyncio.Task[None] | None = None
         #: How many texts are being written now.
         self.live = 0
 
     @classmethod
-    def of(cls, bundle: Bundle) -> TextScheduler | None:
-        """Those of a bundle that writes; None for others."""
+    def for_bundle(cls, bundle: Bundle) -> TextScheduler | None:
+        """The scheduler of a bundle that writes texts; None for other bundles."""
         verb = bundle.manifest.verb
         return cls(verb, bundle.manifest.graphs[verb.graph]) if isinstance(verb, Generate) else None
 
     def write(self, request: GenerateRequest, run: Run, pause: float) -> AsyncGenerator[list[Piece]]:
-        """Yield what was added to the request's texts: at once when they begin and end, else ``pause`` seconds apart.
+        """Yield the new pieces of the request's texts: at once when they begin and end, else ``pause`` seconds apart.
 
         Closing the generator ends its texts at once.
 
@@ -91,24 +91,24 @@ class TextScheduler:
     async def _write(
         self, live: list[TextStream], ahead: MultiStepDecoder | None, run: Run, pause: float
     ) -> AsyncGenerator[list[Piece]]:
-        outlet = _Outlet()
+        buffer = _PieceBuffer()
         texts = len(live)
         self.live += texts
         try:
             outputs = await self._prime(live[0].feeds(), run)
-            outlet.put([stream.take(outputs) for stream in live])
-            yield outlet.collect(pause)
+            buffer.put([stream.take(outputs) for stream in live])
+            yield buffer.collect(pause)
             live = [stream for stream in live if not stream.done]
             if ahead:
-                self._join(live, outlet, ahead, run)
+                self._join(live, buffer, ahead, run)
             while live:
                 if ahead:
-                    await outlet.due()
+                    await buffer.wait_until_due()
                 else:
                     runs = await asyncio.gather(*(run(self._verb.graph, stream.feeds(), 1) for stream in live))
-                    outlet.put([stream.take(outputs) for stream, outputs in zip(live, runs, strict=True)])
+                    buffer.put([stream.take(outputs) for stream, outputs in zip(live, runs, strict=True)])
                 live = [stream for stream in live if not stream.done]
-                if (outlet.is_due or not live) and (pieces := outlet.collect(max(pause, self.live / SENDS))):
+                if (buffer.is_due or not live) and (pieces := buffer.collect(max(pause, self.live / SENDS))):
                     yield pieces
         finally:
             self.live -= texts
@@ -116,7 +116,7 @@ class TextScheduler:
                 self._joined.pop(stream, None)
 
     async def _prime(self, feeds: Arrays, run: Run) -> Arrays:
-        """Read a prompt, or remember what came of it: the same characters give the same numbers."""
+        """Read a prompt. The same characters give the same outputs, so those of the last prompts are kept."""
         prompt = feeds["characters"].tobytes()
         outputs = self._primed.pop(prompt, None)
         if outputs is None:
@@ -128,24 +128,24 @@ class TextScheduler:
             del self._primed[next(iter(self._primed))]
         return outputs
 
-    def _join(self, live: list[TextStream], outlet: _Outlet, ahead: MultiStepDecoder, run: Run) -> None:
-        outlet.live += len(live)
-        self._joined.update(dict.fromkeys(live, outlet))
+    def _join(self, live: list[TextStream], buffer: _PieceBuffer, ahead: MultiStepDecoder, run: Run) -> None:
+        buffer.live += len(live)
+        self._joined.update(dict.fromkeys(live, buffer))
         if self._driver is None and live:
-            # In a context of its own: the runs are everybody's, and must not end with the client that began them.
+            # In a context of its own: the runs are shared, and must not end with the client that started them.
             self._driver = asyncio.get_running_loop().create_task(self._drive(ahead, run), context=Context())
 
     async def _drive(self, ahead: MultiStepDecoder, run: Run) -> None:
-        """Advance all texts that have joined, as long as there are any."""
+        """Advance all texts that have joined, until there are none."""
         try:
             while self._joined:
-                await _give_way()
+                await _let_requests_go_first()
                 await self._advance(list(self._joined), ahead, run)
         except Exception as error:
             if not isinstance(error, BookserveError):
-                logging.getLogger("bookserve").exception("texts broke off")
-            for outlet in set(self._joined.values()):
-                outlet.fail(error)
+                logging.getLogger("bookserve").exception("texts ended early")
+            for buffer in set(self._joined.values()):
+                buffer.fail(error)
             self._joined.clear()
         finally:
             self._driver = None
@@ -153,29 +153,29 @@ class TextScheduler:
     async def _advance(self, live: list[TextStream], ahead: MultiStepDecoder, run: Run) -> None:
         feeds = multi_step_feeds(live, ahead, len(self._verb.characters.vocabulary))
         outputs = await run(MULTI_STEP, feeds, len(live))
-        told = set()
+        changed = set()
         for stream, piece in zip(live, take_multi_step(live, outputs), strict=True):
-            outlet = self._joined.get(stream)
-            if outlet is None:
+            buffer = self._joined.get(stream)
+            if buffer is None:
                 continue  # given up during the run
-            outlet.put([piece])
-            told.add(outlet)
+            buffer.put([piece])
+            changed.add(buffer)
             if stream.done:
                 del self._joined[stream]
-                outlet.live -= 1
+                buffer.live -= 1
         now = time.monotonic()
-        for outlet in told:
-            outlet.tell(now)
+        for buffer in changed:
+            buffer.wake(now)
 
 
 async def collect_texts(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
-    """The ``n`` whole texts that are written."""
+    """The ``n`` complete texts."""
     async with aclosing(written):
         return join_texts([piece async for pieces in written for piece in pieces], n)
 
 
-async def _give_way() -> None:
-    """Let the loop turn until it has nothing else to do: new texts shall not wait for runs of those under way."""
+async def _let_requests_go_first() -> None:
+    """Let the event loop turn until it has nothing else to do: new texts should not wait for those in progress."""
     now = time.monotonic()
     end = now + PATIENCE
     while now < end:
@@ -185,11 +185,11 @@ async def _give_way() -> None:
             return
 
 
-class _Outlet:
-    """What was written for one request and not yet taken."""
+class _PieceBuffer:
+    """Pieces that were written for one request and not yet taken."""
 
     def __init__(self) -> None:
-        #: Texts that are still being written ahead.
+        #: Texts of the request that are still in shared runs.
         self.live = 0
         self._next = float("-inf")
         self._pieces: dict[int, list[Piece]] = {}
@@ -202,30 +202,30 @@ class _Outlet:
         return time.monotonic() >= self._next
 
     def put(self, pieces: list[Piece]) -> None:
-        """Add pieces; ``tell`` wakes whoever waits for them."""
+        """Add pieces; ``wake`` then resumes the request."""
         for piece in pieces:
             self._pieces.setdefault(piece.index, []).append(piece)
 
     def collect(self, pause: float) -> list[Piece]:
-        """Take everything, one piece for each text; the next is due after ``pause`` seconds."""
+        """Take all pieces, merged into one for each text; the next are due after ``pause`` seconds."""
         merged = [join_pieces(pieces) for pieces in self._pieces.values()]
         self._pieces = {}
         self._next = time.monotonic() + pause
         return [piece for piece in merged if piece.text or piece.finish]
 
-    def tell(self, now: float) -> None:
-        """Wake whoever waits, if it is time or all texts have ended."""
+    def wake(self, now: float) -> None:
+        """Resume the request that waits, if its pieces are due or all its texts have ended."""
         if self._waiting and not self._waiting.done() and (now >= self._next or not self.live):
             self._waiting.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Let whoever waits know that nothing more will come."""
+        """Resume the request that waits with an error: nothing more will come."""
         self._error = error
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
 
-    async def due(self) -> None:
-        """Wait until there is something to take and it is time to.
+    async def wait_until_due(self) -> None:
+        """Wait until there are pieces to take and they are due.
 
         Raises:
             Failed, Overloaded: nothing more will come.

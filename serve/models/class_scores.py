@@ -1,4 +1,4 @@
-"""Classes: an output's scores with the names of what they are scores for, as the model's verb tells them."""
+"""Scores of classes with the classes' labels, which the model's verb names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Labelling = TopLabels | BinaryLabel | MultiLabel
 
 
 class Scores(NamedTuple):
-    """``values`` float32 [rows, classes] in the order of the graph; ``labels`` are empty where the model has none."""
+    """``values`` float32 [rows, classes] in the graph's order; ``labels`` are empty strings if the model names none."""
 
     values: np.ndarray
     labels: tuple[str, ...]
 
 
 def label_steps(live: LiveModel, graph: str) -> dict[str, Labelling]:
-    """The outputs of the graph of that proper name whose probabilities the verb turns into labels, and the Step."""
+    """By name, the outputs of a graph whose probabilities the verb turns into labels, and the Step that does so."""
     verb = live.bundle.manifest.verb
     if not isinstance(verb, Predict) or live.bundle.graph(verb.graph)[0] != graph:
         return {}
@@ -34,7 +34,9 @@ def label_steps(live: LiveModel, graph: str) -> dict[str, Labelling]:
 
 
 def class_scores(array: np.ndarray, step: Labelling | None) -> Scores:
-    """An output [rows, classes] with its labels. A probability of one of two classes becomes the scores of both.
+    """An output [rows, classes] with its labels.
+
+    For a single sigmoid output p, the first label scores 1 − p.
 
     Raises:
         Failed: the model names more or fewer classes than it has scores.

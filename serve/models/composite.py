@@ -1,7 +1,7 @@
-"""Composite: runs a graph that is made of other live graphs, sharing each with those who ask it directly.
+"""Runs a composite graph: one that is made of other live graphs, which also answer requests of their own.
 
-It stands where other graphs have their batcher, and has no queue of its own: its members' batchers gather, wait, pad
-and split. Members that need nothing of each other run side by side. What a member cannot do, the whole cannot.
+A composite stands where other graphs have their batcher, but it has no queue: its members' batchers gather, wait, pad
+and split. Members that need nothing of each other run side by side. If a member fails, the composite fails.
 """
 
 from __future__ import annotations
@@ -11,28 +11,16 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from bookserve.bundle import Bundle, composite
+from bookserve.bundle import composite
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph, Member
-from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import BackgroundRuns, OnResult
-
-
-class MemberModel(Protocol):
-    """What a composite needs of another model; a ``LiveModel`` has it."""
-
-    bundle: Bundle
-
-    async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
-        """See ``LiveModel.run``."""
-
-
-#: Finds a live model by name and version, as ``Repository.find`` does.
-FindModel = Callable[[str, int], MemberModel]
+from serve.models.model_table import FindModel, MemberModel
+from serve.request_context import RequestContext
 
 
 class GraphRunner(Protocol):
-    """What runs one graph of a model in memory: a ``Batcher``, or a ``Composite``."""
+    """Runs one graph of a model in memory: a ``Batcher`` or a ``Composite``."""
 
     def warm_up(self, feeds: Arrays) -> None:
         """See ``Batcher.warm_up``."""
@@ -40,7 +28,7 @@ class GraphRunner(Protocol):
     async def run(self, feeds: Arrays, rows: int) -> Arrays:
         """See ``Batcher.run``."""
 
-    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
+    def submit(self, feeds: Arrays, rows: int, context: RequestContext, on_result: OnResult) -> None:
         """See ``Batcher.submit``."""
 
     def close(self) -> None:
@@ -48,36 +36,38 @@ class GraphRunner(Protocol):
 
 
 class MemberMissing(NotReady):
-    """A composite cannot be loaded before a model that it is made of."""
+    """A model that a composite is made of is not live."""
 
 
 class Composite:
     """Runs one composite graph for many callers of one event loop."""
 
     def __init__(
-        self, graph: Graph, graphs: Mapping[str, Graph], own: Mapping[str, GraphRunner], find: FindModel
+        self, graph: Graph, graphs: Mapping[str, Graph], own: Mapping[str, GraphRunner], find_model: FindModel
     ) -> None:
-        """``graphs`` are those of the same bundle, and ``own`` what runs them: it may be filled until the first run.
+        """``graphs`` are the graphs of the same bundle, and ``own`` what runs them, to be filled before the first run.
+
+        ``find_model`` finds other models.
 
         Raises:
             MemberMissing: another model that it is made of is not live.
-            Failed: that model's graph takes or gives other tensors.
+            Failed: that model's graph has other inputs or outputs than the composite expects.
         """
         self._graph = graph
         self._rounds = composite.execution_rounds(graph)
         self._graphs = graphs
         self._own = own
-        self._find = find
+        self._find_model = find_model
         self._tasks = BackgroundRuns()
         for member in graph.members:
             if member.model:
-                self._look_at(member)
+                self._find_graph(member)
 
     def warm_up(self, feeds: Arrays) -> None:
-        """Its members have warmed up themselves; the feeds must fit nevertheless.
+        """Only check the feeds: the members have been warmed up themselves.
 
         Raises:
-            InvalidInput: they do not.
+            InvalidInput: the feeds do not fit the graph.
         """
         self._graph.check(feeds)
 
@@ -85,40 +75,41 @@ class Composite:
         """Run all members on checked ``feeds``.
 
         Raises:
-            NotReady: a model that it is made of is not live any more.
-            BookserveError: whatever a member's ``run`` raises.
+            MemberMissing: a model that it is made of is not live any more.
+            BookserveError: what a member's ``run`` raises.
         """
         tensors = feeds
         for members in self._rounds:
-            running = [self._member(member, tensors) for member in members]
-            given = await _all(running) if len(running) > 1 else [await running[0]]
+            running = [self._run_member(member, tensors) for member in members]
+            given = await _run_side_by_side(running) if len(running) > 1 else [await running[0]]
             tensors = {name: array for arrays in (tensors, *given) for name, array in arrays.items()}
         return {name: tensors[name] for name in self._graph.outputs}
 
-    def submit(self, feeds: Arrays, rows: int, call: RequestContext, done: OnResult) -> None:
-        """``run``, with ``done`` told how it ended."""
-        self._tasks.start(self.run(feeds, rows), call, done)
+    def submit(self, feeds: Arrays, rows: int, context: RequestContext, on_result: OnResult) -> None:
+        """``run`` for callers without a task; see ``Batcher.submit``. A task of its own runs it."""
+        self._tasks.start(self.run(feeds, rows), context, on_result)
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Nothing to do: the members are closed by their own models."""
 
-    async def _member(self, member: Member, tensors: Arrays) -> Arrays:
+    async def _run_member(self, member: Member, tensors: Arrays) -> Arrays:
         run: Callable[[Arrays, int], Coroutine[Any, Any, Arrays]]
         if member.model:
-            live, name, graph = self._look_at(member)
+            live, name, graph = self._find_graph(member)
             run = partial(live.run, name)
         else:
             graph, run = self._graphs[member.graph], self._own[member.graph].run
         feeds = member.take(tensors)
-        try:  # what other members gave may be anything, and must not spoil a run that is shared
+        try:  # the outputs of other members may not fit, and must not spoil a run that is shared
             rows = graph.check(feeds)
         except InvalidInput as error:
             raise InvalidInput(f"member {member}: {error.message}", error.hint) from error
         return member.give(await run(feeds, rows))
 
-    def _look_at(self, member: Member) -> tuple[MemberModel, str, Graph]:
+    def _find_graph(self, member: Member) -> tuple[MemberModel, str, Graph]:
+        """The live model of a member, and its graph with the graph's name; see ``__init__`` for errors."""
         try:
-            live = self._find(member.model, member.version)
+            live = self._find_model(member.model, member.version)
         except BookserveError as error:
             raise MemberMissing(f"the model is made of {member}: {error.message}", error.hint) from error
         try:
@@ -130,8 +121,8 @@ class Composite:
         return live, name, graph
 
 
-async def _all(running: Sequence[Coroutine[Any, Any, Arrays]]) -> list[Arrays]:
-    """What each gives, side by side; after an error the others' answers are not wanted any more."""
+async def _run_side_by_side(running: Sequence[Coroutine[Any, Any, Arrays]]) -> list[Arrays]:
+    """The outputs of each. After an error the others are cancelled."""
     tasks = [asyncio.ensure_future(one) for one in running]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""LiveModel: one version of a bundle, with a batcher for each of its graphs once it is in memory."""
+"""One live version of a model: its bundle, and a batcher for each of its graphs once they are in memory."""
 
 from __future__ import annotations
 
@@ -9,62 +9,73 @@ from typing import Protocol
 from bookserve.bundle import Bundle
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import OnnxSession, Session
+from bookserve.runtime import Session, open_sessions
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
 from serve.batching.text_scheduler import TextScheduler
-from serve.models.composite import Composite, FindModel, GraphRunner
+from serve.models.composite import Composite, GraphRunner
+from serve.models.model_table import FindModel
 from serve.observability.metrics import Metrics
 
 #: By the graph's name.
 Batchers = dict[str, GraphRunner]
-#: More requests to run before a bundle is available: a graph's name and what to feed it.
-Records = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
+#: Gives requests that a bundle brings for warm-up: the name of a graph, and its feeds.
+WarmupRequests = Callable[[Bundle], Iterable[tuple[str, Arrays]]]
 
 
-def _nobody(name: str, version: int) -> LiveModel:
+def _no_other_models(name: str, version: int) -> LiveModel:
     raise NotFound(f"there is no model '{name}' here.")
 
 
-class OnDemand(Protocol):
-    """Has models in memory when they are run; see ``Resident``."""
+class GraphCache(Protocol):
+    """Loads models when they are run; see ``ModelCache``."""
 
-    async def __call__(self, model: LiveModel) -> Batchers:
-        """The model's batchers, loaded if need be."""
+    async def load(self, model: LiveModel) -> Batchers:
+        """The model's batchers, which are loaded first if they are not in memory."""
 
-    def at_hand(self, model: LiveModel) -> Batchers | None:
-        """The model's batchers, if they are in memory."""
+    def batchers_in_memory(self, model: LiveModel) -> Batchers | None:
+        """The model's batchers; None if they are not in memory."""
 
 
 class LiveModel:
-    """A version that can be asked. Whoever holds it can run it, even after the repository let go of it: its memory is
-    freed when the last holder lets go."""
+    """A version that answers requests.
+
+    Whoever holds it can run it, even after the repository let go of it: its memory is freed with its last holder.
+    """
 
     def __init__(
         self,
         bundle: Bundle,
         metrics: Metrics,
         batching: BatchConfig | None = None,
-        records: Records = lambda _: (),
-        find: FindModel = _nobody,
+        warmup_requests: WarmupRequests = lambda _: (),
+        find_member: FindModel = _no_other_models,
+        *,
+        device: str = "cpu",
+        threads: int = 1,
     ) -> None:
-        """Nothing is loaded before ``open``; ``find`` finds what composites are made of."""
+        """Nothing is loaded before ``open``. ``find_member`` finds the models that composites are made of.
+
+        ``device`` and ``threads`` are those of ``open_session``.
+        """
         self.bundle = bundle
         self.name = bundle.name
         self.version = bundle.version
-        #: Where it writes texts, if it does.
-        self.texts = TextScheduler.of(bundle)
+        #: Schedules the texts that it writes; None if it writes none.
+        self.scheduler = TextScheduler.for_bundle(bundle)
         self._metrics = metrics
         self._batching = batching or BatchConfig()
-        self._records = records
-        self._find = find
+        self._warmup_requests = warmup_requests
+        self._find_member = find_member
+        self._device = device
+        self._threads = threads
         #: None while the graphs are not in memory.
         self.batchers: Batchers | None = None
-        #: Has the graphs in memory and gives them; set for models that are loaded when first run.
-        self.on_demand: OnDemand | None = None
+        #: Loads the graphs when they are run; None for models that are loaded from the start.
+        self.cache: GraphCache | None = None
 
-    def open(self, backends: dict[str, Session] | None = None) -> Batchers:
-        """Check the bundle's files, open its graphs and warm each up, before anybody waits for them.
+    def open(self, sessions: dict[str, Session] | None = None) -> Batchers:
+        """Check the bundle's files, open its graphs (or take ``sessions``) and warm each up, before any request.
 
         Warm-up runs one row of the bundle's own examples, and then its recorded requests.
 
@@ -75,31 +86,32 @@ class LiveModel:
         manifest = self.bundle.manifest
         own: Batchers = {}
         composites = {
-            name: Composite(graph, manifest.graphs, own, self._find)
+            name: Composite(graph, manifest.graphs, own, self._find_member)
             for name, graph in manifest.graphs.items()
             if graph.members
         }
         self.bundle.check_files(everything=False)
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
-        for name, backend in (backends or _open_backends(self.bundle)).items():
+        if sessions is None:
+            sessions = open_sessions(self.bundle, device=self._device, threads=self._threads)
+        for name, session in sessions.items():
             graph = self.bundle.runnable[name]
-            told = (self.name, self.version, name)
-            padding = Padding.of(manifest.verb, graph) if self._batching.pad else None
+            labels = (self.name, self.version, name)
             batcher = Batcher(
                 graph,
-                backend,
-                partial(self._metrics.ran, *told),
-                partial(self._metrics.waited, *told),
+                session,
+                partial(self._metrics.ran, *labels),
+                partial(self._metrics.waited, *labels),
                 self._batching,
-                padding,
+                Padding.for_graph(manifest.verb, graph) if self._batching.pad else None,
             )
             if name in examples:
                 batcher.warm_up(
                     {key: array[:1] if graph.batched else array for key, array in examples[name].inputs.items()}
                 )
             own[name] = batcher
-        batchers = own | composites  # another mapping: nothing that holds itself is freed at once
-        for name, feeds in self._records(self.bundle):
+        batchers = own | composites  # another mapping: composites hold ``own``, which must not hold them
+        for name, feeds in self._warmup_requests(self.bundle):
             try:
                 batchers[name].warm_up(feeds)
             except BookserveError as error:
@@ -108,42 +120,34 @@ class LiveModel:
         return batchers
 
     async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
-        """Run checked feeds through the graph of that proper name; see ``Batcher.run``."""
-        batchers = self.batchers if self.on_demand is None else await self.on_demand(self)
+        """Run checked feeds through the graph of that name, which is loaded first if need be; see ``Batcher.run``.
+
+        Raises:
+            NotReady: it cannot be loaded.
+            Overloaded, InvalidInput, Failed: see ``Batcher.run``.
+        """
+        batchers = self.batchers if self.cache is None else await self.cache.load(self)
         if batchers is None:
             raise Failed(f"model '{self.name}' is not loaded.")
         return await batchers[graph].run(feeds, rows)
 
-    def at_hand(self) -> Batchers | None:
-        """The graphs' batchers, if they are in memory, for ``Batcher.submit``; ``run`` loads what is not."""
-        return self.batchers if self.on_demand is None else self.on_demand.at_hand(self)
+    def batchers_in_memory(self) -> Batchers | None:
+        """The graphs' batchers, for ``Batcher.submit``; None if they are not in memory, which only ``run`` changes."""
+        return self.batchers if self.cache is None else self.cache.batchers_in_memory(self)
 
-    def is_whole(self) -> bool:
-        """Whether every model that a composite is made of is live."""
+    def has_live_members(self) -> bool:
+        """Whether every model that a composite of this bundle is made of is live."""
         members = [member for graph in self.bundle.manifest.graphs.values() for member in graph.members if member.model]
         try:
-            return all(self._find(member.model, member.version) for member in members)
+            return all(self._find_member(member.model, member.version) for member in members)
         except BookserveError:
             return False
 
-    def rest(self) -> None:
-        """Let go of the graphs; what was submitted is still answered, and the next run may open them again."""
+    def release(self) -> None:
+        """Drop the graphs from memory. What was submitted is still answered, and ``open`` loads them again."""
         self.batchers = None
 
     def close(self) -> None:
-        """Let go of threads and graphs."""
+        """End the threads of the graphs."""
         for batcher in (self.batchers or {}).values():
             batcher.close()
-
-
-def _open_backends(bundle: Bundle) -> dict[str, Session]:
-    graphs = bundle.runnable
-    backends: dict[str, Session] = {
-        name: OnnxSession(bundle.path / graph.onnx) for name, graph in graphs.items() if graph.onnx
-    }
-    left = [name for name, graph in graphs.items() if not graph.onnx and not graph.members]
-    if left:
-        from bookserve.runtime.tensorflow import open_signatures
-
-        backends |= open_signatures(bundle.path, left)
-    return backends

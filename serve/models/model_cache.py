@@ -1,4 +1,4 @@
-"""Resident: which of the models that are loaded when first run are in memory – at most so many, the latest used."""
+"""Models that are loaded when they are first run: keeps the most recently used in memory, at most a given number."""
 
 from __future__ import annotations
 
@@ -12,54 +12,64 @@ from serve.models.live_model import Batchers, LiveModel
 
 
 class ModelCache:
-    """Opens models on demand and lets the least recently used rest, so that thousands can be served."""
+    """Loads models on demand and releases the least recently used, so that one server can serve thousands."""
 
-    def __init__(self, most: int, failed: Callable[[LiveModel, BookserveError], None]) -> None:
-        """At most ``most`` models are open at once (0: any number); ``failed`` is told of one that cannot be opened."""
-        self._most = most
-        self._failed = failed
-        #: By identity, the longest unused first; weakly, since whoever unloads a model shall not need to say so here.
-        self._open: OrderedDict[int, weakref.ref[LiveModel]] = OrderedDict()
-        self._opening: dict[int, asyncio.Task[Batchers]] = {}
+    def __init__(self, max_loaded: int, on_failure: Callable[[LiveModel, BookserveError], None]) -> None:
+        """At most ``max_loaded`` models are in memory at once (0: any number).
+
+        ``on_failure`` is a bound method that is called with a model that cannot be loaded. It is held weakly, since its
+        owner also owns the models that hold this cache.
+        """
+        self._max_loaded = max_loaded
+        self._on_failure = weakref.WeakMethod(on_failure)
+        #: By identity, the least recently used first. Weak references: an unloaded model need not be removed here.
+        self._loaded: OrderedDict[int, weakref.ref[LiveModel]] = OrderedDict()
+        self._loading: dict[int, asyncio.Task[Batchers]] = {}
         self._one_by_one = asyncio.Lock()
 
-    async def __call__(self, model: LiveModel) -> Batchers:
-        """Have ``model`` in memory. Its graphs are given, since it may have to make room at once.
+    async def load(self, model: LiveModel) -> Batchers:
+        """The batchers of ``model``, which is loaded first if it is not in memory.
+
+        They are returned, since the model itself may have to release them at once.
 
         Raises:
             NotReady: it cannot be loaded.
         """
-        if (found := self.at_hand(model)) is not None:
+        if (found := self.batchers_in_memory(model)) is not None:
             return found
         key = id(model)
-        task = self._opening.get(key)
+        task = self._loading.get(key)
         if task is None:
-            task = self._opening[key] = asyncio.ensure_future(self._load(key, model))
-            task.add_done_callback(lambda _: self._opening.pop(key, None))
-        return await asyncio.shield(task)  # whoever leaves does not take it from the others
+            task = self._loading[key] = asyncio.ensure_future(self._load(key, model))
+            task.add_done_callback(lambda _: self._loading.pop(key, None))
+        return await asyncio.shield(task)  # if one request is cancelled, the others still wait for the model
 
-    def at_hand(self, model: LiveModel) -> Batchers | None:
-        """The graphs of ``model`` if they are in memory; it counts as used now."""
-        if model.batchers is None or id(model) not in self._open:
+    def batchers_in_memory(self, model: LiveModel) -> Batchers | None:
+        """The batchers of ``model``, which counts as used now; None if they are not in memory."""
+        if model.batchers is None or id(model) not in self._loaded:
             return None
-        self._open.move_to_end(id(model))
+        self._loaded.move_to_end(id(model))
         return model.batchers
 
     async def _load(self, key: int, model: LiveModel) -> Batchers:
         async with self._one_by_one:
-            self._open = OrderedDict((key, held) for key, held in self._open.items() if held())
-            while self._most and len(self._open) >= self._most:
-                _, held = self._open.popitem(last=False)
-                if oldest := held():
-                    oldest.rest()
+            self._loaded = OrderedDict((key, reference) for key, reference in self._loaded.items() if reference())
+            while self._max_loaded and len(self._loaded) >= self._max_loaded:
+                _, reference = self._loaded.popitem(last=False)
+                if oldest := reference():
+                    oldest.release()
             try:
                 batchers = await asyncio.to_thread(model.open)
             except BookserveError as error:
-                self._failed(model, error)
+                self._report(model, error)
                 raise NotReady(f"model '{model.name}' could not be loaded: {error.message}", error.hint) from error
             except Exception as error:  # a broken file can break a runtime in any way
-                broken = Failed(f"{model.bundle.path} cannot be loaded: {type(error).__name__}.")
-                self._failed(model, broken)
-                raise NotReady(f"model '{model.name}' could not be loaded: {broken.message}") from error
-            self._open[key] = weakref.ref(model)
+                failure = Failed(f"{model.bundle.path} cannot be loaded: {type(error).__name__}.")
+                self._report(model, failure)
+                raise NotReady(f"model '{model.name}' could not be loaded: {failure.message}") from error
+            self._loaded[key] = weakref.ref(model)
             return batchers
+
+    def _report(self, model: LiveModel, error: BookserveError) -> None:
+        if (on_failure := self._on_failure()) is not None:
+            on_failure(model, error)

@@ -1,4 +1,4 @@
-"""Served: one model that a repository is to serve – where its versions lie, which of them, and under what labels."""
+"""The configuration of one model: where its versions lie, which of them are served, and their labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 from bookserve.errors import InvalidInput
 
-#: The label of a version on trial, and of the one that the rest of the requests get meanwhile.
+#: The label of a version on trial, and of the version that the other requests get meanwhile.
 CANARY, STABLE = "canary", "stable"
 
 
 class VersionPolicy(msgspec.Struct, frozen=True):
-    """Which versions are live: the newest ``latest`` that can be loaded (None: all), or just the ``specific`` ones."""
+    """Which versions are live: the ``latest`` newest that can be loaded (None: all), or only the ``specific`` ones."""
 
     latest: int | None = 1
     specific: tuple[int, ...] = ()
@@ -28,7 +28,7 @@ class VersionPolicy(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> VersionPolicy:
-        """A policy in words: ``latest``, ``latest:3``, ``all``, or versions such as ``1,4``.
+        """Read a policy: ``latest``, ``latest:3``, ``all``, or versions such as ``1,4``.
 
         Raises:
             InvalidInput: it is none of these.
@@ -44,15 +44,15 @@ class VersionPolicy(msgspec.Struct, frozen=True):
                 return cls(specific=tuple(sorted(set(map(int, numbers)))))
             if len(numbers) == 1:
                 return cls(latest=int(numbers[0]))
-        raise InvalidInput(f"'{text}' is no version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
+        raise InvalidInput(f"'{text}' is not a version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
-    """One model: ``path`` holds a directory for each version."""
+    """One model. ``path`` holds a directory for each version."""
 
     name: str
     path: Path
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = {}
-    #: Whether versions beside those of the policy are loaded when somebody asks for them by number.
+    #: Whether other versions than those of the policy are loaded when a request names them by number.
     older: bool = True

@@ -1,8 +1,8 @@
-"""Repository: the models of one server, from a directory of them or from a list.
+"""The models of one server, from a directory of them or from a list.
 
-Of each model the versions that its policy names are live: where nobody said more, the newest; if that is broken, the
-next older one serves in its place, and an older version that lies on disk is loaded when it is first asked for by
-number. Methods that load take their time: call them in a thread.
+Of each model the versions that its policy names are live, by default the newest. If that one is broken, the next older
+one serves in its place. Another version on disk is loaded when a request names it by number. Methods that load take
+their time: call them in a thread.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
-from serve.models import external_model as foreign
-from serve.models.live_model import LiveModel, Records
+from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
 from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.model_table import ModelTable
 from serve.models.versions import ModelVersions, VersionStatus, version_directories
 from serve.observability.metrics import Metrics
 
-__all__ = ["Repository", "VersionStatus"]
+__all__ = ["LoadOptions", "Repository", "VersionStatus"]
 
 logger = logging.getLogger("bookserve")
 
@@ -34,22 +36,56 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class LoadOptions(NamedTuple):
     """How models are loaded."""
 
-    #: For the models of a directory; those of a list have their own.
+    #: The version policy of the models of a directory; those of a list have their own.
     policy: VersionPolicy = VersionPolicy()
     batching: BatchConfig = BatchConfig()
-    #: The form to serve models in that have it.
+    #: The variant to serve of models that have it; '' for float32.
     variant: str = ""
-    records: Records = lambda _: ()
-    #: Load a model when it is first run, not before.
+    #: Requests that a bundle brings for warm-up.
+    warmup_requests: WarmupRequests = lambda _: ()
+    #: Whether a model is loaded only when it is first run.
     lazy: bool = False
-    #: How many models loaded that way may be in memory at once; 0 for any number.
-    most: int = 0
+    #: How many models that are loaded when first run may be in memory at once; 0: any number.
+    max_loaded: int = 0
     #: Share of the requests naming no version that the version labelled ``canary`` gets.
     canary: float = 0.0
     #: Whether a new label may be given to a version that is not live yet.
     unavailable_labels: bool = False
-    #: Whether ``load``, ``unload`` and ``reload`` may be asked for one model: not where several processes serve it.
+    #: What graphs run on, and how many threads one run may use; see ``open_session``.
+    device: str = "cpu"
+    threads: int = 1
+    #: Whether ``load`` and ``unload`` of one model are allowed: not if several processes serve the models.
     controlled: bool = True
+
+
+def _open_version(
+    options: LoadOptions,
+    metrics: Metrics,
+    table: ModelTable,
+    cache: ModelCache,
+    config: ModelConfig,
+    path: Path,
+    on_demand: bool,
+) -> LiveModel:
+    """Open the version directory ``path`` of a model, or (``on_demand``) leave that to the first request."""
+    if (path / MANIFEST).exists():
+        bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
+    else:
+        bundle, sessions = describe_model_directory(path, config.name, device=options.device, threads=options.threads)
+    model = LiveModel(
+        bundle,
+        metrics,
+        options.batching,
+        options.warmup_requests,
+        table.find_model,
+        device=options.device,
+        threads=options.threads,
+    )
+    if (on_demand or options.lazy) and sessions is None:
+        model.cache = cache
+    else:
+        model.open(sessions)
+    return model
 
 
 class Repository:
@@ -59,27 +95,30 @@ class Repository:
         self,
         models: Path,
         metrics: Metrics,
-        served: Sequence[ModelConfig] | None = None,
+        configs: Sequence[ModelConfig] | None = None,
         options: LoadOptions | None = None,
     ) -> None:
-        """Serve what is in ``models``, now and later, or the list ``served``."""
+        """Serve the models of the directory ``models``, now and later, or those of ``configs``."""
         self._path = models
         self._metrics = metrics
         self._options = options or LoadOptions()
-        self._served = served
+        self._configs = configs
         self._models: dict[str, ModelVersions] = {}
         self._unloaded: set[str] = set()
-        self._changing = threading.Lock()
-        #: What composites lack, as the log was told.
-        self._waiting: set[str] = set()
-        self._resident = ModelCache(self._options.most, self._failed)
+        self._lock = threading.Lock()
+        #: The missing members of composites that have been logged.
+        self._logged_missing: set[str] = set()
+        self._table = ModelTable(self.find)
+        # What versions and models hold does not hold the repository, which owns them.
+        cache = ModelCache(self._options.max_loaded, self._note_failed_load)
+        self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
-        """The live model of that name: the version or label asked for, else the newest.
+        """The live model of that name, with that version or label, else the newest.
 
         Raises:
             NotFound: no such model or version; ``UnknownLabel`` if it is the label.
-            NotReady: it is there but could not be loaded; the message says why.
+            NotReady: it exists but could not be loaded; the message says why.
         """
         versions = self._models.get(name)
         if versions is None:
@@ -110,7 +149,7 @@ class Repository:
         return self._models[name].status()
 
     def load(self, name: str | None = None) -> None:
-        """Load one model, or at the start all of them, and give the labels; errors of all are kept for ``status``.
+        """Load one model; without a name all models, and give them their labels. Errors of all are kept for ``status``.
 
         Raises:
             NotFound: no such model.
@@ -119,61 +158,61 @@ class Repository:
         """
         if name is None:
             self.refresh()
-            with self._changing:
+            with self._lock:
                 for versions in self._models.values():
-                    versions.assign(self._options.unavailable_labels)
+                    versions.assign_labels(self._options.unavailable_labels)
             return
         self._check_controlled()
-        with self._changing:
+        with self._lock:
             self._unloaded.discard(name)
-            self._list()
+            self._update_models()
             if name not in self._models:
                 self.find(name)
-            self._models[name].refresh(again=True)
+            self._models[name].refresh(retry_failed=True)
             newest = self._models[name].status()[:1]
         if newest and newest[0].state == "END":
             self.find(name, newest[0].version)
 
     def unload(self, name: str) -> None:
-        """Let go of a model until it is loaded again. Requests that hold it are still answered.
+        """Unload a model until it is loaded again. Requests that hold it are still answered.
 
         Raises:
             NotFound: no such model.
             InvalidInput: other processes serve it, too.
         """
         self._check_controlled()
-        with self._changing:
+        with self._lock:
             if name not in self._models:
                 self.find(name)
             self._unloaded.add(name)
             self._models[name].unload()
 
     def refresh(self) -> None:
-        """Look what is there now: load what is new, let go of what is gone."""
-        with self._changing:
-            self._list()
+        """Read the directories again: load what is new, unload what has been removed."""
+        with self._lock:
+            self._update_models()
             for name, versions in self._models.items():
                 if name not in self._unloaded:
                     versions.refresh()
-            self._complete()
+            self._retry_composites()
 
-    def reload(self, served: Sequence[ModelConfig]) -> None:
-        """Serve this list from now on, and only it.
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve the models of this list from now on, and no others.
 
         Raises:
-            LabelUnavailable: a label cannot be given; the rest is done.
+            LabelUnavailable: a label cannot be given; everything else is done.
         """
-        with self._changing:
-            self._served = list(served)
+        with self._lock:
+            self._configs = list(configs)
             self._unloaded.clear()
-            self._list()
+            self._update_models()
             for versions in self._models.values():
                 versions.refresh()
-            self._complete()
+            self._retry_composites()
             errors = []
             for versions in self._models.values():
                 try:
-                    versions.assign(self._options.unavailable_labels)
+                    versions.assign_labels(self._options.unavailable_labels)
                 except BookserveError as error:
                     errors.append(error)
             if errors:
@@ -184,30 +223,30 @@ class Repository:
         found = []
         for name, versions in list(self._models.items()):
             states = {
-                version: VersionStatus(version, "UNKNOWN") for version in version_directories(versions.served.path)
+                version: VersionStatus(version, "UNKNOWN") for version in version_directories(versions.config.path)
             }
             states |= {status.version: status for status in versions.status()}
             found += [(name, states[version]) for version in sorted(states)]
         return found
 
     def close(self) -> None:
-        """Let go of every model."""
+        """Close and unload every model."""
         for model in self.models():
             model.close()
         for versions in self._models.values():
             versions.unload()
         self._models = {}
 
-    def _complete(self) -> None:
-        """Load the composites that came before a model that they are made of; the log gets what still waits, once."""
-        waiting = set()
+    def _retry_composites(self) -> None:
+        """Load composites whose members have been loaded after them; what is still missing is logged once."""
+        missing = set()
         for name, versions in self._models.items():
-            if name not in self._unloaded and versions.missing():
-                versions.refresh(again=True)
-                waiting |= {f"model {name}: {error}" for error in versions.missing()}
-        for told in sorted(waiting - self._waiting):
-            logger.warning("not served yet: %s", told)
-        self._waiting = waiting
+            if name not in self._unloaded and versions.missing_members():
+                versions.refresh(retry_failed=True)
+                missing |= {f"model {name}: {error}" for error in versions.missing_members()}
+        for line in sorted(missing - self._logged_missing):
+            logger.warning("not served yet: %s", line)
+        self._logged_missing = missing
 
     def _check_controlled(self) -> None:
         if not self._options.controlled:
@@ -216,39 +255,28 @@ class Repository:
                 "Change the directory or the models.config, and let --poll find it.",
             )
 
-    def _list(self) -> None:
-        """Make the models known that are to be served, and let go of the others."""
-        wanted = {served.name: served for served in (self._scan() if self._served is None else self._served)}
+    def _update_models(self) -> None:
+        """Bring ``_models`` in line with the directory or list, and unload models that are not there any more."""
+        wanted = {config.name: config for config in (self._scan() if self._configs is None else self._configs)}
         for name in self._models.keys() - wanted.keys():
             self._models[name].unload()
         known = self._models
         self._models = {
-            name: known.get(name) or ModelVersions(served, self._open, self._metrics, self._options.canary)
-            for name, served in sorted(wanted.items())
+            name: known.get(name)
+            or ModelVersions(config, self._open_version, self._metrics, self._table, self._options.canary)
+            for name, config in sorted(wanted.items())
         }
-        for name, served in wanted.items():
-            self._models[name].served = served
+        for name, config in wanted.items():
+            self._models[name].config = config
 
     def _scan(self) -> list[ModelConfig]:
+        """The models of the directory."""
         try:
             found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
         except OSError:
             return []
         return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
 
-    def _open(self, served: ModelConfig, path: Path, later: bool) -> LiveModel:
-        options = self._options
-        if (path / MANIFEST).exists():
-            bundle, backends = Bundle.open(path, served.name).with_variant(options.variant), None
-        else:
-            bundle, backends = foreign.describe_external_model(path, served.name)
-        model = LiveModel(bundle, self._metrics, options.batching, options.records, self.find)
-        if (later or options.lazy) and backends is None:
-            model.on_demand = self._resident
-        else:
-            model.open(backends)
-        return model
-
-    def _failed(self, model: LiveModel, error: BookserveError) -> None:
+    def _note_failed_load(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:
-            self._models[model.name].failed(model.version, error)
+            self._models[model.name].note_failed_load(model.version, error)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from serve.batching.request_context import CURRENT
+from serve.request_context import CURRENT
 
 FORMATS = ("text", "json")
 #: Requests, one line each; silent unless it is asked for.

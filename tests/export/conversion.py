@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import onnx
 
+from bookserve.bundle import parity
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
-from export.verify import parity
 from tests.export.runs import randomise
 
 

@@ -9,11 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from bookserve.bundle import Bundle
+from bookserve.bundle import Bundle, parity
 from bookserve.run import Run
 from bookserve.steps import vocabulary
 from bookserve.verb import Generate
-from export.verify import parity
 
 KINDS = ("convnet", "reviews", "writer", "plane", "prices")
 

@@ -27,7 +27,7 @@ from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_g
 from bookserve.generation.text import Piece, multi_step_feeds, take_multi_step, text_streams
 from bookserve.generation.transform import prepare_pictures, transform_with_progress, with_parameters
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.onnx import OnnxSession, Session, open_graph
+from bookserve.runtime import Session, open_graph, open_session
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 
@@ -35,13 +35,20 @@ from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 class LocalWire:
     """Opens bundles and sessions at first use and keeps them open."""
 
-    def __init__(self, models: Path, variant: str = "") -> None:
+    def __init__(self, models: Path, variant: str = "", *, device: str = "cpu", threads: int = 1) -> None:
+        """``variant`` names the form to run of models that have it, as ``bookserve serve --variant`` does.
+
+        Raises:
+            NotFound: there is no such directory.
+        """
         if not models.is_dir():
             raise NotFound(f"there is no directory '{models}'.", "Write bundles with: bookserve export")
         self._models = models
         self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
-        self._backends: dict[Path, OnnxSession] = {}
+        self._device = device
+        self._threads = threads
+        self._sessions: dict[Path, Session] = {}
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``; versions that cannot be read are left out."""
@@ -118,7 +125,7 @@ class LocalWire:
 
     def close(self) -> None:
         """Close the sessions."""
-        self._backends.clear()
+        self._sessions.clear()
 
     def _open(self, model: str, version: int | None) -> Bundle:
         key = model, version
@@ -144,12 +151,14 @@ class LocalWire:
                 f"graph '{name}' of model '{opened.name}' has no ONNX form and can only run in TensorFlow.",
                 f"Serve it (bookserve serve {self._models}) and use --url http://127.0.0.1:8501",
             )
-        return graph, open_graph(opened, name, self._open, self._session)
+        return graph, open_graph(
+            opened, name, self._open, device=self._device, threads=self._threads, opened=self._sessions
+        )
 
-    def _session(self, path: Path) -> OnnxSession:
-        if path not in self._backends:
-            self._backends[path] = OnnxSession(path)
-        return self._backends[path]
+    def _session(self, path: Path) -> Session:
+        if path not in self._sessions:
+            self._sessions[path] = open_session(path, device=self._device, threads=self._threads)
+        return self._sessions[path]
 
 
 def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays, Graph
-from serve.batching.request_context import RequestContext
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import http_status, truncate
 from serve.protocols.oip.infer_body import LENGTH, Request, answer, feeds, parse, parse_long
+from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 

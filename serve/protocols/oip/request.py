@@ -10,12 +10,12 @@ from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.graph import Arrays, Graph, TensorSpec
-from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import classification
 from serve.protocols.oip.tensors import DATATYPES
+from serve.request_context import RequestContext
 
 #: Parameters of Triton's extensions that would change the form of an answer; ignoring them would mislead.
 _FOREIGN = ("shared_memory_region",)
@@ -45,7 +45,7 @@ def ready(engine: Engine, name: str, version: str) -> bool:
         InvalidInput, NotFound: see ``find``.
     """
     try:
-        return find(engine, name, version).is_whole() and engine.ready
+        return find(engine, name, version).has_live_members() and engine.ready
     except NotReady:
         return False
 

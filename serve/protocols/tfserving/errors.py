@@ -7,9 +7,9 @@ import grpc
 from starlette.responses import Response
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
-from serve.batching.request_context import DeadlineExceeded
 from serve.codecs.json_document import dumps
 from serve.models.versions import LabelUnavailable
+from serve.request_context import DeadlineExceeded
 from serve.security.access_policy import Forbidden
 from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge

@@ -8,12 +8,12 @@ from functools import partial
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from serve.batching.request_context import RequestContext
 from serve.codecs import regular_json as regular
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.protocols.tfserving import errors
 from serve.protocols.tfserving import predict_json as rows
+from serve.request_context import RequestContext
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
 #: The path as nearly all clients send it; a path that needs unquoting or other case is left to the application.

@@ -15,10 +15,10 @@ from typing import Any
 import grpc
 
 from bookserve.errors import InvalidInput
-from serve.batching.request_context import CURRENT, RequestContext, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
 from serve.observability.traces import CARRIED, Tracer
+from serve.request_context import CURRENT, RequestContext, parse_priority
 from serve.security.api_keys import HINT, MESSAGE, ApiKeys
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from serve.batching.request_context import RequestContext
 from serve.batching.request_queue import OnResult
+from serve.request_context import RequestContext
 
 #: Bytes of the longest body that takes the fast path. Up to this size, parsing numbers costs less than handing the body
 #: to the application in pieces. Handlers decline bodies that must become Python objects; the application parses long

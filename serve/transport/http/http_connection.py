@@ -23,7 +23,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serve.batching.request_context import RequestContext
+from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import MAX_FAST_BODY, FastHandler, FastResponse, FastRoute
 

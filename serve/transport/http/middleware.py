@@ -18,10 +18,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bookserve.errors import BookserveError, InvalidInput
-from serve.batching.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
 from serve.observability.traces import CARRIED, Trace, Tracer
+from serve.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.security.api_keys import HINT, MESSAGE, ApiKeys
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
 

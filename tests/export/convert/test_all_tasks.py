@@ -23,10 +23,11 @@ RECURRENT = {
 
 @pytest.mark.parametrize("name", [name for name in catalogue.task_names() if name not in GRADIENTS])
 def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
+    from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
+    from bookserve.runtime import open_session
     from export.convert.saved_model_to_onnx import to_onnx
     from export.sources.saved_model import SavedModel
-    from export.verify import parity
     from tests.export import conversion
     from tests.export.runs import randomise
     from trainers.artifacts import signatures
@@ -56,7 +57,7 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
         feeds = {key: array[:3] for key, array in shown[graph_name].inputs.items()}
         expected = conversion.answers(model, feeds)
         assert all(np.isfinite(array).all() for array in expected.values())
-        backend = conversion.OnnxSession(path)
+        backend = open_session(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
         for _, others in parity.shortened_inputs(graph, feeds):
             assert conversion.differences(model, backend, others) == ""

@@ -64,7 +64,7 @@ NAMES = sorted(_cases(pytest.importorskip("tensorflow")))
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str) -> None:
     """The elements are integers, so windows have equal maxima: the gradient goes to the first of them."""
-    from export.verify import parity
+    from bookserve.bundle import parity
     from tests.export import conversion
 
     tf, function = tensorflow, _cases(tensorflow)[name]
@@ -92,8 +92,8 @@ def test_every_operator_of_a_backward_pass(tensorflow, tmp_path: Path, name: str
 @pytest.mark.parametrize("task", ["style_transfer", "deepdream"])
 def test_the_networks_of_all_tasks_dream_without_tensorflow(tensorflow, tmp_path: Path, task: str) -> None:
     """The tasks' own architectures with random weights and statistics."""
+    from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
-    from export.verify import parity
     from tests.export import conversion
     from trainers import catalogue
     from trainers.artifacts import signatures

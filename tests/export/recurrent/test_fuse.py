@@ -199,7 +199,7 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
     proto, backend = conversion.converted(graph, tmp_path)
     assert conversion.operators(proto)["LSTM"] == 1
     assert conversion.operators(proto)["Loop"] == 0
-    from export.verify import parity
+    from bookserve.bundle import parity
 
     for rows, steps in SHAPES:
         x = rng.normal(size=(rows, steps, 4)).astype(np.float32)
@@ -210,8 +210,8 @@ def test_any_savedmodel_and_other_ways_of_writing_a_cell(tensorflow, tmp_path: P
 @pytest.mark.parametrize("kind", ["selu", "softplus", "a loop that ends early", "a state that decays"])
 def test_other_loops_stay_as_they_were(tensorflow, tmp_path: Path, kind: str) -> None:
     """They are converted as loops and give the right answers; ONNX Runtime's own ``softplus`` would overflow here."""
+    from bookserve.bundle import parity
     from bookserve.graph import Graph, TensorSpec
-    from export.verify import parity
     from tests.export import conversion
 
     tf, rng = tensorflow, np.random.default_rng(0)

@@ -9,14 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from bookserve.bundle import Bundle
+from bookserve.bundle import Bundle, parity
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Run
 from bookserve.runtime.onnx import OnnxSession
 from export.sources.source import Source
-from export.verify import parity
 from tests.export.copies import copy_run
 
 KINDS = ("convnet", "reviews", "writer", "plane")

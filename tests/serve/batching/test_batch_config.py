@@ -17,7 +17,7 @@ from bookserve.verb import Predict
 from serve.batching import batcher as module
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
-from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
+from serve.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
 from tests.bundles import WORDS
 from tests.serve.batching.doubling import Doubling, ask, make, rows
 
@@ -215,7 +215,7 @@ def test_sequences_are_padded_in_front_as_the_steps_pad_and_run_together() -> No
         return await asyncio.gather(*(batcher.run({"x": one}, 1) for one in sequences))
 
     backend = Reading()
-    batcher = Batcher(SEQUENCES, backend, lambda *_: None, padding=Padding.of(PADDED, SEQUENCES))
+    batcher = Batcher(SEQUENCES, backend, lambda *_: None, padding=Padding.for_graph(PADDED, SEQUENCES))
     answers = asyncio.run(several())
     assert [int(answer["y"][0, 0]) for answer in answers] == [3, 4, 5, 7, 8, 9, 11, 12]
     assert [batch.shape for batch in backend.seen] == [(2, 4), (3, 8), (3, 12)]
@@ -225,11 +225,11 @@ def test_sequences_are_padded_in_front_as_the_steps_pad_and_run_together() -> No
 
 def test_only_what_the_steps_pad_is_padded() -> None:
     plain = Predict(inputs={"x": (Numbers("int32", (-1,)),)}, outputs={"y": ()})
-    assert Padding.of(plain, SEQUENCES) is None
+    assert Padding.for_graph(plain, SEQUENCES) is None
     fixed = Graph(inputs={"x": TensorSpec("int32", ("batch", 12))}, outputs=SEQUENCES.outputs)
-    assert Padding.of(PADDED, fixed) is None
+    assert Padding.for_graph(PADDED, fixed) is None
     repeated = Graph(inputs=SEQUENCES.inputs, outputs={"y": TensorSpec("int32", ("batch", "time"))})
-    assert Padding.of(PADDED, repeated) is None
+    assert Padding.for_graph(PADDED, repeated) is None
 
 
 def test_waits_are_told_for_each_request() -> None:

@@ -17,7 +17,7 @@ import pytest
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays
-from bookserve.runtime.onnx import Session
+from bookserve.runtime import Session
 from serve.app import grpc_app as rpc
 from serve.app import server
 from serve.app.http_app import application, fast_route
@@ -90,7 +90,7 @@ async def serving(
     engine.ready = True
     held = repository.find("affine").batchers["serving_default"]  # type: ignore[index]
     assert isinstance(held, Batcher)
-    backend = held._backend = Gated(held._backend)
+    backend = held._session = Gated(held._session)
     with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
         app = application(engine, metrics)
         guarded = RequestMiddleware(app, app.owner, metrics, None, timeout)

@@ -15,10 +15,10 @@ import pytest
 from bookserve.errors import BookserveError, Failed, InvalidInput, Overloaded
 from bookserve.graph import Arrays
 from serve.batching.batcher import Batcher
-from serve.batching.request_context import ClientDisconnected, DeadlineExceeded, RequestContext
 from serve.engine import Engine
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
+from serve.request_context import ClientDisconnected, DeadlineExceeded, RequestContext
 from tests.serve.batching.doubling import make, rows
 
 

@@ -21,10 +21,10 @@ from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.batching import text_scheduler as texts
-from serve.batching.request_context import CURRENT, RequestContext
 from serve.batching.text_scheduler import MAX_LIVE, WHOLE, TextScheduler, collect_texts
 from serve.models.live_model import LiveModel
 from serve.observability.metrics import Metrics
+from serve.request_context import CURRENT, RequestContext
 
 
 class Runner:
@@ -38,7 +38,7 @@ class Runner:
         }
         self.rows: list[tuple[str, int]] = []
         self.broken = ""
-        texts = TextScheduler.of(self.bundle)
+        texts = TextScheduler.for_bundle(self.bundle)
         assert texts
         self.texts = texts
 
@@ -209,7 +209,7 @@ def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> Non
     """The runs that they share must not be dropped as work of somebody who has left, or whose time is over."""
     live = LiveModel(bundle.open_bundle(models, "writer"), Metrics())
     live.open()
-    texts = live.texts
+    texts = live.scheduler
     assert texts
 
     async def leave() -> str:

@@ -19,14 +19,14 @@ from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph
 from bookserve.verb import plain_answers
-from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext
 from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.composite import Composite
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
+from serve.request_context import CURRENT, DeadlineExceeded, RequestContext
 from tests.composites import ROW, chain, member, write_composite
-from tests.serve.models.versions import opened
+from tests.serve.models.versions import add, opened
 from tests.servers import GRPC_SERVERS, start
 
 X = {"x": np.array([[0, 1, 2]], np.float32)}
@@ -124,9 +124,9 @@ def test_it_waits_for_its_members(home: Path, models: Path, caplog: pytest.LogCa
 
 def test_whoever_asks_is_told_which_member_has_gone(home: Path) -> None:
     repository = opened(home)
-    assert repository.find("a_chain").is_whole()
+    assert repository.find("a_chain").has_live_members()
     repository.unload("affine")
-    assert not repository.find("a_chain").is_whole()
+    assert not repository.find("a_chain").has_live_members()
     with pytest.raises(NotReady, match="the model is made of 'affine/1'"):
         asyncio.run(ask(repository))
     repository.load("affine")
@@ -146,6 +146,33 @@ def test_its_memory_is_free_at_once_when_it_is_let_go(home: Path) -> None:
         assert graph() is None
     finally:
         gc.enable()
+
+
+def test_nothing_holds_itself(home: Path) -> None:
+    """Repository, versions, models and composites form no circle: all are freed with the repository's last holder."""
+    add(home, 2)
+    repository = opened(home)  # the composite is of version 1, which is loaded on request beside the newest
+    assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+    lazy = opened(home, lazy=True)
+    assert asyncio.run(ask(lazy)) == [[3, 7, 11]]
+    held = [weakref.ref(part) for each in (repository, lazy) for part in (each, *each.models())]
+    assert len(held) == 8
+    gc.collect()
+    gc.disable()
+    try:
+        del repository, lazy
+        assert [reference() for reference in held] == [None] * len(held)
+    finally:
+        gc.enable()
+
+
+def test_a_member_s_version_that_was_let_go_is_loaded_again(home: Path) -> None:
+    add(home, 2)
+    repository = opened(home)
+    repository._models["affine"].unload(1)
+    assert [model.version for model in repository.models() if model.name == "affine"] == [2]
+    assert asyncio.run(ask(repository)) == [[3, 7, 11]]
+    assert [model.version for model in repository.models() if model.name == "affine"] == [1, 2]
 
 
 @pytest.mark.slow
@@ -172,7 +199,7 @@ def test_it_keeps_to_the_versions_it_was_made_of(home: Path) -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_it_is_loaded_on_demand_with_its_members(home: Path, most: int) -> None:
-    repository = opened(home, lazy=True, most=most)
+    repository = opened(home, lazy=True, max_loaded=most)
     assert [model.name for model in repository.models() if model.batchers] == []
     assert asyncio.run(ask(repository)) == [[3, 7, 11]]
 

@@ -26,7 +26,7 @@ def many(models: Path, tmp_path: Path) -> Path:
 
 
 def opened(home: Path, most: int = 0) -> tuple[Repository, Engine]:
-    repository = Repository(home, Metrics(), options=LoadOptions(lazy=True, most=most))
+    repository = Repository(home, Metrics(), options=LoadOptions(lazy=True, max_loaded=most))
     repository.load()
     return repository, Engine(repository, Metrics())
 

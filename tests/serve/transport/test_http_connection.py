@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.batching.request_context import RequestContext
+from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 from serve.transport.http.http_connection import HttpConnection

@@ -23,7 +23,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from serve.batching.request_context import RequestContext
+from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http import uvicorn_contract as contract
 from serve.transport.http.fast_path import FastHandler, FastResponse, SendResponse

@@ -54,7 +54,7 @@ def batching(parameters: pb.BatchingParameters) -> BatchConfig:
     ):
         if parameters.HasField(name) and getattr(parameters, name).value < least:
             raise InvalidInput(f"{name} is {getattr(parameters, name).value}; it must be at least {least}.")
-    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.most
+    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.run_limit
     splitting = parameters.enable_large_batch_splitting.value
     executed = largest
     if parameters.HasField("max_execution_batch_size"):

@@ -207,7 +207,7 @@ def load(opened: bundle.Bundle, content: bytes) -> Repository:
     """A repository of that model, with these warm-up records."""
     (opened.path / warmup.PATH).write_bytes(content)
     repository = Repository(
-        opened.path.parent.parent, Metrics(), options=LoadOptions(records=warmup.read_warmup_requests)
+        opened.path.parent.parent, Metrics(), options=LoadOptions(warmup_requests=warmup.read_warmup_requests)
     )
     repository.load()
     return repository

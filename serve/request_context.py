@@ -1,7 +1,7 @@
-"""Call: what is known of the request at hand beside its content – which protocol, how urgent, whether still wanted.
+"""What the server knows of a request beside its content: the protocol, how urgent it is, whether it is still wanted.
 
-A protocol's face sets it once for each request; engine and batcher read it. It travels with the task, so that no door
-needs to hand it on, except where there is none: ``submit`` is given it.
+A protocol sets it once for each request; engine, batcher and logs read it. It travels with the task in the context
+variable ``CURRENT``. ``submit`` has no task, so it takes the context as an argument.
 """
 
 from __future__ import annotations
@@ -9,25 +9,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from bookserve.errors import InvalidInput, Overloaded
-from serve.observability.traces import Trace
 
-#: Priorities: what waits is run in this order.
+if TYPE_CHECKING:
+    from serve.observability.traces import Trace
+
+#: Requests that wait are run in this order.
 PRIORITIES = ("high", "normal", "low")
 NORMAL = 1
 
 
 class DeadlineExceeded(Overloaded):
-    """The caller's time was over before its turn came; nothing was run."""
+    """The request's deadline passed before its run; nothing was run."""
 
 
 class ClientDisconnected(DeadlineExceeded):
-    """The caller has left before its turn came; nothing was run."""
+    """The client disconnected before its run; nothing was run."""
 
 
 class RequestContext:
-    """One request."""
+    """One request. ``id`` is its ``X-Request-ID``."""
 
     __slots__ = ("deadline", "gone", "id", "priority", "protocol", "trace")
 
@@ -39,17 +42,17 @@ class RequestContext:
         priority: int = NORMAL,
         gone: Callable[[], bool] | None = None,
     ) -> None:
-        """``deadline`` is in seconds of ``time.perf_counter``; ``gone`` tells whether the caller has left."""
+        """``deadline`` is in seconds of ``time.perf_counter``; ``gone`` says whether the client has disconnected."""
         self.protocol = protocol
         self.id = id
         self.deadline = deadline
         self.priority = priority
         self.gone = gone
-        #: Where it is recorded how long what took; None where it is not.
+        #: Records how long each part of the request took; None if the request is not traced.
         self.trace: Trace | None = None
 
-    def dropped(self, now: float) -> DeadlineExceeded | None:
-        """Why this request need not be run any more, if so."""
+    def drop_reason(self, now: float) -> DeadlineExceeded | None:
+        """Why this request need not be run any more; None if it is still wanted. ``now`` as in ``deadline``."""
         if self.deadline is not None and now >= self.deadline:
             return DeadlineExceeded(
                 "Request timeout expired: the request waited longer than it may.", "Allow more time."
@@ -59,13 +62,13 @@ class RequestContext:
         return None
 
 
-#: What is asked where no face said more: by the program itself, or by a test.
+#: The context of a run that no protocol started: one of the program itself, or of a test.
 UNKNOWN = RequestContext()
-CURRENT: ContextVar[RequestContext] = ContextVar("call", default=UNKNOWN)
+CURRENT: ContextVar[RequestContext] = ContextVar("request", default=UNKNOWN)
 
 
 def parse_deadline(seconds: str) -> float:
-    """The deadline of a request that may take so many seconds.
+    """The deadline of a request that may take ``seconds`` from now, in seconds of ``time.perf_counter``.
 
     Raises:
         InvalidInput: not a positive number.
@@ -80,11 +83,11 @@ def parse_deadline(seconds: str) -> float:
 
 
 def parse_priority(name: str) -> int:
-    """The number of a priority.
+    """The place of a priority in ``PRIORITIES``.
 
     Raises:
-        InvalidInput: there is none of that name.
+        InvalidInput: there is no priority of that name.
     """
     if name.lower() not in PRIORITIES:
-        raise InvalidInput(f"'{name[:40]}' is no priority.", f"Use {', '.join(PRIORITIES)}.")
+        raise InvalidInput(f"'{name[:40]}' is not a priority.", f"Use {', '.join(PRIORITIES)}.")
     return PRIORITIES.index(name.lower())

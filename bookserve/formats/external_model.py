@@ -1,0 +1,176 @@
+"""Describes a model that bookserve did not export: by what its file declares, and by what it does with made-up inputs.
+
+The exporter describes any ONNX file or SavedModel so, and the server a version directory without ``bundle.json``. A
+free first axis is called ``batch`` only if every row alone gets the answer that it gets among others.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bookserve.bundle import Bundle, Manifest, parity
+from bookserve.bundle.examples import Example
+from bookserve.errors import Failed, InvalidInput
+from bookserve.graph import DTYPES, Graph, TensorSpec, numpy_dtype
+from bookserve.runtime import DeclaringSession, Session, TensorDeclaration, open_model_directory
+from bookserve.runtime.base import DEFAULT_GRAPH, Declarations
+from bookserve.steps import Numbers
+from bookserve.verb import Predict
+
+_ROWS = 3
+#: Sizes for free axes, tried in turn: pictures must outlast a network's strides.
+_SIZES = (8, 64, 256)
+#: Upper bounds for whole numbers, tried in turn: they may be ids of a small vocabulary.
+_BOUNDS = (100, 2)
+_SEED = 20_180_101
+
+
+def describe_model_directory(
+    path: Path, name: str, *, device: str = "cpu", threads: int = 1
+) -> tuple[Bundle, dict[str, Session]]:
+    """The version directory ``path``, which has no ``bundle.json``, as a bundle of the model ``name``; and its open
+    sessions by graph.
+
+    The verb is ``predict`` on plain numbers. The default graph is ``serving_default``, or else the first.
+
+    Raises:
+        NotFound: it holds no model file.
+        Failed: the model cannot be loaded, or one of its graphs cannot be served.
+    """
+    file, sessions = open_model_directory(path, device=device, threads=threads)
+    onnx = file.name if file.suffix == ".onnx" else None
+    graphs = {
+        graph: _describe_session(graph, sessions[graph], onnx)
+        for graph in sorted(sessions, key=lambda graph: graph != DEFAULT_GRAPH)
+    }
+    if not graphs:
+        raise Failed(f"the model in {path} has no signatures.", "Save it with signatures.")
+    default, graph = next(iter(graphs.items()))
+    verb = Predict(
+        inputs={key: (Numbers(spec.dtype, tuple(spec.sizes()[1:])),) for key, spec in graph.inputs.items()},
+        outputs=dict.fromkeys(graph.outputs, ()),
+        graph=default,
+    )
+    return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), sessions
+
+
+def check_declarations(inputs: Declarations, outputs: Declarations) -> None:
+    """Refuse a graph with tensors that a ``Graph`` cannot describe.
+
+    Raises:
+        Failed: a tensor has another element type than ``DTYPES``, or an input has no known number of axes.
+    """
+    for key, tensor in [*inputs.items(), *outputs.items()]:
+        if tensor.dtype not in DTYPES:
+            raise Failed(f"'{key}' is of dtype {tensor.dtype}.", f"Use one of {', '.join(DTYPES)}.")
+    for key, tensor in inputs.items():
+        if tensor.shape is None:
+            raise Failed(f"input '{key}' has no known number of axes.", "Save the model with the shape of its inputs.")
+
+
+def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph) -> Example:
+    """Random inputs that the graph accepts, and the outputs that it gives for them. They are the same each time.
+
+    Raises:
+        Failed: it accepts none; the message is that of the last run.
+    """
+    refused: Failed | InvalidInput = Failed("it was never run.")
+    for size, bound in itertools.product(_SIZES, _BOUNDS):
+        rng = np.random.default_rng(_SEED)
+        sizes: dict[str, int] = {}
+        feeds = {key: _random_array(rng, tensor, size, bound, sizes) for key, tensor in inputs.items()}
+        try:
+            return Example(feeds, run(feeds))
+        except (Failed, InvalidInput) as error:
+            refused = error
+    raise Failed(refused.message)
+
+
+def graph_of_example(
+    inputs: Declarations, outputs: Declarations, example: Example, run: parity.RunGraph, onnx: str | None = None
+) -> Graph:
+    """The graph with these declarations that gave ``example``.
+
+    Its first axes are called ``batch`` only if ``run`` gives each row alone the outputs that it has in the example.
+    """
+    shapes = {key: array.shape for key, array in example.outputs.items()}
+    graph = Graph(inputs=_specs(inputs, {}, "batch"), outputs=_specs(outputs, shapes, "batch"), onnx=onnx)
+    try:
+        if inputs and graph.batched and not parity.replay(graph, example, run).problem:
+            return graph
+    except (Failed, InvalidInput):
+        pass  # it takes no other number of rows
+    return Graph(inputs=_specs(inputs, {}), outputs=_specs(outputs, shapes), onnx=onnx)
+
+
+def graph_of_declarations(inputs: Declarations, outputs: Declarations, onnx: str | None = None) -> Graph:
+    """The graph of a model that accepts no made-up inputs: it has no batch axis.
+
+    Raises:
+        Failed: an output has no known number of axes.
+    """
+    for key, tensor in outputs.items():
+        if tensor.shape is None:
+            raise Failed(
+                f"output '{key}' has no known number of axes.", "Save the model with the shape of its outputs."
+            )
+    return Graph(inputs=_specs(inputs, {}), outputs=_specs(outputs, {}), onnx=onnx)
+
+
+def _describe_session(name: str, session: Session, onnx: str | None) -> Graph:
+    if not isinstance(session, DeclaringSession):
+        raise Failed(f"graph '{name}' does not declare its inputs and outputs.", "Write a bundle: bookserve export")
+    inputs, outputs = session.declared()
+    check_declarations(inputs, outputs)
+    try:
+        example = run_made_up_inputs(inputs, session.run)
+    except Failed:
+        return graph_of_declarations(inputs, outputs, onnx)
+    return graph_of_example(inputs, outputs, example, session.run, onnx)
+
+
+def _random_array(
+    rng: np.random.Generator, tensor: TensorDeclaration, size: int, bound: int, sizes: dict[str, int]
+) -> np.ndarray:
+    """Random values; axes of one name get one size, which ``sizes`` remembers from tensor to tensor."""
+
+    def length(position: int, axis: int | str | None) -> int:
+        if isinstance(axis, int):
+            return axis
+        usual = size if position else _ROWS
+        return sizes.setdefault(axis, usual) if axis else usual
+
+    shape = [length(position, axis) for position, axis in enumerate(tensor.shape or ())]
+    dtype = numpy_dtype(tensor.dtype)
+    if dtype.kind == "O":
+        return rng.choice(np.array([b"one", b"two", b"three"], object), shape)
+    if dtype.kind == "f":
+        return rng.random(shape).astype(dtype)
+    return rng.integers(0, 2 if dtype.kind == "b" else bound, shape).astype(dtype)
+
+
+def _specs(tensors: Declarations, given: Mapping[str, tuple[int, ...]], batch: str = "") -> dict[str, TensorSpec]:
+    """Axes of known size or name keep it; the others are called ``<tensor>_<axis>``, a first one ``batch`` if given.
+
+    ``given`` are the shapes that outputs had when the model ran, which corrects those that it declares wrongly.
+    """
+    specs = {}
+    for key, tensor in tensors.items():
+        declared = tensor.shape
+        if key in given and (declared is None or not _fits(declared, given[key])):
+            declared = (None,) * len(given[key])
+        axes = [f"{key}_{axis}" if size in (None, "batch") else size for axis, size in enumerate(declared or ())]
+        if batch and axes and isinstance(axes[0], str):
+            axes[0] = batch
+        specs[key] = TensorSpec(tensor.dtype, tuple(axes))
+    return specs
+
+
+def _fits(declared: tuple[int | str | None, ...], shape: tuple[int, ...]) -> bool:
+    return len(declared) == len(shape) and all(
+        not isinstance(axis, int) or axis == size for axis, size in zip(declared, shape, strict=True)
+    )

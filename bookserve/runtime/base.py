@@ -1,0 +1,89 @@
+"""The two interfaces between bookserve and what executes a graph: ``Session`` and ``Runtime``.
+
+A Session is one graph that is ready to run. A Runtime opens model files of one kind as Sessions. A new runtime is one
+class that has what ``Runtime`` lists; ``bookserve/runtime/registry.py`` says how it becomes known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from bookserve.graph import Arrays
+
+#: Name of the graph of a file that holds only one, and of a SavedModel's default signature.
+DEFAULT_GRAPH = "serving_default"
+
+
+class TensorDeclaration(NamedTuple):
+    """What a model file declares of one tensor.
+
+    ``dtype`` is NumPy's name or ``string``, as in ``bookserve.graph.DTYPES``; a type that is not in that list keeps the
+    name that the runtime has for it. An axis is a size, the name of a size that each call chooses, or None for a free
+    axis without a name. ``shape`` is None where not even the number of axes is declared.
+    """
+
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+#: By the name of the tensor.
+Declarations = dict[str, TensorDeclaration]
+
+
+class Session(Protocol):
+    """One graph that is ready to run. One thread at a time may call it; it is freed with its last reference."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph on feeds that fit it (``Graph.check``); gives the outputs by name.
+
+        Raises:
+            InvalidInput: the runtime refused the values, such as an index beyond the end of a table.
+            Failed: the run failed for any other reason.
+        """
+
+
+@runtime_checkable
+class DeclaringSession(Session, Protocol):
+    """A Session that knows its graph's inputs and outputs, so that it can be served without ``bundle.json``."""
+
+    def declared(self) -> tuple[Declarations, Declarations]:
+        """The inputs and the outputs, each by name.
+
+        Raises:
+            Failed: one of them is not a tensor.
+        """
+
+
+class Runtime(Protocol):
+    """Opens the model files of one kind."""
+
+    @property
+    def name(self) -> str:
+        """Short name for messages, such as ``onnxruntime``."""
+
+    @property
+    def model_file(self) -> str:
+        """Name of the model file in a version directory without ``bundle.json``, such as ``model.onnx``."""
+
+    @property
+    def devices(self) -> Collection[str]:
+        """What sessions can run on; every runtime has ``cpu``."""
+
+    def opens(self, path: Path) -> bool:
+        """Whether ``path`` is a model file of this kind, judged by its name alone."""
+
+    def open_sessions(
+        self, path: Path, graphs: Collection[str] | None = None, *, device: str = "cpu", threads: int = 1
+    ) -> dict[str, Session]:
+        """Open graphs of one model file: those named, or all (None).
+
+        Where a kind of file holds only one graph, that graph is what every name means, and ``DEFAULT_GRAPH`` is its
+        name where none is given. ``device`` is one of ``devices``; ``threads`` is how many threads a run may use.
+
+        Raises:
+            Failed: the file is damaged, lacks one of the graphs, or needs what the runtime does not have.
+        """
