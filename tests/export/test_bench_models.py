@@ -86,9 +86,10 @@ def test_a_document_that_misses_a_task_or_a_column_is_stale(table: ModuleType) -
     from trainers import catalogue
 
     lines = [(f"`{name}`", "`serving_default`", *["1"] * (len(table.COLUMNS) - 2)) for name in catalogue.task_names()]
-    assert table.stale(table.document(lines, [])) == ""
-    assert table.stale(table.document(lines[1:], [])) == f"misses {lines[0][0].strip('`')}"
-    assert table.stale(table.document(lines, []).replace("worst difference", "difference")) == "has other columns"
+    assert table.find_problem(table.document(lines, [])) == ""
+    assert table.find_problem(table.document(lines[1:], [])) == f"misses {lines[0][0].strip('`')}"
+    other = table.document(lines, []).replace("worst difference", "difference")
+    assert table.find_problem(other) == "has other columns"
 
 
 def test_nothing_is_written_if_tasks_are_missing(table: ModuleType, bundles: dict[str, Bundle], tmp_path: Path) -> None:

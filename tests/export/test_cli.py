@@ -305,4 +305,4 @@ def test_a_missing_version_is_an_error(bookserve: Command, bundles: dict[str, Bu
 def test_an_invalid_model_name_is_refused(bookserve: Command, runs: dict[str, Run], models: Path) -> None:
     code, _, err = bookserve("export", runs["convnet"].path, "--models", models, "--name", "a/b")
     assert code == 5
-    assert "'a/b' is no model name" in err
+    assert "'a/b' is not a model name" in err
