@@ -1,11 +1,12 @@
 # ruff: noqa: TID253 - the server's parsers
-"""Fuzz: bytes that atheris finds by what they make the parsers do, until one of them fails.
+"""Search for bytes that make a parser fail, with atheris (coverage-guided fuzzing).
 
 python bench/fuzz.py PARSER [--seconds 60] [any option of libFuzzer, such as -max_len=4096]
 python bench/fuzz.py --list
 
-A parser reads the bytes or refuses them in words; any other exception ends the search with the bytes that led to it.
-It needs ``pip install atheris`` (Linux). ``tests/serve/test_fuzz*.py`` search the same by grammar.
+A parser must read the bytes or refuse them with one of bookserve's errors; any other exception ends the search and
+prints the bytes. It needs ``pip install atheris`` (Linux). ``tests/serve/codecs/test_fuzz*.py`` search the same parsers
+with generated documents.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +29,31 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 try:
     import atheris  # type: ignore[import-not-found]
-except ModuleNotFoundError:  # its parsers may be called without it
+except ModuleNotFoundError:  # the parsers may be called without it
     watched: Any = contextlib.nullcontext()
 else:
     watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
 
 with watched:
+    from bookserve import images as pictures
     from bookserve.api import tfserving_pb2 as tfs_pb2
     from bookserve.bundle import manifest
     from bookserve.errors import BookserveError, Failed
-    from bookserve.formats import images as pictures
     from bookserve.graph import TensorSpec
-    from serve.app.tfserving_files import batching_parameters, models_config
     from serve.codecs import regular_json as regular
     from serve.codecs.json_document import loads
     from serve.protocols.oip import infer_body as v2
     from serve.protocols.tfserving import predict_json as rows
     from serve.protocols.tfserving import tensors
     from serve.protocols.tfserving import tf_examples as examples
+    from serve.protocols.tfserving.files import batching_parameters, models_config
     from serve.security.limits import Limits
     from serve.transport.http.body import inflate
+    from serve.transport.http2.call import Call
+    from serve.transport.http2.config import Config
     from serve.transport.http2.connection import Connection
-    from serve.transport.http2.frames import PREFACE, Violation
-    from serve.transport.http2.header_blocks import Fields, Malformed
+    from serve.transport.http2.frames import PREFACE, Http2ConnectionError
+    from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
     from serve.transport.http2.server import Server
 
 LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
@@ -63,12 +67,12 @@ def document(data: bytes) -> None:
 
 
 def predictions(data: bytes) -> None:
-    """TensorFlow Serving's JSON; where the quick reader takes it, the slow one says the same."""
-    quick = regular.parse_regular(data, SPECS)
-    slow, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
-    if quick is not None:
-        for name, array in slow.items():
-            np.testing.assert_array_equal(quick[0][name], array)
+    """TensorFlow Serving's JSON; what the fast parser accepts, the general one must read alike."""
+    fast = regular.parse_regular(data, SPECS)
+    general, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
+    if fast is not None:
+        for name, array in general.items():
+            np.testing.assert_array_equal(fast[0][name], array)
 
 
 def records(data: bytes) -> None:
@@ -104,26 +108,26 @@ def batching(data: bytes) -> None:
 
 
 def listing(data: bytes) -> None:
-    """A list of files that a bundle's manifest holds."""
-    with contextlib.suppress(Failed):  # the word for a damaged bundle
+    """The list of files in a bundle's manifest."""
+    with contextlib.suppress(Failed):  # raised for a damaged bundle
         manifest.list_files(data, "here")
 
 
 def picture(data: bytes) -> None:
-    """A picture of any kind."""
+    """A picture file of any kind."""
     pictures.as_pixels(data, 8, 8, 3)
 
 
 def fields(data: bytes) -> None:
     """Two header blocks of one HTTP/2 connection."""
-    read = Fields(LIMITS.head)
-    with contextlib.suppress(Malformed, Violation):
-        read.head(data[: len(data) // 2])
-        read.head(data[len(data) // 2 :])
+    read = HeaderDecoder(LIMITS.head)
+    with contextlib.suppress(MalformedRequest, Http2ConnectionError):
+        read.decode_request(data[: len(data) // 2])
+        read.decode_request(data[len(data) // 2 :])
 
 
 def http2(data: bytes) -> None:
-    """What a client sends on the builtin gRPC server's connection, in pieces as long as its first byte says."""
+    """A client's bytes on a connection of the builtin gRPC server; the first byte is the size of the pieces."""
     asyncio.run(_converse(data[1:], 1 + data[0] if data else 1))
 
 
@@ -147,7 +151,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
 
 
 def search(parse: Callable[[bytes], None], data: bytes) -> None:
-    """Whatever ``parse`` does with ``data`` but reading it or refusing it in words is an exception."""
+    """Let ``parse`` read ``data``; raise for everything but success or a BookserveError with a message."""
     try:
         parse(data)
     except Failed:
@@ -164,7 +168,7 @@ def _message(kind: type[Any], data: bytes) -> Any:
 
 
 class _Transport(asyncio.Transport):
-    """Takes everything, and is closed when it is told so."""
+    """A transport that accepts everything and can be closed."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -183,8 +187,8 @@ class _Transport(asyncio.Transport):
         self.closed = True
 
 
-class _Raise(logging.Handler):
-    """What is logged as a mistake is one."""
+class _RaiseOnLog(logging.Handler):
+    """Raise for every log record, since only mistakes are logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         raise AssertionError(record.getMessage()) from (record.exc_info or (None, None))[1]
@@ -194,10 +198,19 @@ async def _converse(data: bytes, piece: int) -> None:
     async def echo(request: bytes, context: Any) -> bytes:
         return request
 
-    server = Server(LIMITS)
+    config = Config(
+        max_message_size=LIMITS.body,
+        max_decompressed_size=LIMITS.inflated,
+        max_header_list_size=LIMITS.head,
+        max_concurrent_streams=LIMITS.streams,
+        logger=logging.getLogger("bookserve"),
+    )
+    server = Server(config)
     handlers = {"E": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", handlers)])
-    connection, transport = Connection(server), _Transport()
+    new_call = partial(Call, server.find_handler)
+    connection = Connection(config, new_call, server.connection_opened, server.connections.discard)
+    transport = _Transport()
     connection.connection_made(transport)
     connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
     for at in range(0, len(data), piece):
@@ -211,7 +224,7 @@ async def _converse(data: bytes, piece: int) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Some bytes to begin with."""
+    """Some bytes to start the search with."""
     import hpack
 
     block = hpack.Encoder().encode(
@@ -233,7 +246,7 @@ def seeds(name: str) -> list[bytes]:
 
 
 def main() -> None:
-    """Search one parser."""
+    """Search with one parser."""
     words = sys.argv[1:]
     if isinstance(watched, contextlib.nullcontext):
         sys.exit("there is no atheris: pip install atheris")
@@ -246,7 +259,7 @@ def main() -> None:
     corpus = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     for index, seed in enumerate(seeds(name)):
         (corpus / str(index)).write_bytes(seed)
-    logging.getLogger("bookserve").addHandler(_Raise())
+    logging.getLogger("bookserve").addHandler(_RaiseOnLog())
     atheris.Setup([sys.argv[0], *rest, str(corpus)], lambda data: search(PARSERS[name], data))
     atheris.Fuzz()
 

@@ -1,10 +1,11 @@
 # ruff: noqa: T201, TID253 - a measurement that prints
-"""One iteration of the GAN: the book's loop of three compiled models, and ours as one graph, measured in turns.
+"""Measure one iteration of the GAN: the book's loop of three compiled models, and ours as one graph, in turns.
 
 python bench/gan_step.py [--rounds 5] [--xla]
 
 The book's (listing 8.32) predicts with the generator, trains the discriminator on a batch, and trains the generator
-through a chained model whose discriminator is frozen. The mathematics is the same; the ratio says what one graph saves.
+through a chained model whose discriminator is frozen. The mathematics is the same; the ratio shows what
+one graph saves.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BATCH, LATENT = 20, 32
 
 
 def book(width: float) -> Callable[[np.ndarray], None]:
-    """Listing 8.32, one turn of its loop."""
+    """One iteration of listing 8.32."""
     rng = np.random.default_rng(0)
     drawing, judging = build_generator(width), build_discriminator(width)
     rate = {"clipvalue": 1.0}

@@ -1,7 +1,7 @@
-"""Book: what happened in a soak, and what every answer must be.
+"""Record what happened in a soak, and check every answer.
 
-A request is *lost* where it got no answer, unless its connection ended with a worker that was killed (then it is sent
-again, and must succeed), or unless the server had been told to stop before the whole request was handed to the kernel.
+A request is *lost* where it got no answer, with two exceptions: its connection ended because the soak killed a worker
+(then it is sent again, and must succeed), or SIGTERM was sent before the whole request was handed to the kernel.
 """
 
 from __future__ import annotations
@@ -16,38 +16,41 @@ import numpy as np
 AFTERMATH = 1.0
 
 
-class WrongError(Exception):
-    """An answer that is not what it must be."""
+class WrongAnswerError(Exception):
+    """An answer that differs from the expected one."""
 
 
-class EndedError(Exception):
-    """The connection ended before the answer did."""
+class ConnectionEndedError(Exception):
+    """The connection ended before the answer was complete."""
 
 
-class Book:
-    """What happened."""
+class Ledger:
+    """Everything that happened in one soak."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
         #: Requests whose connection ended with a killed worker, sent again.
         self.resent: Counter[str] = Counter()
-        #: Requests refused after the server had been told to stop.
+        #: Requests refused after SIGTERM.
         self.refused: Counter[str] = Counter()
-        self.mischief: Counter[str] = Counter()
+        #: Slow, leaving and malformed clients, by what they did.
+        self.chaos: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.lost: list[str] = []
         #: When a worker was killed, and the clients' ports of the connections that it had.
         self.kills: list[tuple[float, set[int]]] = []
+        #: When SIGTERM was sent.
         self.stopped = float("inf")
-        #: Numbers of versions that can be served, of ones that cannot, and of those that answered.
-        self.good, self.broken, self.seen = {1}, set[int](), set[int]()
+        #: Numbers of the versions that can be served, that cannot, and that answered.
+        self.whole_versions, self.broken_versions, self.answered_versions = {1}, set[int](), set[int]()
+        #: Whether the clients must end.
         self.over = False
 
-    def killed(self, opened: float, port: int | None = None) -> bool:
-        """Whether a connection that has just ended, from ``port``, ended with a worker.
+    def ended_by_kill(self, opened: float, port: int | None = None) -> bool:
+        """Whether a connection that has just ended, from ``port``, ended because its worker was killed.
 
-        One that no worker had accepted yet belongs to whoever was killed within moments of its opening. gRPC does not
-        tell its port: any call is excused that began before a kill and ended just after it.
+        A connection that no worker had accepted yet counts, if it was opened within moments of a kill. gRPC does not
+        say its port: a call counts that began before a kill and ended just after it.
         """
         now = time.perf_counter()
         for kill, ports in self.kills:
@@ -56,12 +59,16 @@ class Book:
                 return True
         return False
 
-    def check(self, x: np.ndarray, y: Any, version: int | None = None) -> None:
-        """``y`` must be what one version gives for ``x`` (its number is what it adds), and that one must be whole."""
+    def check_answer(self, x: np.ndarray, y: Any, version: int | None = None) -> None:
+        """Check that ``y`` is what one whole version computes for ``x``: ``2 x`` plus the version's number.
+
+        Raises:
+            WrongAnswerError: it is not, or it is the answer of another version than ``version``.
+        """
         shifts = np.unique(np.asarray(y, np.float32) - 2 * x)
         if len(shifts) != 1:
-            raise WrongError(f"{x.tolist()} gave {np.asarray(y).tolist()}")
+            raise WrongAnswerError(f"{x.tolist()} gave {np.asarray(y).tolist()}")
         found = int(shifts[0])
-        if found not in self.good or version not in (None, found):
-            raise WrongError(f"version {version} added {shifts[0]}")
-        self.seen.add(found)
+        if found not in self.whole_versions or version not in (None, found):
+            raise WrongAnswerError(f"version {version} added {shifts[0]}")
+        self.answered_versions.add(found)

@@ -1,10 +1,10 @@
-"""Every model in one table: graphs, ONNX operators, worst difference, size, and milliseconds in both runtimes.
+"""Write docs/models.md: graphs, ONNX operators, worst difference, size and run times of every model.
 
 python bench/models.py MODELS     verify and measure every bundle in MODELS, and write docs/models.md (make table)
-python bench/models.py --check    fail where docs/models.md has not the form of the table, or misses a task
+python bench/models.py --check    fail where docs/models.md has other columns or misses a task
 
-Each bundle is checked as ``bookserve verify`` does, then its ONNX files and its signatures run the same rows, one after
-the other, in this process. ONNX Runtime has one thread, as the server gives it; TensorFlow has all.
+Each bundle is checked as ``bookserve verify`` does. Then its ONNX files and its signatures run the same rows, one after
+the other, in this process. ONNX Runtime has one thread, as in the server; TensorFlow has all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import click
 
 from bookserve import bundle
 from bookserve.bundle import Bundle
-from bookserve.cli.terminal import hushed
+from bookserve.cli.terminal import silence_stderr
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from export.variants import timing
@@ -47,35 +47,40 @@ SECONDS = 0.5
 
 @click.command()
 @click.argument("models", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-@click.option("--check", "checking", is_flag=True, help="Measure nothing; exit with 1 where the document is stale.")
+@click.option(
+    "--check",
+    "checking",
+    is_flag=True,
+    help="Measure nothing; exit with 1 where the document has other columns or misses a task.",
+)
 def main(models: Path | None, checking: bool) -> None:
     """Write docs/models.md from the bundles in MODELS."""
     if checking:
-        if problem := stale(DOCUMENT.read_text("utf-8")):
+        if problem := find_problem(DOCUMENT.read_text("utf-8")):
             raise click.ClickException(f"docs/models.md {problem}: write it with make table RUNS=…")
         return
     if models is None:
         raise click.UsageError("Name the directory of the bundles.")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed():
+    with silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)
     lines, smaller = [], []
-    for opened in (bundle.open_bundle(models, name) for name in in_order(bundle.model_names(models))):
+    for opened in (bundle.open_bundle(models, name) for name in sort_by_section(bundle.model_names(models))):
         for row in rows(opened):
             lines.append(row)
             click.echo(" | ".join(row), err=True)
         smaller += variants(opened)
     text = document(lines, smaller)
-    if problem := stale(text):
+    if problem := find_problem(text):
         raise click.ClickException(f"the table {problem}; nothing was written")
     DOCUMENT.write_text(text, "utf-8")
 
 
-def in_order(names: list[str]) -> list[str]:
-    """Names of models in the order of the book's sections; others after them."""
+def sort_by_section(names: list[str]) -> list[str]:
+    """Names of models in the order of the book's sections; other models come last."""
     from trainers import catalogue
 
     order = [task.name for task in catalogue.load_tasks()]
@@ -116,7 +121,7 @@ def rows(opened: Bundle) -> Iterator[tuple[str, ...]]:
 
 
 def variants(opened: Bundle) -> Iterator[tuple[str, ...]]:
-    """One line for each smaller or faster form, as measured when it was exported."""
+    """One line for each variant, as measured when it was exported."""
     for name, graphs in opened.manifest.variants.items():
         for graph, variant in graphs.items():
             before = (opened.path / str(opened.manifest.graphs[graph].onnx)).stat().st_size
@@ -139,7 +144,7 @@ def milliseconds(run: Any, feeds: Arrays | None) -> float | None:
 
 
 def operators(path: Path) -> str:
-    """How often each operator stands in a file, those inside loops and branches included."""
+    """How often each operator occurs in a file, inside loops and branches too."""
     import onnx
 
     def walk(graph: onnx.GraphProto) -> Iterator[str]:
@@ -163,11 +168,11 @@ def document(lines: list[tuple[str, ...]], smaller: list[tuple[str, ...]]) -> st
     )
     text = f"""# Every model, exported
 
-Written by `make table` from the newest run of every task, in one go: each bundle is verified, then its ONNX file and
-its TensorFlow signature run the same rows. {runtimes}
-of this machine ({platform.machine()}). “Worst difference” is the largest from what Keras gave when training ended, row
-by row and in batches; “times” is how many times as fast ONNX is. Runs on sample data are
-smaller than the book's models.
+Written by `make table` from the newest run of every task. Each bundle is verified; then its ONNX file and its
+TensorFlow signature run the same rows. {runtimes}
+of this machine ({platform.machine()}). “Worst difference” is the largest difference from what Keras gave when training
+ended, row by row and in batches; “times” is how many times as fast ONNX Runtime is. Models trained on sample data are
+smaller than the book's.
 
 {_table(COLUMNS, lines)}
 """
@@ -175,17 +180,17 @@ smaller than the book's models.
         text += f"""
 ## Smaller and faster variants
 
-What `bookserve export --variant` made of them, measured beside float32 on one thread when they were exported. What
-gains nothing or loses too much is refused and does not stand here. “Deviation” is the root mean square of the
-differences in parts of the outputs' spread; “shift” the mean change of the numbers that a person reads.
+What `bookserve export --variant` wrote, compared with float32 on one thread at export. A variant that gains nothing or
+changes the answers too much is refused and is not listed. “Deviation” is the root mean square of the differences,
+relative to the spread of the outputs; “shift” is the mean change of the numbers that a person reads.
 
 {_table(VARIANTS, smaller)}
 """
     return text
 
 
-def stale(text: str) -> str:
-    """What is wrong with the document's form; '' where every task of the catalogue stands in its table."""
+def find_problem(text: str) -> str:
+    """What is wrong with the document; '' where its table has the right columns and every task of the catalogue."""
     from trainers import catalogue
 
     if f"| {' | '.join(COLUMNS)} |" not in text:

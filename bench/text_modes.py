@@ -1,12 +1,12 @@
 # ruff: noqa: T201 - a measurement that prints
-"""Window or state: how well a character model foretells held-out text either way.
+"""Compare the modes ``window`` and ``state``: how well a character model predicts held-out text in either.
 
 python bench/text_modes.py MODEL_DIRECTORY TEXT_FILE [--texts 200] [--length 400]
 
-Passages of the text are foretold character by character, given what truly stands before: ``window`` re-reads the last
-sixty characters for each (the book, and how the model was trained); ``state`` reads the first sixty and then carries
-the state on. Printed are cross-entropies in nats a character, by distance from the start, and the mean difference with
-its standard error over passages.
+Each character of some passages is predicted from the true characters before it. ``window`` reads the last sixty
+characters again for each (as the book does, and as the model was trained); ``state`` reads the first sixty and then
+carries the state on. Printed are cross-entropies in nats a character, by distance from the start, and the mean
+difference with its standard error over passages.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Wires: what every server is asked, what it answers, and the load that wrk (HTTP/1.1) and h2load (gRPC) make of it."""
+"""Write requests for each protocol, and make load with them by wrk (HTTP/1.1) and h2load (gRPC)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bookserve.api import oip_pb2 as v2_pb2
 from bookserve.graph import Arrays
 from clients.bench.load import infer_request, rest_request
 
-#: By how many connections so many calls of gRPC are under way.
+#: Connections of gRPC, by how many calls are under way at once.
 CONNECTIONS = {1: 1, 4: 4, 16: 4, 64: 8}
 TYPES = {"FP32": "float32", "FP64": "float64", "INT32": "int32", "INT64": "int64"}
 
 
 class Wire(NamedTuple):
-    """How a server is asked: ``body`` names the kind of request, ``path`` where it goes, with ``{model}`` in it."""
+    """One protocol of a server: ``body`` names the kind of request, ``path`` its path, with ``{model}`` in it."""
 
     name: str
     body: str
@@ -33,7 +33,7 @@ class Wire(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A prepared request, and the bytes of its answer once that is known."""
+    """A prepared request, and the size of its answer in bytes once that is known."""
 
     url: str
     body: bytes
@@ -41,8 +41,8 @@ class Request(NamedTuple):
     answer: int = 0
 
 
-def prepared(wire: Wire, port: int, model: str, feeds: Arrays) -> Request:
-    """The request of rows for the only input of ``model``."""
+def prepare(wire: Wire, port: int, model: str, feeds: Arrays) -> Request:
+    """A request with rows for the only input of ``model``."""
     url = f"http://127.0.0.1:{port}{wire.path.format(model=model)}"
     ((name, array),) = feeds.items()
     if wire.body == "grpc":
@@ -63,18 +63,18 @@ def prepared(wire: Wire, port: int, model: str, feeds: Arrays) -> Request:
     return Request(url, head + array.tobytes(), headers)
 
 
-def ask(wire: Wire, request: Request, seconds: float = 30) -> tuple[np.ndarray, int]:
-    """The first output that a server gives, and the bytes of its answer.
+def send(wire: Wire, request: Request, seconds: float = 30) -> tuple[np.ndarray, int]:
+    """Send a request; return the first output and the size of the answer in bytes.
 
     Raises:
-        OSError, grpc.RpcError: it does not answer, or refuses.
+        OSError, grpc.RpcError: the server does not answer, or refuses.
     """
     if wire.body == "grpc":
         with grpc.insecure_channel(request.url.split("/")[2], [("grpc.enable_http_proxy", 0)]) as channel:
             content = channel.unary_unary(wire.path)(request.body[5:], timeout=seconds)
         return _of_message(v2_pb2.ModelInferResponse.FromString(content)), len(content) + 5
-    asked = urllib.request.Request(request.url, request.body, request.headers)  # noqa: S310
-    with urllib.request.urlopen(asked, timeout=seconds) as answer:  # noqa: S310
+    sent = urllib.request.Request(request.url, request.body, request.headers)  # noqa: S310
+    with urllib.request.urlopen(sent, timeout=seconds) as answer:  # noqa: S310
         content = answer.read()
         length = answer.headers.get("Inference-Header-Content-Length")
     document = json.loads(content[: int(length)] if length else content)
@@ -94,8 +94,8 @@ def _of_message(message: v2_pb2.ModelInferResponse) -> np.ndarray:
     return data.reshape(tuple(output.shape))
 
 
-def load(wire: Wire, request: Request, clients: int, seconds: float) -> dict[str, float]:
-    """Requests a second and latencies in ms of ``clients`` that each wait for their answer; how many were refused.
+def run_load(wire: Wire, request: Request, clients: int, seconds: float) -> dict[str, float]:
+    """Let ``clients`` send the request, each waiting for its answer: requests a second, latencies in ms, errors.
 
     Raises:
         OSError: no request was answered.
@@ -109,13 +109,13 @@ def _h2load(body: Path, request: Request, clients: int, seconds: float) -> dict[
     connections, log = CONNECTIONS[clients], body.with_name("log")
     command = ["h2load", "-t1", f"-c{connections}", f"-m{clients // connections}", f"-D{seconds:.0f}", "-d", str(body)]
     given = [word for name, value in request.headers.items() for word in ("-H", f"{name}: {value}")]
-    said = _said([*command, *given, f"--log-file={log}", request.url])
+    output = _output([*command, *given, f"--log-file={log}", request.url])
     lines = [line.split("\t") for line in log.read_text().splitlines()]
     taken = sorted(int(line[2]) / 1000 for line in lines if line[1] == "200")
     # An error of gRPC is a status in the trailers: such an answer has no data.
-    answered = min(len(taken), int(_found(r"\((\d+)\) data", said)) // request.answer)
+    answered = min(len(taken), int(_search(r"\((\d+)\) data", output)) // request.answer)
     if not answered:
-        raise OSError(f"no answer:\n{said}")
+        raise OSError(f"no answer:\n{output}")
     p50, p99 = (taken[int(len(taken) * share)] for share in (0.5, 0.99))
     errors = len(lines) - answered
     return {"count": answered, "rate": answered / seconds, "errors": errors, "p50": p50, "p99": p99}
@@ -137,19 +137,19 @@ def _wrk(body: Path, request: Request, clients: int, seconds: float) -> dict[str
     headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in request.headers.items())
     (script := body.with_name("post.lua")).write_text(_LUA.format(body=body, headers=headers))
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
-    said = _said([*command, request.url])
-    count, duration, refused, broken, p50, p99 = map(int, _found(r"RESULT (.*)", said).split())
+    output = _output([*command, request.url])
+    count, duration, refused, broken, p50, p99 = map(int, _search(r"RESULT (.*)", output).split())
     if count <= refused:
-        raise OSError(f"no answer:\n{said}")
+        raise OSError(f"no answer:\n{output}")
     rate = (count - refused) / duration * 1e6
     return {"count": count - refused, "rate": rate, "errors": refused + broken, "p50": p50 / 1e3, "p99": p99 / 1e3}
 
 
-def _said(command: list[str]) -> str:
+def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def _found(pattern: str, text: str) -> str:
+def _search(pattern: str, text: str) -> str:
     found = re.search(pattern, text)
     if not found:
         raise OSError(f"the load was not made:\n{text}")

@@ -1,6 +1,7 @@
-"""Gallery: makes the pictures of ``docs/gallery.md`` with the project's own commands, and that page: ``make gallery``.
+"""Make the pictures of ``docs/gallery.md`` with bookserve's own commands, and write that page: ``make gallery``.
 
-Models that ``--work`` does not hold yet are trained first, on real data (minutes on 2 cores, but hours for the frogs).
+Models that are not in the ``--work`` directory yet are trained first, on real data: minutes on 2 cores, hours for the
+frogs.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import NamedTuple
 import click
 
 from bookserve import bundle, run
-from bookserve.formats import images as pictures
+from bookserve import images as pictures
 
 DOCS = Path(__file__).parent
 DATA = "$BOOKSERVE_DATA"
 
-#: What to train where there is no run of it yet.
+#: Tasks to train where they have no run yet, with their options.
 TRAIN = {
     "mnist_vae": "--epochs 4 -p batch_size=64",
     "mnist_convnet": "--epochs 2 -p filters=40",
@@ -36,7 +37,7 @@ TRAIN = {
 
 
 class Picture(NamedTuple):
-    """One picture of the page: what it shows, and the command, with its arguments, that makes the file from a model."""
+    """One picture of the page: its title, what it shows, its file, and the command that makes it from a model."""
 
     title: str
     about: str
@@ -47,58 +48,58 @@ class Picture(NamedTuple):
 
 PICTURES = (
     Picture(
-        "Digits from a plane",
-        "The two dimensions of a variational autoencoder's latent space, 12 × 12 points over normal quantiles "
-        "(figure 8.14 of the book).",
+        "Digits from a latent plane",
+        "The latent space of a variational autoencoder has two dimensions: 12 × 12 points at the quantiles of a normal "
+        "distribution (figure 8.14 of the book).",
         "digits_plane.png",
         "sample mnist_vae --grid 12",
         "mnist_vae",
     ),
     Picture(
-        "A walk",
-        "From one random point of that plane to the next along the sphere, and on.",
+        "A walk through the latent plane",
+        "From one random point of that plane to the next, along the sphere (spherical interpolation).",
         "digits_walk.gif",
         "sample mnist_vae -n 6 --seed 3 --walk 10 --interpolate slerp --seconds 0.08",
         "mnist_vae",
     ),
     Picture(
-        "Frogs, at a glance",
-        "A generative adversarial network half as wide as the book's, after 25,000 iterations (figure 8.18).",
+        "Generated frogs",
+        "A generative adversarial network (GAN) half as wide as the book's, after 25,000 iterations (figure 8.18).",
         "frogs.png",
         "sample cifar10_gan -n 64 --seed 0",
         "cifar10_gan",
     ),
     Picture(
-        "A dream",
-        "The book's elephants, as SqueezeNet 1.1 would like to see them: DeepDream (figure 8.5).",
+        "DeepDream",
+        "The book's elephants, changed so that SqueezeNet 1.1 responds more strongly (figure 8.5).",
         "dream.png",
         f"dream {DATA}/images/creative_commons_elephant.jpg",
         "deepdream",
     ),
     Picture(
-        "A painting",
-        "Mona Lisa in the style of The Starry Night, with the same network (figure 8.8).",
+        "Style transfer",
+        "The Mona Lisa in the style of The Starry Night, with the same network (figure 8.8).",
         "style.png",
         f"style {DATA}/images/portrait_mona_lisa.jpg {DATA}/images/starry_night.jpg",
         "style_transfer",
     ),
     Picture(
-        "Why a cat?",
-        "What speaks for the class in a photo of the test set: Grad-CAM (figure 5.36). A convnet after six epochs.",
+        "Grad-CAM: why a cat?",
+        "Which parts of a test photo support the predicted class (figure 5.36), for a convnet after six epochs.",
         "gradcam.png",
         f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/cats/cat.1527.jpg",
         "cats_dogs_convnet",
     ),
     Picture(
-        "What the first layers see",
-        "Each channel of the first pooling layer for a handwritten digit (figure 5.27).",
+        "Activations of the first layers",
+        "Each channel of the first pooling layer for one handwritten digit (figure 5.27).",
         "layers.png",
         "activations mnist_convnet digit.png",
         "mnist_convnet",
     ),
     Picture(
-        "What filters look for",
-        "The pattern that each filter of its second convolution answers to most (figure 5.33).",
+        "Filter patterns",
+        "The pattern that maximises each filter of its second convolution (figure 5.33).",
         "filters.png",
         "filters mnist_convnet",
         "mnist_convnet",
@@ -110,7 +111,7 @@ PICTURES = (
 @click.option("--work", type=click.Path(file_okay=False, path_type=Path), default=Path("gallery"), show_default=True)
 @click.option("--only", multiple=True, metavar="FILE", help="Make this picture; repeatable.  [default: all]")
 def gallery(work: Path, only: tuple[str, ...]) -> None:
-    """Train what WORK lacks of the models that are needed, make the pictures and write the page."""
+    """Train the models that WORK does not have yet, make the pictures and write the page."""
     if not os.environ.get("BOOKSERVE_DATA"):
         raise click.ClickException("BOOKSERVE_DATA must name the folder of the real data (see trainers/datasets/).")
     work.mkdir(parents=True, exist_ok=True)
@@ -130,28 +131,28 @@ def gallery(work: Path, only: tuple[str, ...]) -> None:
         for picture in chosen:
             _make(work, picture, url)
     (DOCS / "gallery.md").write_text(_page(), "utf-8")
-    size = sum(path.stat().st_size for path in map(_place, PICTURES))
+    size = sum(path.stat().st_size for path in map(_path, PICTURES))
     click.echo(f"{DOCS / 'gallery.md'}: {len(PICTURES)} pictures, {size / 1e6:.2f} MB")
 
 
 def _make(work: Path, picture: Picture, url: str) -> None:
-    made = work / picture.file
+    written = work / picture.file
     if picture.file in ("layers.png", "filters.png"):  # commands that write a picture for each layer: the second one
-        _bookserve(work, f"{picture.command} -o {made.with_suffix('')} --url {url}")
-        made = next(made.with_suffix("").glob("2_*.png"))
+        _bookserve(work, f"{picture.command} -o {written.with_suffix('')} --url {url}")
+        written = next(written.with_suffix("").glob("2_*.png"))
     else:
-        _bookserve(work, f"{picture.command} -o {made} --url {url}")
-    shutil.copy(made, _place(picture))
+        _bookserve(work, f"{picture.command} -o {written} --url {url}")
+    shutil.copy(written, _path(picture))
 
 
-def _place(picture: Picture) -> Path:
+def _path(picture: Picture) -> Path:
     return DOCS / "pictures" / picture.file
 
 
 def _page() -> str:
     parts = [
-        "# Gallery\n\nMade by `make gallery` from models trained on real data; each picture is what the command under "
-        "it wrote.\nThe models: "
+        "# Gallery\n\nMade by `make gallery` from models trained on real data. Each picture was written by the command "
+        "below it.\nThe models: "
         + ", ".join(f"`bookserve train {task} {options}`" for task, options in TRAIN.items())
         + ".\n"
     ]

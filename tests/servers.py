@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -31,9 +31,12 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def start(models: Path, *extra: str, python: str = sys.executable) -> Iterator[Server]:
-    """Serve ``models`` on free ports of 127.0.0.1 until the block ends; ``extra`` are further options of ``serve``."""
-    command = [python, "-m", "bookserve", "serve", str(models), "--json"]
+def start(models: Path, *extra: str, python: str = sys.executable, command: Sequence[str] = ()) -> Iterator[Server]:
+    """Serve ``models`` on free ports of 127.0.0.1 until the block ends; ``extra`` are further options of ``serve``.
+
+    ``command`` runs bookserve in another way than ``python -m bookserve``.
+    """
+    command = [*(command or (python, "-m", "bookserve")), "serve", str(models), "--json"]
     command += ["--http-port", "0", "--grpc-port", "0", *extra]
     with (
         tempfile.TemporaryFile("w+") as log,

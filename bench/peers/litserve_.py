@@ -11,7 +11,7 @@ from model import Model
 
 
 class Served(litserve.LitAPI):
-    """One worker that runs what was gathered in a millisecond."""
+    """One worker; requests that arrive within a millisecond run together."""
 
     def setup(self, device: str) -> None:
         self.model = Model()

@@ -1,4 +1,4 @@
-"""MLServer: its Open Inference Protocol over HTTP and gRPC, the model in the server's own process."""
+"""MLServer: the Open Inference Protocol over HTTP and gRPC, with the model in the server's own process."""
 
 from __future__ import annotations
 

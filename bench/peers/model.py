@@ -1,4 +1,4 @@
-"""What every peer serves: one ONNX file in a session of one thread, named by the environment variable MODEL."""
+"""The model that every other server loads: the ONNX file of the environment variable MODEL, with one thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import numpy as np
 import onnxruntime  # noqa: TID253 - a server of its own
 
-#: By ONNX's names.
+#: NumPy's types by ONNX's names.
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,

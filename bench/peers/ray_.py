@@ -1,4 +1,4 @@
-"""Ray Serve: JSON rows over HTTP, one replica with its batching."""
+"""Ray Serve: JSON rows over HTTP, one replica with Ray Serve's batching."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ served = Model()
 
 
 def declared(found: Any, dtype: Any) -> Tensor:
-    """A tensor of the file as Triton declares it: without the batch, -1 for a length that varies."""
+    """A tensor of the file as Triton declares it: without the batch axis, -1 for a length that varies."""
     shape = tuple(length if isinstance(length, int) else -1 for length in found.shape[1:])
     return Tensor(name=found.name, dtype=dtype, shape=shape)
 

@@ -1,73 +1,116 @@
 # ruff: noqa: TID253
-"""The HTTP face of the server: every door's routes, health, and metrics, as one ASGI application."""
+"""The HTTP application: the routes of every protocol and of the pages, behind one place that answers errors."""
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
+from collections.abc import Sequence
+
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from serve.app import pages
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
+from serve.observability.internal_error import internal_error
 from serve.observability.metrics import Metrics
-from serve.protocols import openapi as docs
-from serve.protocols.native import explain_rest as explain
-from serve.protocols.native import jobs_rest as pictures
-from serve.protocols.native import rest as home
-from serve.protocols.oip import generate
-from serve.protocols.oip import rest as v2
-from serve.protocols.oip.infer_body import LENGTH
-from serve.protocols.openai import rest as openai
-from serve.protocols.tfserving import rest as tfs
+from serve.protocols.base import PathTable, Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
+from serve.security.limits import Limits
+from serve.transport.http.fast_path import FastRoute, first_route
+
+
+class HttpApplication:
+    """An ASGI application. Whatever a handler raises is answered as the protocol of the path writes errors."""
+
+    def __init__(self, routes: Sequence[BaseRoute], paths: PathTable, limits: Limits) -> None:
+        self._router = Router(routes, redirect_slashes=False)
+        self._paths = paths
+        #: How much of a request's body is read; see ``serve/transport/http/body.py``.
+        self.limits = limits
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """All routes."""
+        return self._router.routes
+
+    def owner(self, path: str) -> Protocol:
+        """The protocol that a path belongs to."""
+        return self._paths.owner(path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        scope["app"] = self  # by which the router knows that it may raise, and handlers find the limits
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._router(scope, receive, watched)
+        except Exception as error:
+            response = self._error_response(scope, error)
+            if started:
+                raise
+            await response(scope, receive, send)
+
+    def _error_response(self, scope: Scope, error: Exception) -> Response:
+        protocol, path, method = self._paths.owner(scope["path"]), scope["path"], scope.get("method", "")
+        if isinstance(error, BookserveError):
+            return protocol.error_response(error, None)
+        if not isinstance(error, HTTPException):
+            return protocol.error_response(internal_error(f"{method} {path} failed", error), 500)
+        if error.status_code != 405:
+            return protocol.error_response(NotFound(f"there is nothing at {path}.", protocol.not_found_hint), 404)
+        allowed = (error.headers or {}).get("Allow", "another method")
+        response = protocol.error_response(InvalidInput(f"{path} does not take {method}.", f"Use {allowed}."), 405)
+        response.headers["allow"] = allowed
+        return response
 
 
 def application(
-    engine: Engine, metrics: Metrics, doors: AccessPolicy | None = None, jobs: JobQueue | None = None
-) -> Starlette:
-    """The application of one server."""
-    doors = doors or AccessPolicy()
+    engine: Engine,
+    metrics: Metrics,
+    policy: AccessPolicy | None = None,
+    jobs: JobQueue | None = None,
+    protocols: Sequence[Protocol] | None = None,
+) -> HttpApplication:
+    """The application of one server; by default it speaks every protocol there is.
 
-    async def alive(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def ready(_: Request) -> Response:
-        return PlainTextResponse("ready\n") if engine.ready else PlainTextResponse("not ready\n", 503)
-
-    async def expose(_: Request) -> Response:
-        text, kind = metrics.expose()
-        return Response(text, headers={"content-type": kind})
-
-    app = Starlette(
-        routes=[
-            *tfs.routes(engine, doors),
-            *v2.routes(engine, doors),
-            *generate.routes(engine),
-            *openai.routes(engine),
-            *home.routes(engine),
-            *explain.routes(engine),
-            *pictures.routes(jobs or JobQueue(engine)),
-            *docs.routes(),
-            Route("/healthz", alive),
-            Route("/readyz", ready),
-            Route("/metrics", expose),
-        ],
-        exception_handlers={HTTPException: _refused, Exception: _broken},
-    )
-    app.state.limits = doors.limits
-    app.router.redirect_slashes = False
-    return app
+    Raises:
+        ValueError: two protocols claim one path, or a route lies outside its protocol's prefixes.
+    """
+    server = ServerContext(engine, jobs or JobQueue(engine), policy or AccessPolicy())
+    protocols = load_protocols() if protocols is None else protocols
+    paths = PathTable(protocols)
+    routes: list[BaseRoute] = []
+    for protocol in protocols:
+        for route in protocol.routes(server):
+            path = getattr(route, "path", "")
+            if paths.owner(path) is not protocol:
+                owner = paths.owner(path).name
+                whose = f"belongs to '{owner}'" if owner else "is not below one of its prefixes"
+                raise ValueError(f"protocol '{protocol.name}' has a route {path}, which {whose}.")
+            routes.append(route)
+    # A route of a longer prefix comes first: another protocol's route may take everything below a shorter one.
+    routes.sort(key=lambda route: -getattr(route, "path", "").partition("{")[0].count("/"))
+    return HttpApplication([*routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
 
 
-def cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """Lets pages of those origins read answers; without it browsers keep them from every page but our own.
+def fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:
+    """The fast paths of all protocols that have one, as one."""
+    return first_route(*(protocol.fast_route(context) for protocol in protocols if protocol.fast_route))
 
-    It stands before the keys: a browser asks for leave without showing one.
+
+def allow_origins(app: ASGIApp, origins: tuple[str, ...], headers: Sequence[str]) -> ASGIApp:
+    """Let pages of those origins read answers (CORS); without it browsers keep them from every page but our own.
+
+    ``headers`` are the protocols' own. This stands before the API keys: a browser's preflight request carries none.
     """
     if not origins:
         return app
@@ -75,30 +118,6 @@ def cross_origin(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", LENGTH],
-        expose_headers=["x-request-id", LENGTH],
+        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", *headers],
+        expose_headers=["x-request-id", *headers],
     )
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    """A path or method that no door has."""
-    path = request.url.path
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        response = _failure(request, InvalidInput(f"{path} does not take {request.method}.", f"Use {allowed}."), 405)
-        response.headers["allow"] = allowed
-        return response
-    return _failure(request, NotFound(f"there is nothing at {path}.", "GET / and /api/models tell what there is."), 404)
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    """The last net under the doors' own."""
-    return _failure(request, home.mistake(request, error), 500)
-
-
-def _failure(request: Request, error: BookserveError, status: int) -> Response:
-    if request.url.path.startswith("/openai/"):
-        return openai.refusal(error, status)
-    if request.url.path.startswith(("/v1/", "/v2")):  # clients of these protocols expect a sentence there
-        return JSONResponse({"error": str(error)}, status)
-    return home.failure(error, status)

@@ -12,29 +12,26 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
-from serve.app import grpc_server as rpc
-from serve.app import http_app as http
+from serve.app import grpc_app, http_app
 from serve.app.settings import Settings
-from serve.app.tfserving_files import models_config, warmup
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.jobs.job_store import JobStore
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from serve.observability.traces import Tracer
-from serve.protocols.oip import infer as v2
-from serve.protocols.tfserving import fast_route as tfs
+from serve.protocols.base import ServerContext, load_protocols
+from serve.protocols.tfserving.files import models_config, warmup
 from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import FastRoute, first_route
-from serve.transport.http.http_connection import HttpConnection
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
@@ -86,32 +83,38 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
 
 
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
-    host, shared, doors = settings.host, worker is not None, settings.doors
+    host, shared, access = settings.host, worker is not None, settings.access
     metrics = Metrics(worker and worker.counts)
-    traces = Tracer(settings.otel) if settings.otel else None
+    tracer = Tracer(settings.otel) if settings.otel else None
     keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _on_signals()
-    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(doors.http_socket) as local:
+    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as local:
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
             bind_tcp("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
         if shared:  # nobody connects to this process before it can answer
             errors = await _load(repository, settings)
-        interceptor = Interceptor(metrics, keys, settings.request_timeout, traces)
-        address = rpc.Address(host, settings.grpc_port, settings.tls, shared)
+        protocols = load_protocols()
+        services = grpc_app.protocol_services(protocols, ServerContext(engine, jobs, access))
+        labels = {name: protocol.grpc_label for name, (_, protocol) in services.items()}
+        interceptor = Interceptor(metrics, keys, settings.request_timeout, tracer, labels)
+        address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared)
         builtin = settings.grpc_server == "builtin"
-        grpc_server, grpc_port = rpc.server(engine, address, [interceptor], doors, jobs, builtin)
+        handlers = [service for service, _ in services.values()]
+        grpc_server, grpc_port = grpc_app.server(engine, address, [interceptor], access, handlers, builtin)
         chores: list[asyncio.Task[None]] = []
         try:
             if not shared:
                 errors = await _load(repository, settings)
-            app = http.application(engine, metrics, doors, jobs)
-            access = RequestMiddleware(app, metrics, keys, settings.request_timeout, traces)
-            quick = access.short(first_route(tfs.quick(engine), v2.quick(engine, doors.limits)))
-            web = _web(http.cross_origin(access, doors.origins), quick, settings)
+            app = http_app.application(engine, metrics, access, jobs, protocols)
+            guarded = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
+            fast_route = guarded.fast_route(http_app.fast_route(protocols, ServerContext(engine, jobs, access)))
+            headers = [header for protocol in protocols for header in protocol.headers]
+            connection = connection_class(access.limits, fast_route, headers)
+            web = _web(http_app.allow_origins(guarded, access.origins, headers), connection, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -142,8 +145,8 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
                 metrics.share_now()
             await grpc_server.stop(None)
             repository.close()
-            if traces:
-                await asyncio.to_thread(traces.close)
+            if tracer:
+                await asyncio.to_thread(tracer.close)
     logger.info("stopped")
 
 
@@ -200,12 +203,12 @@ async def _poll(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _web(app: ASGIApp, quick: FastRoute, settings: Settings) -> uvicorn.Server:
+def _web(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
     return _Web(
         uvicorn.Config(
             app,
-            http=HttpConnection.limited(settings.doors.limits, quick),
+            http=connection,
             log_config=None,
             log_level="critical",  # the application logs its own mistakes
             access_log=False,

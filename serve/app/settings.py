@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "text"
     #: Address of an OpenTelemetry collector that is told of every request; '' for none.
     otel: str = ""
-    doors: AccessPolicy = AccessPolicy()
+    access: AccessPolicy = AccessPolicy()
     workers: int = 1
 
 

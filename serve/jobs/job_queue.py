@@ -17,8 +17,16 @@ import numpy as np
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
-from bookserve.formats.images import encode_png
-from bookserve.generation.transform import Progress, adjusted, check_transform, prepared, resized, steps, watched
+from bookserve.generation.transform import (
+    Progress,
+    check_transform,
+    count_runs,
+    prepare_pictures,
+    resize_images,
+    transform_with_progress,
+    with_parameters,
+)
+from bookserve.images import encode_png
 from bookserve.verb import Transform
 from serve.engine import Engine
 from serve.jobs.job import Job
@@ -61,16 +69,16 @@ class JobQueue:
             Overloaded: too many jobs are waiting.
         """
         model = self._engine.model(request.model, request.version)
-        verb = adjusted(model.bundle.verb(Transform), request.params)
+        verb = with_parameters(model.bundle.verb(Transform), request.params)
         if not all(isinstance(image, bytes) for image in request.images):
             raise InvalidInput("images must be the bytes of picture files.", 'In JSON, send {"b64": "…"}.')
         self._check_room()
-        pictures = await asyncio.to_thread(prepared, verb, request.images)
+        pictures = await asyncio.to_thread(prepare_pictures, verb, request.images)
         check_transform(verb, pictures)
         self._check_room()  # others may have come meanwhile
         job = Job(model.name, model.version, verb, pictures, self._shelf.show if self._shelf else lambda job: None)
         self._jobs[job.id] = job
-        job.change(steps=steps(verb, pictures))
+        job.change(steps=count_runs(verb, pictures))
         self._waiting.append((job, model))
         self.tidy()
         if self._worker is None or self._worker.done():
@@ -209,13 +217,13 @@ class JobQueue:
             news = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "preview": preview}
             loop.call_soon_threadsafe(lambda: job.change(**news))
 
-        return encode_png(watched(job.verb, run, job.pictures, tell))
+        return encode_png(transform_with_progress(job.verb, run, job.pictures, tell))
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     if height <= PREVIEW:
         return picture
-    shrunk = resized(picture[None].astype(np.float32), (PREVIEW, max(1, round(width * PREVIEW / height))))[0]
+    shrunk = resize_images(picture[None].astype(np.float32), (PREVIEW, max(1, round(width * PREVIEW / height))))[0]
     small: np.ndarray = np.rint(shrunk).astype(np.uint8)
     return small

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import numpy as np
 
-from bookserve.cli.terminal import hushed, runs_option
+from bookserve import images
+from bookserve.cli.terminal import runs_option, silence_stderr
 from bookserve.errors import InvalidInput
-from bookserve.formats import images
 from bookserve.generation import explain
 from bookserve.generation.colormap import viridis
 from bookserve.generation.latent import STRENGTHS
@@ -52,7 +52,7 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
             stem = f"activations_{number:0{digits}}_{layer}"
-            _write_picture(out, stem, explain.sheet(activation), str(list(activation.shape[1:])))
+            _write_picture(out, stem, explain.activation_sheet(activation), str(list(activation.shape[1:])))
 
 
 @inside.command()
@@ -125,13 +125,15 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     labels, row = trained.labels, _picture(trained, file)
     index = None if label is None else trained.class_index(label)
     heat = class_heatmap(trained.model, trained.encode_pictures([row]), index, layer)
-    photo = explain.visible(images.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
+    photo = explain.enlarge_small(images.decode_image(row) if isinstance(row, bytes) else np.atleast_3d(row))
     named = labels[heat.class_index] if labels else f"class {heat.class_index}"
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture counts for {named}: the heat map is 0 everywhere", err=True)
-    hot = viridis(explain.enlarged(heat.heatmap, *photo.shape[:2]))
+    hot = viridis(explain.resize_heatmap(heat.heatmap, *photo.shape[:2]))
     _write_picture(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
-    _write_picture(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
+    _write_picture(
+        out, "gradcam_overlay", explain.overlay_heatmap(heat.heatmap, photo), f"{named} {heat.probability:.4f}"
+    )
 
 
 @inside.command()
@@ -163,10 +165,10 @@ def concept(name: str, with_concept: str, without_concept: str, count: int, out:
 def _open_model(name: str, runs: Path) -> Any:
     """Open the model that ``name`` means; this imports Keras."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with hushed():
+    with silence_stderr():
         import keras
 
-        keras.ops.zeros(1)  # TensorFlow searches for devices and prints about it: do it while the output is hushed
+        keras.ops.zeros(1)  # TensorFlow searches for devices and prints about it: do it while stderr is silenced
     from trainers.inspect.trained_model import open_trained_model
 
     return open_trained_model(name, runs)

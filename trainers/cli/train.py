@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bookserve.cli.terminal import hushed, print_table, runs_option
+from bookserve.cli.terminal import print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput
 from bookserve.run import Run, latest_run
 from trainers import catalogue, settings
@@ -95,7 +95,7 @@ def train(
 def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path, resume: bool) -> None:
     """Train in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with hushed():
+    with silence_stderr():
         from trainers import training
         from trainers.engine.devices import open_devices
 

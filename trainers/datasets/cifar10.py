@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bookserve import images
 from bookserve.errors import Failed
-from bookserve.formats import images
 from trainers.datasets.dataset import Kind, cached_file, report_unreadable
 
 # The binary version: the Python version consists of pickles, which can run any code when they are loaded.
@@ -34,7 +34,7 @@ def _real() -> np.ndarray:
         parts = []
         for path in strips:
             with report_unreadable(path):
-                parts.append(images.decode_png(path.read_bytes()).reshape(-1, 32, 32, 3))
+                parts.append(images.decode_image(path.read_bytes()).reshape(-1, 32, 32, 3))
         return np.concatenate(parts)
     path = cached_file("cifar-10-binary.tar.gz", _URL, _MD5)
     with report_unreadable(path), tarfile.open(path) as archive:

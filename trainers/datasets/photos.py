@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.formats import images
+from bookserve import images
 from trainers.datasets.dataset import Kind, report_unreadable, user_data_path
 
 _HOW = "Put creative_commons_elephant.jpg, portrait.jpg and starry_night.jpg into the folder images there."
@@ -30,7 +30,7 @@ def _real() -> dict[str, np.ndarray]:
     for name, files in _NAMES.items():
         path = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
         with report_unreadable(path):
-            shown[name] = images.decode_png(path.read_bytes())
+            shown[name] = images.decode_image(path.read_bytes())
     return shown
 
 

@@ -33,7 +33,7 @@ def concept_vector(encode: EncodePictures, rows_with: Rows, rows_without: Rows) 
     """
     if not len(rows_with) or not len(rows_without):
         raise InvalidInput("a concept needs pictures with it and pictures without it, but one set is empty.")
-    return latent.concept(encode(rows_with), encode(rows_without))
+    return latent.concept_vector(encode(rows_with), encode(rows_without))
 
 
 def move_along(
@@ -43,7 +43,7 @@ def move_along(
 
     Returns uint8 [rows, amounts, height, width, channels].
     """
-    decoded = decode(latent.moved(encode(rows), vector, amounts))
+    decoded = decode(latent.move_points(encode(rows), vector, amounts))
     return decoded.reshape(len(rows), len(amounts), *decoded.shape[1:])
 
 

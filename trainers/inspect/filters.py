@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from bookserve import images
 from bookserve.errors import InvalidInput
-from bookserve.formats import images
 from trainers.inspect.gradient import value_and_gradient
 from trainers.inspect.layers import as_layer_graph, find_layer, run_layers
 from trainers.inspect.trained_model import Affine

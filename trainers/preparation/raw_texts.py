@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps import BinaryLabel, Pad, Words
-from bookserve.steps.texts import words_of
+from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.arrays import TrainingArrays
@@ -25,7 +25,7 @@ def small_review_set(kind: Kind, params: Params) -> Data:
     ``probability`` float32 [batch, 1].
     """
     reviews = imdb_texts.load(kind)
-    counts = Counter(word for text in reviews.train.rows for word in words_of(text))
+    counts = Counter(word for text in reviews.train.rows for word in split_words(text))
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = Vocabulary("words", ("<padding>", *ranked[: params["words"] - 1]))
     verb = Predict(

@@ -9,84 +9,60 @@ answers with that picture alone. ``GET /api/models/NAME/filters`` gives the patt
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain
-from bookserve.verb import Predict
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.native.responses import answered, as_json
+from serve.protocols.native.explanations import explain_picture, layer_activations
+from serve.protocols.native.responses import json_response, names_of
 from serve.transport.http.body import read_body
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
-    """The routes of this door."""
+    """Grad-CAM, activations and filters."""
 
     async def asked(request: Request) -> tuple[LiveModel, ExplainRequest]:
         body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
-        return live, msgspec.structs.replace(body, row=from_plain(body.row))
+        return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 
-    @answered
     async def why(request: Request) -> Response:
         live, body = await asked(request)
-        found = await explained(engine, live, body)
+        found = await explain_picture(engine, live, body)
         picture = await asyncio.to_thread(encode_png, found.overlay)
         if "image/png" in request.headers.get("accept", ""):
             return Response(picture, media_type="image/png")
         answer = {"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist()}
-        return as_json(_named(live) | answer | {"overlay": _b64(picture)})
+        return json_response(names_of(live) | answer | {"overlay": _b64(picture)})
 
-    @answered
     async def activations(request: Request) -> Response:
         live, body = await asked(request)
         layers = [
             {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
-            for layer in await looked_into(engine, live, body)
+            for layer in await layer_activations(engine, live, body)
         ]
-        return as_json(_named(live) | {"layers": layers})
+        return json_response(names_of(live) | {"layers": layers})
 
-    @answered
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
-        found = await asyncio.to_thread(explain.filters, live.bundle)
+        found = await asyncio.to_thread(explain.filter_patterns, live.bundle)
         layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
-        return as_json(_named(live) | {"layers": layers})
+        return json_response(names_of(live) | {"layers": layers})
 
     return [
         Route("/api/models/{name}/filters", filters),
         Route("/api/models/{name}/explain", why, methods=["POST"]),
         Route("/api/models/{name}/activations", activations, methods=["POST"]),
     ]
-
-
-async def explained(engine: Engine, live: LiveModel, asked: ExplainRequest) -> explain.Explanation:
-    """Grad-CAM; see ``bookserve.generation.explain.explain``. In a thread, since it runs the head many times."""
-    verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
-    explain.check_explains(live.name, graphs)
-    run = engine.runner(live, asyncio.get_running_loop())
-    return await asyncio.to_thread(explain.explain, verb, graphs, run, asked.row, asked.label)
-
-
-async def looked_into(engine: Engine, live: LiveModel, asked: ExplainRequest) -> list[explain.Layer]:
-    """What every layer gives; see ``bookserve.generation.explain.layers``."""
-    verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
-    explain.check_explains(live.name, graphs)
-    run = engine.runner(live, asyncio.get_running_loop())
-    return await asyncio.to_thread(explain.layers, verb, run, asked.row, list(graphs[explain.ACTIVATIONS].outputs))
-
-
-def _named(live: LiveModel) -> dict[str, Any]:
-    return {"model": live.name, "version": live.version}
 
 
 def _b64(picture: bytes) -> dict[str, bytes]:

@@ -22,44 +22,40 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import TransformRequest, parse_request
 from bookserve.errors import NotReady
 from serve.jobs.job import Job
 from serve.jobs.job_queue import JobQueue
 from serve.jobs.job_store import RemoteJob
-from serve.protocols.native.responses import answered, as_json, refused
+from serve.protocols.base import json_error
+from serve.protocols.native.responses import json_response
 from serve.transport.http.body import read_body
 
 
 def routes(jobs: JobQueue) -> list[BaseRoute]:
-    """The routes of this door."""
+    """Everything under ``/api/jobs``."""
 
     def job(request: Request) -> Job | RemoteJob:
         return jobs.get(request.path_params["id"])
 
-    @answered
     async def start(request: Request) -> Response:
         asked = parse_request(TransformRequest, await read_body(request))
-        images = [from_plain(image) for image in asked.images]
+        images = [row_from_json(image) for image in asked.images]
         begun = await jobs.start(msgspec.structs.replace(asked, images=images))
-        return as_json({"job": begun.told()}, 202, {"location": f"/api/jobs/{begun.id}"})
+        return json_response({"job": begun.told()}, 202, {"location": f"/api/jobs/{begun.id}"})
 
-    @answered
     async def every(_: Request) -> Response:
-        return as_json({"jobs": [found.told() for found in jobs.list()]})
+        return json_response({"jobs": [found.told() for found in jobs.list()]})
 
-    @answered
     async def one(request: Request) -> Response:
-        return as_json({"job": job(request).told()})
+        return json_response({"job": job(request).told()})
 
-    @answered
     async def events(request: Request) -> Response:
         return StreamingResponse(
             _events(job(request)), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
 
-    @answered
     async def result(request: Request) -> Response:
         found = job(request)
         if found.error:
@@ -67,12 +63,11 @@ def routes(jobs: JobQueue) -> list[BaseRoute]:
         picture = found.picture
         if picture is None:
             error = NotReady(f"the job '{found.id}' is {found.state}.", f"Watch /api/jobs/{found.id}/events")
-            return refused(error, 409)
+            return json_error(error, 409)
         return Response(picture, media_type="image/png")
 
-    @answered
     async def cancel(request: Request) -> Response:
-        return as_json({"job": jobs.cancel(request.path_params["id"]).told()})
+        return json_response({"job": jobs.cancel(request.path_params["id"]).told()})
 
     return [
         Route("/api/jobs", start, methods=["POST"]),

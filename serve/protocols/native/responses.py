@@ -1,39 +1,29 @@
 # ruff: noqa: TID253
-"""Answered: how handlers under ``/api`` answer – JSON, or the one form that errors have there."""
+"""JSON answers of bookserve's own API."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import wraps
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
-from bookserve.errors import BookserveError
-from serve.protocols.native import rest
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-refused = rest.failure
+from bookserve.steps.vocabulary import Vocabulary
+from serve.models.live_model import LiveModel
 
 
-def answered(handler: Handler) -> Handler:
-    """Turn the five errors into answers; whatever else goes wrong is logged and told without internals."""
-
-    @wraps(handler)
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except BookserveError as error:
-            return rest.failure(error)
-        except Exception as error:
-            return rest.failure(rest.mistake(request, error))
-
-    return answer
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """``value`` as JSON: bytes become base64 text, and NaN, which JSON does not have, becomes null."""
+    return Response(msgspec.json.encode(value, enc_hook=_plain), status, headers, media_type="application/json")
 
 
-def as_json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """JSON; bytes in it become base64 text."""
-    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+def names_of(live: LiveModel) -> dict[str, Any]:
+    """The fields that say which model and version answered."""
+    return {"model": live.name, "version": live.version}
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, Vocabulary):
+        raise TypeError(f"{type(value)} has no JSON form")
+    return f"assets/{value.name}.json"  # the list itself is a file of the bundle

@@ -1,12 +1,17 @@
 # ruff: noqa: TID253
-"""Status: what each error is in the Open Inference Protocol, over HTTP and over gRPC, as Triton and KServe answer."""
+"""Errors in the Open Inference Protocol, over HTTP and over gRPC, as Triton and KServe answer them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
+from starlette.responses import Response
 
 from bookserve.errors import BookserveError
+from serve.codecs.json_document import dumps
 from serve.security.access_policy import Forbidden
+from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
 #: By ``BookserveError.code``.
@@ -22,19 +27,29 @@ _GRPC = {
 LONGEST = 1024
 
 
-def http(error: BookserveError) -> int:
+def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
     return 403 if isinstance(error, Forbidden) else _HTTP[error.code]
 
 
-def told(error: BookserveError) -> tuple[grpc.StatusCode, str]:
-    """The status and the details with which a call ends."""
+def call_status(error: BookserveError) -> CallStatus:
+    """How a call ends that failed so."""
     code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC[error.code]
-    return code, cut(str(error))
+    return CallStatus(code, truncate(str(error)))
 
 
-def cut(message: str) -> str:
+def error_response(error: BookserveError, status: int | None = None) -> Response:
+    """``{"error": "<sentence>"}`` with the status of the error, or the one that is given."""
+    return json_response({"error": truncate(str(error))}, status or http_status(error))
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(dumps(value), status, media_type="application/json")
+
+
+def truncate(message: str) -> str:
     """A message of at most ``LONGEST`` bytes."""
     return message.encode()[:LONGEST].decode(errors="ignore")

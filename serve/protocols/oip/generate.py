@@ -7,7 +7,6 @@ character here. Unknown parameters are passed over, as Triton does.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
@@ -18,13 +17,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.requests import GenerateRequest, Seed, invalid_request, validate_request
-from bookserve.errors import BookserveError, Failed, InvalidInput
+from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from serve.codecs.json_document import dumps, loads
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
+from serve.observability.internal_error import internal_error
 from serve.protocols.oip import request as asked
-from serve.protocols.oip.errors import cut
+from serve.protocols.oip.errors import error_response, json_response, truncate
 from serve.transport.http.body import TooLarge, read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -32,10 +32,8 @@ from serve.transport.http.streaming import EventStream, unless_disconnected
 STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
 _REASONS = {"length": "length", "stop": "stop_sequence"}
 
-logger = logging.getLogger("bookserve")
 
-
-class Parameters(msgspec.Struct, frozen=True):
+class GenerateParameters(msgspec.Struct, frozen=True):
     """How to write; what is missing or ``null`` is the protocol's default. ``seed``, ``top_k``, ``mode`` are ours."""
 
     temperature: float | None = None
@@ -51,11 +49,11 @@ class Parameters(msgspec.Struct, frozen=True):
     frequency_penalty: float | None = None
 
 
-class Call(msgspec.Struct, frozen=True):
+class GenerateCall(msgspec.Struct, frozen=True):
     """Body of a request."""
 
     text_input: str
-    parameters: Parameters = Parameters()
+    parameters: GenerateParameters = GenerateParameters()
     id: str = ""
 
     def request(self) -> GenerateRequest:
@@ -90,16 +88,16 @@ def routes(engine: Engine) -> list[BaseRoute]:
             texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
             if not texts:  # nobody is there to read it
                 return Response(status_code=499)
-            return _json(_answer(live, call, texts[0]))
-        except Exception as error:
-            return _failure(request, error)
+            return json_response(_answer(live, call, texts[0]))
+        except BookserveError as error:
+            return _failure(error)
 
     async def generate_stream(request: Request) -> Response:
         try:
             live, call = await _asked(engine, request)
             return EventStream(_events(live, call, engine.generate(live, call.request())))
-        except Exception as error:
-            return _failure(request, error)
+        except BookserveError as error:
+            return _failure(error)
 
     return [
         Route(f"{path}/{handler.__name__}", handler, methods=["POST"])
@@ -108,26 +106,27 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, Call]:
-    document = loads(await read_body(request), depth=request.app.state.limits.depth)
+async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
+    document = loads(await read_body(request), depth=request.app.limits.depth)
     try:
-        call = msgspec.convert(document, Call)
+        call = msgspec.convert(document, GenerateCall)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from error
     return asked.find(engine, request.path_params["name"], request.path_params.get("version", "")), call
 
 
-async def _events(live: LiveModel, call: Call, written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+async def _events(live: LiveModel, call: GenerateCall, written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
     try:
         async with aclosing(written):
             async for pieces in written:
                 for piece in pieces:
                     yield _event({**_answer(live, call, piece), "done": bool(piece.finish)})
     except Exception as error:
-        yield _event({"error": _message(error, "a text broke off")})
+        known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
+        yield _event({"error": truncate(str(known))})
 
 
-def _answer(live: LiveModel, call: Call, piece: Piece) -> dict[str, Any]:
+def _answer(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]:
     answer: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version), "text_output": piece.text}
     if call.id:
         answer["id"] = call.id
@@ -139,23 +138,9 @@ def _answer(live: LiveModel, call: Call, piece: Piece) -> dict[str, Any]:
     return answer
 
 
-def _message(error: Exception, doing: str) -> str:
-    """What may be told of an error; one that nobody expected is logged."""
-    if not isinstance(error, BookserveError):
-        logger.error("%s", doing, exc_info=error)
-        error = Failed("the server made a mistake.", "Its log says more.")
-    return cut(str(error))
-
-
-def _failure(request: Request, error: Exception) -> Response:
-    status = STATUS[error.code] if isinstance(error, BookserveError) else 500
-    message = _message(error, f"{request.method} {request.url.path} failed")
-    return _json({"error": message}, 413 if isinstance(error, TooLarge) else status)
+def _failure(error: BookserveError) -> Response:
+    return error_response(error, 413 if isinstance(error, TooLarge) else STATUS[error.code])
 
 
 def _event(value: Any) -> bytes:
     return b"data: %b\n\n" % dumps(value)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(dumps(value), status, media_type="application/json")

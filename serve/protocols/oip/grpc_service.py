@@ -19,7 +19,7 @@ from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import metadata
 from serve.protocols.oip import request as asked
-from serve.protocols.oip.errors import cut, told
+from serve.protocols.oip.errors import call_status, truncate
 from serve.protocols.oip.model_repository import ModelRepository
 from serve.protocols.oip.statistics import statistics
 from serve.protocols.oip.tensors import count, datatype, from_raw, to_raw
@@ -45,9 +45,9 @@ _FIELDS = {
 }
 
 
-def service(engine: Engine, doors: AccessPolicy) -> Service:
+def service(engine: Engine, policy: AccessPolicy) -> Service:
     """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
-    repository = ModelRepository(engine, doors)
+    repository = ModelRepository(engine, policy)
 
     async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -62,7 +62,7 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
             return pb.ModelReadyResponse(ready=False)
 
     async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**metadata.server(doors))
+        return pb.ServerMetadataResponse(**metadata.server(policy))
 
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
@@ -85,7 +85,7 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
                 yield pb.ModelStreamInferResponse(infer_response=await infer(request))
             except BookserveError as error:  # of this request; the stream goes on
                 failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
-                yield pb.ModelStreamInferResponse(error_message=cut(str(error)), infer_response=failed)
+                yield pb.ModelStreamInferResponse(error_message=truncate(str(error)), infer_response=failed)
 
     async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         return pb.ModelStatisticsResponse(**statistics(engine, asked.some(engine, request.name, request.version)))
@@ -114,7 +114,7 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
         "RepositoryModelLoad": Method(load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
         "RepositoryModelUnload": Method(unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
     }
-    return Service("inference.GRPCInferenceService", methods, told)
+    return Service("inference.GRPCInferenceService", methods, call_status)
 
 
 def _signature(request: pb.ModelInferRequest) -> object:

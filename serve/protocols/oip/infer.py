@@ -15,7 +15,7 @@ from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import request as asked
-from serve.protocols.oip.errors import cut, http
+from serve.protocols.oip.errors import http_status, truncate
 from serve.protocols.oip.infer_body import LENGTH, Request, answer, feeds, parse, parse_long
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
@@ -60,18 +60,18 @@ async def infer(
     return meant.answer(await asked.run(engine, found, meant.signature, arrays))
 
 
-def quick(engine: Engine, limits: Limits) -> FastRoute:
-    """The short way of this door."""
+def fast_route(engine: Engine, limits: Limits) -> FastRoute:
+    """Inference requests without ASGI; those that have to become Python objects are left to the application."""
 
-    def find(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
+    def route(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
         length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
-        return partial(take, match[1].decode(), (match[2] or b"").decode(), length)
+        return partial(handle, match[1].decode(), (match[2] or b"").decode(), length)
 
-    def take(
-        name: str, version: str, length: str | None, body: bytes, call: RequestContext, reply: SendResponse
+    def handle(
+        name: str, version: str, length: str | None, body: bytes, context: RequestContext, reply: SendResponse
     ) -> bool:
         try:
             found = asked.find(engine, name, version)
@@ -81,12 +81,14 @@ def quick(engine: Engine, limits: Limits) -> FastRoute:
             request, binary = parsed
             meant = _meant(found, request)
             arrays = feeds(found, meant.graph, request, binary)
-            return asked.submit(engine, found, meant.signature, arrays, call, on_result(reply, partial(_answer, meant)))
+            return asked.submit(
+                engine, found, meant.signature, arrays, context, on_result(reply, partial(_answer, meant))
+            )
         except BookserveError as error:
             reply(_refusal(error))
             return True
 
-    return find
+    return route
 
 
 def _meant(live: LiveModel, request: Request) -> _Meant:
@@ -108,4 +110,4 @@ def _answer(meant: _Meant, result: Arrays | BookserveError) -> FastResponse:
 
 
 def _refusal(error: BookserveError) -> FastResponse:
-    return FastResponse(http(error), dumps({"error": cut(str(error))}))
+    return FastResponse(http_status(error), dumps({"error": truncate(str(error))}))

@@ -13,10 +13,10 @@ from serve.protocols.oip.tensors import DATATYPES
 from serve.security.access_policy import AccessPolicy
 
 
-def server(doors: AccessPolicy) -> dict[str, Any]:
+def server(policy: AccessPolicy) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that this server has."""
     extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
-    if doors.control:
+    if policy.control:
         extensions.append("model_repository")
     return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
 

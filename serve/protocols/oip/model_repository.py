@@ -15,9 +15,9 @@ _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLO
 class ModelRepository:
     """The three calls, each refused where the operator did not allow control."""
 
-    def __init__(self, engine: Engine, doors: AccessPolicy) -> None:
+    def __init__(self, engine: Engine, policy: AccessPolicy) -> None:
         self._engine = engine
-        self._doors = doors
+        self._policy = policy
 
     async def index(self, ready: bool = False) -> list[dict[str, str]]:
         """All versions that lie on disk or are loaded; with ``ready`` only those that can be asked.
@@ -25,7 +25,7 @@ class ModelRepository:
         Raises:
             Forbidden: control is not allowed.
         """
-        self._doors.check_control()
+        self._policy.check_control()
         listed = [
             {
                 "name": name,
@@ -45,7 +45,7 @@ class ModelRepository:
             InvalidInput: parameters that would change the model.
             NotFound, NotReady: see ``Engine.load``.
         """
-        self._doors.check_control()
+        self._policy.check_control()
         for parameter in parameters:  # a configuration or files of the client's own
             raise InvalidInput(f"the parameter '{parameter[:64]}' is not supported.", "Models are what lies on disk.")
         try:
@@ -60,7 +60,7 @@ class ModelRepository:
             Forbidden: control is not allowed.
             NotFound: it is not loaded.
         """
-        self._doors.check_control()
+        self._policy.check_control()
         try:
             await self._engine.unload(name)
         except NotFound as error:

@@ -1,4 +1,5 @@
-"""Answer: completions, models and errors in the shapes of OpenAI's API, as plain values ready for JSON."""
+# ruff: noqa: TID253
+"""Completions, models and errors in the JSON formats of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -8,10 +9,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
+from starlette.responses import Response
+
 from bookserve.errors import BookserveError
 from bookserve.generation.text import Drawn, Piece
 from serve.models.live_model import LiveModel
 from serve.protocols.openai.request import NoModel, Refused
+from serve.transport.http.body import TooLarge
+from serve.transport.http.middleware import HeaderRefused
 
 #: By ``BookserveError.code``.
 STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
@@ -85,9 +91,25 @@ def failure(error: BookserveError) -> dict[str, Any]:
             "message": str(error),
             "type": _TYPES.get(error.code, "invalid_request_error"),
             "param": field or None,
-            "code": "model_not_found" if isinstance(error, NoModel) else None,
+            "code": _code(error),
         }
     }
+
+
+def error_response(error: BookserveError, status: int | None = None) -> Response:
+    """``{"error": {"message", "type", "param", "code"}}`` with the error's status, or the one that is given."""
+    return json_response(failure(error), 413 if isinstance(error, TooLarge) else status or STATUS[error.code])
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _code(error: BookserveError) -> str | None:
+    if isinstance(error, NoModel):
+        return "model_not_found"
+    return error.code if isinstance(error, HeaderRefused) else None
 
 
 def _logprobs(drawn: Sequence[Drawn], start: int) -> dict[str, Any]:

@@ -7,11 +7,9 @@ Any key is accepted. Errors are ``{"error": {"message", "type", "param", "code"}
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from functools import wraps
 from typing import Any
 
 import msgspec
@@ -20,35 +18,30 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.requests import GenerateRequest
-from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.errors import BookserveError
 from bookserve.generation.text import Piece
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.engine import Engine
+from serve.observability.internal_error import internal_error
 from serve.protocols.openai import response as answer
 from serve.protocols.openai.request import Completions, Refused, find, writers
-from serve.protocols.openai.response import Answer
-from serve.transport.http.body import TooLarge, read_body
+from serve.protocols.openai.response import Answer, json_response
+from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
-
-Handler = Callable[[Request], Awaitable[Response]]
-logger = logging.getLogger("bookserve")
 
 _FIELD = re.compile(r"`\$\.(\w+)")
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
-    """The routes of this door."""
+    """Everything under ``/openai/v1``."""
 
-    @_answered
     async def models(_: Request) -> Response:
-        return _json({"object": "list", "data": [answer.model(live, live.name) for live in writers(engine)]})
+        return json_response({"object": "list", "data": [answer.model(live, live.name) for live in writers(engine)]})
 
-    @_answered
     async def model(request: Request) -> Response:
         name = request.path_params["model"]
-        return _json(answer.model(find(engine, name), name))
+        return json_response(answer.model(find(engine, name), name))
 
-    @_answered
     async def completions(request: Request) -> Response:
         asked = _parse(await read_body(request))
         live = find(engine, asked.model)
@@ -59,19 +52,13 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if asked.stream:
             return EventStream(_events(asked, Answer(asked.model, prompts), prompts, written))
         whole = await unless_disconnected(request.receive, _whole(asked, requests, written))
-        return _json(whole) if whole else Response(status_code=499)  # nobody is there to read it
+        return json_response(whole) if whole else Response(status_code=499)  # nobody is there to read it
 
     return [
         Route("/openai/v1/models", models),
         Route("/openai/v1/models/{model}", model),
         Route("/openai/v1/completions", completions, methods=["POST"]),
     ]
-
-
-def refusal(error: BookserveError, status: int) -> Response:
-    """What is answered where this door has nothing, or not by that method."""
-    told = NotFound(error.message, "This server has POST /openai/v1/completions.") if status == 404 else error
-    return _json(answer.failure(told), status)
 
 
 async def _whole(
@@ -112,11 +99,9 @@ async def _events(
         if usage:
             yield _event(made.chunk([], usage=made.usage()))
         yield b"data: [DONE]\n\n"
-    except BookserveError as error:
-        yield _event(answer.failure(error))
-    except Exception:
-        logger.exception("a text broke off")
-        yield _event(answer.failure(Failed("the server made a mistake.", "Its log says more.")))
+    except Exception as error:
+        known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
+        yield _event(answer.failure(known))
 
 
 async def _together(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerator[tuple[int, list[Piece]]]:
@@ -164,27 +149,5 @@ def _parse(body: bytes) -> Completions:
     return asked
 
 
-def _answered(handler: Handler) -> Handler:
-    """Turn the five errors into answers; whatever else goes wrong is logged and told without internals."""
-
-    @wraps(handler)
-    async def answered(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except TooLarge as error:
-            return _json(answer.failure(error), 413)
-        except BookserveError as error:
-            return _json(answer.failure(error), answer.STATUS[error.code])
-        except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
-            return _json(answer.failure(Failed("the server made a mistake.", "Its log says more.")), 500)
-
-    return answered
-
-
 def _event(value: Any) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(value)
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")

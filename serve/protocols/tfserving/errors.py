@@ -1,20 +1,25 @@
 # ruff: noqa: TID253
-"""Status: which of Google's canonical codes each error has in TensorFlow Serving, and what HTTP and gRPC make of it."""
+"""Errors in TensorFlow Serving: the canonical gRPC code of each, and the HTTP status that belongs to it."""
 
 from __future__ import annotations
 
 import grpc
+from starlette.responses import Response
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
 from serve.batching.request_context import DeadlineExceeded
+from serve.codecs.json_document import dumps
 from serve.models.versions import LabelUnavailable
 from serve.security.access_policy import Forbidden
+from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
 #: The number of the canonical code of a version that could not be loaded.
 UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
 #: Bytes of a message that are sent as status details; clients refuse long headers.
 LONGEST = 1024
+#: Characters of a message over HTTP; what a client sent may be quoted in it.
+LONGEST_SENTENCE = 2048
 
 
 class Unmet(InvalidInput):
@@ -56,15 +61,25 @@ def code(error: BookserveError) -> grpc.StatusCode:
     return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
 
 
-def http(error: BookserveError) -> int:
+def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
     return _HTTP[code(error)]
 
 
-def told(error: BookserveError) -> tuple[grpc.StatusCode, str]:
-    """The status and the details with which a call ends."""
+def call_status(error: BookserveError) -> CallStatus:
+    """How a call ends that failed so."""
     encoded = str(error).encode()
     cut = encoded[:LONGEST].decode(errors="ignore") + "...TRUNCATED"
-    return code(error), str(error) if len(encoded) <= LONGEST else cut
+    return CallStatus(code(error), str(error) if len(encoded) <= LONGEST else cut)
+
+
+def error_body(error: BookserveError) -> bytes:
+    """``{"error": "<sentence>"}``."""
+    return dumps({"error": str(error)[:LONGEST_SENTENCE]})
+
+
+def error_response(error: BookserveError, status: int | None = None) -> Response:
+    """``{"error": "<sentence>"}`` with the status of the error, or the one that is given."""
+    return Response(error_body(error), status or http_status(error), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Express: predictions whose numbers are nested exactly as the default graph declares, answered without ASGI."""
+"""The fast path of TensorFlow Serving's REST API: predictions in JSON that is nested exactly as the graph declares."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from serve.batching.request_context import RequestContext
 from serve.codecs import regular_json as regular
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
-from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving import errors
 from serve.protocols.tfserving import predict_json as rows
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
-#: The path that nearly all clients send; whatever needs unquoting or folding is left to the application.
+#: The path as nearly all clients send it; a path that needs unquoting or other case is left to the application.
 _PREDICT = re.compile(rb"/v1/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?:predict")
 
 
-def quick(engine: Engine) -> FastRoute:
-    """The short way of this door."""
+def fast_route(engine: Engine) -> FastRoute:
+    """Predictions for the default graph of a model; everything else is left to the application."""
 
-    def find(path: bytes, _: Mapping[bytes, bytes]) -> FastHandler | None:
-        asked = _PREDICT.fullmatch(path)
-        return asked and partial(take, asked[1].decode(), int(asked[2]) if asked[2] else None)
+    def route(path: bytes, _: Mapping[bytes, bytes]) -> FastHandler | None:
+        match = _PREDICT.fullmatch(path)
+        return match and partial(handle, match[1].decode(), int(match[2]) if match[2] else None)
 
-    def take(name: str, version: int | None, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
+    def handle(name: str, version: int | None, body: bytes, context: RequestContext, reply: SendResponse) -> bool:
         try:
             live = engine.model(name, version)
         except BookserveError:
@@ -38,12 +38,12 @@ def quick(engine: Engine) -> FastRoute:
             return False
         feeds, by_row = read
         try:
-            return engine.submit(live, signature, feeds, call, on_result(reply, partial(_answer, by_row)))
+            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_answer, by_row)))
         except BookserveError as error:
             reply(_answer(by_row, error))
             return True
 
-    return find
+    return route
 
 
 def _answer(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
@@ -52,4 +52,4 @@ def _answer(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
             return FastResponse(200, rows.answer(result, by_row))
         except BookserveError as error:
             result = error
-    return FastResponse(status.http(result), dumps({"error": str(result)}))
+    return FastResponse(errors.http_status(result), dumps({"error": str(result)}))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
-from serve.app.tfserving_files import models_config
 from serve.engine import Engine
-from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving import errors
+from serve.protocols.tfserving.files import models_config
 from serve.protocols.tfserving.servable import find, states
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service
 
 
-def service(engine: Engine, doors: AccessPolicy) -> Service:
+def service(engine: Engine, policy: AccessPolicy) -> Service:
     """The state of a model's versions, and which models are served at all."""
 
     async def get_status(request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
@@ -29,14 +29,14 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
                 pb.ModelVersionStatus(
                     version=state.version,
                     state=state.state,
-                    status=pb.StatusProto(error_code=status.UNKNOWN if state.error else 0, error_message=state.error),
+                    status=pb.StatusProto(error_code=errors.UNKNOWN if state.error else 0, error_message=state.error),
                 )
                 for state in states(engine, spec.name, version)
             ]
         )
 
     async def reload(request: pb.ReloadConfigRequest) -> pb.ReloadConfigResponse:
-        doors.check_control()
+        policy.check_control()
         await engine.reload(models_config.parse_models_config(request.config))
         return pb.ReloadConfigResponse(status=pb.StatusProto())
 
@@ -46,5 +46,5 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
             "GetModelStatus": Method(get_status, pb.GetModelStatusRequest, pb.GetModelStatusResponse),
             "HandleReloadConfigRequest": Method(reload, pb.ReloadConfigRequest, pb.ReloadConfigResponse),
         },
-        status.told,
+        errors.call_status,
     )

@@ -13,7 +13,7 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving import errors
 from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT, TYPE_URL, signatures
 from serve.protocols.tfserving.servable import find, graph_of, judge
@@ -26,7 +26,7 @@ from serve.transport.grpc.service import Method, Service
 INLINE_BYTES = 1_048_576
 
 
-def service(engine: Engine, doors: AccessPolicy) -> Service:
+def service(engine: Engine, policy: AccessPolicy) -> Service:
     """Predictions, classes, numbers, and what a model takes."""
 
     async def predict(request: pb.PredictRequest) -> pb.PredictResponse:
@@ -35,9 +35,9 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
         wanted = _wanted(graph, list(request.output_filter))
         _check_names(graph, request)
         if request.ByteSize() > INLINE_BYTES:
-            feeds = await asyncio.to_thread(_feeds, request, doors.limits)
+            feeds = await asyncio.to_thread(_feeds, request, policy.limits)
         else:
-            feeds = _feeds(request, doors.limits)
+            feeds = _feeds(request, policy.limits)
         outputs = await engine.run(live, signature, feeds)
         return pb.PredictResponse(
             outputs={name: to_tensor(outputs[name]) for name in wanted}, model_spec=_spec(live, signature)
@@ -86,7 +86,7 @@ def service(engine: Engine, doors: AccessPolicy) -> Service:
             "MultiInference": Method(several, pb.MultiInferenceRequest, pb.MultiInferenceResponse),
             "GetModelMetadata": Method(metadata, pb.GetModelMetadataRequest, pb.GetModelMetadataResponse),
         },
-        status.told,
+        errors.call_status,
     )
 
 
@@ -122,7 +122,7 @@ def _tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[LiveModel
             raise InvalidInput(f"Duplicate evaluation of signature: {signature}")
         _named_signature(live, signature, "Requested signature not found in model graph: ")
         if task.method_name not in (CLASSIFY, REGRESS):
-            raise status.Unsupported(f"Unsupported signature method_name: {task.method_name}")
+            raise errors.Unsupported(f"Unsupported signature method_name: {task.method_name}")
         tasks.append((task.method_name, signature))
     return live, tasks
 
@@ -138,7 +138,7 @@ def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
     try:
         return live.bundle.graph(name)
     except NotFound as error:
-        raise status.Unmet(f'Serving signature key "{name or DEFAULT}" not found.') from error
+        raise errors.Unmet(f'Serving signature key "{name or DEFAULT}" not found.') from error
 
 
 def _spec(live: LiveModel, signature: str = "") -> pb.ModelSpec:

@@ -9,7 +9,6 @@ request's headers only ``Content-Encoding`` matters, and whatever is malformed i
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from contextlib import suppress
 from functools import partial
@@ -23,17 +22,17 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from bookserve.api import tfserving_pb2 as pb
-from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.codecs import regular_json as regular
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.repository import VersionStatus
+from serve.observability.internal_error import internal_error
 from serve.protocols.tfserving import classify_regress as verdicts
-from serve.protocols.tfserving import errors as status
+from serve.protocols.tfserving import errors, servable
 from serve.protocols.tfserving import predict_json as rows
-from serve.protocols.tfserving import servable
 from serve.protocols.tfserving import tf_examples as examples
 from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT, signatures
@@ -42,8 +41,6 @@ from serve.transport.http.body import compress_body, read_body
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
-#: Characters of an error; what a client sent may be quoted in it.
-LONGEST = 2048
 
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
 _CALL = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
@@ -51,27 +48,27 @@ _LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata
 _TASKS = {"classify": CLASSIFY, "regress": REGRESS}
 
 
-def routes(engine: Engine, doors: AccessPolicy) -> list[BaseRoute]:
-    """The routes of this door."""
-    return [Route(f"/{letter}1/{{rest:path}}", _Door(engine, doors)) for letter in "vV"]
+def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
+    """Everything under ``/v1``."""
+    return [Route(f"/{letter}1/{{rest:path}}", _RestApi(engine, policy)) for letter in "vV"]
 
 
-class _Door:
-    """All paths, with any HTTP method: which of them are right is for the protocol to say."""
+class _RestApi:
+    """Answers every path with every HTTP method, since TensorFlow Serving has an answer of its own for wrong ones."""
 
-    def __init__(self, engine: Engine, doors: AccessPolicy) -> None:
+    def __init__(self, engine: Engine, policy: AccessPolicy) -> None:
         self._engine = engine
-        self._limits = doors.limits
+        self._limits = policy.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
             body, code = await self._answer(request), 200
         except BookserveError as error:
-            body, code = _failure(error), status.http(error)
-        except Exception:
-            logging.getLogger("bookserve").exception("%s %s failed", request.method, request.url.path)
-            body, code = _failure(Failed("the server made a mistake.", "Its log says more.")), 500
+            body, code = errors.error_body(error), errors.http_status(error)
+        except Exception as error:
+            failed = internal_error(f"{request.method} {request.url.path} failed", error)
+            body, code = errors.error_body(failed), 500
         packed, headers = await compress_body(request, body)
         await Response(packed, code, headers, "application/json")(scope, receive, send)
 
@@ -160,7 +157,3 @@ def _state(known: VersionStatus) -> dict[str, Any]:
         "state": known.state,
         "status": {"error_code": "UNKNOWN" if known.error else "OK", "error_message": known.error},
     }
-
-
-def _failure(error: BookserveError) -> bytes:
-    return dumps({"error": str(error)[:LONGEST]})

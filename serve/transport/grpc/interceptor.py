@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Access over gRPC: what ``serve/transport/http/middleware.py`` is over HTTP, for every method of every service.
+"""gRPC interceptor: API key, request id, time limit, priority, metrics, access log and trace of every call.
 
 The metadata ``authorization`` or ``x-api-key``, ``x-request-id`` and ``x-priority`` are read; the id is returned as
 initial metadata. A call's own deadline needs no header: gRPC ends the call when it is over, and what waits is dropped.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -21,20 +21,21 @@ from serve.observability.metrics import Metrics
 from serve.observability.traces import CARRIED, Tracer
 from serve.security.api_keys import HINT, MESSAGE, ApiKeys
 
-_DOORS = {
-    "tensorflow.serving.PredictionService": "tfs/grpc",
-    "tensorflow.serving.ModelService": "tfs/grpc",
-    "inference.GRPCInferenceService": "v2/grpc",
-    "bookserve.v1.Bookserve": "api/grpc",
-}
-
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Stands before every method."""
 
     def __init__(
-        self, metrics: Metrics, keys: ApiKeys | None = None, timeout: float = 0.0, traces: Tracer | None = None
+        self,
+        metrics: Metrics,
+        keys: ApiKeys | None = None,
+        timeout: float = 0.0,
+        traces: Tracer | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
+        """``labels`` are the names of services in metrics, traces and the access log, by the service's full name; the
+        others, such as health and reflection, are called ``grpc``. ``timeout`` is in seconds; 0 for no limit."""
+        self._labels = labels or {}
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
@@ -56,7 +57,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = ("stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary")
         behaviour = getattr(handler, "_".join(kind))
-        service = _DOORS.get(method[1:].partition("/")[0], "grpc")
+        service = self._labels.get(method[1:].partition("/")[0], "grpc")
         if inspect.isasyncgenfunction(behaviour):
 
             async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:

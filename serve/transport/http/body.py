@@ -37,7 +37,7 @@ async def read_body(request: Request) -> bytes:
         TooLarge: more bytes than the limits allow, declared, sent or inflated.
         InvalidInput: an unknown encoding, compressed data that is damaged, or a client that left.
     """
-    limits: Limits = request.app.state.limits
+    limits: Limits = request.app.limits
     limit = limits.body
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 19 or int(declared) > limit):

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Access over HTTP: what happens to every request before a door sees it, and to every answer on its way out.
+"""HTTP middleware: API key, request id, time limit, priority, metrics, access log and trace of every request.
 
 API key, request id, time limit and priority are read from the headers ``Authorization`` or ``X-API-Key``,
 ``X-Request-Id``, ``X-Request-Timeout`` (seconds) and ``X-Priority`` (high, normal, low).
@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bookserve.errors import InvalidInput
+from bookserve.errors import BookserveError, InvalidInput
 from serve.batching.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
@@ -30,22 +30,45 @@ OPEN = "/healthz"
 
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _CARRIED = frozenset(name.encode() for name in CARRIED)
-_DOORS = {"v1": "tfs/http", "v2": "v2/http", "openai": "openai/http", "api": "api/http"}
+
+
+class HeaderRefused(InvalidInput):
+    """A header of the request that cannot be used, or is missing."""
+
+
+class Unauthenticated(HeaderRefused):
+    """A request without one of the server's API keys."""
+
+    code = "unauthenticated"
+
+
+class PathOwner(Protocol):
+    """What the middleware needs to know of the protocol that a path belongs to."""
+
+    @property
+    def http_label(self) -> str:
+        """Its name in metrics, traces and the access log; ``http`` where the path belongs to no protocol."""
+
+    @property
+    def error_response(self) -> Callable[[BookserveError, int | None], Response]:
+        """Writes an error with that status."""
 
 
 class RequestMiddleware:
-    """An ASGI application around that of the doors."""
+    """An ASGI application around the one that has the routes."""
 
     def __init__(
         self,
         app: ASGIApp,
+        owner: Callable[[str], PathOwner],
         metrics: Metrics,
         keys: ApiKeys | None = None,
         timeout: float = 0.0,
         traces: Tracer | None = None,
     ) -> None:
-        """``timeout`` is the seconds that a request may take where it does not say itself; 0 for any time."""
+        """``owner`` says whose a path is. ``timeout`` is in seconds, for requests that set none; 0 for no limit."""
         self._app = app
+        self._owner = owner
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
@@ -59,7 +82,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        call = RequestContext(_protocol(scope["path"]), gone=_gone(receive))
+        owner = self._owner(scope["path"])
+        call = RequestContext(owner.http_label, gone=_gone(receive))
         if self._traces is not None:
             call.trace = _trace(self._traces, call.protocol, scope)
         CURRENT.set(call)
@@ -73,7 +97,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._refusing(call, start, scope, receive, answer)
+            await self._admit(owner, call, start, scope, receive, answer)
         finally:
             self._metrics.responded(call.protocol, str(status))
             if call.trace is not None:
@@ -83,14 +107,14 @@ class RequestMiddleware:
                 what = f"{scope['method']} {_shown(scope)}"
                 logs.log_request(call.protocol, what, str(status), time.perf_counter() - start, client)
 
-    def short(self, quick: FastRoute) -> FastRoute:
-        """``quick`` for what needs no key, log line or trace: each answer gets what ``__call__`` gives to all."""
+    def fast_route(self, inner: FastRoute) -> FastRoute:
+        """``inner`` with what ``__call__`` does for every request, where no key, log line or trace is needed."""
 
-        def find(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
+        def route(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
             if self._keys is not None or self._traces is not None or logs.access.isEnabledFor(20):  # INFO
                 return None
-            take = quick(path, headers)
-            return take and partial(begin, _protocol(path.decode("latin-1")), take)
+            take = inner(path, headers)
+            return take and partial(begin, self._owner(path.decode("latin-1")).http_label, take)
 
         def begin(protocol: str, take: FastHandler, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
             call.protocol = protocol
@@ -106,12 +130,14 @@ class RequestMiddleware:
 
             return take(body, call, answered)
 
-        return find
+        return route
 
     def _next_id(self) -> str:
         return f"{self._boot}-{next(self._numbers):x}"
 
-    async def _refusing(self, call: RequestContext, start: float, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(
+        self, owner: PathOwner, call: RequestContext, start: float, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Pass the request on, unless its headers are wrong or hold no key."""
         admitted = self._keys is None or scope["path"] == OPEN
         wrong: InvalidInput | None = None
@@ -133,31 +159,17 @@ class RequestMiddleware:
                 wrong = error
         call.id = call.id or self._next_id()
         if not admitted:
-            refusal = _refusal(scope, 401, "unauthenticated", MESSAGE, HINT)
+            refusal = owner.error_response(Unauthenticated(MESSAGE, HINT), 401)
             refusal.headers["www-authenticate"] = "Bearer"
             await refusal(scope, receive, send)
         elif wrong:
-            await _refusal(scope, 400, wrong.code, wrong.message, wrong.hint)(scope, receive, send)
+            await owner.error_response(HeaderRefused(wrong.message, wrong.hint), 400)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def _refusal(scope: Scope, status: int, code: str, message: str, hint: str) -> JSONResponse:
-    protocol, sentence = _protocol(scope["path"]), f"{message} {hint}".strip()
-    if protocol in ("tfs/http", "v2/http"):  # their clients expect a sentence there
-        return JSONResponse({"error": sentence}, status)
-    if protocol == "openai/http":
-        kind = {"message": sentence, "type": "invalid_request_error", "param": None, "code": code}
-        return JSONResponse({"error": kind}, status)
-    return JSONResponse({"error": {"code": code, "message": message, "hint": hint}}, status)
-
-
-def _protocol(path: str) -> str:
-    return _DOORS.get(path[1:].partition("/")[0].lower(), "http")
-
-
 def _trace(traces: Tracer, protocol: str, scope: Scope) -> Trace | None:
-    """The trace of a request to a door; pages, probes and metrics have none."""
+    """The trace of a request to a protocol; pages, probes and metrics have none."""
     if protocol == "http":
         return None
     carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}

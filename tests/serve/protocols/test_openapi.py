@@ -20,12 +20,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from serve.app.http_app import application
+from serve.app.openapi import openapi_document
 from serve.engine import Engine
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
+from serve.protocols.base import load_protocols
 from tests.servers import start
 
-DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[3] / "serve/protocols/openapi/openapi.json").read_text())
+DOCUMENT: dict[str, Any] = openapi_document(load_protocols())
 EXAMPLES = os.environ.get("BOOKSERVE_SEARCH", "8")
 #: What a server of the tiny bundles must keep, whatever it is sent.
 CHECKS = (
@@ -85,6 +87,7 @@ def test_it_is_served_with_a_page_that_needs_nothing_from_elsewhere(http: httpx.
     assert 'fetch("/openapi.json")' in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # for the longer search
 @pytest.mark.parametrize(("options", "paths"), [((), "."), (("--model-control",), "/v2/repository")])
 def test_schemathesis_finds_nothing(models: Path, tmp_path: Path, options: tuple[str, ...], paths: str) -> None:

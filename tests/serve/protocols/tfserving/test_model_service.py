@@ -12,8 +12,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from bookserve.api import tfserving_pb2 as tfs
-from serve.app.tfserving_files import files_pb2 as pb
+from serve.protocols.tfserving.files import files_pb2 as pb
 from tests.servers import Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 SERVICE = "/tensorflow.serving.ModelService/"
 

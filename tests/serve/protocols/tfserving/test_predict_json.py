@@ -10,7 +10,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import TensorSpec
-from serve.protocols.tfserving.errors import Unsupported, http
+from serve.protocols.tfserving.errors import Unsupported, http_status
 from serve.protocols.tfserving.predict_json import answer, feeds, parse
 
 ONE = {"x": TensorSpec("float32", ("batch", 2))}
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused_in_the_known_words(
     with pytest.raises(InvalidInput) as caught:
         feeds(document, inputs)
     assert complaint in str(caught.value)
-    assert http(caught.value) == 400
+    assert http_status(caught.value) == 400
 
 
 def test_float16_is_not_implemented_by_column_and_invalid_by_row() -> None:
@@ -86,7 +86,7 @@ def test_float16_is_not_implemented_by_column_and_invalid_by_row() -> None:
         feeds({"inputs": [1]}, half)
     with pytest.raises(InvalidInput) as by_row:
         feeds({"instances": [1]}, half)
-    assert [http(by_column.value), http(by_row.value)] == [501, 400]
+    assert [http_status(by_column.value), http_status(by_row.value)] == [501, 400]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b'"x"', b"null", b'{"signature_name": 1}', b'{"signature_name": null}'])

@@ -1,0 +1,26 @@
+# ruff: noqa: TID253
+"""Errors of bookserve's own gRPC services: a status code, the message, and the hint as trailing metadata."""
+
+from __future__ import annotations
+
+import grpc
+
+from bookserve.api import HINT
+from bookserve.errors import BookserveError
+from serve.transport.grpc.service import CallStatus
+
+_CODES = {
+    "not_found": grpc.StatusCode.NOT_FOUND,
+    "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
+    "not_ready": grpc.StatusCode.UNAVAILABLE,
+    "overloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "failed": grpc.StatusCode.INTERNAL,
+}
+#: Characters of a message or a hint: both are headers, and clients refuse more than 8 KiB of those.
+_LONGEST = 1000
+
+
+def call_status(error: BookserveError) -> CallStatus:
+    """How a call ends that failed so."""
+    hint = error.hint[:_LONGEST].encode()
+    return CallStatus(_CODES[error.code], error.message[:_LONGEST], ((HINT, hint),))

@@ -1,0 +1,245 @@
+"""The OpenAPI description of bookserve's own API."""
+
+from __future__ import annotations
+
+from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from serve.protocols.openapi import (
+    BASE64,
+    BYTES,
+    COUNT,
+    INTEGER,
+    MODEL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    ApiDescription,
+    ErrorResponses,
+    Schema,
+    answer,
+    array,
+    enum,
+    json_answer,
+    json_body,
+    operation,
+    parameter,
+    parameters,
+    record,
+    reference,
+    sentences,
+    struct_schemas,
+)
+
+_CODES = ("not_found", "invalid_input", "not_ready", "overloaded", "failed")
+_PNG = {"b64": "iVBORw0KGgo="}
+_BODIES = (PredictRequest, GenerateRequest, SampleRequest, TransformRequest, ExplainRequest)
+
+
+def describe() -> ApiDescription:
+    """Every path under ``/api``."""
+    errors = ErrorResponses(
+        "Error",
+        record("error", error=record("code message hint", code=enum(*_CODES), message=STRING, hint=STRING)),
+        sentences(400, 404, 413, 429, 500, 503),
+    )
+    # Two protocols have a PredictRequest, so these are called after their path.
+    bodies = {f"Api{name}": schema for name, schema in struct_schemas(*_BODIES).items()}
+    return ApiDescription(
+        tag="bookserve",
+        description="Rows and prompts in; labels, texts and pictures out.",
+        paths=_model_paths(errors) | _job_paths(errors),
+        # Two protocols have a PredictRequest; this one's is called after its path.
+        schemas=errors.schemas | _schemas() | bodies,
+        parameters=MODEL | {"job": parameter("id", "path", STRING, "Id of a job.")},
+        responses=errors.responses,
+    )
+
+
+def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
+    run = errors(400, 404, 413, 429, 500, 503)
+    path, names = "/api/models/{model}", parameters("model")
+
+    def post(id: str, summary: str, response: Schema, request: type, example: object) -> Schema:
+        body = json_body(reference(f"Api{request.__name__}"), example)
+        return {"parameters": names, "post": operation(id, summary, {"200": response} | run, body)}
+
+    pictures = answer(
+        "The points and their pictures as PNG; where Accept is image/png one contact sheet, where it is "
+        "application/x-npz both as arrays of an NPZ file: latent, float32 [n, d], and images, uint8 [n, height, width, "
+        "channels].",
+        {"application/json": reference("Pictures"), "image/png": BYTES, "application/x-npz": BYTES},
+    )
+    heat_map = answer(
+        "The class, its score, the heat map and the picture under it; where Accept is image/png that picture alone.",
+        {"application/json": reference("Explanation"), "image/png": BYTES},
+    )
+    text = answer(
+        "The text; as server-sent events where stream is true.",
+        {"application/json": reference("Text"), "text/event-stream": STRING},
+    )
+    return {
+        "/api/models": {
+            "get": operation(
+                "models",
+                "List all live models",
+                {"200": json_answer("The models.", record("models", models=array(reference("Summary"))))},
+            )
+        },
+        path: {
+            "parameters": names,
+            "get": operation(
+                "described",
+                "One model, with its verb, graphs and versions",
+                {"200": json_answer("The model.", reference("Described"))} | errors(404, 503),
+            ),
+        },
+        f"{path}/predict": post(
+            "answer",
+            "Predict rows: texts, numbers, pictures",
+            json_answer("An answer for each row.", reference("Answers")),
+            PredictRequest,
+            {"rows": [[0, 1, 2]]},
+        ),
+        f"{path}/generate": post("generate", "Generate texts", text, GenerateRequest, {"length": 40}),
+        f"{path}/sample": post(
+            "sample", "Pictures from points of the latent space", pictures, SampleRequest, {"n": 2, "seed": 1}
+        ),
+        f"{path}/explain": post(
+            "explain", "Which parts of a picture speak for a class (Grad-CAM)", heat_map, ExplainRequest, {"row": _PNG}
+        ),
+        f"{path}/activations": post(
+            "activations",
+            "What every layer of a convnet gives for a picture",
+            json_answer("The layers, with their channels as PNG.", reference("Layers")),
+            ExplainRequest,
+            {"row": _PNG},
+        ),
+        f"{path}/filters": {
+            "parameters": names,
+            "get": operation(
+                "filters",
+                "The patterns that a convnet's filters respond to",
+                {"200": json_answer("The convolutions, with their patterns as PNG.", reference("Layers"))}
+                | errors(404, 500, 503),
+                parameters=[parameter("version", "query", INTEGER)],
+            ),
+        },
+    }
+
+
+def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
+    job, one = parameters("job"), json_answer("The job.", reference("JobReply"))
+    every = record("jobs", jobs=array(reference("Job")))
+    start = {"model": "deepdream", "images": [_PNG], "params": {"octaves": 2}}
+    return {
+        "/api/jobs": {
+            "post": operation(
+                "startJob",
+                "Start a DeepDream or a style transfer",
+                {"202": json_answer("The job, which is queued.", reference("JobReply"))}
+                | errors(400, 404, 413, 429, 500, 503),
+                json_body(reference("ApiTransformRequest"), start),
+            ),
+            "get": operation(
+                "jobs",
+                "List all jobs",
+                {"200": json_answer("The jobs, oldest first.", every)} | errors(500),
+            ),
+        },
+        "/api/jobs/{id}": {
+            "parameters": job,
+            "get": operation("job", "One job", {"200": one} | errors(404, 500)),
+            "delete": operation(
+                "cancelJob", "Cancel a job, or forget it once it has ended", {"200": one} | errors(404, 500)
+            ),
+        },
+        "/api/jobs/{id}/events": {
+            "parameters": job,
+            "get": operation(
+                "watchJob",
+                "Watch a job: an event whenever it changes",
+                {
+                    "200": answer(
+                        "A job in each event; preview is a PNG after each stage, done stands in the last.",
+                        {"text/event-stream": STRING},
+                    )
+                }
+                | errors(404, 500),
+            ),
+        },
+        "/api/jobs/{id}/result": {
+            "parameters": job,
+            "get": operation(
+                "fetchJob",
+                "The picture that a job made",
+                {
+                    "200": answer("The picture.", {"image/png": BYTES}),
+                    "409": json_answer("The job has not succeeded, or not yet.", reference("Error")),
+                }
+                | errors(404, 429, 500, 503),
+            ),
+        },
+    }
+
+
+def _schemas() -> dict[str, Schema]:
+    named = {"model": STRING, "version": COUNT}
+    drawn = array(record("text logprob", text=STRING, logprob=NUMBER, top=array()))
+    piece = {"text": STRING, "index": COUNT, "finish": enum("length", "stop"), "drawn": drawn}
+    summary = {
+        "name": STRING,
+        "version": COUNT,
+        "verb": STRING,
+        "summary": STRING,
+        "data": STRING,
+        "parameters": COUNT,
+        "bytes": COUNT,
+        "metrics": OBJECT,
+        "metric": STRING,
+        "state": STRING,
+    }
+    return {
+        "Summary": record("name version verb graphs state", **summary, graphs=array(STRING)),
+        "Described": record(
+            "name version verb graphs definition versions state",
+            **summary,
+            graphs=OBJECT,
+            definition=OBJECT,
+            versions=array(),
+        ),
+        "Answers": record("model version answers", **named, answers=array(OBJECT)),
+        "Text": record(
+            "model version",
+            **named,
+            **piece,
+            texts=array(reference("Piece")),
+        )
+        | {"description": "One text with why it ended, or texts where several were asked for."},
+        "Piece": record("text", **piece),
+        "Pictures": record("model version latent images", **named, latent=array(), images=array()),
+        "Job": record(
+            "id model version state step steps loss created",
+            id=STRING,
+            model=STRING,
+            version=INTEGER,
+            state=STRING | enum("queued", "running", "done", "failed", "cancelled"),
+            step=INTEGER,
+            steps=INTEGER,
+            loss={"type": ["number", "null"]},
+            created=NUMBER,
+            error=record(code=STRING, message=STRING, hint=STRING),
+        ),
+        "JobReply": record("job", job=reference("Job")),
+        "Layers": record(
+            "model version layers",
+            **named,
+            layers=array(record("name shape picture", name=STRING, shape=array(INTEGER), picture=BASE64)),
+        ),
+        "Explanation": record(
+            "model version label score heatmap overlay",
+            **named,
+            label=STRING,
+            score=NUMBER,
+            heatmap=array(array(NUMBER)),
+            overlay=BASE64,
+        ),
+    }

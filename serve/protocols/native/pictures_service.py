@@ -1,0 +1,108 @@
+"""DeepDream, style transfer and explanations over gRPC: the service ``bookserve.v1.Pictures``.
+
+Its messages are those of ``bookserve/api/pictures.proto``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from bookserve.api import pictures_pb2 as pb
+from bookserve.api.native_messages import row_from_message, tensor_to_message
+from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
+from bookserve.errors import InvalidInput
+from bookserve.generation import explain as explanations
+from bookserve.images import encode_png
+from serve.engine import Engine
+from serve.jobs.job_queue import JobQueue
+from serve.models.live_model import LiveModel
+from serve.protocols.native.errors import call_status
+from serve.protocols.native.explanations import explain_picture, layer_activations
+from serve.transport.grpc.service import Method, ServerStream, Service
+
+
+def service(engine: Engine, jobs: JobQueue) -> Service:
+    """DeepDream and style transfer with their progress, and explanations of convnets."""
+
+    def model(request: Any) -> LiveModel:
+        return engine.model(request.model, request.version if request.HasField("version") else None)
+
+    async def transform(request: pb.TransformRequest) -> AsyncGenerator[pb.TransformProgress]:
+        fields = {"model": request.model, "images": list(request.images), "params": _params(request.params)}
+        job = await jobs.start(validate_request(TransformRequest, fields | _version(request)))
+        shown = None
+        try:
+            async with aclosing(job.watch()) as changes:
+                async for _ in changes:
+                    preview = job.preview if job.preview is not shown else None
+                    shown = job.preview
+                    yield pb.TransformProgress(
+                        job=job.id,
+                        state=job.state,
+                        step=job.step,
+                        steps=job.steps,
+                        loss=job.loss,
+                        preview=preview,
+                        picture=job.picture,
+                    )
+        finally:
+            if not job.ended:
+                jobs.cancel(job.id)
+        if job.error:
+            raise job.error
+
+    async def explain(request: pb.ExplainRequest) -> pb.ExplainReply:
+        live = model(request)
+        found = await explain_picture(engine, live, _body(request))
+        return pb.ExplainReply(
+            model=live.name,
+            version=live.version,
+            label=found.label,
+            score=found.score,
+            heatmap=tensor_to_message(found.heatmap),
+            overlay=await asyncio.to_thread(encode_png, found.overlay),
+        )
+
+    async def activations(request: pb.ExplainRequest) -> pb.ActivationsReply:
+        live = model(request)
+        return _reply(live, await layer_activations(engine, live, _body(request)))
+
+    async def filters(request: pb.FiltersRequest) -> pb.ActivationsReply:
+        live = model(request)
+        return _reply(live, await asyncio.to_thread(explanations.filter_patterns, live.bundle))
+
+    return Service(
+        pb.DESCRIPTOR.services_by_name["Pictures"].full_name,
+        {
+            "Transform": ServerStream(transform, pb.TransformRequest, pb.TransformProgress),
+            "Explain": Method(explain, pb.ExplainRequest, pb.ExplainReply),
+            "Activations": Method(activations, pb.ExplainRequest, pb.ActivationsReply),
+            "Filters": Method(filters, pb.FiltersRequest, pb.ActivationsReply),
+        },
+        call_status,
+    )
+
+
+def _reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
+    pictures = [pb.Layer(name=layer.name, shape=layer.shape, picture=encode_png(layer.picture)) for layer in layers]
+    return pb.ActivationsReply(model=live.name, version=live.version, layers=pictures)
+
+
+def _body(request: Any) -> ExplainRequest:
+    label = request.label if request.HasField("label") else None
+    return validate_request(ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version(request))
+
+
+def _version(request: Any) -> dict[str, int]:
+    return {"version": request.version} if request.HasField("version") else {}
+
+
+def _params(text: str) -> Any:
+    try:
+        return json.loads(text or "{}")
+    except ValueError as error:
+        raise InvalidInput(f"params are not JSON: {error}.", 'Send an object like {"step": 0.02}.') from error

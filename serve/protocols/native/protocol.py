@@ -1,0 +1,21 @@
+"""bookserve's own API, over HTTP and gRPC, as one protocol of the server."""
+
+from __future__ import annotations
+
+from serve.protocols.base import Protocol
+from serve.protocols.native import explain_rest, grpc_service, jobs_rest, openapi, pictures_service, rest
+
+PROTOCOL = Protocol(
+    name="api",
+    prefixes=("/api",),
+    routes=lambda server: [
+        *rest.routes(server.engine),
+        *explain_rest.routes(server.engine),
+        *jobs_rest.routes(server.jobs),
+    ],
+    services=lambda server: (
+        grpc_service.service(server.engine),
+        pictures_service.service(server.engine, server.jobs),
+    ),
+    openapi=openapi.describe,
+)

@@ -1,0 +1,253 @@
+"""The OpenAPI description of the Open Inference Protocol and Triton's extensions of it."""
+
+from __future__ import annotations
+
+from serve.protocols.oip.generate import GenerateCall
+from serve.protocols.oip.infer_body import LENGTH
+from serve.protocols.oip.tensors import DATATYPES
+from serve.protocols.openapi import (
+    BOOLEAN,
+    BYTES,
+    COUNT,
+    INTEGER,
+    MODEL,
+    OBJECT,
+    STRING,
+    ApiDescription,
+    ErrorResponses,
+    Schema,
+    answer,
+    array,
+    enum,
+    json_answer,
+    json_body,
+    operation,
+    parameter,
+    parameters,
+    record,
+    reference,
+    sentences,
+    struct_schemas,
+)
+
+_CONTROL = "Refused unless the server was started with --model-control."
+_LENGTH_OF_JSON = "Bytes of the JSON part, where tensors follow as bytes."
+
+
+def describe() -> ApiDescription:
+    """Every path under ``/v2``."""
+    errors = ErrorResponses(
+        "V2Error", record("error", error=STRING), sentences(400, 403, 404, 413, 422, 424, 429, 500, 503)
+    )
+    paths: dict[str, Schema] = {
+        "/v2": {
+            "get": operation(
+                "server",
+                "Name, version and extensions of the server",
+                {"200": json_answer("The server.", reference("V2Server"))},
+            )
+        },
+        "/v2/health/live": {
+            "get": operation(
+                "live", "Whether the process lives", {"200": json_answer("It does.", record("live", live=BOOLEAN))}
+            )
+        },
+        "/v2/health/ready": {"get": operation("ready", "Whether requests are answered", _ready("Yes.", "Not now."))},
+        "/v2/models/stats": {
+            "get": operation(
+                "stats",
+                "Statistics of every model",
+                {"200": json_answer("All models.", reference("V2Statistics"))},
+            )
+        },
+        "/v2/repository/index": {
+            "post": operation(
+                "index",
+                "List the versions on disk or loaded",
+                {"200": json_answer("All of them.", reference("V2Index"))} | errors(400, 403, 413),
+                json_body(record(ready=BOOLEAN | {"description": "Only versions that are ready."}), {}, required=False),
+                description=_CONTROL,
+            )
+        },
+    }
+    for verb in ("load", "unload"):
+        done = record(f"name {verb}", name=STRING) | {"properties": {"name": STRING, verb: {"const": True}}}
+        paths[f"/v2/repository/models/{{model}}/{verb}"] = {
+            "parameters": parameters("model"),
+            "post": operation(
+                verb,
+                f"{verb.capitalize()} a model",
+                {"200": json_answer("Done.", done)} | errors(400, 403, 404, 413, 503),
+                json_body(record(parameters=OBJECT), {}, required=False),
+                description=_CONTROL,
+            ),
+        }
+    for suffix, path, names in (
+        ("", "/v2/models/{model}", ("model",)),
+        ("Version", "/v2/models/{model}/versions/{version}", ("model", "v2Version")),
+    ):
+        paths |= _model_paths(path, suffix, names, errors)
+    return ApiDescription(
+        tag="Open Inference Protocol",
+        description="As Triton and KServe speak it, with the extensions for binary tensors, classification, statistics "
+        "and the model repository.",
+        paths=paths,
+        schemas=errors.schemas | _schemas() | struct_schemas(GenerateCall),
+        parameters=MODEL
+        | {
+            "v2Version": parameter(
+                "version", "path", {"type": "string", "pattern": "^[0-9]{1,18}$"}, "Number of a version."
+            ),
+            "jsonLength": parameter("Inference-Header-Content-Length", "header", COUNT, _LENGTH_OF_JSON),
+        },
+        responses=errors.responses,
+    )
+
+
+def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorResponses) -> dict[str, Schema]:
+    look, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
+    generate = errors(404, 413, 422, 424, 429, 500, 503)
+    body = json_body(reference("GenerateCall"), {"text_input": "abc", "parameters": {"max_tokens": 20}})
+    reply = json_answer("The text.", reference("GenerateReply"))
+    events = answer("The text, piece by piece.", {"text/event-stream": {}})
+    numbers = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0, 1, 2]}]}
+    infer = {
+        "required": True,
+        "description": "JSON; or JSON followed by tensors as bytes, with the header Inference-Header-Content-Length; "
+        "or, where that is 0, the bytes of the only input.",
+        "content": {
+            "application/json": {"schema": reference("InferRequest"), "example": numbers},
+            "application/octet-stream": {"schema": BYTES},
+        },
+    }
+    outputs = answer(
+        "The outputs.",
+        {"application/json": reference("InferReply"), "application/octet-stream": BYTES},
+        headers={LENGTH.title(): {"description": _LENGTH_OF_JSON, "schema": COUNT}},
+    )
+    calls = {
+        "": (
+            "get",
+            operation(
+                f"model{suffix}",
+                "Versions and tensors of a model",
+                {"200": json_answer("The model.", reference("V2Model"))} | look,
+            ),
+        ),
+        "/ready": (
+            "get",
+            operation(
+                f"modelReady{suffix}", "Whether a model is ready", _ready("It is.", "It is not.") | errors(400, 404)
+            ),
+        ),
+        "/stats": (
+            "get",
+            operation(
+                f"modelStats{suffix}",
+                "Statistics of a model",
+                {"200": json_answer("The model.", reference("V2Statistics"))} | look,
+            ),
+        ),
+        "/infer": (
+            "post",
+            operation(
+                f"infer{suffix}", "Run a model on tensors", {"200": outputs} | errors(400, 404, 413, 500, 503), infer
+            ),
+        ),
+        "/generate": ("post", operation(f"v2_generate{lower}", "Generate a text", {"200": reply} | generate, body)),
+        "/generate_stream": (
+            "post",
+            operation(
+                f"v2_generate_stream{lower}", "Generate a text, sent piece by piece", {"200": events} | generate, body
+            ),
+        ),
+    }
+    both = {"/infer": (*names, "jsonLength")}
+    return {
+        path + rest: {"parameters": parameters(*both.get(rest, names)), method: call}
+        for rest, (method, call) in calls.items()
+    }
+
+
+def _ready(yes: str, no: str) -> dict[str, Schema]:
+    schema = record("ready", name=STRING, ready=BOOLEAN)
+    return {"200": json_answer(yes, schema), "503": json_answer(no, schema)}
+
+
+def _schemas() -> dict[str, Schema]:
+    tensor = record(
+        "name datatype shape", name=STRING, datatype=reference("Datatype"), shape=array(INTEGER | {"minimum": -1})
+    )
+    duration = record("count ns", count=COUNT, ns=COUNT)
+    asked = reference("Parameters")
+    batch = record(
+        "batch_size", batch_size=COUNT, compute_input=duration, compute_infer=duration, compute_output=duration
+    )
+    statistics = record(
+        "name version last_inference inference_count execution_count inference_stats batch_stats",
+        name=STRING,
+        version=STRING,
+        last_inference=COUNT,
+        inference_count=COUNT,
+        execution_count=COUNT,
+        inference_stats=OBJECT | {"additionalProperties": duration},
+        batch_stats=array(batch),
+    )
+    output = record(
+        "name shape datatype",
+        name=STRING,
+        shape=array(COUNT),
+        datatype=reference("Datatype"),
+        data=array(),
+        parameters=asked,
+    )
+    state = enum("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
+    return {
+        "Datatype": enum(*DATATYPES.values()),
+        "V2Server": record("name version extensions", name=STRING, version=STRING, extensions=array(STRING)),
+        "V2Model": record(
+            "name versions platform inputs outputs",
+            name=STRING,
+            versions=array(STRING),
+            platform=STRING,
+            inputs=array(tensor),
+            outputs=array(tensor),
+        ),
+        "InferRequest": record(
+            "inputs",
+            id=STRING,
+            parameters=asked,
+            inputs=array(reference("InferInput")),
+            outputs=array(record("name", name=STRING, parameters=asked)),
+        ),
+        "InferInput": record(
+            "name shape datatype",
+            name=STRING,
+            shape=array(INTEGER),
+            datatype=reference("Datatype"),
+            data={"description": "Flat or nested, row by row."},
+            parameters=asked,
+        ),
+        "InferReply": record(
+            "model_name model_version outputs",
+            model_name=STRING,
+            model_version=STRING,
+            id=STRING,
+            outputs=array(output),
+        ),
+        "Parameters": OBJECT
+        | {
+            "description": "`signature_name` and `binary_data_output` of a request, `binary_data_size` of an input, "
+            "`binary_data` and `classification` of an output."
+        },
+        "V2Statistics": record("model_stats", model_stats=array(statistics)),
+        "V2Index": array(record("name version state reason", name=STRING, version=STRING, state=state, reason=STRING)),
+        "GenerateReply": record(
+            "model_name model_version text_output",
+            model_name=STRING,
+            model_version=STRING,
+            text_output=STRING,
+            id=STRING,
+            details=OBJECT,
+        ),
+    }

@@ -1,0 +1,99 @@
+"""The OpenAPI description of the completions API."""
+
+from __future__ import annotations
+
+from serve.protocols.openai.request import Completions
+from serve.protocols.openapi import (
+    INTEGER,
+    MODEL,
+    STRING,
+    ApiDescription,
+    ErrorResponses,
+    Schema,
+    answer,
+    array,
+    enum,
+    json_answer,
+    json_body,
+    operation,
+    parameters,
+    record,
+    reference,
+    sentences,
+    struct_schemas,
+)
+
+
+def describe() -> ApiDescription:
+    """Every path under ``/openai``."""
+    text = {"type": ["string", "null"]}
+    errors = ErrorResponses(
+        "OpenAIError",
+        record("error", error=record("message type param code", message=STRING, type=STRING, param=text, code=text)),
+        sentences(400, 404, 413, 429, 500, 503),
+    )
+    listed = record("object data", object={"const": "list"}, data=array(reference("OpenAIModel")))
+    paths: dict[str, Schema] = {
+        "/openai/v1/models": {
+            "get": operation(
+                "openaiModels",
+                "List the models that generate text",
+                {"200": json_answer("All of them.", listed)} | errors(500),
+            )
+        },
+        "/openai/v1/models/{model}": {
+            "parameters": parameters("model"),
+            "get": operation(
+                "openaiModel",
+                "One model that generates text",
+                {"200": json_answer("The model.", reference("OpenAIModel"))} | errors(404, 500, 503),
+            ),
+        },
+        "/openai/v1/completions": {
+            "post": operation(
+                "completions",
+                "Generate texts",
+                {
+                    "200": answer(
+                        "The texts; as server-sent events where stream is true.",
+                        {"application/json": reference("Completion"), "text/event-stream": {}},
+                    )
+                }
+                | errors(400, 404, 413, 429, 500, 503),
+                json_body(reference("Completions"), {"model": "writer", "prompt": "abc", "max_tokens": 20}),
+            )
+        },
+    }
+    return ApiDescription(
+        tag="OpenAI",
+        description="As OpenAI's own client speaks it: completions. A token is a character.",
+        paths=paths,
+        schemas=errors.schemas | _schemas() | struct_schemas(Completions),
+        parameters=MODEL,
+        responses=errors.responses,
+    )
+
+
+def _schemas() -> dict[str, Schema]:
+    choice = record(
+        "index text logprobs finish_reason",
+        index=INTEGER,
+        text=STRING,
+        logprobs={"type": ["object", "null"]},
+        finish_reason=enum("length", "stop"),
+    )
+    usage = "prompt_tokens completion_tokens total_tokens"
+    return {
+        "Completion": record(
+            "id object created model choices usage",
+            id=STRING,
+            object={"const": "text_completion"},
+            created=INTEGER,
+            model=STRING,
+            choices=array(choice),
+            usage=record(usage, **dict.fromkeys(usage.split(), INTEGER)),
+        ),
+        "OpenAIModel": record(
+            "id object created owned_by", id=STRING, object={"const": "model"}, created=INTEGER, owned_by=STRING
+        ),
+    }

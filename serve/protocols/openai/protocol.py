@@ -1,0 +1,16 @@
+"""OpenAI's completions API as one protocol of the server."""
+
+from __future__ import annotations
+
+from serve.protocols.base import Protocol
+from serve.protocols.openai import openapi, rest
+from serve.protocols.openai.response import error_response
+
+PROTOCOL = Protocol(
+    name="openai",
+    prefixes=("/openai",),
+    routes=lambda server: rest.routes(server.engine),
+    error_response=error_response,
+    not_found_hint="This server has POST /openai/v1/completions.",
+    openapi=openapi.describe,
+)

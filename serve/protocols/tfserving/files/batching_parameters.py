@@ -1,0 +1,84 @@
+"""Reading a ``batching_parameters_file``: TensorFlow Serving's BatchingParameters, in protobuf's text format.
+
+``num_batch_threads`` and ``thread_pool_name`` have no meaning here and are read over: a graph has one thread. Requests
+larger than the largest batch are always split, so ``enable_large_batch_splitting`` only decides which sizes are right.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from bookserve.errors import InvalidInput, NotFound
+from serve.batching.batch_config import BatchConfig
+from serve.protocols.tfserving.files import files_pb2 as pb
+
+
+def read_batching_parameters(path: Path) -> BatchConfig:
+    """The batching that a file asks for; what it leaves out is as without a file.
+
+    Raises:
+        NotFound: no such file.
+        InvalidInput: it is no BatchingParameters in text format, or its sizes contradict each other.
+    """
+    parameters = pb.BatchingParameters()
+    try:
+        text_format.Parse(path.read_text("utf-8"), parameters)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file '{path}'.", "Name the file of batching parameters.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}.") from error
+    except text_format.ParseError as error:
+        raise InvalidInput(
+            f"Error parsing text-format tensorflow.serving.BatchingParameters in {path}: {error}.",
+            "Write: max_batch_size { value: 128 }  allowed_batch_sizes: 8  allowed_batch_sizes: 128",
+        ) from error
+    return batching(parameters)
+
+
+def batching(parameters: pb.BatchingParameters) -> BatchConfig:
+    """The batching that a message asks for.
+
+    Raises:
+        InvalidInput: a number below its least value, or allowed sizes that do not end at the largest batch.
+    """
+    plain = BatchConfig()
+    for name, least in (
+        ("max_batch_size", 1),
+        ("batch_timeout_micros", 0),
+        ("max_enqueued_batches", 1),
+        ("num_batch_threads", 1),
+        ("max_execution_batch_size", 1),
+    ):
+        if parameters.HasField(name) and getattr(parameters, name).value < least:
+            raise InvalidInput(f"{name} is {getattr(parameters, name).value}; it must be at least {least}.")
+    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.most
+    splitting = parameters.enable_large_batch_splitting.value
+    executed = largest
+    if parameters.HasField("max_execution_batch_size"):
+        executed = parameters.max_execution_batch_size.value
+        if executed > largest:
+            raise InvalidInput(
+                f"max_execution_batch_size ({executed}) must be less than or equal to max_batch_size ({largest})."
+            )
+        executed = executed if splitting else largest
+    sizes = tuple(parameters.allowed_batch_sizes)
+    told = sizes or parameters.HasField("max_batch_size") or parameters.HasField("max_execution_batch_size")
+    if sizes:
+        if any(size < 1 or size >= after for size, after in pairwise((*sizes, sizes[-1] + 1))):
+            raise InvalidInput("allowed_batch_sizes entries must be positive and in increasing order.")
+        if sizes[-1] != executed:
+            raise InvalidInput(
+                f"Last entry in allowed_batch_sizes must match {'max_execution_batch_size' if splitting else ''}"
+                f"{'' if splitting else 'max_batch_size'}; last is {sizes[-1]}; expected {executed}."
+            )
+    queue = parameters.max_enqueued_batches.value * executed if parameters.HasField("max_enqueued_batches") else None
+    return BatchConfig(
+        max_rows=executed if told else None,
+        max_delay=parameters.batch_timeout_micros.value / 1e6,
+        sizes=sizes,
+        max_waiting=queue or plain.max_waiting,
+        pad=parameters.pad_variable_length_inputs,
+    )

@@ -1,0 +1,96 @@
+"""Reading ``models.config``: TensorFlow Serving's list of the models to serve, in protobuf's text format.
+
+Source: https://www.tensorflow.org/tfx/serving/serving_config. Errors are in that server's words where its users know
+them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from bookserve.errors import InvalidInput, NotFound
+from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.protocols.tfserving.files import files_pb2 as pb
+
+
+def read_models_config(path: Path) -> list[ModelConfig]:
+    """The models that a ``models.config`` lists.
+
+    Raises:
+        NotFound: no such file.
+        InvalidInput: it is not a ModelServerConfig in text format, or what it says cannot be done.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file '{path}'.", "Name the models.config to serve.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}.") from error
+    config = pb.ModelServerConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise InvalidInput(
+            f"Error parsing text-format tensorflow.serving.ModelServerConfig in {path}: {error}.",
+            "Write: model_config_list { config { name: 'digits' base_path: '/models/digits' } }",
+        ) from error
+    return models(config)
+
+
+def parse_models_config(message: bytes) -> list[ModelConfig]:
+    """The models of an encoded ModelServerConfig, as ``HandleReloadConfigRequest`` carries it.
+
+    Raises:
+        InvalidInput: as for ``read``.
+    """
+    try:
+        return models(pb.ModelServerConfig.FromString(message))
+    except DecodeError as error:
+        raise InvalidInput("the config is not a ModelServerConfig message.") from error
+
+
+def models(config: pb.ModelServerConfig) -> list[ModelConfig]:
+    """The models that a message lists.
+
+    Raises:
+        InvalidInput: no list, a name twice or none, a base path that is missing or relative, or a custom config.
+    """
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidInput(
+            "Invalid ServerModelConfig: it holds no model_config_list.", "A custom_model_config is not supported."
+        )
+    found: dict[str, ModelConfig] = {}
+    for entry in config.model_config_list.config:
+        if not entry.name:
+            raise InvalidInput("a model of the config list has no name.", "Give each config a name and a base_path.")
+        if entry.name in found:
+            raise InvalidInput(f"Illegal to list model {entry.name} multiple times in config list")
+        if entry.model_platform not in ("", "tensorflow"):
+            raise InvalidInput(
+                f"model '{entry.name}' is of the platform '{entry.model_platform}'.", "Only 'tensorflow' is served."
+            )
+        path = Path(entry.base_path)
+        if not path.is_absolute():
+            raise InvalidInput(
+                f"Expected model {entry.name} to have an absolute path or URI; got base_path={entry.base_path}",
+                "Write the whole path of the directory that holds its versions.",
+            )
+        labels = dict(entry.version_labels)
+        found[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels, older=False)
+    return list(found.values())
+
+
+def _policy(entry: pb.ModelConfig) -> VersionPolicy:
+    policy = entry.model_version_policy
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return VersionPolicy(latest=None)
+        case "specific":
+            if not policy.specific.versions:
+                raise InvalidInput(f"the specific version policy of model '{entry.name}' names no versions.")
+            return VersionPolicy(specific=tuple(sorted(set(policy.specific.versions))))
+        case _:
+            return VersionPolicy(latest=policy.latest.num_versions or 1)

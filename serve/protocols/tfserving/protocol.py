@@ -1,0 +1,20 @@
+"""TensorFlow Serving's REST and gRPC APIs as one protocol of the server."""
+
+from __future__ import annotations
+
+from serve.protocols.base import Protocol
+from serve.protocols.tfserving import fast_route, model_service, openapi, prediction_service, rest
+from serve.protocols.tfserving.errors import error_response
+
+PROTOCOL = Protocol(
+    name="tfs",
+    prefixes=("/v1/", "/v1/models"),
+    routes=lambda server: rest.routes(server.engine, server.policy),
+    error_response=error_response,
+    fast_route=lambda server: fast_route.fast_route(server.engine),
+    services=lambda server: (
+        prediction_service.service(server.engine, server.policy),
+        model_service.service(server.engine, server.policy),
+    ),
+    openapi=openapi.describe,
+)

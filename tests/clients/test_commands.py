@@ -1,0 +1,179 @@
+"""The commands ``models``, ``predict``, ``generate`` and ``sample``, through the front door and to their exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bookserve.client import connect
+from bookserve.images import decode_image, encode_png
+from clients.predict import BATCH
+from tests.clients.conftest import Bookserve
+
+BRIGHT = encode_png(np.full((4, 4), 255, np.uint8))
+
+
+def test_predict_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "bright.png").write_bytes(BRIGHT)
+    arguments = ("predict", "digits", "bright.png", str([[0] * 4] * 4), "--json")
+    done = bookserve(*arguments, "--url", url)
+    assert done.code == 0
+    assert done.out == bookserve(*arguments, "--url", f"local:{models}").out
+    assert [answer["probabilities"][0]["label"] for answer in json.loads(done.out)] == ["bright", "dark"]
+
+
+def test_generate_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path) -> None:
+    arguments = ("generate", "writer", "--prompt", "abc", "--seed", "5", "--temperature", "1.5", "--length", "60")
+    done = bookserve(*arguments, "--url", url)
+    assert done.code == 0
+    assert len(done.out) == 61
+    assert done.out.endswith("\n")
+    assert done.out == bookserve(*arguments, "--url", f"local:{models}").out
+
+
+def test_sample_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path) -> None:
+    assert bookserve("sample", "plane", "--grid", "3", "-o", "here.png", "--url", url).code == 0
+    assert bookserve("sample", "plane", "--grid", "3", "-o", "local.png", "--url", f"local:{models}").code == 0
+    assert Path("here.png").read_bytes() == Path("local.png").read_bytes()
+    assert decode_image(Path("here.png").read_bytes()).shape == (3 * 64, 3 * 64, 1)
+
+
+def test_models_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path) -> None:
+    told = json.loads(bookserve("models", "--json", "--url", url).out)
+    newest = {model["name"]: model for model in told}  # a server that was asked for an older version lists that before
+    assert list(newest.values()) == json.loads(bookserve("models", "--json", "--models", str(models)).out)
+    assert "writer" in bookserve("models", "--url", url).out
+
+
+def test_predict_prints_a_table(bookserve: Bookserve) -> None:
+    done = bookserve("predict", "reviews", "a good good film", "bad")
+    assert "negative (1.000), positive (0.000)" in done.out
+    assert [line.split()[0] for line in done.out.splitlines() if line.strip()][-2:] == ["a", "bad"]
+    assert "[3., 5., 7.]" in bookserve("predict", "affine", "[1, 2, 3]").out
+
+
+def test_predict_takes_standard_input_and_many_rows(bookserve: Bookserve) -> None:
+    done = bookserve("predict", "affine", "-", "--json", stdin=b"1,2,3\n4,5,6\n")
+    assert json.loads(done.out) == [{"y": [3, 5, 7]}, {"y": [9, 11, 13]}]
+    np.save("many.npy", np.arange(3.0 * (BATCH + 5)).reshape(-1, 3))
+    done = bookserve("predict", "affine", "many.npy", "--json")
+    assert [answer["y"][0] for answer in json.loads(done.out)] == [6.0 * row + 1 for row in range(BATCH + 5)]
+    done = bookserve("predict", "pair", '{"a": [1, 2], "b": 3}', "--json")
+    assert json.loads(done.out) == [{"sum": 3, "next": 4}]
+
+
+def test_predict_writes_files(bookserve: Bookserve) -> None:
+    def written(name: str, model: str, *inputs: str) -> Path:
+        done = bookserve("predict", model, *inputs, "-o", name)
+        assert (done.code, done.out) == (0, "")
+        return Path(name)
+
+    numbers = ("affine", "[1, 2, 3]", "[4, 5, 6]")
+    texts = ("reviews", "good good good good good good", "bad")
+    assert json.loads(written("a.json", *numbers).read_text()) == [{"y": [3, 5, 7]}, {"y": [9, 11, 13]}]
+    assert [json.loads(line) for line in written("a.jsonl", *numbers).read_text().splitlines()] == [
+        {"y": [3, 5, 7]},
+        {"y": [9, 11, 13]},
+    ]
+    assert written("a.csv", *numbers).read_text().splitlines() == [
+        "input,y_0,y_1,y_2",
+        '"[1, 2, 3]",3.0,5.0,7.0',
+        '"[4, 5, 6]",9.0,11.0,13.0',
+    ]
+    assert written("b.csv", *texts).read_text().splitlines()[2] == "bad,negative,1.0"
+    assert np.load(written("a.npy", *numbers)).tolist() == [[3, 5, 7], [9, 11, 13]]
+    with np.load(written("b.npz", *texts)) as file:
+        assert file["score"][1].tolist() == ["negative", "positive"]
+        assert file["score_scores"][1].tolist() == [1, 0]
+    assert written("c.csv", "pair", '{"a": [1, 2], "b": 3}').read_text().splitlines() == [
+        "input,sum,next",
+        '"{""a"": [1, 2], ""b"": 3}",3.0,4',
+    ]
+    assert bookserve("predict", "pair", '{"a": [1], "b": 3}', "-o", "two.npy").code == 5
+
+
+def test_generate_takes_its_prompt_from_standard_input(bookserve: Bookserve) -> None:
+    done = bookserve("generate", "writer", "--prompt", "-", "--length", "4", "--temperature", "0", stdin=b"abc")
+    assert done.out == "deab\n"
+
+
+def test_sample_chooses_points_and_names_its_file(bookserve: Bookserve, models: Path) -> None:
+    done = bookserve("sample", "plane", "-n", "5", "--seed", "3")
+    assert "5 pictures written to plane.png (192 × 128 pixels)" in done.out
+    assert decode_image(Path("plane.png").read_bytes()).shape == (128, 192, 1)
+    bookserve("sample", "plane", "--latent", "0.5,-1", "--latent", "0,0", "-o", "raw.npy")
+    with connect(f"local:{models}") as client:
+        assert np.array_equal(np.load("raw.npy"), client.sample("plane", latent=[[0.5, -1], [0, 0]]).images)
+
+
+def test_models_of_a_directory(bookserve: Bookserve, models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "own")
+    (tmp_path / "own/digits/2/bundle.json").write_text("{")
+    (tmp_path / "own/affine/1/bundle.json").write_text("{")
+    done = bookserve("models", "--json", "--models", "own")
+    assert [(model["name"], model["version"]) for model in json.loads(done.out)][:2] == [("digits", 1), ("pair", 1)]
+    assert done.err.count("skipped") == 2
+    assert "digits/2" in done.err
+    (tmp_path / "empty").mkdir()
+    assert "bookserve export" in bookserve("models", "--models", "empty").out
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint", "arguments"),
+    [
+        (2, "INPUT", ["predict", "digits"]),
+        (2, "must end in one of .json", ["predict", "digits", "[1]", "-o", "answers.xlsx"]),
+        (2, "only one", ["sample", "plane", "-n", "3", "--grid", "2"]),
+        (2, "numbers like", ["sample", "plane", "--latent", "one,two"]),
+        (2, "not both", ["models", "--models", ".", "--url", "local:."]),
+        (2, "temperature", ["generate", "writer", "--temperature", "-1"]),
+        (2, "length", ["generate", "writer", "--length", "0"]),
+        (2, "seed", ["generate", "writer", "--seed", "-3"]),
+        (3, "there is no file 'digit.png'", ["predict", "digits", "digit.png"]),
+        (3, "there is no model 'nosuch'", ["predict", "nosuch", "[1]"]),
+        (3, "no version 7", ["predict", "affine", "[1, 2, 3]", "--version", "7"]),
+        (3, "there is no directory 'models'", ["predict", "affine", "[1, 2, 3]", "--url", "local:models"]),
+        (3, "there is no directory 'nowhere'", ["models", "--models", "nowhere"]),
+        (4, "cannot reach", ["predict", "affine", "[1, 2, 3]", "--url", "http://127.0.0.1:9"]),
+        (4, "cannot reach", ["generate", "writer", "--url", "grpc://127.0.0.1:9"]),
+        (5, "float32[3]", ["predict", "affine", "[1, 2]"]),
+        (5, "int64", ["predict", "pair", '{"a": [1], "b": 0.5}']),
+        (5, "not JSON", ["predict", "affine", "broken.json"]),
+        (5, "picture", ["predict", "digits", "broken.png"]),
+        (5, "does not sample", ["sample", "digits"]),
+        (5, "2 finite numbers", ["sample", "plane", "--latent", "1,2,3"]),
+        (5, "not an address", ["models", "--url", "nonsense"]),
+        (1, "cannot be written", ["sample", "plane", "-o", "no/such/place.png"]),
+    ],
+)
+def test_errors_are_a_sentence_and_an_exit_code(
+    bookserve: Bookserve, code: int, complaint: str, arguments: list[str]
+) -> None:
+    Path("broken.json").write_text("[[1, 2")
+    Path("broken.png").write_bytes(BRIGHT[:40])
+    done = bookserve(*arguments)
+    assert done.code == code
+    assert complaint in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+
+
+def test_interrupting_a_text_exits_with_130(models: Path) -> None:
+    command = [sys.executable, "-m", "bookserve", "generate", "writer", "--length", "100000", "--temperature", "0"]
+    with subprocess.Popen(
+        [*command, "--url", f"local:{models}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.read(3) == "dea"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out.endswith("\n")
+    assert err.strip() == "interrupted"

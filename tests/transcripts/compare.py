@@ -1,0 +1,67 @@
+"""Compare: where an answer differs from the recorded one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tests.transcripts.told import SENTENCE, VARIES
+
+#: Relative and absolute difference that two computers' arithmetic may have.
+RELATIVE, ABSOLUTE = 1e-5, 1e-9
+#: Under these keys are pixels, which may be one brighter or darker: they are rounded.
+_ROUNDED = ("/pixels/", "/about/")
+#: Texts advance together, so how many runs they take depends on how busy the machine is.
+_RUNS = re.compile(r"/model_stats/\d+/(batch_stats/\d+|inference_stats)/(compute_infer|queue)/count")
+_FEW_RUNS = 50
+
+
+def differences(recorded: Any, now: Any, where: str = "") -> Iterator[str]:
+    """Every difference, as a sentence that says where it is."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key in sorted({*recorded, *now}):
+            if key not in now:
+                yield f"{where}/{key} is missing; it was {recorded[key]!r:.200}"
+            elif key not in recorded:
+                yield f"{where}/{key} is new: {now[key]!r:.200}"
+            else:
+                yield from differences(recorded[key], now[key], f"{where}/{key}")
+    elif isinstance(recorded, list) and isinstance(now, list):
+        if len(recorded) != len(now):
+            yield f"{where} has {len(now)} items; it had {len(recorded)}"
+        for index, (one, other) in enumerate(zip(recorded, now, strict=False)):
+            yield from differences(one, other, f"{where}/{index}")
+    elif type(recorded) is type(now) is int and any(key in where for key in _ROUNDED):
+        if abs(recorded - now) > 1:
+            yield f"{where} is {now}; it was {recorded}"
+    elif type(recorded) is type(now) is int and min(recorded, now) > _FEW_RUNS and _RUNS.search(where):
+        if abs(recorded - now) > recorded / 10:
+            yield f"{where} is {now}; it was {recorded}"
+    elif not _same(recorded, now):
+        yield f"{where} is {now!r:.200}; it was {recorded!r:.200}"
+
+
+def _same(recorded: Any, now: Any) -> bool:
+    if isinstance(recorded, float) and type(now) in (int, float):
+        if math.isnan(recorded):
+            return math.isnan(now)
+        return math.isclose(recorded, now, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    if isinstance(recorded, str) and isinstance(now, str) and recorded != now:
+        return _same_words(recorded, now)
+    return type(recorded) is type(now) and bool(recorded == now)
+
+
+def _same_words(recorded: str, now: str) -> bool:
+    """Numbers within a table or a text may differ as numbers do."""
+    before, after = recorded.split(), now.split()
+    if len(before) != len(after) or {SENTENCE, VARIES} & {recorded, now}:
+        return False
+    for one, other in zip(before, after, strict=True):
+        try:
+            if one != other and not ("." in one and math.isclose(float(one), float(other), rel_tol=RELATIVE)):
+                return False
+        except ValueError:
+            return False
+    return True
