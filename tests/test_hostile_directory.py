@@ -62,7 +62,7 @@ def test_python_m_bookserve_finds_its_own_programs(hostile: Path, arguments: lis
 
 def test_a_program_in_a_process_of_its_own(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(hostile)
-    command = python_command("trainers.text_speed", "--help")
+    command = python_command("trainers.cli.text_speed", "--help")
     assert command[:2] == [sys.executable, "-P"]
     assert "usage: " in run_in(hostile, *command[1:], pythonpath=(".",))
     monkeypatch.chdir(home())  # a checkout that is not installed: only the current directory has bookserve

@@ -16,7 +16,7 @@ import numpy as np
 from bookserve.graph import Arrays
 from bookserve.verb import Verb
 from trainers import settings
-from trainers.arrays import TrainingArrays
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 
 if TYPE_CHECKING:

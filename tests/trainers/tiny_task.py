@@ -13,7 +13,7 @@ from bookserve.run import Run
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
 from trainers import training
-from trainers.arrays import TrainingArrays
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.task import Data, Params, Task
 

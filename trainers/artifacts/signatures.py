@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 
+from bookserve.cli.programs import python_command
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
 from bookserve.run import Run
@@ -90,8 +91,7 @@ def write_signatures(run: Run, models: InferenceModels) -> None:
         write_saved_model(run.path / "saved_model", models)
         return
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    # -P: the current directory may hold a trainers.py that is not ours.
-    command = [sys.executable, "-P", "-m", "trainers.artifacts.signatures", str(run.path)]
+    command = python_command("trainers.artifacts.signatures", str(run.path))
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines()

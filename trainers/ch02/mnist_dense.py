@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bookserve.steps import Image, Reshape, Scale, TopLabels
 from bookserve.verb import Predict
-from trainers.arrays import TrainingArrays
 from trainers.datasets import mnist
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task

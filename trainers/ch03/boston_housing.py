@@ -12,8 +12,8 @@ import numpy as np
 
 from bookserve.steps import Numbers, Standardise
 from bookserve.verb import Predict
-from trainers.arrays import TrainingArrays
 from trainers.datasets import boston
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task

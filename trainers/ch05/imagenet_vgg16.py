@@ -13,8 +13,8 @@ import numpy as np
 
 from bookserve.steps import Image, ImageNetMeans, TopLabels
 from bookserve.verb import Predict
-from trainers.arrays import TrainingArrays
 from trainers.datasets import imagenet, photos
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.task import Data, Params, Task
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.arrays import TrainingArrays
 from trainers.ch06 import imdb_conv1d, imdb_embedding, imdb_lstm, imdb_simple_rnn
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation.reviews import padded_tokens
 from trainers.task import Data, Params, Task

@@ -14,8 +14,8 @@ import numpy as np
 
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
-from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import cifar10
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.networks.frechet_distance import frechet_distance
 from trainers.task import Data, Params, Task

@@ -14,8 +14,8 @@ import numpy as np
 from bookserve.generation.latent import latent_points
 from bookserve.steps import Image, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
-from trainers.arrays import TrainingArrays
 from trainers.datasets import mnist
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task

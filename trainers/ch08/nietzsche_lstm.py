@@ -14,8 +14,8 @@ import numpy as np
 
 from bookserve.steps import Characters
 from bookserve.verb import Generate
-from trainers.arrays import TrainingArrays
 from trainers.datasets import nietzsche
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params, Task

@@ -14,8 +14,8 @@ import numpy as np
 from bookserve.generation.transform import prepare_pictures
 from bookserve.steps import apply_steps
 from bookserve.verb import Style, Transform
-from trainers.arrays import TrainingArrays
 from trainers.datasets import photos
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.networks import pretrained_bases
 from trainers.task import Data, Params, Task

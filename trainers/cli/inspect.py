@@ -168,7 +168,7 @@ def _open_model(name: str, runs: Path) -> Any:
     with silence_stderr():
         import keras
 
-        keras.ops.zeros(1)  # TensorFlow searches for devices and prints about it: do it while the output is hushed
+        keras.ops.zeros(1)  # TensorFlow searches for devices and prints about it: do it while stderr is silenced
     from trainers.inspect.trained_model import open_trained_model
 
     return open_trained_model(name, runs)

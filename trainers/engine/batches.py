@@ -6,7 +6,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from trainers.arrays import Batch, TrainingArrays
+from trainers.datasets.arrays import Batch, TrainingArrays
 
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]

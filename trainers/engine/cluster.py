@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput, NotFound
 
 #: How long the first worker may run on after another one has failed, in seconds.
@@ -93,8 +94,7 @@ def start_workers(words: Sequence[str], count: int) -> int:
         Failed: a worker failed for a reason that the first one did not print.
     """
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(count)]}
-    # -P: the current directory may hold a bookserve.py or trainers.py that is not ours.
-    command = [sys.executable, "-P", "-m", "bookserve", *words]
+    command = python_command("bookserve", *words)
     processes: list[subprocess.Popen[bytes]] = []
     # SIGTERM would end only this process; as SystemExit it reaches the ``finally`` that ends the workers.
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

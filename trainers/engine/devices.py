@@ -196,7 +196,7 @@ def _open_tensorflow(device: str, distribute: str, workers: int, deterministic: 
         elif worker:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
         else:
-            keras.ops.zeros(1)  # makes TensorFlow search for devices now, while its messages are hushed
+            keras.ops.zeros(1)  # makes TensorFlow search for devices now, while stderr is silenced
     except RuntimeError as error:
         raise InvalidInput(
             f"this process uses other devices already: {error}.", "Train on other devices in a separate process."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainers.arrays import Augment
+from trainers.datasets.arrays import Augment
 
 
 def random_affine(*, turn: float, shift: float, shear: float, zoom: float, flip: bool) -> Augment:

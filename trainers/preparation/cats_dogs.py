@@ -6,8 +6,8 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Image, Scale
 from bookserve.verb import Predict
-from trainers.arrays import Augment, LazilyEncoded, TrainingArrays
 from trainers.datasets import cats_dogs
+from trainers.datasets.arrays import Augment, LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind, Split
 from trainers.preparation import baseline
 from trainers.preparation.augmentation import random_affine

@@ -8,8 +8,8 @@ import numpy as np
 
 from bookserve.steps import Numbers, Scale, Standardise
 from bookserve.verb import Predict
-from trainers.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets import jena
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.datasets.jena import TEMPERATURE
 from trainers.preparation import baseline

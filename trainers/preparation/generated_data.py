@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bookserve.verb import Predict
-from trainers.arrays import Columns, TrainingArrays
+from trainers.datasets.arrays import Columns, TrainingArrays
 from trainers.datasets.generated import GeneratedData
 from trainers.task import Data
 

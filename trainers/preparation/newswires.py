@@ -6,8 +6,8 @@ import numpy as np
 
 from bookserve.steps import MultiHot, TopLabels, Words
 from bookserve.verb import Predict
-from trainers.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets import reuters
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays, object_array
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params

@@ -10,8 +10,8 @@ from bookserve.steps import BinaryLabel, Pad, Words
 from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
-from trainers.arrays import TrainingArrays
 from trainers.datasets import imdb_texts
+from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
 from trainers.task import Data, Params

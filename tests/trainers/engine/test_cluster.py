@@ -102,7 +102,7 @@ def test_a_worker_that_dies_ends_the_training(tmp_path: Path) -> None:
     script = (
         "from trainers.engine import cluster\n"
         "import os\n"
-        f"os.environ['PYTHONPATH'] = {str(tmp_path)!r}\n"  # the workers import the bookserve.py there
+        f"os.environ['PYTHONPATH'] = {str(tmp_path)!r}; os.chdir({str(tmp_path)!r})\n"  # workers run its bookserve.py
         "cluster._GRACE_SECONDS = 0.5\n"
         "cluster.start_workers(['train'], 2)\n"
     )

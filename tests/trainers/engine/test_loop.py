@@ -16,8 +16,8 @@ from bookserve.run import Run, list_runs
 from tests.trainers.commands import figures
 from tests.trainers.tiny_task import EPOCHS, TINY, interrupt_after, start_tiny
 from trainers import catalogue, training
-from trainers.arrays import TrainingArrays
 from trainers.artifacts import samples
+from trainers.datasets.arrays import TrainingArrays
 from trainers.engine.batches import TrainingBatches
 
 

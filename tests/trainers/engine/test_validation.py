@@ -14,7 +14,7 @@ from bookserve.run import Run
 from tests.trainers.commands import figures
 from tests.trainers.tiny_task import TINY, interrupt_after, start_tiny
 from trainers import settings, training
-from trainers.arrays import LazilyEncoded, TrainingArrays
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.engine.batches import EvaluationBatches, TrainingBatches
 from trainers.task import Data, Params

@@ -12,9 +12,9 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.run import latest_run
 from bookserve.verb import Generate
 from trainers import catalogue, results
-from trainers.arrays import TrainingArrays
 from trainers.cli.train import train
 from trainers.datasets import nietzsche
+from trainers.datasets.arrays import TrainingArrays
 from trainers.task import Data
 
 POEM = "Über allen Gipfeln\nist Ruh’, in allen Wipfeln\nspürest du kaum einen Hauch; die Vögelein schweigen.\n" * 20

@@ -1,6 +1,6 @@
 """Measure how fast Keras itself generates text: with the book's loop, and with the LSTM's state carried on.
 
-``python -m trainers.text_speed BUNDLE`` prints one JSON object with characters per second.
+``python -m trainers.cli.text_speed BUNDLE`` prints one JSON object with characters per second.
 ``bookserve bench generate --with-keras`` runs it in a process of its own, since clients do not import Keras.
 """
 
