@@ -95,14 +95,16 @@ async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arr
         raise
 
 
-def submit(engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult) -> bool:
+def submit(
+    engine: Engine, live: LiveModel, graph: str, feeds: Arrays, context: RequestContext, on_result: OnResult
+) -> bool:
     """``run`` without a task; see ``Engine.submit``.
 
     Raises:
         InvalidInput, Overloaded: (at the call) see ``run``.
     """
     try:
-        return engine.submit(live, graph, feeds, call, done)
+        return engine.submit(live, graph, feeds, context, on_result)
     except InvalidInput:
         check_shapes(live, graph, feeds)
         raise

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bookserve.errors import Failed
 from bookserve.graph import Arrays, Graph, TensorSpec
+from bookserve.runtime.fake import FakeModel, FakeSession
 from serve.batching.batch_config import BatchConfig
 from serve.batching.batcher import Batcher
 
@@ -19,11 +19,11 @@ GRAPH = Graph(
 ALONE = Graph(inputs={"x": TensorSpec("float32", (2,))}, outputs={"y": TensorSpec("float32", (2,))})
 
 
-class Doubling:
-    """A backend that doubles, fails on negative numbers, and can be held back."""
+class Doubling(FakeSession):
+    """A session that doubles, refuses negative numbers, and can be held back."""
 
     def __init__(self) -> None:
-        self.batches: list[int] = []
+        super().__init__(FakeModel({"x": "float32[batch, time]"}, {"y": "float32[batch, time]"}, scale=2))
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
@@ -31,11 +31,12 @@ class Doubling:
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         self.threads.add(threading.get_ident())
         self.gate.wait()
-        x = feeds["x"]
-        self.batches.append(len(x))
-        if (x < 0).any():
-            raise Failed("negative.")
-        return {"y": x * 2}
+        return super().run(feeds)
+
+    @property
+    def batches(self) -> list[int]:
+        """The rows of each run."""
+        return [len(feeds["x"]) for feeds in self.runs]
 
 
 def make(graph: Graph = GRAPH, **batching: object) -> tuple[Doubling, Batcher, list[tuple[int, float]]]:

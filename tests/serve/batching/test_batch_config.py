@@ -32,18 +32,6 @@ async def asked(batcher: Batcher, feeds: Arrays, **fields: Any) -> list[float]:
     return await ask(batcher, feeds)
 
 
-class Recording(Doubling):
-    """Keeps the batches themselves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[np.ndarray] = []
-
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        self.seen.append(feeds["x"].copy())
-        return super().run(feeds)
-
-
 async def busy(backend: Doubling, batcher: Batcher) -> asyncio.Task[list[float]]:
     """A request that is being run, in its thread, until the gate opens."""
     backend.gate.clear()
@@ -70,10 +58,10 @@ def test_batches_are_filled_up_to_the_allowed_sizes() -> None:
 
 
 def test_filling_up_repeats_a_real_row_so_that_nothing_new_can_fail() -> None:
-    backend = Recording()
+    backend = Doubling()
     batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=BatchConfig(max_rows=4, sizes=(4,)))
     asyncio.run(ask(batcher, rows(5, 6)))
-    assert backend.seen[0].ravel().tolist() == [5, 6, 6, 6]
+    assert backend.runs[0]["x"].ravel().tolist() == [5, 6, 6, 6]
 
 
 def test_a_delay_lets_others_join_and_a_full_batch_does_not_wait() -> None:
@@ -103,10 +91,10 @@ def test_what_is_urgent_runs_first(in_thread: None) -> None:
         backend.gate.set()
         assert await asyncio.gather(first, *tasks) == [[0.0], *([2.0 * n] for _, n in order)]
 
-    backend = Recording()
+    backend = Doubling()
     batcher = Batcher(make()[1]._graph, backend, lambda *_: None, batching=BatchConfig(max_rows=2))
     asyncio.run(scenario())
-    assert [batch.ravel().tolist() for batch in backend.seen] == [[0], [3, 6], [2, 5], [1, 4]]
+    assert [feeds["x"].ravel().tolist() for feeds in backend.runs] == [[0], [3, 6], [2, 5], [1, 4]]
     batcher.close()
 
 
@@ -200,11 +188,11 @@ SEQUENCES = Graph(
 PADDED = Predict(inputs={"x": (Words(WORDS), Pad(12, value=7))}, outputs={"y": ()})
 
 
-class Reading(Recording):
+class Reading(Doubling):
     """Gives the last id of each sequence."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
-        self.seen.append(feeds["x"].copy())
+        self.runs.append(dict(feeds))
         return {"y": feeds["x"][:, -1:]}
 
 
@@ -218,9 +206,9 @@ def test_sequences_are_padded_in_front_as_the_steps_pad_and_run_together() -> No
     batcher = Batcher(SEQUENCES, backend, lambda *_: None, padding=Padding.for_graph(PADDED, SEQUENCES))
     answers = asyncio.run(several())
     assert [int(answer["y"][0, 0]) for answer in answers] == [3, 4, 5, 7, 8, 9, 11, 12]
-    assert [batch.shape for batch in backend.seen] == [(2, 4), (3, 8), (3, 12)]
-    assert backend.seen[0][0].tolist() == [7, 1, 2, 3]
-    assert backend.seen[2][0].tolist() == [7, 7, 7, *range(1, 10)]
+    assert [feeds["x"].shape for feeds in backend.runs] == [(2, 4), (3, 8), (3, 12)]
+    assert backend.runs[0]["x"][0].tolist() == [7, 1, 2, 3]
+    assert backend.runs[2]["x"][0].tolist() == [7, 7, 7, *range(1, 10)]
 
 
 def test_only_what_the_steps_pad_is_padded() -> None:

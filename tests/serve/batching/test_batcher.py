@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from bookserve.errors import Failed, Overloaded
+from bookserve.errors import InvalidInput, Overloaded
 from bookserve.graph import Arrays
 from serve.batching import batcher as module
 from tests.serve.batching.doubling import ALONE, ask, make, rows
@@ -72,7 +72,7 @@ def test_one_bad_row_does_not_fail_its_neighbours() -> None:
     _, batcher, _ = make()
     good, bad, also_good = asyncio.run(mixed())
     assert (good, also_good) == ([2.0], [4.0])
-    assert isinstance(bad, Failed)
+    assert isinstance(bad, InvalidInput)
 
 
 def test_large_requests_are_cut_and_put_together_again() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bookserve.errors import BookserveError, Failed, InvalidInput, Overloaded
+from bookserve.errors import BookserveError, InvalidInput, Overloaded
 from bookserve.graph import Arrays
 from serve.batching.batcher import Batcher
 from serve.engine import Engine
@@ -50,7 +50,7 @@ def test_a_bad_request_beside_good_ones() -> None:
     _, batcher, _ = make()
     good, bad, also_good = asyncio.run(told(batcher, *((rows(n), RequestContext()) for n in (1, -1, 2))))
     assert (good, also_good) == ([2.0], [4.0])
-    assert isinstance(bad, Failed)
+    assert isinstance(bad, InvalidInput)
 
 
 def test_a_large_request_is_run_in_pieces() -> None:
@@ -58,7 +58,7 @@ def test_a_large_request_is_run_in_pieces() -> None:
     assert asyncio.run(told(batcher, (rows(*range(69)), RequestContext()))) == [[2.0 * n for n in range(69)]]
     assert sorted(backend.batches) == [5, 32, 32]
     (failed,) = asyncio.run(told(batcher, (rows(*range(-40, 0)), RequestContext())))
-    assert isinstance(failed, Failed)
+    assert isinstance(failed, InvalidInput)
 
 
 def test_who_left_and_who_is_late_are_told_so_and_not_run() -> None:
