@@ -24,7 +24,7 @@ from serve.models.live_model import LiveModel
 from serve.models.model_config import ModelConfig
 from serve.models.repository import Repository, VersionStatus
 from serve.observability.metrics import Metrics
-from serve.observability.statistics import Counted
+from serve.observability.statistics import RequestCounts
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
@@ -59,7 +59,7 @@ class Engine:
         """All versions known or on disk; see ``Repository.index``."""
         return await asyncio.to_thread(self._repository.index)
 
-    def counted(self, model: LiveModel) -> Counted:
+    def counted(self, model: LiveModel) -> RequestCounts:
         """What was counted of one version since the server began."""
         return self._metrics.statistics.of(model.name, model.version)
 

@@ -16,7 +16,7 @@ from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.protocols.base import Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
-from serve.transport.grpc.health import Health
+from serve.transport.grpc.health import HealthService
 from serve.transport.grpc.service import Service, descriptor_pool
 from serve.transport.http2 import server as http2
 from serve.transport.sockets import bind_tcp
@@ -48,7 +48,7 @@ def protocol_services(protocols: Iterable[Protocol], context: ServerContext) -> 
     return found
 
 
-def server(
+def grpc_server(
     engine: Engine,
     address: Address,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
@@ -67,17 +67,17 @@ def server(
     if services is None:
         context = ServerContext(engine, JobQueue(engine), policy)
         services = [service for service, _ in protocol_services(load_protocols(), context).values()]
-    made, port = (_builtin if builtin else _grpcio)(address, interceptors, policy)
+    made, port = (_builtin_server if builtin else _grpcio_server)(address, interceptors, policy)
     made.add_generic_rpc_handlers([service.handler() for service in services])
     names = [service.name for service in services]
-    health_pb2_grpc.add_HealthServicer_to_server(Health(engine, names), made)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(engine, names), made)
     pool = descriptor_pool(services, [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR])
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, made)
     return made, port
 
 
-def _grpcio(
+def _grpcio_server(
     address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[grpc.aio.Server, int]:
     limits = policy.limits
@@ -93,12 +93,12 @@ def _grpcio(
         ],
     )
     if policy.grpc_socket:
-        _bind(made, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
+        _bind_grpcio(made, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return made, _bind(made, f"{host}:{address.port}", "Choose another: --grpc-port 0 finds one.", address.tls)
+    return made, _bind_grpcio(made, f"{host}:{address.port}", "Choose another: --grpc-port 0 finds one.", address.tls)
 
 
-def _bind(made: grpc.aio.Server, address: str, hint: str, tls: Tls | None = None) -> int:
+def _bind_grpcio(made: grpc.aio.Server, address: str, hint: str, tls: Tls | None = None) -> int:
     try:
         return int(made.add_secure_port(address, _credentials(tls)) if tls else made.add_insecure_port(address))
     except RuntimeError as error:
@@ -113,7 +113,7 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     )
 
 
-def _builtin(
+def _builtin_server(
     address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[http2.Server, int]:
     made = http2.Server(policy.limits, interceptors)

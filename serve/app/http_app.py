@@ -73,7 +73,7 @@ class HttpApplication:
         return response
 
 
-def application(
+def http_application(
     engine: Engine,
     metrics: Metrics,
     policy: AccessPolicy | None = None,
@@ -102,7 +102,7 @@ def application(
     return HttpApplication([*routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
 
 
-def fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:
+def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:
     """The fast paths of all protocols that have one, as one."""
     return first_route(*(protocol.fast_route(context) for protocol in protocols if protocol.fast_route))
 

@@ -36,12 +36,12 @@ from serve.transport.http.middleware import RequestMiddleware
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds that accepted requests have to finish once the server was told to stop.
-GRACE = 30
+GRACE_SECONDS = 30
 #: Seconds that a server goes on after it was told to stop, so that it reads what was sent before. gRPC's own end would
 #: cancel calls that wait to be handed over.
-LAST = 0.25
+DRAIN_SECONDS = 0.25
 #: Seconds that an idle connection is kept: longer than common clients keep theirs, so that they end it, not we.
-KEEP_ALIVE = 75
+KEEP_ALIVE_SECONDS = 75
 
 logger = logging.getLogger("bookserve")
 
@@ -91,13 +91,13 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
-    stop = _on_signals()
+    stop = _stop_on_signals()
     with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as local:
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
             bind_tcp("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
         if shared:  # nobody connects to this process before it can answer
-            errors = await _load(repository, settings)
+            errors = await _load_models(repository, settings)
         protocols = load_protocols()
         services = grpc_app.protocol_services(protocols, ServerContext(engine, jobs, access))
         labels = {name: protocol.grpc_label for name, (_, protocol) in services.items()}
@@ -105,15 +105,17 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
         address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared)
         builtin = settings.grpc_server == "builtin"
         handlers = [service for service, _ in services.values()]
-        grpc_server, grpc_port = grpc_app.server(engine, address, [interceptor], access, handlers, builtin)
+        grpc_server, grpc_port = grpc_app.grpc_server(engine, address, [interceptor], access, handlers, builtin)
         chores: list[asyncio.Task[None]] = []
         try:
             if not shared:
-                errors = await _load(repository, settings)
-            app = http_app.application(engine, metrics, access, jobs, protocols)
+                errors = await _load_models(repository, settings)
+            app = http_app.http_application(engine, metrics, access, jobs, protocols)
             guarded = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
-            fast_route = guarded.fast_route(http_app.fast_route(protocols, ServerContext(engine, jobs, access)))
-            web = _web(http_app.allow_origins(guarded, access.origins, protocols), fast_route, settings)
+            fast_route = guarded.fast_route(
+                http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))
+            )
+            web = _http_server(http_app.allow_origins(guarded, access.origins, protocols), fast_route, settings)
             serving = asyncio.create_task(web.serve([listener, *local]))
             serving.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
@@ -124,17 +126,17 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             names = [model.name for model in engine.models()]
             ready(Ready(f"http{secure}://{shown}:{port}", f"grpc{secure}://{shown}:{grpc_port}", names, errors))
             if settings.poll:
-                chores.append(asyncio.create_task(_poll(repository, settings)))
+                chores.append(asyncio.create_task(_poll_repository(repository, settings)))
             if worker:
                 chores.append(asyncio.create_task(metrics.share()))
                 asyncio.get_running_loop().add_reader(worker.lifeline, stop.set)
             await stop.wait()
-            logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
+            logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE_SECONDS)
             engine.ready = False
             # Jobs end first, since calls that watch one end with it.
-            await asyncio.gather(jobs.close(), asyncio.sleep(LAST))
+            await asyncio.gather(jobs.close(), asyncio.sleep(DRAIN_SECONDS))
             web.should_exit = True
-            await asyncio.gather(serving, grpc_server.stop(GRACE))
+            await asyncio.gather(serving, grpc_server.stop(GRACE_SECONDS))
         finally:
             await jobs.close()
             for chore in chores:
@@ -165,7 +167,7 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
     return Repository(settings.models, metrics, served, options)
 
 
-async def _load(repository: Repository, settings: Settings) -> list[str]:
+async def _load_models(repository: Repository, settings: Settings) -> list[str]:
     """Load what can be loaded; why the rest cannot, in sentences."""
     await asyncio.to_thread(repository.load)  # in a thread, so that signals are heard
     errors = repository.errors()
@@ -180,7 +182,7 @@ async def _load(repository: Repository, settings: Settings) -> list[str]:
     return [str(error) for error in errors]
 
 
-async def _poll(repository: Repository, settings: Settings) -> None:
+async def _poll_repository(repository: Repository, settings: Settings) -> None:
     """Look again and again what there is to serve; a ``models.config`` that has become wrong changes nothing."""
     path = settings.model_config_file
     seen = path and path.stat().st_mtime_ns
@@ -202,9 +204,9 @@ async def _poll(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _web(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Server:
+def _http_server(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
-    return _Web(
+    return _HttpServer(
         uvicorn.Config(
             app,
             http=HttpConnection.limited(settings.access.limits, fast_route),
@@ -214,8 +216,8 @@ def _web(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Ser
             server_header=False,
             lifespan="off",
             ws="none",
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
             ssl_certfile=str(tls.certificate) if tls else None,
             ssl_keyfile=str(tls.key) if tls else None,
             ssl_ca_certs=str(tls.clients) if tls and tls.clients else None,
@@ -224,7 +226,7 @@ def _web(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Ser
     )
 
 
-class _Web(uvicorn.Server):
+class _HttpServer(uvicorn.Server):
     """uvicorn without its own signal handlers: both servers must hear of the end at once."""
 
     @contextmanager
@@ -232,7 +234,7 @@ class _Web(uvicorn.Server):
         yield
 
 
-def _on_signals() -> asyncio.Event:
+def _stop_on_signals() -> asyncio.Event:
     """An event that the first SIGINT or SIGTERM sets; the second one ends the process at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

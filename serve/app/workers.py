@@ -29,15 +29,15 @@ from serve.transport.sockets import bind_tcp
 #: Seconds to wait before a worker is replaced that died as soon as it had started.
 _BACKOFF = 1.0
 #: A worker that lived for so many seconds had started well.
-_LIVED = 5.0
+_STARTED_SECONDS = 5.0
 #: Where the counts of dead workers are kept.
-GONE = "gone"
+ENDED_WORKERS = "gone"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 logger = logging.getLogger("bookserve")
 
 
-class _Told(msgspec.Struct):
+class _StartReport(msgspec.Struct):
     """What a worker tells once: that it is ready, or why it never will be."""
 
     ready: list[object] | None = None
@@ -109,17 +109,17 @@ class _Supervisor:
                 signal.signal(number, signal.SIG_DFL)  # the server has its own
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-            def tell(told: _Told) -> None:
+            def tell(told: _StartReport) -> None:
                 with suppress(OSError):
                     os.write(tells, msgspec.json.encode(told) + b"\n")
                     os.close(tells)
 
             try:
                 worker = Worker(self._counts, self._lifeline)
-                server.run(self._settings, lambda ready: tell(_Told(list(ready))), worker)
+                server.run(self._settings, lambda ready: tell(_StartReport(list(ready))), worker)
                 code = 0
             except BookserveError as error:
-                tell(_Told(error=(error.code, error.message, error.hint)))
+                tell(_StartReport(error=(error.code, error.message, error.hint)))
                 logger.error("worker %d: %s", os.getpid(), error)
         except BaseException:
             logger.exception("worker %d broke", os.getpid())
@@ -127,10 +127,14 @@ class _Supervisor:
             logging.shutdown()
             os._exit(code)  # what the parent process opened is the parent's to close
 
-    def _hear(self, pipe: int) -> _Told:
+    def _hear(self, pipe: int) -> _StartReport:
         with os.fdopen(pipe, "rb") as reader:
             line = reader.readline()
-        return msgspec.json.decode(line, type=_Told) if line else _Told(error=("failed", "a worker did not start.", ""))
+        return (
+            msgspec.json.decode(line, type=_StartReport)
+            if line
+            else _StartReport(error=("failed", "a worker did not start.", ""))
+        )
 
     def _watch(self) -> None:
         """Replace workers that die, until the last one has stopped."""
@@ -141,15 +145,15 @@ class _Supervisor:
                 continue
             self._bury(pid)
             if not self._stopping:
-                logger.error("worker %d ended (%s); another takes its place", pid, _how(status))
-                if time.monotonic() - started < _LIVED:
+                logger.error("worker %d ended (%s); another takes its place", pid, _exit_reason(status))
+                if time.monotonic() - started < _STARTED_SECONDS:
                     time.sleep(_BACKOFF)
                 if not self._stopping:
                     os.close(self._start())
 
     def _bury(self, pid: int) -> None:
         """Keep the counts of a worker that is gone: a total that shrinks would look like a restart."""
-        kept, gone = Metrics(), self._counts / GONE
+        kept, gone = Metrics(), self._counts / ENDED_WORKERS
         path = self._counts / str(pid)
         for source in (gone, path):
             with suppress(OSError, msgspec.DecodeError):
@@ -165,7 +169,7 @@ class _Supervisor:
                 os.kill(pid, number)
 
 
-def _how(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return (
         f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
     )

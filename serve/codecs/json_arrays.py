@@ -20,7 +20,7 @@ from bookserve.graph import numpy_dtype
 #: Axes that an array may have; NumPy itself ends at 64.
 MAX_AXES = 32
 #: Elements that an empty array may have beside its empty axes: NumPy refuses what could not be addressed.
-MAX_EMPTY = 2**48
+MAX_EMPTY_ELEMENTS = 2**48
 
 _ACCEPTED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
@@ -45,7 +45,7 @@ def is_shape(sizes: Sequence[int]) -> bool:
     """Whether an array may have that shape, if there are as many elements as it says."""
     if len(sizes) > MAX_AXES or min(sizes, default=0) < 0:
         return False
-    return 0 not in sizes or math.prod(size for size in sizes if size) <= MAX_EMPTY
+    return 0 not in sizes or math.prod(size for size in sizes if size) <= MAX_EMPTY_ELEMENTS
 
 
 def is_b64(value: Any) -> bool:
@@ -97,18 +97,18 @@ def _flatten(value: Any) -> tuple[list[Any], list[int]]:
 def _numbers(leaves: list[Any], dtype: np.dtype, word: str) -> np.ndarray:
     accepted = _ACCEPTED[dtype.kind]
     if not accepted.issuperset(map(type, leaves)):
-        raise _unexpected(next(leaf for leaf in leaves if type(leaf) not in accepted), word)
+        raise _wrong_type(next(leaf for leaf in leaves if type(leaf) not in accepted), word)
     try:
         with np.errstate(over="ignore"):  # a number too large for a float is infinite
             return np.array(leaves, dtype)
     except OverflowError:
         raise InvalidInput(
-            f"JSON Value: {shorten(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}.",
+            f"JSON Value: {shorten(_out_of_range(leaves, dtype))} Type: Number is not of expected type: {word}.",
             "It is out of range.",
         ) from None
 
 
-def _outlier(leaves: list[Any], dtype: np.dtype) -> Any:
+def _out_of_range(leaves: list[Any], dtype: np.dtype) -> Any:
     if dtype.kind == "f":
         return max(leaves, key=abs)
     limits = np.iinfo(dtype)
@@ -123,7 +123,7 @@ def _strings(leaves: list[Any], word: str) -> np.ndarray:
 
 def _from_b64(leaf: Any, word: str) -> bytes:
     if type(leaf) is not dict:
-        raise _unexpected(leaf, word)
+        raise _wrong_type(leaf, word)
     if not is_b64(leaf):
         raise InvalidInput(
             f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.", 'Bytes are {"b64": "…"}, alone.'
@@ -138,7 +138,7 @@ def _from_b64(leaf: Any, word: str) -> bytes:
 _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "Number", type(None): "Null"}
 
 
-def _unexpected(leaf: Any, word: str) -> InvalidInput:
+def _wrong_type(leaf: Any, word: str) -> InvalidInput:
     if type(leaf) is list:
         return InvalidInput("Encountered list at unexpected level: all values must be nested equally deep.")
     kind = str(leaf) if type(leaf) is bool else _KINDS[type(leaf)]

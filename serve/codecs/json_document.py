@@ -32,7 +32,7 @@ def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
-        value, body = _tolerant(body, trailing)
+        value, body = _parse_tolerantly(body, trailing)
     if len(body) > 2 * depth and _is_deeper(body, depth):
         raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")
     return value
@@ -55,7 +55,7 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def elements(array: np.ndarray) -> Any:
+def array_to_json(array: np.ndarray) -> Any:
     """An array of numbers or truth values as ``dumps`` takes it: each float in the fewest digits that give it back."""
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
@@ -63,17 +63,19 @@ def elements(array: np.ndarray) -> Any:
         return array if array.ndim else array.item()
     text = dumps(array if array.ndim else array[None])
     if b"null" in text:  # so orjson writes each number that is not finite, and nothing else in an array of numbers
-        words = [b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _odd(array)]
+        words = [
+            b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _not_finite(array)
+        ]
         texts = text.split(b"null")
         text = b"".join(chain.from_iterable(zip(texts, words, strict=False))) + texts[-1]
     return orjson.Fragment(text if array.ndim else text[1:-1])
 
 
-def _odd(array: np.ndarray) -> list[float]:
+def _not_finite(array: np.ndarray) -> list[float]:
     return list(array[~np.isfinite(array)].tolist())
 
 
-def _tolerant(body: bytes, trailing: bool) -> tuple[Any, bytes]:
+def _parse_tolerantly(body: bytes, trailing: bool) -> tuple[Any, bytes]:
     """What Python's own parser makes of a body that orjson refuses, and the bytes of the document itself."""
     try:
         text = body.decode("utf-8-sig").lstrip(" \t\r\n")

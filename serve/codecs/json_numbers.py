@@ -9,10 +9,10 @@ import numpy as np
 import simdjson
 
 #: Every byte that a number may have, or that may stand between numbers beside commas and brackets.
-BYTES = b"0123456789+-.eE \t\r\n"
+NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _KINDS = "fiu"
 #: Bytes; a parser keeps as much memory as its longest text needed, so longer ones get a parser of their own.
-_KEPT = 4 << 20
+_MAX_KEPT = 4 << 20
 
 
 class _Parsers(threading.local):
@@ -26,7 +26,7 @@ class _Parsers(threading.local):
 _PARSERS = _Parsers()
 
 
-def readable(dtype: np.dtype) -> bool:
+def is_readable(dtype: np.dtype) -> bool:
     """Whether ``flat`` reads numbers of that kind."""
     return dtype.kind in _KINDS and dtype != np.float16
 
@@ -37,9 +37,9 @@ def parse_numbers(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | Non
     None where it is no JSON, or a number is out of range or not of the dtype's kind: what reads Python values knows
     what to say about it.
     """
-    kind, wide = _WIDE[dtype.kind == "f"]
+    kind, wide = _PARSED_AS[dtype.kind == "f"]
     try:
-        parser = _PARSERS.parser if len(text) <= _KEPT else simdjson.Parser()
+        parser = _PARSERS.parser if len(text) <= _MAX_KEPT else simdjson.Parser()
         numbers = cast(simdjson.Array, parser.parse(text))
         read = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
     except (ValueError, TypeError):
@@ -52,7 +52,7 @@ def parse_numbers(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | Non
 
 
 #: What simdjson reads the numbers as, and NumPy's name for that: whether they are floats.
-_WIDE: dict[bool, tuple[Literal["d", "i"], type[np.float64] | type[np.int64]]] = {
+_PARSED_AS: dict[bool, tuple[Literal["d", "i"], type[np.float64] | type[np.int64]]] = {
     True: ("d", np.float64),
     False: ("i", np.int64),
 }

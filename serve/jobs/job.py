@@ -14,7 +14,7 @@ from bookserve.errors import BookserveError
 from bookserve.verb import Transform
 
 #: States in which a job has come to its end.
-ENDED = ("done", "failed", "cancelled")
+ENDED_STATES = ("done", "failed", "cancelled")
 
 
 class Job:
@@ -51,7 +51,7 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self.state in ENDED
+        return self.state in ENDED_STATES
 
     @property
     def size(self) -> int:
@@ -90,10 +90,10 @@ class Job:
             "created": round(self.created, 3),
         }
         if self.error:
-            fields["error"] = job_fields(self.error)
+            fields["error"] = error_fields(self.error)
         return fields
 
 
-def job_fields(error: BookserveError) -> dict[str, str]:
+def error_fields(error: BookserveError) -> dict[str, str]:
     """What is told of an error."""
     return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -22,7 +22,7 @@ from bookserve.generation.transform import Progress, adjusted, check_transform, 
 from bookserve.verb import Transform
 from serve.engine import Engine
 from serve.jobs.job import Job
-from serve.jobs.job_store import LOOK, JobStore, RemoteJob
+from serve.jobs.job_store import POLL_SECONDS, JobStore, RemoteJob
 from serve.models.live_model import LiveModel
 
 #: Jobs that may wait behind the one that runs.
@@ -30,12 +30,12 @@ MAX_WAITING = 16
 #: Bytes of pictures and seconds for which ended jobs are kept, and how many of them.
 KEEP_BYTES, KEEP_SECONDS, KEEP_JOBS = 64 * 2**20, 3600, 256
 #: Height in pixels of a preview.
-PREVIEW = 200
+PREVIEW_HEIGHT = 200
 
 logger = logging.getLogger("bookserve")
 
 
-class _Stopped(Exception):  # noqa: N818 - no error: the way out of a loop in a thread
+class _Cancelled(Exception):  # noqa: N818 - no error: the way out of a loop in a thread
     """The job was cancelled."""
 
 
@@ -170,7 +170,7 @@ class JobQueue:
             for job in live:
                 if shelf.cancelled(job.id):
                     self.cancel(job.id)
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _turn(self, job: Job) -> AbstractAsyncContextManager[None]:
         return self._shelf.turn(lambda: job.ended) if self._shelf else nullcontext()
@@ -188,7 +188,7 @@ class JobQueue:
         try:
             picture = await asyncio.to_thread(self._do, job, model, asyncio.get_running_loop())
             job.change(state="done", picture=picture)
-        except _Stopped:
+        except _Cancelled:
             job.change(state="cancelled")
         except BookserveError as error:
             job.change(state="failed", error=error)
@@ -199,23 +199,25 @@ class JobQueue:
     def _do(self, job: Job, model: LiveModel, loop: asyncio.AbstractEventLoop) -> bytes:
         """The whole work of one job, in a thread; the PNG it makes."""
         if job.pictures is None:
-            raise _Stopped
+            raise _Cancelled
         run = self._engine.runner(model, loop)
 
         def tell(progress: Progress) -> None:
             if job.cancelling:
-                raise _Stopped
-            preview = job.preview if progress.picture is None else encode_png(_small(progress.picture))
+                raise _Cancelled
+            preview = job.preview if progress.picture is None else encode_png(_preview_size(progress.picture))
             news = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "preview": preview}
             loop.call_soon_threadsafe(lambda: job.change(**news))
 
         return encode_png(watched(job.verb, run, job.pictures, tell))
 
 
-def _small(picture: np.ndarray) -> np.ndarray:
+def _preview_size(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
-    if height <= PREVIEW:
+    if height <= PREVIEW_HEIGHT:
         return picture
-    shrunk = resized(picture[None].astype(np.float32), (PREVIEW, max(1, round(width * PREVIEW / height))))[0]
+    shrunk = resized(
+        picture[None].astype(np.float32), (PREVIEW_HEIGHT, max(1, round(width * PREVIEW_HEIGHT / height)))
+    )[0]
     small: np.ndarray = np.rint(shrunk).astype(np.uint8)
     return small

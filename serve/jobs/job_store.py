@@ -19,14 +19,14 @@ from typing import Any
 import msgspec
 
 from bookserve.errors import BY_CODE, BookserveError, Failed, NotFound
-from serve.jobs.job import ENDED, Job, job_fields
+from serve.jobs.job import ENDED_STATES, Job, error_fields
 
 #: Seconds between two looks at what other processes wrote.
-LOOK = 0.1
+POLL_SECONDS = 0.1
 _ID = re.compile(r"[\w-]{8,32}", re.ASCII)
 
 
-class _Shown(msgspec.Struct):
+class _JobRecord(msgspec.Struct):
     """What stands in ``ID.json``."""
 
     #: Number of the process that works on it.
@@ -55,15 +55,15 @@ class RemoteJob:
     def _look(self) -> None:
         path = self._directory / f"{self.id}.json"
         try:
-            self._shown = msgspec.json.decode(path.read_bytes(), type=_Shown)
+            self._shown = msgspec.json.decode(path.read_bytes(), type=_JobRecord)
             written = path.stat().st_mtime
         except OSError as error:
             raise NotFound(f"there is no job '{self.id}'.", "It may have been forgotten.") from error
-        if not self.ended and not _alive(self._shown.worker):
+        if not self.ended and not _is_alive(self._shown.worker):
             self._end(Failed("the process that worked on it died.", "Start it again."), written)
 
     def _end(self, error: BookserveError, when: float) -> None:
-        told = self._shown.told | {"state": "failed", "error": job_fields(error)}
+        told = self._shown.told | {"state": "failed", "error": error_fields(error)}
         self._shown = msgspec.structs.replace(self._shown, told=told, ended_at=when)
 
     @property
@@ -74,7 +74,7 @@ class RemoteJob:
     @property
     def ended(self) -> bool:
         """As of ``Job``."""
-        return self.state in ENDED
+        return self.state in ENDED_STATES
 
     @property
     def ended_at(self) -> float:
@@ -121,7 +121,7 @@ class RemoteJob:
             if ended:
                 return
             while self._shown == before:
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_SECONDS)
                 try:
                     self._look()
                 except NotFound as error:
@@ -147,7 +147,7 @@ class JobStore:
             self._write(f"{job.id}.png", job.picture)
         if job.ended:
             self._previews.pop(job.id, None)
-        told = _Shown(os.getpid(), job.told(), job.ended_at, job.size, count)
+        told = _JobRecord(os.getpid(), job.told(), job.ended_at, job.size, count)
         self._write(f"{job.id}.json", msgspec.json.encode(told))
 
     def _write(self, name: str, content: bytes) -> None:
@@ -192,11 +192,11 @@ class JobStore:
                 with suppress(BlockingIOError):
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                await asyncio.sleep(LOOK)
+                await asyncio.sleep(POLL_SECONDS)
             yield
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -22,14 +22,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from serve.observability.statistics import Statistics
 
 #: Seconds, from a small graph's tenth of a millisecond to a long text.
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_GRAPH = ("model", "version", "graph")
+_SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_GRAPH_LABELS = ("model", "version", "graph")
 
 Labels = tuple[str, ...]
 
 
-class Family(msgspec.Struct):
+class MetricFamily(msgspec.Struct):
     """One metric: its words, and a number (or the counts of its buckets, and at last their sum) by label values."""
 
     name: str
@@ -91,17 +91,24 @@ class Metrics:
         self._counts = counts
         self.statistics = Statistics()
 
-        def family(name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False) -> Family:
-            return Family(f"bookserve_{name}", text, labels, bounds, gauge, {})
+        def family(
+            name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False
+        ) -> MetricFamily:
+            return MetricFamily(f"bookserve_{name}", text, labels, bounds, gauge, {})
 
         ends = "Requests answered, by how they ended."
-        self._requests = family("requests", ends, (*_GRAPH, "protocol", "code"))
+        self._requests = family("requests", ends, (*_GRAPH_LABELS, "protocol", "code"))
         self._latency = family(
-            "request_seconds", "Time from a checked request to its answer.", (*_GRAPH, "protocol"), _SECONDS
+            "request_seconds",
+            "Time from a checked request to its answer.",
+            (*_GRAPH_LABELS, "protocol"),
+            _SECONDS_BUCKETS,
         )
-        self._queue = family("queue_seconds", "Time that a request waited for its run.", _GRAPH, _SECONDS)
-        self._batch_rows = family("batch_rows", "Rows run together.", _GRAPH, _ROWS)
-        self._run_time = family("run_seconds", "Time of one run of a graph.", _GRAPH, _SECONDS)
+        self._queue = family(
+            "queue_seconds", "Time that a request waited for its run.", _GRAPH_LABELS, _SECONDS_BUCKETS
+        )
+        self._batch_rows = family("batch_rows", "Rows run together.", _GRAPH_LABELS, _ROWS_BUCKETS)
+        self._run_time = family("run_seconds", "Time of one run of a graph.", _GRAPH_LABELS, _SECONDS_BUCKETS)
         self._responses = family(
             "responses", "Answers sent, those included that no model had a part in.", ("protocol", "code")
         )

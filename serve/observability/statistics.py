@@ -23,7 +23,7 @@ class Duration(msgspec.Struct):
         return Duration(self.count + other.count, self.ns + other.ns)
 
 
-class Counted(msgspec.Struct):
+class RequestCounts(msgspec.Struct):
     """What was counted of one graph, or of all graphs of one version."""
 
     #: Requests answered, and those that ended otherwise: from the checked request to the answer.
@@ -36,13 +36,13 @@ class Counted(msgspec.Struct):
     #: Seconds since 1970 of the last answer; 0 where there was none.
     last: float = 0
 
-    def plus(self, other: Counted) -> Counted:
+    def plus(self, other: RequestCounts) -> RequestCounts:
         """Both together."""
         mine, others = dict(self.runs), dict(other.runs)  # copied at once: a run may end in another thread meanwhile
         runs = {
             rows: mine.get(rows, Duration()).plus(others.get(rows, Duration())) for rows in sorted({*mine, *others})
         }
-        return Counted(
+        return RequestCounts(
             success=self.success.plus(other.success),
             fail=self.fail.plus(other.fail),
             queue=self.queue.plus(other.queue),
@@ -55,7 +55,7 @@ class Statistics:
     """Counts of one server. Of each graph, runs are counted by one thread at a time and answers by the event loop."""
 
     def __init__(self) -> None:
-        self._graphs: dict[tuple[str, int], dict[str, Counted]] = defaultdict(lambda: defaultdict(Counted))
+        self._graphs: dict[tuple[str, int], dict[str, RequestCounts]] = defaultdict(lambda: defaultdict(RequestCounts))
 
     def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on ``rows`` rows."""
@@ -84,9 +84,9 @@ class Statistics:
         duration.ns += int(seconds * 1e9)
         counted.last = time.time()
 
-    def of(self, model: str, version: int) -> Counted:
+    def of(self, model: str, version: int) -> RequestCounts:
         """All that was counted of one version."""
-        total = Counted()
+        total = RequestCounts()
         for counted in list(self._graphs.get((model, version), {}).values()):
             total = total.plus(counted)
         return total

@@ -18,13 +18,13 @@ from bookserve import __version__
 from bookserve.errors import InvalidInput
 
 #: Seconds that the last spans have to reach the collector when the server ends.
-PATIENCE = 5.0
+SHUTDOWN_SECONDS = 5.0
 #: Runs of one request that get spans of their own; texts have thousands.
-_RUNS = 16
+_MAX_RUN_SPANS = 16
 #: What of a request's headers or metadata says which trace it belongs to.
-CARRIED = frozenset(("traceparent", "tracestate"))
+TRACE_HEADERS = frozenset(("traceparent", "tracestate"))
 #: Codes of gRPC that are the server's fault, by OpenTelemetry's conventions.
-_FAULTS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
+_SERVER_ERRORS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
 
 Attributes = Mapping[str, str | int]
 
@@ -74,7 +74,7 @@ class Tracer:
         """Send what was not sent yet; this blocks for ``PATIENCE`` seconds at most."""
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
-        closing.join(PATIENCE)
+        closing.join(SHUTDOWN_SECONDS)
 
 
 class Trace:
@@ -96,7 +96,7 @@ class Trace:
     def ran(self, since: float, start: float, end: float, together: int) -> None:
         """Note a run among ``together`` requests; the times are of ``time.perf_counter``."""
         self._runs += 1
-        if self._runs > _RUNS:
+        if self._runs > _MAX_RUN_SPANS:
             return
         from opentelemetry.trace import set_span_in_context
 
@@ -114,7 +114,7 @@ class Trace:
 
     def grpc(self, code: str, request_id: str) -> None:
         """End it with the code of a call."""
-        self._end({"rpc.response.status_code": code, "bookserve.request_id": request_id}, code in _FAULTS)
+        self._end({"rpc.response.status_code": code, "bookserve.request_id": request_id}, code in _SERVER_ERRORS)
 
     def _end(self, attributes: Attributes, failed: bool) -> None:
         from opentelemetry.trace import StatusCode

@@ -79,15 +79,15 @@ def json_body(schema: Schema, example: Any = None, *, required: bool = True, **m
     return {"required": required, "content": {"application/json": media}, **more}
 
 
-def answer(description: str, content: Mapping[str, Schema], **more: Any) -> Schema:
+def response(description: str, content: Mapping[str, Schema], **more: Any) -> Schema:
     """A response with a schema for each content type."""
     media = {kind: {"schema": schema} if schema else {} for kind, schema in content.items()}
     return {"description": description, "content": media, **more}
 
 
-def json_answer(description: str, schema: Schema) -> Schema:
+def json_response(description: str, schema: Schema) -> Schema:
     """A response in JSON."""
-    return answer(description, {"application/json": schema})
+    return response(description, {"application/json": schema})
 
 
 class ErrorResponses:
@@ -98,7 +98,7 @@ class ErrorResponses:
         self._name = name
         self.schemas = {name: schema}
         self.responses = {
-            f"{name}{status}": json_answer(sentence, reference(name)) for status, sentence in sentences.items()
+            f"{name}{status}": json_response(sentence, reference(name)) for status, sentence in sentences.items()
         }
 
     def __call__(self, *statuses: int) -> dict[str, Schema]:
@@ -132,7 +132,7 @@ def parameters(*names: str) -> list[Schema]:
 MODEL = {"model": parameter("model", "path", {"type": "string", "minLength": 1}, "Name of a model.")}
 
 #: What statuses mean where a protocol has no words of its own.
-SENTENCES = {
+STATUS_DESCRIPTIONS = {
     400: "The request cannot be used; the message says why.",
     403: "The operator does not allow this.",
     404: "There is no such model or version.",
@@ -146,6 +146,6 @@ SENTENCES = {
 }
 
 
-def sentences(*statuses: int) -> dict[int, str]:
+def status_descriptions(*statuses: int) -> dict[int, str]:
     """The usual sentences of these statuses."""
-    return {status: SENTENCES[status] for status in statuses}
+    return {status: STATUS_DESCRIPTIONS[status] for status in statuses}

@@ -11,10 +11,10 @@ from pathlib import Path
 from bookserve.errors import InvalidInput, NotFound
 
 #: Characters of the shortest key that is accepted.
-SHORTEST = 16
+MIN_LENGTH = 16
 #: What a request without a key is told.
-MESSAGE = "an API key is needed."
-HINT = "Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+KEY_NEEDED = "an API key is needed."
+KEY_HINT = "Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
 class ApiKeys:
@@ -40,8 +40,8 @@ class ApiKeys:
         keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
             raise InvalidInput(f"{path} holds no API key.", "Write one a line into it, such as: openssl rand -hex 32")
-        if any(len(key) < SHORTEST for key in keys):
-            raise InvalidInput(f"a key in {path} has fewer than {SHORTEST} characters.", "Use: openssl rand -hex 32")
+        if any(len(key) < MIN_LENGTH for key in keys):
+            raise InvalidInput(f"a key in {path} has fewer than {MIN_LENGTH} characters.", "Use: openssl rand -hex 32")
         return cls(keys)
 
     def admit(self, name: bytes, value: bytes) -> bool:

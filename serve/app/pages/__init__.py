@@ -16,7 +16,7 @@ from serve.app.openapi import openapi_document
 from serve.engine import Engine
 from serve.observability.metrics import Metrics
 from serve.protocols.base import Protocol
-from serve.protocols.openapi import OBJECT, STRING, ApiDescription, answer, operation
+from serve.protocols.openapi import OBJECT, STRING, ApiDescription, response, operation
 
 #: What a page may do: run its own script and style, and call this server and nothing else.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
@@ -70,19 +70,21 @@ def describe() -> ApiDescription:
     return ApiDescription(
         tag="Operations",
         paths={
-            "/": {"get": operation("playground", "A page to try every model", {"200": answer("The page.", html)})},
+            "/": {"get": operation("playground", "A page to try every model", {"200": response("The page.", html)})},
             "/docs": {
-                "get": operation("docs", "A page to read and try this document", {"200": answer("The page.", html)})
+                "get": operation("docs", "A page to read and try this document", {"200": response("The page.", html)})
             },
-            "/openapi.json": {"get": operation("openapi", "This document", {"200": answer("The document.", json)})},
-            "/healthz": {"get": operation("healthz", "The process lives", {"200": answer("It does.", text)})},
+            "/openapi.json": {"get": operation("openapi", "This document", {"200": response("The document.", json)})},
+            "/healthz": {"get": operation("healthz", "The process lives", {"200": response("It does.", text)})},
             "/readyz": {
                 "get": operation(
                     "readyz",
                     "Models are loaded and the server does not drain",
-                    {"200": answer("Ready.", text), "503": answer("Not ready.", text)},
+                    {"200": response("Ready.", text), "503": response("Not ready.", text)},
                 )
             },
-            "/metrics": {"get": operation("metrics", "Metrics for Prometheus", {"200": answer("The metrics.", text)})},
+            "/metrics": {
+                "get": operation("metrics", "Metrics for Prometheus", {"200": response("The metrics.", text)})
+            },
         },
     )

@@ -17,10 +17,10 @@ _CODES = {
     "failed": grpc.StatusCode.INTERNAL,
 }
 #: Characters of a message or a hint: both are headers, and clients refuse more than 8 KiB of those.
-_LONGEST = 1000
+_MAX_CHARACTERS = 1000
 
 
 def call_status(error: BookserveError) -> CallStatus:
     """How a call ends that failed so."""
-    hint = error.hint[:_LONGEST].encode()
-    return CallStatus(_CODES[error.code], error.message[:_LONGEST], ((HINT, hint),))
+    hint = error.hint[:_MAX_CHARACTERS].encode()
+    return CallStatus(_CODES[error.code], error.message[:_MAX_CHARACTERS], ((HINT, hint),))

@@ -22,7 +22,7 @@ from bookserve.generation import explain
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.explanations import explain_picture, layer_activations
-from serve.protocols.native.responses import json_response, names_of
+from serve.protocols.native.responses import json_response, model_fields
 from serve.transport.http.body import read_body
 
 
@@ -41,7 +41,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if "image/png" in request.headers.get("accept", ""):
             return Response(picture, media_type="image/png")
         answer = {"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist()}
-        return json_response(names_of(live) | answer | {"overlay": _b64(picture)})
+        return json_response(model_fields(live) | answer | {"overlay": _b64(picture)})
 
     async def activations(request: Request) -> Response:
         live, body = await asked(request)
@@ -49,14 +49,14 @@ def routes(engine: Engine) -> list[BaseRoute]:
             {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
             for layer in await layer_activations(engine, live, body)
         ]
-        return json_response(names_of(live) | {"layers": layers})
+        return json_response(model_fields(live) | {"layers": layers})
 
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
         found = await asyncio.to_thread(explain.filters, live.bundle)
         layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
-        return json_response(names_of(live) | {"layers": layers})
+        return json_response(model_fields(live) | {"layers": layers})
 
     return [
         Route("/api/models/{name}/filters", filters),

@@ -18,7 +18,7 @@ from serve.protocols.native.errors import call_status
 from serve.transport.grpc.service import Method, ServerStream, Service
 
 #: Fields of requests that may be absent.
-_OPTIONAL = (
+_OPTIONAL_NAMES = (
     *("version", "length", "temperature", "seed", "n", "grid", "top_k", "top_p", "logprobs", "mode"),
     *("truncation", "walk", "interpolate", "start", "count"),
 )
@@ -32,13 +32,13 @@ def service(engine: Engine) -> Service:
 
     async def predict(request: pb.PredictRequest) -> pb.PredictReply:
         rows = [from_row(row) for row in request.rows]
-        body = validate_request(PredictRequest, {"rows": rows, **_present(request)})
+        body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
         answers = await engine.predict(live, body.rows)
         return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
-        fields = {"prompt": request.prompt, "stop": list(request.stop), **_present(request)}
+        fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
         body = validate_request(GenerateRequest, fields)
         async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as written:
             async for pieces in written:
@@ -48,7 +48,7 @@ def service(engine: Engine) -> Service:
     async def sample(request: pb.SampleRequest) -> pb.SampleReply:
         points = [list(point.coordinates) for point in request.latent]
         images = [from_row(row) for row in request.images]
-        fields = {"latent": points or None, "images": images or None, **_present(request)}
+        fields = {"latent": points or None, "images": images or None, **_optional_fields(request)}
         body = validate_request(SampleRequest, fields)
         live = engine.model(request.model, body.version)
         latent, pixels = await engine.sample(live, body)
@@ -71,7 +71,7 @@ def service(engine: Engine) -> Service:
     )
 
 
-def _present(request: Any) -> dict[str, Any]:
+def _optional_fields(request: Any) -> dict[str, Any]:
     """The optional fields that the caller did set."""
     names = request.DESCRIPTOR.fields_by_name
-    return {name: getattr(request, name) for name in _OPTIONAL if name in names and request.HasField(name)}
+    return {name: getattr(request, name) for name in _OPTIONAL_NAMES if name in names and request.HasField(name)}

@@ -15,17 +15,17 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    answer,
+    response,
     array,
     enum,
-    json_answer,
+    json_response,
     json_body,
     operation,
     parameter,
     parameters,
     record,
     reference,
-    sentences,
+    status_descriptions,
     struct_schemas,
 )
 
@@ -39,7 +39,7 @@ def describe() -> ApiDescription:
     errors = ErrorResponses(
         "Error",
         record("error", error=record("code message hint", code=enum(*_CODES), message=STRING, hint=STRING)),
-        sentences(400, 404, 413, 429, 500, 503),
+        status_descriptions(400, 404, 413, 429, 500, 503),
     )
     # Two protocols have a PredictRequest, so these are called after their path.
     bodies = {f"Api{name}": schema for name, schema in struct_schemas(*_BODIES).items()}
@@ -62,17 +62,17 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
         body = json_body(reference(f"Api{request.__name__}"), example)
         return {"parameters": names, "post": operation(id, summary, {"200": response} | run, body)}
 
-    pictures = answer(
+    pictures = response(
         "The points and their pictures as PNG; where Accept is image/png one contact sheet, where it is "
         "application/x-npz both as arrays of an NPZ file: latent, float32 [n, d], and images, uint8 [n, height, width, "
         "channels].",
         {"application/json": reference("Pictures"), "image/png": BYTES, "application/x-npz": BYTES},
     )
-    heat_map = answer(
+    heat_map = response(
         "The class, its score, the heat map and the picture under it; where Accept is image/png that picture alone.",
         {"application/json": reference("Explanation"), "image/png": BYTES},
     )
-    text = answer(
+    text = response(
         "The text; as server-sent events where stream is true.",
         {"application/json": reference("Text"), "text/event-stream": STRING},
     )
@@ -81,7 +81,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "models",
                 "List all live models",
-                {"200": json_answer("The models.", record("models", models=array(reference("Summary"))))},
+                {"200": json_response("The models.", record("models", models=array(reference("Summary"))))},
             )
         },
         path: {
@@ -89,13 +89,13 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "described",
                 "One model, with its verb, graphs and versions",
-                {"200": json_answer("The model.", reference("Described"))} | errors(404, 503),
+                {"200": json_response("The model.", reference("Described"))} | errors(404, 503),
             ),
         },
         f"{path}/predict": post(
             "answer",
             "Predict rows: texts, numbers, pictures",
-            json_answer("An answer for each row.", reference("Answers")),
+            json_response("An answer for each row.", reference("Answers")),
             PredictRequest,
             {"rows": [[0, 1, 2]]},
         ),
@@ -109,7 +109,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
         f"{path}/activations": post(
             "activations",
             "What every layer of a convnet gives for a picture",
-            json_answer("The layers, with their channels as PNG.", reference("Layers")),
+            json_response("The layers, with their channels as PNG.", reference("Layers")),
             ExplainRequest,
             {"row": _PNG},
         ),
@@ -118,7 +118,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "filters",
                 "The patterns that a convnet's filters respond to",
-                {"200": json_answer("The convolutions, with their patterns as PNG.", reference("Layers"))}
+                {"200": json_response("The convolutions, with their patterns as PNG.", reference("Layers"))}
                 | errors(404, 500, 503),
                 parameters=[parameter("version", "query", INTEGER)],
             ),
@@ -127,7 +127,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
 
 
 def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
-    job, one = parameters("job"), json_answer("The job.", reference("JobReply"))
+    job, one = parameters("job"), json_response("The job.", reference("JobReply"))
     every = record("jobs", jobs=array(reference("Job")))
     start = {"model": "deepdream", "images": [_PNG], "params": {"octaves": 2}}
     return {
@@ -135,14 +135,14 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "post": operation(
                 "startJob",
                 "Start a DeepDream or a style transfer",
-                {"202": json_answer("The job, which is queued.", reference("JobReply"))}
+                {"202": json_response("The job, which is queued.", reference("JobReply"))}
                 | errors(400, 404, 413, 429, 500, 503),
                 json_body(reference("ApiTransformRequest"), start),
             ),
             "get": operation(
                 "jobs",
                 "List all jobs",
-                {"200": json_answer("The jobs, oldest first.", every)} | errors(500),
+                {"200": json_response("The jobs, oldest first.", every)} | errors(500),
             ),
         },
         "/api/jobs/{id}": {
@@ -158,7 +158,7 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 "watchJob",
                 "Watch a job: an event whenever it changes",
                 {
-                    "200": answer(
+                    "200": response(
                         "A job in each event; preview is a PNG after each stage, done stands in the last.",
                         {"text/event-stream": STRING},
                     )
@@ -172,8 +172,8 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 "fetchJob",
                 "The picture that a job made",
                 {
-                    "200": answer("The picture.", {"image/png": BYTES}),
-                    "409": json_answer("The job has not succeeded, or not yet.", reference("Error")),
+                    "200": response("The picture.", {"image/png": BYTES}),
+                    "409": json_response("The job has not succeeded, or not yet.", reference("Error")),
                 }
                 | errors(404, 429, 500, 503),
             ),

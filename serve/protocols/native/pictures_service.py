@@ -32,8 +32,8 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
         return engine.model(request.model, request.version if request.HasField("version") else None)
 
     async def transform(request: pb.TransformRequest) -> AsyncGenerator[pb.TransformProgress]:
-        fields = {"model": request.model, "images": list(request.images), "params": _params(request.params)}
-        job = await jobs.start(validate_request(TransformRequest, fields | _version(request)))
+        fields = {"model": request.model, "images": list(request.images), "params": _parse_params(request.params)}
+        job = await jobs.start(validate_request(TransformRequest, fields | _version_field(request)))
         shown = None
         try:
             async with aclosing(job.watch()) as changes:
@@ -57,7 +57,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def explain(request: pb.ExplainRequest) -> pb.ExplainReply:
         live = model(request)
-        found = await explain_picture(engine, live, _body(request))
+        found = await explain_picture(engine, live, _explain_request(request))
         return pb.ExplainReply(
             model=live.name,
             version=live.version,
@@ -69,11 +69,11 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def activations(request: pb.ExplainRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _reply(live, await layer_activations(engine, live, _body(request)))
+        return _layers_reply(live, await layer_activations(engine, live, _explain_request(request)))
 
     async def filters(request: pb.FiltersRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _reply(live, await asyncio.to_thread(explanations.filters, live.bundle))
+        return _layers_reply(live, await asyncio.to_thread(explanations.filters, live.bundle))
 
     return Service(
         pb.DESCRIPTOR.services_by_name["Pictures"].full_name,
@@ -87,21 +87,21 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
     )
 
 
-def _reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
+def _layers_reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
     pictures = [pb.Layer(name=layer.name, shape=layer.shape, picture=encode_png(layer.picture)) for layer in layers]
     return pb.ActivationsReply(model=live.name, version=live.version, layers=pictures)
 
 
-def _body(request: Any) -> ExplainRequest:
+def _explain_request(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version(request))
+    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version_field(request))
 
 
-def _version(request: Any) -> dict[str, int]:
+def _version_field(request: Any) -> dict[str, int]:
     return {"version": request.version} if request.HasField("version") else {}
 
 
-def _params(text: str) -> Any:
+def _parse_params(text: str) -> Any:
     try:
         return json.loads(text or "{}")
     except ValueError as error:

@@ -15,15 +15,17 @@ from serve.models.live_model import LiveModel
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """``value`` as JSON: bytes become base64 text, and NaN, which JSON does not have, becomes null."""
-    return Response(msgspec.json.encode(value, enc_hook=_plain), status, headers, media_type="application/json")
+    return Response(
+        msgspec.json.encode(value, enc_hook=_encode_vocabulary), status, headers, media_type="application/json"
+    )
 
 
-def names_of(live: LiveModel) -> dict[str, Any]:
+def model_fields(live: LiveModel) -> dict[str, Any]:
     """The fields that say which model and version answered."""
     return {"model": live.name, "version": live.version}
 
 
-def _plain(value: Any) -> str:
+def _encode_vocabulary(value: Any) -> str:
     if not isinstance(value, Vocabulary):
         raise TypeError(f"{type(value)} has no JSON form")
     return f"assets/{value.name}.json"  # the list itself is a file of the bundle

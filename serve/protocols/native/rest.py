@@ -30,7 +30,7 @@ from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.base import error_fields
-from serve.protocols.native.responses import json_response, names_of
+from serve.protocols.native.responses import json_response, model_fields
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -54,9 +54,9 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
     async def predict(request: Request) -> Response:
         body = await read_body(request)
-        asked, rows = await asyncio.to_thread(_rows, body) if len(body) > INLINE_BYTES else _rows(body)
+        asked, rows = await asyncio.to_thread(_parse_rows, body) if len(body) > INLINE_BYTES else _parse_rows(body)
         live = model(request, asked.version)
-        return json_response(names_of(live) | {"answers": simple(await engine.predict(live, rows))})
+        return json_response(model_fields(live) | {"answers": simple(await engine.predict(live, rows))})
 
     async def generate(request: Request) -> Response:
         asked = parse_request(GenerateRequest, await read_body(request))
@@ -66,7 +66,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         texts = await unless_disconnected(request.receive, engine.write(live, asked))
         if not texts:  # nobody is there to read them
             return Response(status_code=499)
-        return json_response(names_of(live) | (msgspec.to_builtins(texts[0]) if asked.n == 1 else {"texts": texts}))
+        return json_response(model_fields(live) | (msgspec.to_builtins(texts[0]) if asked.n == 1 else {"texts": texts}))
 
     async def sample(request: Request) -> Response:
         asked = parse_request(SampleRequest, await read_body(request))
@@ -76,11 +76,13 @@ def routes(engine: Engine) -> list[BaseRoute]:
         latent, pixels = await engine.sample(live, asked)
         accept = request.headers.get("accept", "")
         if "image/png" in accept:
-            return Response(await asyncio.to_thread(_sheet, pixels, asked.grid), media_type="image/png")
+            return Response(await asyncio.to_thread(_contact_sheet_png, pixels, asked.grid), media_type="image/png")
         if NPZ in accept:
             return Response(_npz(latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
-        return Response(dump_json(names_of(live) | {"latent": latent, "images": images}), media_type="application/json")
+        return Response(
+            dump_json(model_fields(live) | {"latent": latent, "images": images}), media_type="application/json"
+        )
 
     return [
         Route("/api/models", models),
@@ -91,7 +93,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-def _rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
+def _parse_rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
     try:
         asked = parse_request(PredictRequest, body)
         return asked, [from_plain(row) for row in asked.rows]
@@ -125,7 +127,7 @@ def _description(live: LiveModel) -> dict[str, Any]:
     return _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
 
 
-def _sheet(pixels: np.ndarray, columns: int | None) -> bytes:
+def _contact_sheet_png(pixels: np.ndarray, columns: int | None) -> bytes:
     return encode_png(contact_sheet(pixels, columns))
 
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import TensorSpec
-from serve.models import class_scores as classes
+from serve.models.class_scores import class_scores, label_steps
 from serve.models.live_model import LiveModel
 
 #: The parameter of an output that says how many classes are wanted.
 PARAMETER = "classification"
 
 
-def wanted(name: str, spec: TensorSpec, count: Any) -> int:
+def requested_class_count(name: str, spec: TensorSpec, count: Any) -> int:
     """How many classes of an output a request wants.
 
     Raises:
@@ -31,9 +31,9 @@ def wanted(name: str, spec: TensorSpec, count: Any) -> int:
     return count
 
 
-def likeliest(live: LiveModel, graph: str, name: str, array: np.ndarray, count: int) -> np.ndarray:
+def likeliest_classes(live: LiveModel, graph: str, name: str, array: np.ndarray, count: int) -> np.ndarray:
     """Strings [rows, classes], at most ``count`` for each row."""
-    values, labels = classes.class_scores(array, classes.label_steps(live, graph).get(name))
+    values, labels = class_scores(array, label_steps(live, graph).get(name))
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]
     found = np.empty(order.shape, object)
     for (row, place), index in np.ndenumerate(order):

@@ -15,8 +15,8 @@ from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
 #: By ``BookserveError.code``.
-_HTTP = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
-_GRPC = {
+_HTTP_STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
+_GRPC_CODES = {
     "not_found": grpc.StatusCode.NOT_FOUND,
     "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
     "not_ready": grpc.StatusCode.UNAVAILABLE,
@@ -24,19 +24,19 @@ _GRPC = {
     "failed": grpc.StatusCode.INTERNAL,
 }
 #: Bytes of an error's sentence, which may quote what a client sent; gRPC clients refuse long headers.
-LONGEST = 1024
+MAX_MESSAGE_BYTES = 1024
 
 
 def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
-    return 403 if isinstance(error, Forbidden) else _HTTP[error.code]
+    return 403 if isinstance(error, Forbidden) else _HTTP_STATUS[error.code]
 
 
 def call_status(error: BookserveError) -> CallStatus:
     """How a call ends that failed so."""
-    code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC[error.code]
+    code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC_CODES[error.code]
     return CallStatus(code, truncate(str(error)))
 
 
@@ -52,4 +52,4 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def truncate(message: str) -> str:
     """A message of at most ``LONGEST`` bytes."""
-    return message.encode()[:LONGEST].decode(errors="ignore")
+    return message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")

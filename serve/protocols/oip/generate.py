@@ -23,13 +23,13 @@ from serve.codecs.json_document import dumps, loads
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
-from serve.protocols.oip import request as asked
+from serve.protocols.oip.request import find_model
 from serve.protocols.oip.errors import error_response, json_response, truncate
 from serve.transport.http.body import TooLarge, read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
 #: By ``BookserveError.code``: this extension's own codes.
-STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
+HTTP_STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
 _REASONS = {"length": "length", "stop": "stop_sequence"}
 
 
@@ -84,20 +84,20 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
     async def generate(request: Request) -> Response:
         try:
-            live, call = await _asked(engine, request)
+            live, call = await _read_request(engine, request)
             texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
             if not texts:  # nobody is there to read it
                 return Response(status_code=499)
-            return json_response(_answer(live, call, texts[0]))
+            return json_response(_text_fields(live, call, texts[0]))
         except BookserveError as error:
-            return _failure(error)
+            return _error_response(error)
 
     async def generate_stream(request: Request) -> Response:
         try:
-            live, call = await _asked(engine, request)
+            live, call = await _read_request(engine, request)
             return EventStream(_events(live, call, engine.generate(live, call.request())))
         except BookserveError as error:
-            return _failure(error)
+            return _error_response(error)
 
     return [
         Route(f"{path}/{handler.__name__}", handler, methods=["POST"])
@@ -106,13 +106,13 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
+async def _read_request(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
     document = loads(await read_body(request), depth=request.app.limits.depth)
     try:
         call = msgspec.convert(document, GenerateCall)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from error
-    return asked.find(engine, request.path_params["name"], request.path_params.get("version", "")), call
+    return find_model(engine, request.path_params["name"], request.path_params.get("version", "")), call
 
 
 async def _events(live: LiveModel, call: GenerateCall, written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
@@ -120,13 +120,13 @@ async def _events(live: LiveModel, call: GenerateCall, written: AsyncGenerator[l
         async with aclosing(written):
             async for pieces in written:
                 for piece in pieces:
-                    yield _event({**_answer(live, call, piece), "done": bool(piece.finish)})
+                    yield _event({**_text_fields(live, call, piece), "done": bool(piece.finish)})
     except Exception as error:
         known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
         yield _event({"error": truncate(str(known))})
 
 
-def _answer(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]:
+def _text_fields(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]:
     answer: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version), "text_output": piece.text}
     if call.id:
         answer["id"] = call.id
@@ -138,8 +138,8 @@ def _answer(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]
     return answer
 
 
-def _failure(error: BookserveError) -> Response:
-    return error_response(error, 413 if isinstance(error, TooLarge) else STATUS[error.code])
+def _error_response(error: BookserveError) -> Response:
+    return error_response(error, 413 if isinstance(error, TooLarge) else HTTP_STATUS[error.code])
 
 
 def _event(value: Any) -> bytes:

@@ -17,12 +17,22 @@ from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.oip import metadata
-from serve.protocols.oip import request as asked
+from serve.protocols.oip.metadata import model_metadata, server_metadata
+from serve.protocols.oip.request import (
+    check_parameters,
+    find_graph,
+    find_model,
+    input_spec,
+    is_model_ready,
+    models_for_statistics,
+    requested_outputs,
+    run_graph,
+    select_outputs,
+)
 from serve.protocols.oip.errors import call_status, truncate
 from serve.protocols.oip.model_repository import ModelRepository
-from serve.protocols.oip.statistics import statistics
-from serve.protocols.oip.tensors import count, datatype, from_raw, to_raw
+from serve.protocols.oip.statistics import statistics_response
+from serve.protocols.oip.tensors import element_count, datatype_of, from_raw, to_raw
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service, Stream, requests_until
 
@@ -57,27 +67,27 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
 
     async def model_ready(request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         try:
-            return pb.ModelReadyResponse(ready=asked.ready(engine, request.name, request.version))
+            return pb.ModelReadyResponse(ready=is_model_ready(engine, request.name, request.version))
         except NotFound:  # whoever waits for a model asks until the answer is yes
             return pb.ModelReadyResponse(ready=False)
 
     async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**metadata.server(policy))
+        return pb.ServerMetadataResponse(**server_metadata(policy))
 
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
+        return pb.ModelMetadataResponse(**model_metadata(engine, find_model(engine, request.name, request.version)))
 
     async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        found = asked.find(engine, request.model_name, request.model_version)
-        signature, graph = asked.graph(found, _signature(request))
-        wishes = [(output.name, _plain(output.parameters)) for output in request.outputs]
-        wanted = asked.outputs(found, graph, wishes)
+        found = find_model(engine, request.model_name, request.model_version)
+        signature, graph = find_graph(found, _signature_name(request))
+        wishes = [(output.name, _parameter_values(output.parameters)) for output in request.outputs]
+        wanted = requested_outputs(found, graph, wishes)
         if request.ByteSize() > INLINE_BYTES:
-            feeds = await asyncio.to_thread(_feeds, found, graph, request)
+            feeds = await asyncio.to_thread(_read_inputs, found, graph, request)
         else:
-            feeds = _feeds(found, graph, request)
-        outputs = await asked.run(engine, found, signature, feeds)
-        return _answer(found, request, asked.chosen(found, signature, outputs, wanted))
+            feeds = _read_inputs(found, graph, request)
+        outputs = await run_graph(engine, found, signature, feeds)
+        return _response(found, request, select_outputs(found, signature, outputs, wanted))
 
     async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async for request in requests_until(lambda: not engine.ready, requests):
@@ -88,7 +98,9 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
                 yield pb.ModelStreamInferResponse(error_message=truncate(str(error)), infer_response=failed)
 
     async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        return pb.ModelStatisticsResponse(**statistics(engine, asked.some(engine, request.name, request.version)))
+        return pb.ModelStatisticsResponse(
+            **statistics_response(engine, models_for_statistics(engine, request.name, request.version))
+        )
 
     async def index(request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         return pb.RepositoryIndexResponse(models=await repository.index(request.ready))
@@ -117,27 +129,27 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
     return Service("inference.GRPCInferenceService", methods, call_status)
 
 
-def _signature(request: pb.ModelInferRequest) -> object:
+def _signature_name(request: pb.ModelInferRequest) -> object:
     if "signature_name" not in request.parameters:
         return ""
-    return _plain(request.parameters)["signature_name"]
+    return _parameter_values(request.parameters)["signature_name"]
 
 
-def _plain(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+def _parameter_values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
     return {
         name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
         for name, parameter in parameters.items()
     }
 
 
-def _feeds(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
+def _read_inputs(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
     raws = list(request.raw_input_contents)
     if raws and len(raws) != len(request.inputs):
         raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raws)} raw_input_contents.")
     arrays: Arrays = {}
     for place, tensor in enumerate(request.inputs):
-        asked.check_parameters(tensor.name, tensor.parameters)
-        spec = asked.spec(live, graph, tensor.name, tensor.datatype, arrays)
+        check_parameters(tensor.name, tensor.parameters)
+        spec = input_spec(live, graph, tensor.name, tensor.datatype, arrays)
         if not raws:
             arrays[tensor.name] = _from_contents(tensor, spec)
         elif tensor.HasField("contents"):
@@ -152,7 +164,7 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     if field is None:
         raise InvalidInput(f"input '{tensor.name}' is {tensor.datatype}.", "Send it in raw_input_contents.")
     shape = list(tensor.shape)
-    elements = count(tensor.name, shape)
+    elements = element_count(tensor.name, shape)
     given = getattr(tensor.contents, field)
     if len(given) != elements:
         raise InvalidInput(
@@ -169,9 +181,9 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     return narrow.reshape(shape)
 
 
-def _answer(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
+def _response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
-    types = {name: datatype(array) for name, array in outputs.items()}
+    types = {name: datatype_of(array) for name, array in outputs.items()}
     typed = not request.raw_input_contents and "FP16" not in types.values()
     for name, array in outputs.items():
         tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)

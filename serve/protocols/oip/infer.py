@@ -14,30 +14,44 @@ from serve.batching.request_context import RequestContext
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.oip import request as asked
+from serve.protocols.oip.request import (
+    find_graph,
+    find_model,
+    requested_outputs,
+    run_graph,
+    select_outputs,
+    submit_graph,
+)
 from serve.protocols.oip.errors import http_status, truncate
-from serve.protocols.oip.infer_body import LENGTH, Request, answer, feeds, parse, parse_long
+from serve.protocols.oip.infer_body import (
+    LENGTH_HEADER,
+    InferRequest,
+    encode_response,
+    read_inputs,
+    parse_body,
+    parse_long_body,
+)
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
 #: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
 INLINE_BYTES = 262_144
 
-_LENGTH = LENGTH.encode()
+_LENGTH_HEADER = LENGTH_HEADER.encode()
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?/infer")
 
 
-class _Meant(NamedTuple):
+class _ModelCall(NamedTuple):
     """What a request means, beside its tensors."""
 
     live: LiveModel
-    request: Request
+    request: InferRequest
     signature: str
     graph: Graph
     wanted: dict[str, int]
 
     def answer(self, outputs: Arrays) -> tuple[bytes, int | None]:
-        return answer(self.live, self.request, asked.chosen(self.live, self.signature, outputs, self.wanted))
+        return encode_response(self.live, self.request, select_outputs(self.live, self.signature, outputs, self.wanted))
 
 
 async def infer(
@@ -48,16 +62,18 @@ async def infer(
     Raises:
         BookserveError: any of the five.
     """
-    found = asked.find(engine, name, version)
+    found = find_model(engine, name, version)
     in_thread = len(body) > INLINE_BYTES
     depth = limits.depth
-    request, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
-    meant = _meant(found, request)
+    request, binary = (
+        await asyncio.to_thread(parse_body, body, length, depth) if in_thread else parse_body(body, length, depth)
+    )
+    meant = _resolve(found, request)
     if in_thread:
-        arrays = await asyncio.to_thread(feeds, found, meant.graph, request, binary)
+        arrays = await asyncio.to_thread(read_inputs, found, meant.graph, request, binary)
     else:
-        arrays = feeds(found, meant.graph, request, binary)
-    return meant.answer(await asked.run(engine, found, meant.signature, arrays))
+        arrays = read_inputs(found, meant.graph, request, binary)
+    return meant.answer(await run_graph(engine, found, meant.signature, arrays))
 
 
 def fast_route(engine: Engine, limits: Limits) -> FastRoute:
@@ -67,47 +83,49 @@ def fast_route(engine: Engine, limits: Limits) -> FastRoute:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
+        length = headers[_LENGTH_HEADER].decode("latin-1") if _LENGTH_HEADER in headers else None
         return partial(handle, match[1].decode(), (match[2] or b"").decode(), length)
 
     def handle(
         name: str, version: str, length: str | None, body: bytes, context: RequestContext, reply: SendResponse
     ) -> bool:
         try:
-            found = asked.find(engine, name, version)
-            parsed = (parse if len(body) <= INLINE_BYTES else parse_long)(body, length, limits.depth)
+            found = find_model(engine, name, version)
+            parsed = (parse_body if len(body) <= INLINE_BYTES else parse_long_body)(body, length, limits.depth)
             if parsed is None:
                 return False
             request, binary = parsed
-            meant = _meant(found, request)
-            arrays = feeds(found, meant.graph, request, binary)
-            return asked.submit(
-                engine, found, meant.signature, arrays, context, on_result(reply, partial(_answer, meant))
+            meant = _resolve(found, request)
+            arrays = read_inputs(found, meant.graph, request, binary)
+            return submit_graph(
+                engine, found, meant.signature, arrays, context, on_result(reply, partial(_fast_response, meant))
             )
         except BookserveError as error:
-            reply(_refusal(error))
+            reply(_error_response(error))
             return True
 
     return route
 
 
-def _meant(live: LiveModel, request: Request) -> _Meant:
-    signature, graph = asked.graph(live, request.parameters.get("signature_name", ""))
-    wanted = asked.outputs(live, graph, [(output.name, output.parameters) for output in request.outputs])
-    return _Meant(live, request, signature, graph, wanted)
+def _resolve(live: LiveModel, request: InferRequest) -> _ModelCall:
+    signature, graph = find_graph(live, request.parameters.get("signature_name", ""))
+    wanted = requested_outputs(live, graph, [(output.name, output.parameters) for output in request.outputs])
+    return _ModelCall(live, request, signature, graph, wanted)
 
 
-def _answer(meant: _Meant, result: Arrays | BookserveError) -> FastResponse:
+def _fast_response(meant: _ModelCall, result: Arrays | BookserveError) -> FastResponse:
     if isinstance(result, BookserveError):
-        return _refusal(result)
+        return _error_response(result)
     try:
         content, header = meant.answer(result)
     except BookserveError as error:
-        return _refusal(error)
+        return _error_response(error)
     if header is None:
         return FastResponse(200, content)
-    return FastResponse(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
+    return FastResponse(
+        200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH_HEADER, header)
+    )
 
 
-def _refusal(error: BookserveError) -> FastResponse:
+def _error_response(error: BookserveError) -> FastResponse:
     return FastResponse(http_status(error), dumps({"error": truncate(str(error))}))

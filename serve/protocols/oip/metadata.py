@@ -13,7 +13,7 @@ from serve.protocols.oip.tensors import DATATYPES
 from serve.security.access_policy import AccessPolicy
 
 
-def server(policy: AccessPolicy) -> dict[str, Any]:
+def server_metadata(policy: AccessPolicy) -> dict[str, Any]:
     """Name, version and the extensions of the protocol that this server has."""
     extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
     if policy.control:
@@ -21,7 +21,7 @@ def server(policy: AccessPolicy) -> dict[str, Any]:
     return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
 
 
-def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
+def model_metadata(engine: Engine, live: LiveModel) -> dict[str, Any]:
     """The versions of a model that can be asked, and the tensors of its default graph."""
     _, graph = live.bundle.graph()
     states = engine.status(live.name)

@@ -67,7 +67,7 @@ class ModelRepository:
             raise NotFound(f"Request for unknown model: '{name}' is not found.", error.hint) from error
 
 
-def parameters(document: Any) -> dict[str, Any]:
+def body_parameters(document: Any) -> dict[str, Any]:
     """The parameters in the body of a request to load or unload.
 
     Raises:

@@ -18,10 +18,10 @@ from serve.protocols.oip import classification
 from serve.protocols.oip.tensors import DATATYPES
 
 #: Parameters of Triton's extensions that would change the form of an answer; ignoring them would mislead.
-_FOREIGN = ("shared_memory_region",)
+_UNSUPPORTED = ("shared_memory_region",)
 
 
-def find(engine: Engine, name: str, version: str) -> LiveModel:
+def find_model(engine: Engine, name: str, version: str) -> LiveModel:
     """The live model of that name, the newest version where ``version`` is empty.
 
     Raises:
@@ -38,19 +38,19 @@ def find(engine: Engine, name: str, version: str) -> LiveModel:
         raise NotFound(f"Request for unknown model: '{name}'{which} is not found.", error.hint) from error
 
 
-def ready(engine: Engine, name: str, version: str) -> bool:
+def is_model_ready(engine: Engine, name: str, version: str) -> bool:
     """Whether that model can be asked now.
 
     Raises:
         InvalidInput, NotFound: see ``find``.
     """
     try:
-        return find(engine, name, version).is_whole() and engine.ready
+        return find_model(engine, name, version).is_whole() and engine.ready
     except NotReady:
         return False
 
 
-def graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
+def find_graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
     """The graph that a request's parameter ``signature_name`` names; '' means the default one.
 
     Raises:
@@ -64,7 +64,7 @@ def graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
         raise InvalidInput(error.message, error.hint) from error
 
 
-def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collection[str]) -> TensorSpec:
+def input_spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collection[str]) -> TensorSpec:
     """What the graph declares about an input.
 
     Raises:
@@ -82,7 +82,7 @@ def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collect
     return declared
 
 
-async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+async def run_graph(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
     """Run a graph; inputs of another shape than declared are refused in Triton's words.
 
     Raises:
@@ -95,7 +95,9 @@ async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arr
         raise
 
 
-def submit(engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult) -> bool:
+def submit_graph(
+    engine: Engine, live: LiveModel, graph: str, feeds: Arrays, call: RequestContext, done: OnResult
+) -> bool:
     """``run`` without a task; see ``Engine.submit``.
 
     Raises:
@@ -124,15 +126,15 @@ def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[i
     if len(shape) != len(declared) or any(size not in (-1, given) for size, given in zip(declared, shape, strict=True)):
         raise InvalidInput(
             f"unexpected shape for input '{name}' for model '{live.name}'. "
-            f"Expected {_listed(declared)}, got {_listed(shape)}"
+            f"Expected {_shape_text(declared)}, got {_shape_text(shape)}"
         )
 
 
-def _listed(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def outputs(live: LiveModel, graph: Graph, wishes: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, int]:
+def requested_outputs(live: LiveModel, graph: Graph, wishes: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, int]:
     """The outputs to answer with, in order – those named, or all – and how many classes of each; 0 means the tensor.
 
     Raises:
@@ -149,19 +151,19 @@ def outputs(live: LiveModel, graph: Graph, wishes: Sequence[tuple[str, Mapping[s
             raise InvalidInput(f"output '{name}' is asked for twice.")
         check_parameters(name, parameters)
         count = parameters.get(classification.PARAMETER)
-        found[name] = 0 if count is None else classification.wanted(name, graph.outputs[name], count)
+        found[name] = 0 if count is None else classification.requested_class_count(name, graph.outputs[name], count)
     return found or dict.fromkeys(graph.outputs, 0)
 
 
-def chosen(live: LiveModel, graph: str, outputs: Arrays, wanted: Mapping[str, int]) -> Arrays:
+def select_outputs(live: LiveModel, graph: str, outputs: Arrays, wanted: Mapping[str, int]) -> Arrays:
     """The outputs that ``outputs`` told, as tensors or as their likeliest classes."""
     return {
-        name: classification.likeliest(live, graph, name, outputs[name], count) if count else outputs[name]
+        name: classification.likeliest_classes(live, graph, name, outputs[name], count) if count else outputs[name]
         for name, count in wanted.items()
     }
 
 
-def some(engine: Engine, name: str, version: str) -> list[LiveModel]:
+def models_for_statistics(engine: Engine, name: str, version: str) -> list[LiveModel]:
     """The live models that a request for statistics means: all, all versions of one, or one version.
 
     Raises:
@@ -169,7 +171,7 @@ def some(engine: Engine, name: str, version: str) -> list[LiveModel]:
     """
     if not name:
         return engine.models()
-    found = find(engine, name, version)
+    found = find_model(engine, name, version)
     return [found] if version else [live for live in engine.models() if live.name == name]
 
 
@@ -179,6 +181,6 @@ def check_parameters(name: str, parameters: Collection[str]) -> None:
     Raises:
         InvalidInput: it has such a parameter.
     """
-    for foreign in _FOREIGN:
+    for foreign in _UNSUPPORTED:
         if foreign in parameters:
             raise InvalidInput(f"the parameter '{foreign}' of '{name}' is not supported by this server.")

@@ -15,13 +15,13 @@ from starlette.routing import BaseRoute, Route
 from bookserve.errors import InvalidInput
 from serve.codecs.json_document import loads
 from serve.engine import Engine
-from serve.protocols.oip import metadata
-from serve.protocols.oip import request as asked
+from serve.protocols.oip.metadata import model_metadata, server_metadata
+from serve.protocols.oip.request import find_model, is_model_ready, models_for_statistics
 from serve.protocols.oip.errors import json_response
 from serve.protocols.oip.infer import infer
-from serve.protocols.oip.infer_body import LENGTH
-from serve.protocols.oip.model_repository import ModelRepository, parameters
-from serve.protocols.oip.statistics import statistics
+from serve.protocols.oip.infer_body import LENGTH_HEADER
+from serve.protocols.oip.model_repository import ModelRepository, body_parameters
+from serve.protocols.oip.statistics import statistics_response
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
 
@@ -32,7 +32,7 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
     repository = ModelRepository(engine, policy)
 
     async def server(_: Request) -> Response:
-        return json_response(metadata.server(policy))
+        return json_response(server_metadata(policy))
 
     async def live(_: Request) -> Response:
         return json_response({"live": True})
@@ -41,24 +41,26 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         return json_response({"ready": engine.ready}, 200 if engine.ready else 503)
 
     async def model(request: Request) -> Response:
-        return json_response(metadata.model(engine, asked.find(engine, *_named(request))))
+        return json_response(model_metadata(engine, find_model(engine, *_model_and_version(request))))
 
     async def model_ready(request: Request) -> Response:
-        name, version = _named(request)
-        is_ready = asked.ready(engine, name, version)
+        name, version = _model_and_version(request)
+        is_ready = is_model_ready(engine, name, version)
         return json_response({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def infer_model(request: Request) -> Response:
-        length = request.headers.get(LENGTH)
-        content, header = await infer(engine, policy.limits, *_named(request), await read_body(request), length)
+        length = request.headers.get(LENGTH_HEADER)
+        content, header = await infer(
+            engine, policy.limits, *_model_and_version(request), await read_body(request), length
+        )
         packed, headers = await compress_body(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")
-        return Response(packed, 200, headers | {LENGTH: str(header)}, "application/octet-stream")
+        return Response(packed, 200, headers | {LENGTH_HEADER: str(header)}, "application/octet-stream")
 
     async def stats(request: Request) -> Response:
-        name, version = _named(request)
-        return json_response(statistics(engine, asked.some(engine, name, version)))
+        name, version = _model_and_version(request)
+        return json_response(statistics_response(engine, models_for_statistics(engine, name, version)))
 
     async def index(request: Request) -> Response:
         document = await _document(request)
@@ -68,13 +70,13 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         return json_response(await repository.index(only_ready))
 
     async def load(request: Request) -> Response:
-        name, _ = _named(request)
-        await repository.load(name, parameters(await _document(request)))
+        name, _ = _model_and_version(request)
+        await repository.load(name, body_parameters(await _document(request)))
         return json_response({"name": name, "load": True})
 
     async def unload(request: Request) -> Response:
-        name, _ = _named(request)
-        parameters(await _document(request))
+        name, _ = _model_and_version(request)
+        body_parameters(await _document(request))
         await repository.unload(name)
         return json_response({"name": name, "unload": True})
 
@@ -104,5 +106,5 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
     return found
 
 
-def _named(request: Request) -> tuple[str, str]:
+def _model_and_version(request: Request) -> tuple[str, str]:
     return request.path_params.get("name", ""), request.path_params.get("version", "")

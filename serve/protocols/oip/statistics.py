@@ -13,12 +13,12 @@ from serve.models.live_model import LiveModel
 from serve.observability.statistics import Duration
 
 
-def statistics(engine: Engine, lives: list[LiveModel]) -> dict[str, Any]:
+def statistics_response(engine: Engine, lives: list[LiveModel]) -> dict[str, Any]:
     """The counts of some live models."""
-    return {"model_stats": [_one(engine, live) for live in lives]}
+    return {"model_stats": [_version_statistics(engine, live) for live in lives]}
 
 
-def _one(engine: Engine, live: LiveModel) -> dict[str, Any]:
+def _version_statistics(engine: Engine, live: LiveModel) -> dict[str, Any]:
     counted = engine.counted(live)
     runs = Duration()
     for duration in counted.runs.values():

@@ -30,15 +30,15 @@ DATATYPES: Mapping[str, str] = {
     "string": "BYTES",
 }
 
-_WORDS = {numpy_dtype(name): word for name, word in DATATYPES.items()}
+_DATATYPE_BY_DTYPE = {numpy_dtype(name): word for name, word in DATATYPES.items()}
 
 
-def datatype(array: np.ndarray) -> str:
+def datatype_of(array: np.ndarray) -> str:
     """The protocol's name of an array's element type."""
-    return _WORDS[array.dtype]
+    return _DATATYPE_BY_DTYPE[array.dtype]
 
 
-def count(name: str, shape: Sequence[int]) -> int:
+def element_count(name: str, shape: Sequence[int]) -> int:
     """How many elements an input of that shape has.
 
     Raises:
@@ -55,7 +55,7 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
     Raises:
         InvalidInput: not as many bytes as the shape takes; for strings, not as many lengths and strings.
     """
-    elements = count(name, shape)
+    elements = element_count(name, shape)
     if dtype == "string":
         return _strings(name, bytes(data), elements).reshape(shape)
     element = numpy_dtype(dtype)
@@ -65,7 +65,7 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
         )
     if dtype == "bool":
         return np.frombuffer(data, np.uint8).astype(bool).reshape(shape)
-    array = _turned(np.frombuffer(data, element)).reshape(shape)
+    array = _little_endian(np.frombuffer(data, element)).reshape(shape)
     # Behind a JSON header it may begin at any byte; the runtime wants whole words.
     return array if array.flags.aligned else array.copy()
 
@@ -74,10 +74,10 @@ def to_raw(array: np.ndarray) -> bytes:
     """The elements of an array; each string behind its length."""
     if array.dtype == object:
         return b"".join([struct.pack("<I", len(item)) + item for item in array.ravel().tolist()])
-    return _turned(array).tobytes()
+    return _little_endian(array).tobytes()
 
 
-def _turned(array: np.ndarray) -> np.ndarray:
+def _little_endian(array: np.ndarray) -> np.ndarray:
     """From the wire's order of bytes to the machine's, or back."""
     return array if sys.byteorder == "little" else array.byteswap()
 

@@ -70,13 +70,13 @@ class Completions(msgspec.Struct, frozen=True):
         """
         given = self.prompt if isinstance(self.prompt, list) else [self.prompt or ""]
         if not given:
-            raise Refused("the list of prompts is empty.", "prompt")
+            raise InvalidField("the list of prompts is empty.", "prompt")
         if not all(isinstance(prompt, str) and len(prompt) <= MAX_PROMPT for prompt in given):
-            raise Refused(
+            raise InvalidField(
                 f"a prompt is no text of up to {MAX_PROMPT:,} characters; ids of tokens are not taken.", "prompt"
             )
         if len(given) * self.written > MAX_TEXTS:
-            raise Refused(f"{len(given)} prompts make more than {MAX_TEXTS} texts.", "prompt")
+            raise InvalidField(f"{len(given)} prompts make more than {MAX_TEXTS} texts.", "prompt")
         return given
 
     @property
@@ -92,15 +92,17 @@ class Completions(msgspec.Struct, frozen=True):
         """
         for field in ("suffix", "presence_penalty", "frequency_penalty", "logit_bias"):
             if getattr(self, field):
-                raise Refused(f"'{field}' is not offered by this server.", field)
+                raise InvalidField(f"'{field}' is not offered by this server.", field)
         if self.best_of is not None and self.best_of < (self.n or 1):
-            raise Refused(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
+            raise InvalidField(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
         if self.stream and self.written > (self.n or 1):
-            raise Refused("the best of several texts is known when all are written: it cannot be streamed.", "best_of")
+            raise InvalidField(
+                "the best of several texts is known when all are written: it cannot be streamed.", "best_of"
+            )
         if self.stream_options and not self.stream:
-            raise Refused("stream_options are for streams.", "stream_options")
+            raise InvalidField("stream_options are for streams.", "stream_options")
         if self.echo and self.logprobs is not None:
-            raise Refused("log-probabilities of the prompt are not told.", "echo")
+            raise InvalidField("log-probabilities of the prompt are not told.", "echo")
 
     def generate(self, prompt: str) -> GenerateRequest:
         """What the engine is asked for one prompt.
@@ -124,7 +126,7 @@ class Completions(msgspec.Struct, frozen=True):
         return validate_request(GenerateRequest, fields)
 
 
-class Refused(InvalidInput):
+class InvalidField(InvalidInput):
     """A field that cannot be used, by its name."""
 
     def __init__(self, message: str, field: str) -> None:
@@ -132,11 +134,11 @@ class Refused(InvalidInput):
         self.field = field
 
 
-class NoModel(NotFound):
+class UnknownModel(NotFound):
     """A model that is not there, or does not write."""
 
 
-def find(engine: Engine, model: str) -> LiveModel:
+def find_text_model(engine: Engine, model: str) -> LiveModel:
     """The live model called ``name``, or ``name:version``.
 
     Raises:
@@ -149,17 +151,17 @@ def find(engine: Engine, model: str) -> LiveModel:
             raise NotFound(f"'{version[:40]}' is no version.")
         live = engine.model(name, int(version) if version else None)
     except NotFound as error:
-        raise NoModel(f"The model '{model[:200]}' does not exist.", _offered(engine)) from error
+        raise UnknownModel(f"The model '{model[:200]}' does not exist.", _text_models_hint(engine)) from error
     if not isinstance(live.bundle.manifest.verb, Generate):
-        raise NoModel(f"The model '{model[:200]}' does not write texts.", _offered(engine))
+        raise UnknownModel(f"The model '{model[:200]}' does not write texts.", _text_models_hint(engine))
     return live
 
 
-def writers(engine: Engine) -> list[LiveModel]:
+def text_models(engine: Engine) -> list[LiveModel]:
     """All live models that write, by name and version."""
     return [live for live in engine.models() if isinstance(live.bundle.manifest.verb, Generate)]
 
 
-def _offered(engine: Engine) -> str:
-    names = sorted({live.name for live in writers(engine)})
+def _text_models_hint(engine: Engine) -> str:
+    names = sorted({live.name for live in text_models(engine)})
     return f"These do: {', '.join(names)}." if names else "No model here does."

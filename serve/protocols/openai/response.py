@@ -15,16 +15,16 @@ from starlette.responses import Response
 from bookserve.errors import BookserveError
 from bookserve.generation.text import Drawn, Piece
 from serve.models.live_model import LiveModel
-from serve.protocols.openai.request import NoModel, Refused
+from serve.protocols.openai.request import UnknownModel, InvalidField
 from serve.transport.http.body import TooLarge
 from serve.transport.http.middleware import HeaderRefused
 
 #: By ``BookserveError.code``.
-STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
+HTTP_STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 _TYPES = {"overloaded": "rate_limit_error", "not_ready": "server_error", "failed": "server_error"}
 
 
-class Answer:
+class CompletionResponse:
     """One answer, whole or in chunks: what they have in common, and the counts of characters."""
 
     def __init__(self, model: str, prompts: Sequence[str]) -> None:
@@ -76,29 +76,29 @@ def mean_logprob(piece: Piece) -> float:
     return sum(one.logprob for one in piece.drawn) / max(len(piece.drawn), 1)
 
 
-def model(live: LiveModel, name: str) -> dict[str, Any]:
+def model_fields(live: LiveModel, name: str) -> dict[str, Any]:
     """A model as it is listed."""
     created = live.bundle.manifest.created
     seconds = int(datetime.fromisoformat(created).timestamp()) if created else 0
     return {"id": name, "object": "model", "created": seconds, "owned_by": "bookserve"}
 
 
-def failure(error: BookserveError) -> dict[str, Any]:
+def error_fields(error: BookserveError) -> dict[str, Any]:
     """An error; ``param`` is the field that is to blame, where one is."""
-    field = "model" if isinstance(error, NoModel) else error.field if isinstance(error, Refused) else ""
+    field = "model" if isinstance(error, UnknownModel) else error.field if isinstance(error, InvalidField) else ""
     return {
         "error": {
             "message": str(error),
             "type": _TYPES.get(error.code, "invalid_request_error"),
             "param": field or None,
-            "code": _code(error),
+            "code": _error_code(error),
         }
     }
 
 
 def error_response(error: BookserveError, status: int | None = None) -> Response:
     """``{"error": {"message", "type", "param", "code"}}`` with the error's status, or the one that is given."""
-    return json_response(failure(error), 413 if isinstance(error, TooLarge) else status or STATUS[error.code])
+    return json_response(error_fields(error), 413 if isinstance(error, TooLarge) else status or HTTP_STATUS[error.code])
 
 
 def json_response(value: Any, status: int = 200) -> Response:
@@ -106,8 +106,8 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-def _code(error: BookserveError) -> str | None:
-    if isinstance(error, NoModel):
+def _error_code(error: BookserveError) -> str | None:
+    if isinstance(error, UnknownModel):
         return "model_not_found"
     return error.code if isinstance(error, HeaderRefused) else None
 

@@ -23,9 +23,8 @@ from bookserve.generation.text import Piece
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.engine import Engine
 from serve.observability.internal_error import internal_error
-from serve.protocols.openai import response as answer
-from serve.protocols.openai.request import Completions, Refused, find, writers
-from serve.protocols.openai.response import Answer, json_response
+from serve.protocols.openai.response import CompletionResponse, error_fields, json_response, mean_logprob, model_fields
+from serve.protocols.openai.request import Completions, InvalidField, find_text_model, text_models
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -36,22 +35,24 @@ def routes(engine: Engine) -> list[BaseRoute]:
     """Everything under ``/openai/v1``."""
 
     async def models(_: Request) -> Response:
-        return json_response({"object": "list", "data": [answer.model(live, live.name) for live in writers(engine)]})
+        return json_response(
+            {"object": "list", "data": [model_fields(live, live.name) for live in text_models(engine)]}
+        )
 
     async def model(request: Request) -> Response:
         name = request.path_params["model"]
-        return json_response(answer.model(find(engine, name), name))
+        return json_response(model_fields(find_text_model(engine, name), name))
 
     async def completions(request: Request) -> Response:
-        asked = _parse(await read_body(request))
-        live = find(engine, asked.model)
+        asked = _parse_request(await read_body(request))
+        live = find_text_model(engine, asked.model)
         prompts = asked.prompts()
         requests = [asked.generate(prompt) for prompt in prompts]
         # Made before any is begun, so that a prompt that does not fit is answered as an error.
         written = [engine.generate(live, one, PAUSE if asked.stream else WHOLE) for one in requests]
         if asked.stream:
-            return EventStream(_events(asked, Answer(asked.model, prompts), prompts, written))
-        whole = await unless_disconnected(request.receive, _whole(asked, requests, written))
+            return EventStream(_events(asked, CompletionResponse(asked.model, prompts), prompts, written))
+        whole = await unless_disconnected(request.receive, _complete_response(asked, requests, written))
         return json_response(whole) if whole else Response(status_code=499)  # nobody is there to read it
 
     return [
@@ -61,17 +62,17 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-async def _whole(
+async def _complete_response(
     asked: Completions, requests: list[GenerateRequest], written: list[AsyncGenerator[list[Piece]]]
 ) -> dict[str, Any]:
     """All texts at once; of ``best_of`` the ``n`` whose characters are the likeliest on the mean."""
-    made = Answer(asked.model, [request.prompt for request in requests])
+    made = CompletionResponse(asked.model, [request.prompt for request in requests])
     choices: list[dict[str, Any]] = []
     all_texts = await asyncio.gather(
         *(collect_texts(one, request.n) for one, request in zip(written, requests, strict=True))
     )
     for request, texts in zip(requests, all_texts, strict=True):
-        best = sorted(texts, key=answer.mean_logprob, reverse=True) if request.n > (asked.n or 1) else texts
+        best = sorted(texts, key=mean_logprob, reverse=True) if request.n > (asked.n or 1) else texts
         for text in best[: asked.n or 1]:
             told = text if asked.logprobs is not None else msgspec.structs.replace(text, drawn=())
             choices.append(made.choice(len(choices), told, request.prompt if asked.echo else ""))
@@ -81,14 +82,14 @@ async def _whole(
 
 
 async def _events(
-    asked: Completions, made: Answer, prompts: list[str], written: list[AsyncGenerator[list[Piece]]]
+    asked: Completions, made: CompletionResponse, prompts: list[str], written: list[AsyncGenerator[list[Piece]]]
 ) -> AsyncIterator[bytes]:
     """One event for each piece, the usage where it was asked for, and ``[DONE]``; or the error that ended it."""
     n = asked.n or 1
     usage = {"usage": None} if asked.stream_options and asked.stream_options.include_usage else {}
     echoes = {index: prompts[index // n] for index in range(n * len(prompts))} if asked.echo else {}
     try:
-        async with aclosing(_together(written)) as pieces:
+        async with aclosing(_merge_streams(written)) as pieces:
             async for place, some in pieces:
                 chunks = []
                 for piece in some:
@@ -101,10 +102,10 @@ async def _events(
         yield b"data: [DONE]\n\n"
     except Exception as error:
         known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
-        yield _event(answer.failure(known))
+        yield _event(error_fields(known))
 
 
-async def _together(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerator[tuple[int, list[Piece]]]:
+async def _merge_streams(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerator[tuple[int, list[Piece]]]:
     """What any of them yields, as it comes, with its place in the list."""
     if len(written) == 1:
         async with aclosing(written[0]) as only:
@@ -137,14 +138,14 @@ async def _together(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerato
                 yield place, came
 
 
-def _parse(body: bytes) -> Completions:
+def _parse_request(body: bytes) -> Completions:
     try:
         asked = msgspec.json.decode(body, type=Completions)
     except msgspec.ValidationError as error:
         field = _FIELD.search(str(error))
-        raise Refused(f"the request is not valid: {error}.", field[1] if field else "") from error
+        raise InvalidField(f"the request is not valid: {error}.", field[1] if field else "") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"the request is not JSON: {error}.", "") from error
+        raise InvalidField(f"the request is not JSON: {error}.", "") from error
     asked.check()
     return asked
 

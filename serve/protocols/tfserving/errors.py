@@ -15,26 +15,26 @@ from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
 #: The number of the canonical code of a version that could not be loaded.
-UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
+UNKNOWN_CODE = grpc.StatusCode.UNKNOWN.value[0]
 #: Bytes of a message that are sent as status details; clients refuse long headers.
-LONGEST = 1024
+MAX_DETAILS_BYTES = 1024
 #: Characters of a message over HTTP; what a client sent may be quoted in it.
-LONGEST_SENTENCE = 2048
+MAX_MESSAGE_CHARACTERS = 2048
 
 
-class Unmet(InvalidInput):
+class FailedPrecondition(InvalidInput):
     """What TensorFlow Serving calls a failed precondition."""
 
 
-class Unsupported(InvalidInput):
+class Unimplemented(InvalidInput):
     """Something that TensorFlow Serving's protocol does not carry."""
 
 
 _CODES: dict[type, grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
-    Unmet: grpc.StatusCode.FAILED_PRECONDITION,
-    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -43,7 +43,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     Failed: grpc.StatusCode.INTERNAL,
 }
 
-_HTTP = {
+_HTTP_STATUS = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -56,7 +56,7 @@ _HTTP = {
 }
 
 
-def code(error: BookserveError) -> grpc.StatusCode:
+def grpc_code(error: BookserveError) -> grpc.StatusCode:
     """The canonical code of an error."""
     return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
 
@@ -65,19 +65,19 @@ def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
-    return _HTTP[code(error)]
+    return _HTTP_STATUS[grpc_code(error)]
 
 
 def call_status(error: BookserveError) -> CallStatus:
     """How a call ends that failed so."""
     encoded = str(error).encode()
-    cut = encoded[:LONGEST].decode(errors="ignore") + "...TRUNCATED"
-    return CallStatus(code(error), str(error) if len(encoded) <= LONGEST else cut)
+    cut = encoded[:MAX_DETAILS_BYTES].decode(errors="ignore") + "...TRUNCATED"
+    return CallStatus(grpc_code(error), str(error) if len(encoded) <= MAX_DETAILS_BYTES else cut)
 
 
 def error_body(error: BookserveError) -> bytes:
     """``{"error": "<sentence>"}``."""
-    return dumps({"error": str(error)[:LONGEST_SENTENCE]})
+    return dumps({"error": str(error)[:MAX_MESSAGE_CHARACTERS]})
 
 
 def error_response(error: BookserveError, status: int | None = None) -> Response:

@@ -9,11 +9,11 @@ from functools import partial
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 from serve.batching.request_context import RequestContext
-from serve.codecs import regular_json as regular
+from serve.codecs.regular_json import parse_regular
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.protocols.tfserving import errors
-from serve.protocols.tfserving import predict_json as rows
+from serve.protocols.tfserving import predict_json
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
 #: The path as nearly all clients send it; a path that needs unquoting or other case is left to the application.
@@ -33,23 +33,23 @@ def fast_route(engine: Engine) -> FastRoute:
         except BookserveError:
             return False
         signature, graph = live.bundle.graph()
-        read = regular.parse_regular(body, graph.inputs)
+        read = parse_regular(body, graph.inputs)
         if read is None:
             return False
         feeds, by_row = read
         try:
-            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_answer, by_row)))
+            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_fast_response, by_row)))
         except BookserveError as error:
-            reply(_answer(by_row, error))
+            reply(_fast_response(by_row, error))
             return True
 
     return route
 
 
-def _answer(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
+def _fast_response(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
     if not isinstance(result, BookserveError):
         try:
-            return FastResponse(200, rows.answer(result, by_row))
+            return FastResponse(200, predict_json.encode_outputs(result, by_row))
         except BookserveError as error:
             result = error
     return FastResponse(errors.http_status(result), dumps({"error": str(result)}))

@@ -12,14 +12,14 @@ from serve.protocols.openapi import (
     Schema,
     array,
     enum,
-    json_answer,
+    json_response,
     json_body,
     operation,
     parameter,
     parameters,
     record,
     reference,
-    sentences,
+    status_descriptions,
 )
 
 _STATES = ("UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END")
@@ -29,7 +29,7 @@ _BODY = "The content type is not looked at; gzip and deflate are accepted."
 def describe() -> ApiDescription:
     """Every path under ``/v1``: each call for the default version, for a version's number and for a label."""
     errors = ErrorResponses(
-        "Sentence", record("error", error=STRING), sentences(400, 403, 404, 413, 422, 424, 429, 500, 501, 503)
+        "Sentence", record("error", error=STRING), status_descriptions(400, 403, 404, 413, 422, 424, 429, 500, 501, 503)
     )
     paths: dict[str, Schema] = {}
     for suffix, path, names in (
@@ -45,7 +45,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"predict{suffix}",
                     "Run a model on tensors",
-                    {"200": json_answer("The answer, in the form of the request.", reference("PredictReply"))} | run,
+                    {"200": json_response("The answer, in the form of the request.", reference("PredictReply"))} | run,
                     json_body(reference("PredictRequest"), {"instances": [[0, 1, 2]]}, description=_BODY),
                 ),
             ),
@@ -54,7 +54,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"classify{suffix}",
                     "Classes with scores, for tf.Example records",
-                    {"200": json_answer("One result for each record.", reference("ClassifyReply"))} | run,
+                    {"200": json_response("One result for each record.", reference("ClassifyReply"))} | run,
                     json_body(reference("RecordsRequest"), {"examples": [{"x": [0.0, 1.0, 2.0]}]}, description=_BODY),
                 ),
             ),
@@ -63,7 +63,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"regress{suffix}",
                     "One number for each tf.Example record",
-                    {"200": json_answer("One number for each record.", reference("RegressReply"))} | run,
+                    {"200": json_response("One number for each record.", reference("RegressReply"))} | run,
                     json_body(reference("RecordsRequest"), {"examples": [{"x": [0.0, 1.0, 2.0]}]}, description=_BODY),
                 ),
             ),
@@ -72,7 +72,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"status{suffix}",
                     "States of a model's versions",
-                    {"200": json_answer("All versions, or the one asked for.", reference("Status"))} | look,
+                    {"200": json_response("All versions, or the one asked for.", reference("Status"))} | look,
                 ),
             ),
             f"{path}/metadata": (
@@ -80,7 +80,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"metadata{suffix}",
                     "Signatures of a model",
-                    {"200": json_answer("Every graph as a SignatureDef.", reference("Metadata"))} | look,
+                    {"200": json_response("Every graph as a SignatureDef.", reference("Metadata"))} | look,
                 ),
             ),
         }

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats import tf_example as tfexample
+from bookserve.formats import tf_example
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.versions import UnknownLabel, VersionStatus
-from serve.protocols.tfserving import classify_regress as verdicts
-from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving import classify_regress
+from serve.protocols.tfserving import tf_examples
 
 
-def find(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
+def find_model(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
     """The live model of that name: the newest version, or the one asked for.
 
     Raises:
@@ -31,7 +31,7 @@ def find(engine: Engine, name: str, version: int | None = None, label: str = "")
         raise NotFound(f"Servable not found for request: {wanted}") from error
 
 
-def states(engine: Engine, name: str, version: int | None = None) -> list[VersionStatus]:
+def version_states(engine: Engine, name: str, version: int | None = None) -> list[VersionStatus]:
     """The versions of a model and their states, or that of the one asked for.
 
     Raises:
@@ -49,32 +49,32 @@ def states(engine: Engine, name: str, version: int | None = None) -> list[Versio
     return found
 
 
-def graph_of(live: LiveModel, signature: str) -> tuple[str, Graph]:
+def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     """The graph that a signature over records means, with its proper name: its own, or that of ``classify``.
 
     Raises:
         NotFound: no such graph.
     """
     manifest = live.bundle.manifest
-    return live.bundle.graph(tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
+    return live.bundle.graph(tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
 
 
-def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
-    """The graph of a task (``verdicts.CLASSIFY`` or ``REGRESS``) with its proper name.
+def find_task_graph(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
+    """The graph of a task (``classify_regress.CLASSIFY`` or ``REGRESS``) with its proper name.
 
     Raises:
         NotFound: no such graph.
         InvalidInput: it does not give what the task takes.
     """
-    name, graph = graph_of(live, signature)
-    if task == verdicts.CLASSIFY:
-        verdicts.check_classifies(live, name, graph)
+    name, graph = find_graph(live, signature)
+    if task == classify_regress.CLASSIFY:
+        classify_regress.check_classifies(live, name, graph)
     else:
-        verdicts.check_regresses(graph)
+        classify_regress.check_regresses(graph)
     return name, graph
 
 
-async def judge(
+async def classify_and_regress(
     engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], given: pb.Input
 ) -> list[pb.InferenceResult]:
     """Run the records in ``given`` through the graph of each task and signature; a graph is run once for all.
@@ -83,16 +83,16 @@ async def judge(
         NotFound, InvalidInput: see ``tell`` and ``examples.feeds``.
         Overloaded, Failed: see ``Engine.run``.
     """
-    graphs = [tell(task, live, signature) for task, signature in tasks]
+    graphs = [find_task_graph(task, live, signature) for task, signature in tasks]
     ran: dict[str, Arrays] = {}
     results = []
     for (task, _), (name, graph) in zip(tasks, graphs, strict=True):
         if name not in ran:
-            ran[name] = await engine.run(live, name, examples.feeds(given, graph))
+            ran[name] = await engine.run(live, name, tf_examples.example_inputs(given, graph))
         result = pb.InferenceResult()
-        if task == verdicts.CLASSIFY:
-            result.classification_result.CopyFrom(verdicts.classify(live, name, graph, ran[name]))
+        if task == classify_regress.CLASSIFY:
+            result.classification_result.CopyFrom(classify_regress.classify(live, name, graph, ran[name]))
         else:
-            result.regression_result.CopyFrom(verdicts.regress(live, name, ran[name]))
+            result.regression_result.CopyFrom(classify_regress.regress(live, name, ran[name]))
         results.append(result)
     return results

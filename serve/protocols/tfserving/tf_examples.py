@@ -18,11 +18,11 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
 from serve.codecs.json_arrays import decode_b64, is_b64, shorten
 
-_KINDS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
-_TAKEN = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
+_KIND_NAMES = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
+_ACCEPTED_KINDS = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
 
 
-def from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
+def examples_from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
     """The records under ``examples``, with those features of ``context`` that they lack.
 
     Raises:
@@ -42,7 +42,7 @@ def from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
     return pb.Input(example_list_with_context=pb.ExampleListWithContext(examples=examples, context=context))
 
 
-def feeds(given: pb.Input, graph: Graph) -> Arrays:
+def example_inputs(given: pb.Input, graph: Graph) -> Arrays:
     """The inputs of ``graph``, a row for each record.
 
     Raises:
@@ -81,8 +81,10 @@ def _row(where: str, feature: pb.Feature | None, spec: TensorSpec, shape: list[i
     if feature is None or kind is None:
         raise InvalidInput(f"{where} (data type: {spec.dtype}) is required but could not be found.")
     dtype = numpy_dtype(spec.dtype)
-    if kind not in _TAKEN.get(dtype.kind, ("bytes_list",)):
-        raise InvalidInput(f"{where}. Data types don't match. Data type: {_KINDS[kind]} but expected: {spec.dtype}.")
+    if kind not in _ACCEPTED_KINDS.get(dtype.kind, ("bytes_list",)):
+        raise InvalidInput(
+            f"{where}. Data types don't match. Data type: {_KIND_NAMES[kind]} but expected: {spec.dtype}."
+        )
     values = list(getattr(feature, kind).value)
     wanted = abs(math.prod(shape))
     if len(values) % wanted if -1 in shape and wanted else len(values) != wanted:
@@ -107,9 +109,9 @@ def _example(record: Any) -> pb.Example:
 
 def _feature(name: str, value: Any) -> pb.Feature:
     values = value if type(value) is list else [value]
-    kinds = {_kind(name, item) for item in values}
+    kinds = {_kind_of(name, item) for item in values}
     if len(kinds) > 1:
-        expected = _KINDS[_kind(name, values[0])].replace("string", "bytes")
+        expected = _KIND_NAMES[_kind_of(name, values[0])].replace("string", "bytes")
         raise InvalidInput(f"Unexpected element type in feature: {name} expecting type: {expected}")
     kind = kinds.pop() if kinds else ""
     if kind == "bytes_list":
@@ -125,7 +127,7 @@ def _feature(name: str, value: Any) -> pb.Feature:
     return pb.Feature()
 
 
-def _kind(name: str, item: Any) -> str:
+def _kind_of(name: str, item: Any) -> str:
     if type(item) in (bool, int):
         return "int64_list"
     if type(item) is float:

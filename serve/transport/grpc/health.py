@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2_grpc
 from serve.engine import Engine
 
 #: Seconds between two looks of a watcher.
-PAUSE = 0.5
+POLL_SECONDS = 0.5
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     """``grpc.health.v1.Health`` for the services of those names, and for '' which means the whole server."""
 
     def __init__(self, engine: Engine, names: Iterable[str]) -> None:
@@ -43,7 +43,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             if told == pb.HealthCheckResponse.SERVING != now:
                 return  # it drains, and waits for its calls to end
             told = now
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(POLL_SECONDS)
 
     def _now(self, service: str) -> int:
         if service not in self._names:

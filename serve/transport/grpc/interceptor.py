@@ -18,8 +18,8 @@ from bookserve.errors import InvalidInput
 from serve.batching.request_context import CURRENT, RequestContext, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Tracer
-from serve.security.api_keys import HINT, MESSAGE, ApiKeys
+from serve.observability.traces import TRACE_HEADERS, Tracer
+from serve.security.api_keys import KEY_HINT, KEY_NEEDED, ApiKeys
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
@@ -102,14 +102,14 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                     self._metrics.responded(service, "INVALID_ARGUMENT")
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if self._traces is not None and service != "grpc":  # probes and reflection have none
-            carried = {key: value for key, value in context.invocation_metadata() or () if key in CARRIED}
+            carried = {key: value for key, value in context.invocation_metadata() or () if key in TRACE_HEADERS}
             asked = {"rpc.system.name": "grpc", "rpc.method": method[1:], "bookserve.protocol": service}
             call.trace = self._traces.begin(method[1:], carried, asked)
         return call
 
     def _ended(self, method: str, call: RequestContext, code: str, start: float, context: Any) -> None:
         if code != "OK" and context.code():
-            code = _name(context.code())
+            code = _code_name(context.code())
         self._metrics.responded(call.protocol, code)
         if call.trace is not None:
             call.trace.grpc(code, call.id)
@@ -118,7 +118,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 async def _unauthenticated(_: bytes, context: Any) -> bytes:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{MESSAGE} {HINT}")
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{KEY_NEEDED} {KEY_HINT}")
     return b""  # not reached: abort raises
 
 
@@ -130,6 +130,6 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def _name(code: Any) -> str:
+def _code_name(code: Any) -> str:
     """The status's name; gRPC tells numbers, too."""
     return code.name if isinstance(code, grpc.StatusCode) else str(code)

@@ -23,7 +23,7 @@ from bookserve.errors import BookserveError, InvalidInput
 from serve.observability.internal_error import internal_error
 
 #: Seconds after which an idle stream checks whether the server drains.
-PAUSE = 0.5
+POLL_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ async def requests_until(ended: Callable[[], bool], requests: AsyncIterator[T]) 
     coming = asyncio.ensure_future(anext(requests, None))
     try:
         while True:
-            if not (await asyncio.wait({coming}, timeout=PAUSE))[0]:
+            if not (await asyncio.wait({coming}, timeout=POLL_SECONDS))[0]:
                 if ended():
                     return
                 continue
@@ -166,10 +166,10 @@ def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor]
     pool = DescriptorPool()
     known: set[str] = set()
     for file in files:
-        _add(pool, file, known)
+        _add_file(pool, file, known)
     by_package: dict[str, FileDescriptorProto] = {}
     for service in services:
-        if _add_declared(pool, service, known):
+        if _add_declaring_file(pool, service, known):
             continue
         package, _, name = service.name.rpartition(".")
         file_name = f"{package.replace('.', '/')}.proto"
@@ -177,7 +177,7 @@ def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor]
         entry = found.service.add(name=name)
         for method_name, method in service.methods.items():
             for kind in (method.request, method.reply):
-                _add(pool, kind.DESCRIPTOR.file, known)
+                _add_file(pool, kind.DESCRIPTOR.file, known)
                 if kind.DESCRIPTOR.file.name not in found.dependency:
                     found.dependency.append(kind.DESCRIPTOR.file.name)
             entry.method.add(
@@ -192,19 +192,19 @@ def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor]
     return pool
 
 
-def _add_declared(pool: DescriptorPool, service: Service, known: set[str]) -> bool:
+def _add_declaring_file(pool: DescriptorPool, service: Service, known: set[str]) -> bool:
     """Add the file of a service's messages if it declares the service itself."""
     file = next(iter(service.methods.values())).request.DESCRIPTOR.file
     if service.name not in {declared.full_name for declared in file.services_by_name.values()}:
         return False
-    _add(pool, file, known)
+    _add_file(pool, file, known)
     return True
 
 
-def _add(pool: DescriptorPool, file: Any, known: set[str]) -> None:
+def _add_file(pool: DescriptorPool, file: Any, known: set[str]) -> None:
     if file.name in known:
         return
     known.add(file.name)
     for needed in file.dependencies:
-        _add(pool, needed, known)
+        _add_file(pool, needed, known)
     pool.AddSerializedFile(file.serialized_pb)

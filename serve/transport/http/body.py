@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from bookserve.errors import InvalidInput
 from serve.security.limits import Limits
 
-_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class TooLarge(InvalidInput):
@@ -63,9 +63,9 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
         TooLarge: it has more than ``limit`` bytes then.
         InvalidInput: the encoding is unknown, or the data is damaged or cut off.
     """
-    if encoding not in _WINDOWS:
+    if encoding not in _WINDOW_BITS:
         raise InvalidInput(f"the content encoding '{encoding}' is unknown.", "Use gzip, deflate or none.")
-    inflater = zlib.decompressobj(_WINDOWS[encoding])
+    inflater = zlib.decompressobj(_WINDOW_BITS[encoding])
     try:
         inflated = inflater.decompress(body, limit + 1)
     except zlib.error as error:
@@ -80,13 +80,13 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
 async def compress_body(request: Request, body: bytes) -> tuple[bytes, dict[str, str]]:
     """A body as the client asked to have it, and the headers that say so."""
     encoding = request.headers.get("accept-encoding", "").strip().lower()
-    if encoding not in _WINDOWS:
+    if encoding not in _WINDOW_BITS:
         return body, {}
     headers = {"content-encoding": encoding, "vary": "accept-encoding"}
     if len(body) > INLINE_BYTES:
-        return await asyncio.to_thread(_deflate, body, encoding), headers
-    return _deflate(body, encoding), headers
+        return await asyncio.to_thread(_compress, body, encoding), headers
+    return _compress(body, encoding), headers
 
 
-def _deflate(body: bytes, encoding: str) -> bytes:
+def _compress(body: bytes, encoding: str) -> bytes:
     return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)

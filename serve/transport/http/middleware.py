@@ -21,15 +21,15 @@ from bookserve.errors import BookserveError, InvalidInput
 from serve.batching.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Trace, Tracer
-from serve.security.api_keys import HINT, MESSAGE, ApiKeys
+from serve.observability.traces import TRACE_HEADERS, Trace, Tracer
+from serve.security.api_keys import KEY_HINT, KEY_NEEDED, ApiKeys
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
 
 #: What may be asked without a key: whether the process lives.
-OPEN = "/healthz"
+OPEN_PATH = "/healthz"
 
-_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_CARRIED = frozenset(name.encode() for name in CARRIED)
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACE_HEADERS = frozenset(name.encode() for name in TRACE_HEADERS)
 
 
 class HeaderRefused(InvalidInput):
@@ -83,9 +83,9 @@ class RequestMiddleware:
             return
         start = time.perf_counter()
         owner = self._owner(scope["path"])
-        call = RequestContext(owner.http_label, gone=_gone(receive))
+        call = RequestContext(owner.http_label, gone=_disconnect_check(receive))
         if self._traces is not None:
-            call.trace = _trace(self._traces, call.protocol, scope)
+            call.trace = _begin_trace(self._traces, call.protocol, scope)
         CURRENT.set(call)
         status = 499  # the client left before an answer began
 
@@ -104,7 +104,7 @@ class RequestMiddleware:
                 call.trace.http(status, getattr(scope.get("route"), "path", ""), call.id)
             if logs.access.isEnabledFor(20):  # INFO
                 client = (scope.get("client") or ("-",))[0]
-                what = f"{scope['method']} {_shown(scope)}"
+                what = f"{scope['method']} {_printable_path(scope)}"
                 logs.log_request(call.protocol, what, str(status), time.perf_counter() - start, client)
 
     def fast_route(self, inner: FastRoute) -> FastRoute:
@@ -139,7 +139,7 @@ class RequestMiddleware:
         self, owner: PathOwner, call: RequestContext, start: float, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Pass the request on, unless its headers are wrong or hold no key."""
-        admitted = self._keys is None or scope["path"] == OPEN
+        admitted = self._keys is None or scope["path"] == OPEN_PATH
         wrong: InvalidInput | None = None
         if self._timeout:
             call.deadline = start + self._timeout
@@ -147,7 +147,7 @@ class RequestMiddleware:
             if not name.startswith((b"x-", b"authorization")):
                 continue
             try:
-                if name == b"x-request-id" and _ID.fullmatch(value):
+                if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                     call.id = value.decode()
                 elif name == b"x-request-timeout":
                     call.deadline = parse_deadline(value.decode("latin-1"))
@@ -159,7 +159,7 @@ class RequestMiddleware:
                 wrong = error
         call.id = call.id or self._next_id()
         if not admitted:
-            refusal = owner.error_response(Unauthenticated(MESSAGE, HINT), 401)
+            refusal = owner.error_response(Unauthenticated(KEY_NEEDED, KEY_HINT), 401)
             refusal.headers["www-authenticate"] = "Bearer"
             await refusal(scope, receive, send)
         elif wrong:
@@ -168,21 +168,21 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
 
 
-def _trace(traces: Tracer, protocol: str, scope: Scope) -> Trace | None:
+def _begin_trace(traces: Tracer, protocol: str, scope: Scope) -> Trace | None:
     """The trace of a request to a protocol; pages, probes and metrics have none."""
     if protocol == "http":
         return None
-    carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
-    asked = {"http.request.method": scope["method"], "url.path": _shown(scope), "bookserve.protocol": protocol}
+    carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}
+    asked = {"http.request.method": scope["method"], "url.path": _printable_path(scope), "bookserve.protocol": protocol}
     return traces.begin(f"{scope['method']} {protocol}", carried, asked)
 
 
-def _shown(scope: Scope) -> str:
+def _printable_path(scope: Scope) -> str:
     """The path as it was sent, in which nothing can break a line."""
     return scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or repr(scope["path"])[1:-1]
 
 
-def _gone(receive: Receive) -> Callable[[], bool] | None:
+def _disconnect_check(receive: Receive) -> Callable[[], bool] | None:
     """Whether the client has closed the connection: the HTTP server knows, and telling so costs no task."""
     cycle: Any = getattr(receive, "__self__", None)
     return (lambda: bool(cycle.disconnected)) if hasattr(cycle, "disconnected") else None

@@ -30,7 +30,7 @@ class EventStream(StreamingResponse):
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
     """Await ``work``, but stop it as soon as the client closes the connection; None then."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_until_disconnected(receive))
     gone.add_done_callback(lambda _: task.cancel())
     try:
         return await task
@@ -42,6 +42,6 @@ async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) ->
         gone.cancel()
 
 
-async def _gone(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

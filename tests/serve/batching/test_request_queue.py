@@ -20,7 +20,7 @@ from bookserve.graph import Arrays
 from bookserve.runtime.onnx import Session
 from serve.app import grpc_app as rpc
 from serve.app import server
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.app.settings import Settings
 from serve.batching import batcher
 from serve.batching.batch_config import BatchConfig
@@ -91,11 +91,11 @@ async def serving(
     assert isinstance(held, Batcher)
     backend = held._backend = Gated(held._backend)
     with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
-        access = RequestMiddleware(application(engine, metrics), metrics, None, timeout)
+        access = RequestMiddleware(http_application(engine, metrics), metrics, None, timeout)
         ways = (tfs.quick(engine), v2.quick(engine, Limits())) if short else ()
-        web = server._web(access, access.short(first_route(*ways)), Settings(models=models))
+        web = server._http_server(access, access.short(first_route(*ways)), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
-        made, port = rpc.server(
+        made, port = rpc.grpc_server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
         )
         await made.start()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
@@ -142,7 +142,7 @@ def test_a_path_belongs_to_the_protocol_of_its_longest_prefix() -> None:
 def test_two_protocols_that_claim_one_path_or_name_fail_at_start(models: Path, more: Protocol, said: str) -> None:
     metrics = Metrics()
     with pytest.raises(ValueError, match=said):
-        application(Engine(Repository(models, metrics), metrics), metrics, protocols=[*load_protocols(), more])
+        http_application(Engine(Repository(models, metrics), metrics), metrics, protocols=[*load_protocols(), more])
 
 
 def test_a_route_outside_its_protocols_prefixes_fails_at_start(models: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_route_outside_its_protocols_prefixes_fails_at_start(models: Path) -> 
     metrics = Metrics()
     stray = Protocol(name="stray", prefixes=("/stray",), routes=first.routes)
     with pytest.raises(ValueError, match="stray"):
-        application(Engine(Repository(models, metrics), metrics), metrics, protocols=[second, stray])
+        http_application(Engine(Repository(models, metrics), metrics), metrics, protocols=[second, stray])

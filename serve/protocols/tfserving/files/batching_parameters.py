@@ -35,10 +35,10 @@ def read_batching_parameters(path: Path) -> BatchConfig:
             f"Error parsing text-format tensorflow.serving.BatchingParameters in {path}: {error}.",
             "Write: max_batch_size { value: 128 }  allowed_batch_sizes: 8  allowed_batch_sizes: 128",
         ) from error
-    return batching(parameters)
+    return batch_config_of(parameters)
 
 
-def batching(parameters: pb.BatchingParameters) -> BatchConfig:
+def batch_config_of(parameters: pb.BatchingParameters) -> BatchConfig:
     """The batching that a message asks for.
 
     Raises:

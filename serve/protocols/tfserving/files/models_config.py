@@ -37,7 +37,7 @@ def read_models_config(path: Path) -> list[ModelConfig]:
             f"Error parsing text-format tensorflow.serving.ModelServerConfig in {path}: {error}.",
             "Write: model_config_list { config { name: 'digits' base_path: '/models/digits' } }",
         ) from error
-    return models(config)
+    return model_configs(config)
 
 
 def parse_models_config(message: bytes) -> list[ModelConfig]:
@@ -47,12 +47,12 @@ def parse_models_config(message: bytes) -> list[ModelConfig]:
         InvalidInput: as for ``read``.
     """
     try:
-        return models(pb.ModelServerConfig.FromString(message))
+        return model_configs(pb.ModelServerConfig.FromString(message))
     except DecodeError as error:
         raise InvalidInput("the config is not a ModelServerConfig message.") from error
 
 
-def models(config: pb.ModelServerConfig) -> list[ModelConfig]:
+def model_configs(config: pb.ModelServerConfig) -> list[ModelConfig]:
     """The models that a message lists.
 
     Raises:

@@ -17,18 +17,18 @@ from google.protobuf.message import DecodeError
 from bookserve.api import tfserving_pb2 as tfs
 from bookserve.bundle import Bundle, Manifest
 from bookserve.errors import BookserveError, Failed
-from bookserve.formats import tf_example as tfexample
+from bookserve.formats import tf_example
 from bookserve.graph import Arrays, Graph
-from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving import tf_examples
 from serve.protocols.tfserving.files import files_pb2 as pb
 from serve.protocols.tfserving.tensors import to_array
 from serve.security.limits import Limits
 
 #: Where the records are, inside a version's directory.
-PATH = Path("assets.extra/tf_serving_warmup_requests")
+WARMUP_PATH = Path("assets.extra/tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 #: Bytes of one record; larger is no request that this server would take.
-MAX_BYTES = 2**26
+MAX_RECORD_BYTES = 2**26
 
 
 def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
@@ -37,12 +37,12 @@ def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
     Raises:
         Failed: a record is damaged, is for no graph of the model, of a kind that is not supported, or one too many.
     """
-    path, graphs = bundle.path / PATH, bundle.manifest.graphs
+    path, graphs = bundle.path / WARMUP_PATH, bundle.manifest.graphs
     if not path.is_file():
         return
-    vouched = PATH.as_posix() in bundle.manifest.files  # its SHA-256 was compared already
+    vouched = WARMUP_PATH.as_posix() in bundle.manifest.files  # its SHA-256 was compared already
     try:
-        for number, record in enumerate(_records(path, vouched)):
+        for number, record in enumerate(_read_records(path, vouched)):
             if number == MAX_RECORDS:
                 raise Failed(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
             log = pb.PredictionLog.FromString(record)
@@ -51,15 +51,15 @@ def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
                 raise Failed(f"Failed to parse warmup record: {path}, record {number} holds no request.")
             if kind in ("predict_log", "predict_streamed_log"):
                 request = getattr(log, kind).request
-                name = _graph(graphs, request.model_spec.signature_name)
+                name = _graph_name(graphs, request.model_spec.signature_name)
                 yield name, {key: to_array(key, tensor, Limits()) for key, tensor in request.inputs.items()}
             elif kind in ("classify_log", "regress_log"):
                 request = getattr(log, kind).request
-                yield _of_examples(bundle.manifest, request.model_spec.signature_name, request.input)
+                yield _example_request(bundle.manifest, request.model_spec.signature_name, request.input)
             elif kind == "multi_inference_log":
                 many = log.multi_inference_log.request
                 for task in many.tasks:
-                    yield _of_examples(bundle.manifest, task.model_spec.signature_name, many.input)
+                    yield _example_request(bundle.manifest, task.model_spec.signature_name, many.input)
             else:
                 raise Failed(f"Unsupported log_type for warmup: {kind}")
     except DecodeError as error:
@@ -72,7 +72,7 @@ def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
         raise Failed(f"a warm-up request in {path} cannot be run: {error.message}", error.hint) from error
 
 
-def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
+def _graph_name(graphs: Mapping[str, Graph], signature: str) -> str:
     if signature in graphs:
         return signature
     if signature in ("", "serving_default"):
@@ -80,13 +80,13 @@ def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
     raise Failed(f"a warm-up request asks for signature '{signature}', which the model does not have.")
 
 
-def _of_examples(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[str, Arrays]:
+def _example_request(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[str, Arrays]:
     """Examples become rows of a graph's inputs, but go as they are where a graph takes one string, as signatures do."""
-    name = _graph(manifest.graphs, tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
+    name = _graph_name(manifest.graphs, tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
     graph = manifest.graphs[name]
     inputs = graph.inputs
     if [spec.dtype for spec in inputs.values()] != ["string"]:
-        return name, examples.feeds(given, graph)
+        return name, tf_examples.example_inputs(given, graph)
     kind = given.WhichOneof("kind")
     records = [example.SerializeToString() for example in getattr(given, kind).examples] if kind else []
     column = np.empty(len(records), object)
@@ -94,7 +94,7 @@ def _of_examples(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[
     return name, {next(iter(inputs)): column}
 
 
-def _records(path: Path, vouched: bool) -> Iterator[bytes]:
+def _read_records(path: Path, vouched: bool) -> Iterator[bytes]:
     """The records of a TFRecord file, each checked unless the file is vouched for.
 
     Raises:
@@ -106,7 +106,7 @@ def _records(path: Path, vouched: bool) -> Iterator[bytes]:
             if len(head) < 12:
                 raise broken
             size, checksum = struct.unpack("<QI", head)
-            if checksum != masked_crc(head[:8]) or size > MAX_BYTES:
+            if checksum != masked_crc(head[:8]) or size > MAX_RECORD_BYTES:
                 raise broken
             data, tail = file.read(size), file.read(4)
             if len(data) < size or len(tail) < 4:
