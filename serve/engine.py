@@ -61,7 +61,7 @@ class Engine:
 
     def counted(self, model: LiveModel) -> RequestCounts:
         """What was counted of one version since the server began."""
-        return self._metrics.statistics.of(model.name, model.version)
+        return self._metrics.statistics.of_version(model.name, model.version)
 
     async def load(self, name: str) -> None:
         """Load a model that lies in the repository; see ``Repository.load``."""
@@ -189,7 +189,7 @@ class _Stopwatch:
         self._labels = model.name, model.version, graph
         self._call = call or CURRENT.get()
         if self._call.trace is not None:
-            self._call.trace.asked(*self._labels)
+            self._call.trace.set_graph(*self._labels)
         self._start = time.perf_counter()
 
     def __enter__(self) -> None:
@@ -207,4 +207,4 @@ class _Stopwatch:
         else:
             code = error.code if isinstance(error, BookserveError) else "failed"
         elapsed = time.perf_counter() - self._start
-        self._metrics.answered(*self._labels, elapsed, code, self._call.protocol)
+        self._metrics.count_request(*self._labels, elapsed, code, self._call.protocol)

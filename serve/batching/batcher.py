@@ -236,5 +236,5 @@ class Batcher:
     def _settle(group: list[PendingRequest], results: Sequence[Arrays | BookserveError], start: float) -> None:
         for item, result in zip(group, results, strict=True):
             if item.call.trace is not None:
-                item.call.trace.ran(item.since, start, time.perf_counter(), len(group))
+                item.call.trace.add_run(item.since, start, time.perf_counter(), len(group))
             item.tell(result)

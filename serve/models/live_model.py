@@ -88,8 +88,8 @@ class LiveModel:
             batcher = Batcher(
                 graph,
                 backend,
-                partial(self._metrics.ran, *told),
-                partial(self._metrics.waited, *told),
+                partial(self._metrics.count_run, *told),
+                partial(self._metrics.count_waits, *told),
                 self._batching,
                 padding,
             )

@@ -195,7 +195,7 @@ class ModelVersions:
             self._errors.pop(version, None)
             self._put(version, model)
             self._set(version, "AVAILABLE")
-            self._metrics.loaded(self.served.name, version, True)
+            self._metrics.count_load(self.served.name, version, True)
         return version in self._live
 
     def _fail(self, version: int, error: BookserveError, still_live: bool = False) -> None:
@@ -204,7 +204,7 @@ class ModelVersions:
         if not still_live:
             self._errors[version] = error
             self._set(version, "END", str(error))
-            self._metrics.loaded(self.served.name, version, False)
+            self._metrics.count_load(self.served.name, version, False)
 
     def _on_request(self, version: int | None) -> LiveModel:
         """The version that is not live: why not, unless it may be loaded now."""
@@ -248,7 +248,7 @@ class ModelVersions:
         if version in self._live or self._states.get(version, VersionStatus(0, "")).state != "UNLOADING":
             return  # it was loaded again meanwhile
         self._set(version, "END")
-        self._metrics.unloaded(self.served.name, version)
+        self._metrics.forget_version(self.served.name, version)
         ended = [status.version for status in self.status() if status.state == "END" and not status.error]
         for old in ended[_ENDED:]:
             del self._states[old]

@@ -17,7 +17,7 @@ from serve.engine import Engine
 from serve.protocols.native.errors import call_status
 from serve.transport.grpc.service import Method, ServerStream, Service
 
-#: Fields of requests that may be absent.
+#: Fields of requests that are optional.
 _OPTIONAL_NAMES = (
     *("version", "length", "temperature", "seed", "n", "grid", "top_k", "top_p", "logprobs", "mode"),
     *("truncation", "walk", "interpolate", "start", "count"),
@@ -25,7 +25,7 @@ _OPTIONAL_NAMES = (
 
 
 def service(engine: Engine) -> Service:
-    """Models, predictions, texts and samples."""
+    """The methods Models, Predict, Generate and Sample."""
 
     async def models(_: pb.ModelsRequest) -> pb.ModelsReply:
         return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
@@ -40,8 +40,8 @@ def service(engine: Engine) -> Service:
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
         body = validate_request(GenerateRequest, fields)
-        async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as written:
-            async for pieces in written:
+        async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as stream:
+            async for pieces in stream:
                 for piece in pieces:
                     yield from_piece(piece)
 
@@ -72,6 +72,6 @@ def service(engine: Engine) -> Service:
 
 
 def _optional_fields(request: Any) -> dict[str, Any]:
-    """The optional fields that the caller did set."""
+    """The optional fields that the request sets."""
     names = request.DESCRIPTOR.fields_by_name
     return {name: getattr(request, name) for name in _OPTIONAL_NAMES if name in names and request.HasField(name)}

@@ -15,16 +15,16 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    response,
     array,
     enum,
-    json_response,
     json_body,
+    json_response,
     operation,
     parameter,
     parameters,
     record,
     reference,
+    response,
     status_descriptions,
     struct_schemas,
 )
@@ -35,19 +35,18 @@ _BODIES = (PredictRequest, GenerateRequest, SampleRequest, TransformRequest, Exp
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/api``."""
+    """Every path below ``/api``."""
     errors = ErrorResponses(
         "Error",
         record("error", error=record("code message hint", code=enum(*_CODES), message=STRING, hint=STRING)),
         status_descriptions(400, 404, 413, 429, 500, 503),
     )
-    # Two protocols have a PredictRequest, so these are called after their path.
+    # Schema names are shared by all protocols, and two protocols have a PredictRequest: hence the prefix.
     bodies = {f"Api{name}": schema for name, schema in struct_schemas(*_BODIES).items()}
     return ApiDescription(
         tag="bookserve",
         description="Rows and prompts in; labels, texts and pictures out.",
         paths=_model_paths(errors) | _job_paths(errors),
-        # Two protocols have a PredictRequest; this one's is called after its path.
         schemas=errors.schemas | _schemas() | bodies,
         parameters=MODEL | {"job": parameter("id", "path", STRING, "Id of a job.")},
         responses=errors.responses,
@@ -55,12 +54,12 @@ def describe() -> ApiDescription:
 
 
 def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
-    run = errors(400, 404, 413, 429, 500, 503)
+    run_errors = errors(400, 404, 413, 429, 500, 503)
     path, names = "/api/models/{model}", parameters("model")
 
-    def post(id: str, summary: str, response: Schema, request: type, example: object) -> Schema:
+    def post(id: str, summary: str, success: Schema, request: type, example: object) -> Schema:
         body = json_body(reference(f"Api{request.__name__}"), example)
-        return {"parameters": names, "post": operation(id, summary, {"200": response} | run, body)}
+        return {"parameters": names, "post": operation(id, summary, {"200": success} | run_errors, body)}
 
     pictures = response(
         "The points and their pictures as PNG; where Accept is image/png one contact sheet, where it is "
@@ -128,7 +127,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
 
 def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
     job, one = parameters("job"), json_response("The job.", reference("JobReply"))
-    every = record("jobs", jobs=array(reference("Job")))
+    all_jobs = record("jobs", jobs=array(reference("Job")))
     start = {"model": "deepdream", "images": [_PNG], "params": {"octaves": 2}}
     return {
         "/api/jobs": {
@@ -142,7 +141,7 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "jobs",
                 "List all jobs",
-                {"200": json_response("The jobs, oldest first.", every)} | errors(500),
+                {"200": json_response("The jobs, oldest first.", all_jobs)} | errors(500),
             ),
         },
         "/api/jobs/{id}": {

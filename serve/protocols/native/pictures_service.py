@@ -1,7 +1,4 @@
-"""DeepDream, style transfer and explanations over gRPC: the service ``bookserve.v1.Pictures``.
-
-Its messages are those of ``bookserve/api/pictures.proto``.
-"""
+"""DeepDream, style transfer and explanations over gRPC: the service of ``bookserve/api/pictures.proto``."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from serve.transport.grpc.service import Method, ServerStream, Service
 
 
 def service(engine: Engine, jobs: JobQueue) -> Service:
-    """DeepDream and style transfer with their progress, and explanations of convnets."""
+    """The methods Transform (with progress), Explain, Activations and Filters."""
 
     def model(request: Any) -> LiveModel:
         return engine.model(request.model, request.version if request.HasField("version") else None)
@@ -34,12 +31,12 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
     async def transform(request: pb.TransformRequest) -> AsyncGenerator[pb.TransformProgress]:
         fields = {"model": request.model, "images": list(request.images), "params": _parse_params(request.params)}
         job = await jobs.start(validate_request(TransformRequest, fields | _version_field(request)))
-        shown = None
+        sent_preview = None
         try:
             async with aclosing(job.watch()) as changes:
                 async for _ in changes:
-                    preview = job.preview if job.preview is not shown else None
-                    shown = job.preview
+                    preview = job.preview if job.preview is not sent_preview else None
+                    sent_preview = job.preview
                     yield pb.TransformProgress(
                         job=job.id,
                         state=job.state,
@@ -57,14 +54,14 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def explain(request: pb.ExplainRequest) -> pb.ExplainReply:
         live = model(request)
-        found = await explain_picture(engine, live, _explain_request(request))
+        explanation = await explain_picture(engine, live, _explain_request(request))
         return pb.ExplainReply(
             model=live.name,
             version=live.version,
-            label=found.label,
-            score=found.score,
-            heatmap=to_tensor(found.heatmap),
-            overlay=await asyncio.to_thread(encode_png, found.overlay),
+            label=explanation.label,
+            score=explanation.score,
+            heatmap=to_tensor(explanation.heatmap),
+            overlay=await asyncio.to_thread(encode_png, explanation.overlay),
         )
 
     async def activations(request: pb.ExplainRequest) -> pb.ActivationsReply:

@@ -16,16 +16,16 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    response,
     array,
     enum,
-    json_response,
     json_body,
+    json_response,
     operation,
     parameter,
     parameters,
     record,
     reference,
+    response,
     status_descriptions,
     struct_schemas,
 )
@@ -35,7 +35,7 @@ _LENGTH_OF_JSON = "Bytes of the JSON part, where tensors follow as bytes."
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/v2``."""
+    """Every path below ``/v2``."""
     errors = ErrorResponses(
         "V2Error", record("error", error=STRING), status_descriptions(400, 403, 404, 413, 422, 424, 429, 500, 503)
     )
@@ -105,7 +105,7 @@ def describe() -> ApiDescription:
 
 
 def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorResponses) -> dict[str, Schema]:
-    look, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
+    read_errors, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
     generate = errors(404, 413, 422, 424, 429, 500, 503)
     body = json_body(reference("GenerateCall"), {"text_input": "abc", "parameters": {"max_tokens": 20}})
     reply = json_response("The text.", reference("GenerateReply"))
@@ -131,7 +131,7 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             operation(
                 f"model{suffix}",
                 "Versions and tensors of a model",
-                {"200": json_response("The model.", reference("V2Model"))} | look,
+                {"200": json_response("The model.", reference("V2Model"))} | read_errors,
             ),
         ),
         "/ready": (
@@ -145,7 +145,7 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             operation(
                 f"modelStats{suffix}",
                 "Statistics of a model",
-                {"200": json_response("The model.", reference("V2Statistics"))} | look,
+                {"200": json_response("The model.", reference("V2Statistics"))} | read_errors,
             ),
         ),
         "/infer": (
@@ -162,9 +162,9 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             ),
         ),
     }
-    both = {"/infer": (*names, "jsonLength")}
+    with_header = {"/infer": (*names, "jsonLength")}
     return {
-        path + rest: {"parameters": parameters(*both.get(rest, names)), method: call}
+        path + rest: {"parameters": parameters(*with_header.get(rest, names)), method: call}
         for rest, (method, call) in calls.items()
     }
 
@@ -179,7 +179,7 @@ def _schemas() -> dict[str, Schema]:
         "name datatype shape", name=STRING, datatype=reference("Datatype"), shape=array(INTEGER | {"minimum": -1})
     )
     duration = record("count ns", count=COUNT, ns=COUNT)
-    asked = reference("Parameters")
+    request_parameters = reference("Parameters")
     batch = record(
         "batch_size", batch_size=COUNT, compute_input=duration, compute_infer=duration, compute_output=duration
     )
@@ -199,7 +199,7 @@ def _schemas() -> dict[str, Schema]:
         shape=array(COUNT),
         datatype=reference("Datatype"),
         data=array(),
-        parameters=asked,
+        parameters=request_parameters,
     )
     state = enum("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
     return {
@@ -216,9 +216,9 @@ def _schemas() -> dict[str, Schema]:
         "InferRequest": record(
             "inputs",
             id=STRING,
-            parameters=asked,
+            parameters=request_parameters,
             inputs=array(reference("InferInput")),
-            outputs=array(record("name", name=STRING, parameters=asked)),
+            outputs=array(record("name", name=STRING, parameters=request_parameters)),
         ),
         "InferInput": record(
             "name shape datatype",
@@ -226,7 +226,7 @@ def _schemas() -> dict[str, Schema]:
             shape=array(INTEGER),
             datatype=reference("Datatype"),
             data={"description": "Flat or nested, row by row."},
-            parameters=asked,
+            parameters=request_parameters,
         ),
         "InferReply": record(
             "model_name model_version outputs",

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, over HTTP and gRPC, as one protocol of the server."""
+"""Registers the Open Inference Protocol (HTTP and gRPC) with the server."""
 
 from __future__ import annotations
 

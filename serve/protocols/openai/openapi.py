@@ -10,22 +10,22 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    response,
     array,
     enum,
-    json_response,
     json_body,
+    json_response,
     operation,
     parameters,
     record,
     reference,
+    response,
     status_descriptions,
     struct_schemas,
 )
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/openai``."""
+    """Every path below ``/openai``."""
     text = {"type": ["string", "null"]}
     errors = ErrorResponses(
         "OpenAIError",

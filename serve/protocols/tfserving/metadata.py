@@ -1,4 +1,4 @@
-"""Metadata: a bundle's graphs as TensorFlow's SignatureDefs."""
+"""Describes a bundle's graphs as TensorFlow's SignatureDefs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from bookserve.graph import TensorSpec
 from serve.models.live_model import LiveModel
 from serve.protocols.tfserving.tensors import NUMBERS
 
-#: What a request that names no signature means.
+#: The signature of requests that name none.
 DEFAULT_SIGNATURE = "serving_default"
-#: The type of the message that ``GetModelMetadata`` packs.
+#: Type URL of the message that ``GetModelMetadata`` returns in an ``Any``.
 TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
 def signature_defs(live: LiveModel) -> pb.SignatureDefMap:
-    """All graphs of a model by name; the default one also under the name ``serving_default``."""
+    """All graphs of a model by name; the default graph also as ``serving_default``."""
     graphs = dict(live.bundle.manifest.graphs)
     graphs.setdefault(DEFAULT_SIGNATURE, live.bundle.graph()[1])
     return pb.SignatureDefMap(

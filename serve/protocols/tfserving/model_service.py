@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API beside predictions: the service ``tensorflow.serving.ModelService``."""
+"""TensorFlow Serving's model management over gRPC: the service ``tensorflow.serving.ModelService``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.transport.grpc.service import Method, Service
 
 
 def service(engine: Engine, policy: AccessPolicy) -> Service:
-    """The state of a model's versions, and which models are served at all."""
+    """The methods GetModelStatus and HandleReloadConfigRequest."""
 
     async def get_status(request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
         if not request.HasField("model_spec"):

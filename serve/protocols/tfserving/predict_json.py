@@ -1,7 +1,7 @@
-"""Rows: TensorFlow Serving's two JSON forms of a prediction, by row (``instances``) and by column (``inputs``).
+"""Reads and writes TensorFlow Serving's two JSON forms of a prediction: by row (``instances``), by column (``inputs``).
 
-One thing differs from TensorFlow Serving: a number outside the range of a narrow integer type is refused; there it
-wraps around.
+One difference from TensorFlow Serving: an integer outside the range of its type is refused here; there it wraps around.
+Source: https://www.tensorflow.org/tfx/serving/api_rest#predict_api
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, TensorSpec
 from serve.codecs.json_arrays import is_b64, shorten, to_array
-from serve.codecs.json_document import dumps, array_to_json, loads
+from serve.codecs.json_document import array_to_json, dumps, loads
 from serve.protocols.tfserving.errors import Unimplemented
 
 Specs = Mapping[str, TensorSpec]
 
-#: What TensorFlow calls the element types, where it has names of its own.
+#: TensorFlow's names of element types, where they differ from NumPy's.
 _TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
 def parse_request(body: bytes, depth: int) -> dict[str, Any]:
-    """The JSON object of a request. Bytes behind it are ignored.
+    """The JSON object of a request. Bytes after it are ignored.
 
     Raises:
-        InvalidInput: it is none, or nested more than ``depth`` deep.
+        InvalidInput: the body is not a JSON object, or is nested more than ``depth`` deep.
     """
     document = loads(body, depth=depth, trailing=True)
     if type(document) is not dict:
@@ -39,10 +39,10 @@ def parse_request(body: bytes, depth: int) -> dict[str, Any]:
 
 
 def read_inputs(document: dict[str, Any], inputs: Specs) -> tuple[Arrays, bool]:
-    """The arrays in a request's object, and whether they came by row.
+    """The input arrays of a request by name, and whether they came by row.
 
     Raises:
-        InvalidInput: not the inputs of the graph, or values that are not of their types.
+        InvalidInput: the names are not the inputs of the graph, or a value is not of its input's type.
     """
     if "instances" in document and "inputs" in document:
         raise InvalidInput("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
@@ -54,10 +54,10 @@ def read_inputs(document: dict[str, Any], inputs: Specs) -> tuple[Arrays, bool]:
 
 
 def encode_outputs(outputs: Arrays, by_row: bool) -> bytes:
-    """The outputs as JSON in the form of the request. The name of a sole output is left out.
+    """The outputs as JSON in the form of the request. The name of a single output is left out.
 
     Raises:
-        InvalidInput: an output has no rows (or another number of them), or holds bytes that JSON cannot carry.
+        InvalidInput: by row, an output has no rows, or another number of them; or a string output is not UTF-8.
     """
     if not by_row:
         columns = {name: _json_value(name, array) for name, array in outputs.items()}
@@ -78,11 +78,11 @@ def _count_rows(outputs: Arrays) -> int:
     rows = None
     for name, array in outputs.items():
         if not array.ndim:
-            raise InvalidInput(f"Tensor name: {name} has no shape information.", "Ask in the column form, 'inputs'.")
+            raise InvalidInput(f"Tensor name: {name} has no shape information.", "Use the column form, 'inputs'.")
         if rows not in (None, len(array)):
             raise InvalidInput(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}.",
-                "Ask in the column form, 'inputs'.",
+                "Use the column form, 'inputs'.",
             )
         rows = len(array)
     return rows or 0
@@ -101,7 +101,7 @@ def _decode_text(name: str, item: bytes) -> str:
     try:
         return item.decode()
     except UnicodeDecodeError:
-        raise InvalidInput(f"output '{name}' holds bytes that are not UTF-8 text.", "Ask over gRPC.") from None
+        raise InvalidInput(f"output '{name}' holds bytes that are not UTF-8 text.", "Use gRPC.") from None
 
 
 def _inputs_by_column(value: Any, inputs: Specs) -> Arrays:
@@ -140,7 +140,7 @@ def _inputs_by_row(instances: Any, inputs: Specs) -> Arrays:
 
 
 def _first_bad_row(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | None:
-    """What is wrong with the first row that cannot stand beside those before it."""
+    """The error of the first row that does not fit the rows before it; None if every row fits."""
     shapes: dict[str, tuple[int, ...]] = {}
     for index, row in enumerate(instances):
         if named != _is_row_object(row):
@@ -179,10 +179,10 @@ def _check_row_value(name: str, value: Any, inputs: Specs, shapes: dict[str, tup
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
-    word = _TENSORFLOW_NAMES.get(spec.dtype, spec.dtype)
+    type_name = _TENSORFLOW_NAMES.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
-        raise Unimplemented(f"Conversion of JSON Value: {shorten(value)} to type: {word}.", "Send it over gRPC.")
-    return to_array(value, spec.dtype, word)
+        raise Unimplemented(f"Conversion of JSON Value: {shorten(value)} to type: {type_name}.", "Send it over gRPC.")
+    return to_array(value, spec.dtype, type_name)
 
 
 def _is_row_object(row: Any) -> bool:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API: the service ``tensorflow.serving.PredictionService``."""
+"""TensorFlow Serving's predictions over gRPC: the service ``tensorflow.serving.PredictionService``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from serve.models.live_model import LiveModel
 from serve.protocols.tfserving import errors
 from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT_SIGNATURE, TYPE_URL, signature_defs
-from serve.protocols.tfserving.servable import find_model, find_graph, classify_and_regress
+from serve.protocols.tfserving.servable import classify_and_regress, find_graph, find_model
 from serve.protocols.tfserving.tensors import to_array, to_tensor
 from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
 from serve.transport.grpc.service import Method, Service
 
-#: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
+#: Requests larger than this (bytes) are decoded in a thread, so that they do not block the event loop.
 INLINE_BYTES = 1_048_576
 
 
 def service(engine: Engine, policy: AccessPolicy) -> Service:
-    """Predictions, classes, numbers, and what a model takes."""
+    """The methods Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     async def predict(request: pb.PredictRequest) -> pb.PredictResponse:
         live = _find_model(engine, request)
         signature, graph = _find_graph(live, request.model_spec.signature_name)
-        wanted = _requested_outputs(graph, list(request.output_filter))
+        output_names = _requested_outputs(graph, list(request.output_filter))
         _check_input_names(graph, request)
         if request.ByteSize() > INLINE_BYTES:
             feeds = await asyncio.to_thread(_read_inputs, request, policy.limits)
@@ -40,18 +40,18 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             feeds = _read_inputs(request, policy.limits)
         outputs = await engine.run(live, signature, feeds)
         return pb.PredictResponse(
-            outputs={name: to_tensor(outputs[name]) for name in wanted}, model_spec=_model_spec(live, signature)
+            outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, signature)
         )
 
     async def classify(request: pb.ClassificationRequest) -> pb.ClassificationResponse:
-        live, signature, result = await one(CLASSIFY, request)
+        live, signature, result = await run_task(CLASSIFY, request)
         return pb.ClassificationResponse(result=result.classification_result, model_spec=_model_spec(live, signature))
 
     async def regress(request: pb.RegressionRequest) -> pb.RegressionResponse:
-        live, signature, result = await one(REGRESS, request)
+        live, signature, result = await run_task(REGRESS, request)
         return pb.RegressionResponse(result=result.regression_result, model_spec=_model_spec(live, signature))
 
-    async def one(
+    async def run_task(
         task: str, request: pb.ClassificationRequest | pb.RegressionRequest
     ) -> tuple[LiveModel, str, pb.InferenceResult]:
         live = _find_model(engine, request)
@@ -60,7 +60,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         (result,) = await classify_and_regress(engine, live, [(task, signature)], request.input)
         return live, signature, result
 
-    async def several(request: pb.MultiInferenceRequest) -> pb.MultiInferenceResponse:
+    async def multi_inference(request: pb.MultiInferenceRequest) -> pb.MultiInferenceResponse:
         live, tasks = _read_tasks(engine, request)
         results = await classify_and_regress(engine, live, tasks, request.input)
         for result, (_, signature) in zip(results, tasks, strict=True):
@@ -83,7 +83,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             "Predict": Method(predict, pb.PredictRequest, pb.PredictResponse),
             "Classify": Method(classify, pb.ClassificationRequest, pb.ClassificationResponse),
             "Regress": Method(regress, pb.RegressionRequest, pb.RegressionResponse),
-            "MultiInference": Method(several, pb.MultiInferenceRequest, pb.MultiInferenceResponse),
+            "MultiInference": Method(multi_inference, pb.MultiInferenceRequest, pb.MultiInferenceResponse),
             "GetModelMetadata": Method(metadata, pb.GetModelMetadataRequest, pb.GetModelMetadataResponse),
         },
         errors.call_status,
@@ -107,7 +107,7 @@ def _model_of_spec(engine: Engine, spec: pb.ModelSpec) -> LiveModel:
 
 
 def _read_tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[LiveModel, list[tuple[str, str]]]:
-    """The model that all tasks of a request mean, and each task's kind and signature."""
+    """The model that all tasks of a request name, and the method and signature of each task."""
     if not request.tasks:
         raise InvalidInput("Inference request must have at least one task.")
     live = _model_of_spec(engine, request.tasks[0].model_spec)
@@ -127,11 +127,11 @@ def _read_tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[Live
     return live, tasks
 
 
-def _check_signature(live: LiveModel, name: str, complaint: str) -> None:
+def _check_signature(live: LiveModel, name: str, message: str) -> None:
     try:
         find_graph(live, name)
     except NotFound as error:
-        raise InvalidInput(f"{complaint}{name}") from error
+        raise InvalidInput(f"{message}{name}") from error
 
 
 def _find_graph(live: LiveModel, name: str) -> tuple[str, Graph]:
@@ -146,23 +146,24 @@ def _model_spec(live: LiveModel, signature: str = "") -> pb.ModelSpec:
 
 
 def _requested_outputs(graph: Graph, output_filter: list[str]) -> list[str]:
-    for place, name in enumerate(output_filter):
+    for index, name in enumerate(output_filter):
         if name not in graph.outputs:
             raise InvalidInput(
                 f"output tensor alias not found in signature: {name} "
                 f"Outputs expected to be in the set {_names_text(graph.outputs)}."
             )
-        if name in output_filter[:place]:
+        if name in output_filter[:index]:
             raise InvalidInput(f"duplicate output tensor alias: {name}")
     return output_filter or list(graph.outputs)
 
 
 def _check_input_names(graph: Graph, request: pb.PredictRequest) -> None:
-    sent, taken = set(request.inputs), set(graph.inputs)
-    if sent != taken:
+    sent, expected = set(request.inputs), set(graph.inputs)
+    if sent != expected:
         raise InvalidInput(
-            f"input size does not match signature: {len(sent)}!={len(taken)} len({_names_text(sent)}) != "
-            f"len({_names_text(taken)}). Sent extra: {_names_text(sent - taken)}. Missing but required: {_names_text(taken - sent)}."
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({_names_text(sent)}) != "
+            f"len({_names_text(expected)}). Sent extra: {_names_text(sent - expected)}. Missing but required: "
+            f"{_names_text(expected - sent)}."
         )
 
 

@@ -1,8 +1,8 @@
-"""Examples: tf.Example records, from JSON or from a message, as the inputs of a model's ordinary graph.
+"""Converts tf.Example records, from JSON or from a message, to the inputs of a graph.
 
-A feature bears the name of an input and holds one row of it, flat. TensorFlow Serving needs a graph that parses
-serialized records for this; here any graph will do. Whole numbers are taken where a model wants floats: JSON does not
-tell ``1`` from ``1.0``.
+A feature has the name of an input and holds one row of it, flattened. TensorFlow Serving needs a graph that parses
+serialized records; here any graph works. Integers are accepted where a model takes floats, since JSON writers may write
+``1`` for ``1.0``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ACCEPTED_KINDS = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u":
 
 
 def examples_from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
-    """The records under ``examples``, with those features of ``context`` that they lack.
+    """The records in ``examples``, and the features in ``context`` that apply to all of them.
 
     Raises:
-        InvalidInput: no records, or features that are not lists of one kind.
+        InvalidInput: there are no records, or a feature is not a list of values of one kind.
     """
     if "examples" not in document:
         raise InvalidInput(f"When method is {verb}, key 'examples' is expected and was not found")
@@ -42,19 +42,19 @@ def examples_from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
     return pb.Input(example_list_with_context=pb.ExampleListWithContext(examples=examples, context=context))
 
 
-def example_inputs(given: pb.Input, graph: Graph) -> Arrays:
-    """The inputs of ``graph``, a row for each record.
+def example_inputs(message: pb.Input, graph: Graph) -> Arrays:
+    """The inputs of ``graph``, one row for each record.
 
     Raises:
-        InvalidInput: no records, a graph without rows, or a feature that is missing or does not fit.
+        InvalidInput: there are no records, the graph takes no batches, or a feature is missing or does not fit.
     """
     if not graph.batched:
-        raise InvalidInput("this graph does not take rows one by one.", "Use predict.")
-    found = getattr(given, given.WhichOneof("kind") or "example_list")
-    if not found.examples:
+        raise InvalidInput("this graph does not take a batch of rows.", "Use predict.")
+    examples = getattr(message, message.WhichOneof("kind") or "example_list")
+    if not examples.examples:
         raise InvalidInput("Input is empty.")
-    shared = found.context.features.feature if isinstance(found, pb.ExampleListWithContext) else {}
-    records = [example.features.feature for example in found.examples]
+    shared = examples.context.features.feature if isinstance(examples, pb.ExampleListWithContext) else {}
+    records = [example.features.feature for example in examples.examples]
     return {name: _column(name, spec, records, shared) for name, spec in graph.inputs.items()}
 
 
@@ -66,13 +66,18 @@ def _column(
 ) -> np.ndarray:
     shape = spec.sizes()[1:]
     if shape.count(-1) > 1:
-        raise InvalidInput(f"input '{name}' has several open axes: a flat feature does not tell them.", "Use predict.")
+        raise InvalidInput(
+            f"input '{name}' has several open axes; a flat feature does not give their sizes.", "Use predict."
+        )
     rows = []
     for index, record in enumerate(records):
         feature = record[name] if name in record else shared.get(name)
         rows.append(_row(f"Name: example {index}, Feature: {name}", feature, spec, shape))
     if len({row.shape for row in rows}) > 1:
-        raise InvalidInput(f"Feature: {name} differs in length from example to example.", "Send such examples alone.")
+        raise InvalidInput(
+            f"Feature: {name} differs in length from example to example.",
+            "Send examples of different lengths in separate requests.",
+        )
     return np.stack(rows)
 
 
@@ -86,8 +91,8 @@ def _row(where: str, feature: pb.Feature | None, spec: TensorSpec, shape: list[i
             f"{where}. Data types don't match. Data type: {_KIND_NAMES[kind]} but expected: {spec.dtype}."
         )
     values = list(getattr(feature, kind).value)
-    wanted = abs(math.prod(shape))
-    if len(values) % wanted if -1 in shape and wanted else len(values) != wanted:
+    size = abs(math.prod(shape))
+    if len(values) % size if -1 in shape and size else len(values) != size:
         raise InvalidInput(f"{where}. Number of values != expected. Values size: {len(values)} but expected {spec}.")
     flat = np.empty(len(values), object)
     flat[:] = values

@@ -10,7 +10,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from serve.codecs.json_arrays import to_array
-from serve.codecs.json_document import dumps, array_to_json, loads
+from serve.codecs.json_document import array_to_json, dumps, loads
 
 
 @pytest.mark.parametrize(

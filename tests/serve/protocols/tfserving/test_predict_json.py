@@ -11,7 +11,7 @@ import pytest
 from bookserve.errors import InvalidInput
 from bookserve.graph import TensorSpec
 from serve.protocols.tfserving.errors import Unimplemented, http_status
-from serve.protocols.tfserving.predict_json import encode_outputs, read_inputs, parse_request
+from serve.protocols.tfserving.predict_json import encode_outputs, parse_request, read_inputs
 
 ONE = {"x": TensorSpec("float32", ("batch", 2))}
 TWO = {"a": TensorSpec("float32", ("batch", "n")), "b": TensorSpec("int64", ("batch",))}
