@@ -138,7 +138,7 @@ def test_every_method_over_grpc(engine: Engine, data: bytes) -> None:
         for service in services:
             for method in service.methods.values():
                 if isinstance(method, Method):
-                    await _refused(method.answer, method.takes, data)
+                    await _refused(method.answer, method.request, data)
 
     asyncio.run(ask())
 
