@@ -1,6 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
-.PHONY: help demo gallery test check bench table fix protos constraints clean
+CHECKS := check-lint check-types check-imports check-generated
+.PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -11,7 +12,7 @@ endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,17 +31,35 @@ demo: .venv/ready  ## train, export, verify, serve and call four models on embed
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
 	$(BIN)/python docs/gallery.py
 
-# The whole suite in two processes, each file in one of them, so that what its tests share is made once.
-test: .venv/ready .venv-serve/ready  ## run the tests, or those of ARGS
-	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist loadfile)
+# Two processes, each file in one of them, so that what its tests share is made once; tests/conftest.py has the order.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/ready .venv-serve/ready  ## run all tests, or those of ARGS
+	$(BIN)/python -m pytest $(or $(ARGS),$(SHARED))
 
-check: .venv/ready  ## the laws: lint, types, who imports whom, generated files fresh
+test-fast: .venv/ready  ## run the tests that train nothing and start no process
+	$(BIN)/python -m pytest -m "not slow" $(SHARED) $(ARGS)
+
+# Beside this Python those of tests/packaging/check.py are used, where the machine has them.
+test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
+	$(BIN)/python -m tests.packaging.check
+
+# .pre-commit-config.yaml runs the same targets.
+check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
+
+check-lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+check-types: .venv/ready
 	$(BIN)/mypy
+
+check-imports: .venv/ready
 	$(BIN)/lint-imports
+
+check-generated: .venv/ready
 	$(BIN)/python -m trainers.results table --check
 	$(BIN)/python bench/models.py --check
+	$(BIN)/python -m serve.app.openapi --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools

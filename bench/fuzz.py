@@ -18,6 +18,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ else:
     watched = atheris.instrument_imports(include=["bookserve", "serve", "hpack"])
 
 with watched:
+    from bookserve import images as pictures
     from bookserve.api import tfserving_pb2 as tfs_pb2
     from bookserve.bundle import manifest
     from bookserve.errors import BookserveError, Failed
-    from bookserve.formats import images as pictures
     from bookserve.graph import TensorSpec
     from serve.codecs import regular_json as regular
     from serve.codecs.json_document import loads
@@ -48,9 +49,11 @@ with watched:
     from serve.protocols.tfserving.files import batching_parameters, models_config
     from serve.security.limits import Limits
     from serve.transport.http.body import inflate
+    from serve.transport.http2.call import Call
+    from serve.transport.http2.config import Config
     from serve.transport.http2.connection import Connection
-    from serve.transport.http2.frames import PREFACE, Violation
-    from serve.transport.http2.header_blocks import Fields, Malformed
+    from serve.transport.http2.frames import PREFACE, Http2ConnectionError
+    from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
     from serve.transport.http2.server import Server
 
 LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
@@ -117,10 +120,10 @@ def picture(data: bytes) -> None:
 
 def fields(data: bytes) -> None:
     """Two header blocks of one HTTP/2 connection."""
-    read = Fields(LIMITS.head)
-    with contextlib.suppress(Malformed, Violation):
-        read.head(data[: len(data) // 2])
-        read.head(data[len(data) // 2 :])
+    read = HeaderDecoder(LIMITS.head)
+    with contextlib.suppress(MalformedRequest, Http2ConnectionError):
+        read.decode_request(data[: len(data) // 2])
+        read.decode_request(data[len(data) // 2 :])
 
 
 def http2(data: bytes) -> None:
@@ -195,10 +198,19 @@ async def _converse(data: bytes, piece: int) -> None:
     async def echo(request: bytes, context: Any) -> bytes:
         return request
 
-    server = Server(LIMITS)
+    config = Config(
+        max_message_size=LIMITS.body,
+        max_decompressed_size=LIMITS.inflated,
+        max_header_list_size=LIMITS.head,
+        max_concurrent_streams=LIMITS.streams,
+        logger=logging.getLogger("bookserve"),
+    )
+    server = Server(config)
     handlers = {"E": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", handlers)])
-    connection, transport = Connection(server), _Transport()
+    new_call = partial(Call, server.find_handler)
+    connection = Connection(config, new_call, server.connection_opened, server.connections.discard)
+    transport = _Transport()
     connection.connection_made(transport)
     connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
     for at in range(0, len(data), piece):

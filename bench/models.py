@@ -22,7 +22,7 @@ import click
 
 from bookserve import bundle
 from bookserve.bundle import Bundle
-from bookserve.cli.terminal import hushed
+from bookserve.cli.terminal import silence_stderr
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from export.variants import timing
@@ -63,7 +63,7 @@ def main(models: Path | None, checking: bool) -> None:
         raise click.UsageError("Name the directory of the bundles.")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed():
+    with silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)

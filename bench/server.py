@@ -89,10 +89,11 @@ def python_of(name: str) -> Path:
 
 
 @contextlib.contextmanager
-def start_server(name: str, models: Path, model: str, onnx: Path, row: Arrays) -> Iterator[Running]:
+def start_server(name: str, models: Path, model: str, onnx: Path, row: Arrays, root: Path = ROOT) -> Iterator[Running]:
     """Run a server as a context manager; it is entered once the server has answered for ``row``.
 
-    ``models`` is the directory that bookserve serves, ``onnx`` the file that the other servers load.
+    ``models`` is the directory that bookserve serves, ``onnx`` the file that the other servers load, ``root`` the
+    checkout whose bookserve is run.
 
     Raises:
         StartError: it ended or did not answer in ``START_SECONDS`` seconds; the message ends with its log.
@@ -104,11 +105,13 @@ def start_server(name: str, models: Path, model: str, onnx: Path, row: Arrays) -
     else:
         command = [f"{name}_.py"]
     variables = {"MODEL": str(onnx), "NAME": model, "HTTP_PORT": str(http_), "GRPC_PORT": str(grpc_)}
+    if name in OURS:
+        variables["PYTHONPATH"] = str(root)
     start = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [str(python_of(name)), *command],
-            cwd=ROOT if name in OURS else ROOT / "bench/peers",
+            cwd=root if name in OURS else ROOT / "bench/peers",
             env={**os.environ, "OMP_NUM_THREADS": "1", **variables, **EXTRA.get(name, {})},
             stdout=log,
             stderr=log,

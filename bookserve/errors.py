@@ -1,7 +1,7 @@
-"""The five ways in which anything here can fail, each with a sentence for the user.
+"""Define the five errors that bookserve raises, each with a sentence for the user.
 
-``message`` says what was wrong and what was expected; ``hint`` says what to try. A protocol's door maps the
-classes to its own status codes; the command line maps them to the exit codes below.
+``message`` says what was wrong and what was expected; ``hint`` says what to try. Each protocol maps the classes to its
+own status codes, and the command line exits with the codes below.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 
 
 class BookserveError(Exception):
-    """Base of the five; never raised itself."""
+    """Base class of the five errors; never raised itself."""
 
     code: ClassVar[str]
     exit_code: ClassVar[int]
@@ -24,32 +24,32 @@ class BookserveError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
-class NotFound(BookserveError):  # noqa: N818 - an answer to a user, not the name of a fault
-    """A task, run, model, version, graph or file that is not there."""
+class NotFound(BookserveError):  # noqa: N818 - reads well in the code without "Error"
+    """A task, run, model, version, graph or file does not exist."""
 
     code, exit_code = "not_found", 3
 
 
 class InvalidInput(BookserveError):  # noqa: N818
-    """What was given cannot be used: wrong shape, type, range, encoding or syntax."""
+    """The input cannot be used: wrong shape, type, range, encoding or syntax."""
 
     code, exit_code = "invalid_input", 5
 
 
 class NotReady(BookserveError):  # noqa: N818
-    """The server, or the model in it, cannot be reached or is not (or no longer) available."""
+    """The server or the model cannot be reached, is not available yet, or is no longer available."""
 
     code, exit_code = "not_ready", 4
 
 
 class Overloaded(BookserveError):  # noqa: N818
-    """The server has as much work waiting as it accepts; the same request may succeed later."""
+    """The queue is full; retry later."""
 
     code, exit_code = "overloaded", 4
 
 
 class Failed(BookserveError):  # noqa: N818
-    """The work was accepted and did not succeed."""
+    """The request was accepted, but running it failed."""
 
     code, exit_code = "failed", 1
 

@@ -1,4 +1,4 @@
-"""Graph: the named tensors that go into and come out of one computation of a model.
+"""Describe the graphs of a model: names, types and shapes of their input and output tensors.
 
 Source: the shape and type rules shared by TensorFlow's SignatureDef and the Open Inference Protocol's tensor metadata.
 """
@@ -40,7 +40,7 @@ def numpy_dtype(dtype: str) -> np.dtype:
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Element type and shape of one tensor. An axis is a size, or the name of a size that each call chooses."""
+    """Element type and shape of one tensor. An axis is a fixed size, or the name of a size that may vary."""
 
     dtype: str
     shape: tuple[int | str, ...]
@@ -49,59 +49,59 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.dtype}[{', '.join(str(axis) for axis in self.shape)}]"
 
     def sizes(self, unknown: int = -1) -> list[int]:
-        """The shape as numbers, with ``unknown`` for the axes that each call chooses."""
+        """The shape as numbers, with ``unknown`` for the axes of variable size."""
         return [axis if isinstance(axis, int) else unknown for axis in self.shape]
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A graph that a composite runs (``bookserve/bundle/composite.py``): its model, and its tensors by name."""
+    """A graph that a composite runs (``bookserve/bundle/composite.py``), and how its tensors are connected."""
 
-    #: Name of another model; '' for a graph of the same bundle.
+    #: Name of another model; '' means a graph of the same bundle.
     model: str = ""
-    #: That model's version, since what was proved of one is not true of another; 0 for the same bundle.
+    #: Version of that model, because the composite was verified with this version; 0 for the same bundle.
     version: int = 0
     graph: str
-    #: By the member's own name of an input: the composite's tensor that it gets.
+    #: Name of the member's input → name of the composite's tensor that it receives.
     inputs: dict[str, str]
-    #: By the member's own name of an output: what the composite calls it. Others are not used.
+    #: Name of the member's output → its name in the composite. Other outputs are not used.
     outputs: dict[str, str]
 
     def __str__(self) -> str:
         return f"'{self.model}/{self.version}', graph '{self.graph}'" if self.model else f"'{self.graph}'"
 
     def take(self, tensors: Mapping[str, np.ndarray]) -> Arrays:
-        """What the member is fed, of all the composite's tensors so far."""
+        """The member's inputs, taken from the composite's tensors so far."""
         return {own: tensors[name] for own, name in self.inputs.items()}
 
     def give(self, outputs: Mapping[str, np.ndarray]) -> Arrays:
-        """What the composite gets of the member's outputs."""
+        """The member's outputs under their names in the composite."""
         return {name: outputs[own] for own, name in self.outputs.items()}
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One computation of a model: a signature of its SavedModel and, where it converts, an ONNX file.
+    """One computation of a model: a signature of its SavedModel and, if it can be converted, an ONNX file.
 
-    A composite is neither: it has members.
+    A composite has neither; it has members.
     """
 
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
-    #: File of the ONNX form inside the bundle's version directory; None means that only TensorFlow can run it.
+    #: ONNX file inside the version directory; None if only TensorFlow can run the graph.
     onnx: str | None = None
-    #: What a composite is made of, which has no form of its own.
+    #: The members of a composite; empty for other graphs.
     members: tuple[Member, ...] = ()
 
     @property
     def batched(self) -> bool:
-        """Whether every tensor's first axis is the one named ``batch``: requests can then be run together."""
+        """Whether the first axis of every tensor is named ``batch``, so that requests can be run together."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return all(spec.shape[:1] == ("batch",) for spec in specs)
 
     def check(self, feeds: Mapping[str, np.ndarray]) -> int:
-        """Return the size of the batch (1 where the graph has no batch axis).
+        """Check the inputs of one run and return the batch size (1 if the graph has no batch axis).
 
         Raises:
-            InvalidInput: a tensor is missing, unknown, or of another dtype or shape than declared.
+            InvalidInput: a tensor is missing or unknown, or its dtype or shape differs from the declared one.
         """
         if feeds.keys() != self.inputs.keys():
             raise InvalidInput(

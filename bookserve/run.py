@@ -1,16 +1,16 @@
-"""Run: the directory that one training leaves, ``runs/<task>/<UTC time>/``.
+"""Read and write training runs: the directories ``runs/<task>/<UTC time>/``.
 
 ======================  ==========================================================================
-``task.json``           what was trained: the task, its verb and the graphs of the SavedModel
-``params.json``         every parameter in force
-``metrics.json``        what was measured, ``baseline``: the metric without skill, and ``book``: the book's figures
-``history.csv``         one line an epoch; ``history.png`` draws it; ``tensorboard/`` holds it for TensorBoard
+``task.json``           the task, its verb and the graphs of the SavedModel
+``params.json``         all parameters of the training
+``metrics.json``        metrics; ``baseline``: the metric of a trivial model; ``book``: the book's figures
+``history.csv``         one line per epoch; ``history.png`` is its plot, ``tensorboard/`` its form for TensorBoard
 ``saved_model/``        every inference graph as a named signature
 ``model.keras``         the model as Keras saves it
-``folds.json``          what each fold of a K-fold validation measured, where there was one
-``examples.npz``        rows, tensors and Keras's outputs at the end of training
+``folds.json``          metrics of each fold, if there was a K-fold validation
+``examples.npz``        raw rows, input tensors and Keras's outputs at the end of training
 ``environment.json``    versions, machine, command, seconds
-``checkpoint/``         only while training is unfinished: what ``--resume`` continues from
+``checkpoint/``         only while training is unfinished; ``--resume`` continues from it
 ======================  ==========================================================================
 """
 
@@ -30,7 +30,7 @@ from bookserve.graph import Graph
 from bookserve.steps import vocabulary
 from bookserve.verb import Verb
 
-#: What ``metrics.json`` counts beside the figures.
+#: Entries of ``metrics.json`` that are counts, not metrics.
 COUNTS = ("epochs", "seconds", "parameters")
 
 _TIME = "%Y-%m-%dT%H-%M-%SZ"
@@ -38,21 +38,21 @@ _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which model of the book this is, and on what it was trained."""
+    """Which model of the book this is, and which data it was trained on."""
 
     task: str
     section: str
     summary: str
-    #: ``real`` or ``sample``, and what that was in words.
+    #: ``real`` or ``sample``; ``dataset`` describes the data in words.
     data: str
     dataset: str
     book: dict[str, float]
-    #: The figure by which runs of this task are compared.
+    #: The metric by which runs of this task are compared.
     metric: str = ""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of ``task.json``: all that the exporter needs to know beside the SavedModel."""
+    """Content of ``task.json``: what the exporter needs besides the SavedModel."""
 
     origin: Origin
     verb: Verb
@@ -60,7 +60,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """One run directory; nothing is read before it is asked for."""
+    """One run directory; its files are read when they are needed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,22 +72,22 @@ class Run:
 
     @property
     def name(self) -> str:
-        """``<task>/<UTC time>``, as the command line takes it."""
+        """``<task>/<UTC time>``, as on the command line."""
         return f"{self.task}/{self.path.name}"
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end (``metrics.json`` is written last)."""
+        """Whether training has finished (``metrics.json`` is written last)."""
         return (self.path / "metrics.json").exists()
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What was measured: flat numbers, and ``book`` with the book's figures. Empty while unfinished."""
+        """Content of ``metrics.json``: numbers, and the book's figures in ``book``. Empty until training has ended."""
         return self.read("metrics.json") if self.finished else {}
 
     @property
     def figures(self) -> dict[str, float]:
-        """The figures by which a model is judged: ``metrics`` without counts, the baseline and the book's."""
+        """``metrics`` without counts, the baseline and the book's figures."""
         return {name: float(value) for name, value in self.metrics.items() if name not in ("book", "baseline", *COUNTS)}
 
     @property
@@ -99,7 +99,7 @@ class Run:
         """The JSON object in the file ``name`` of this run.
 
         Raises:
-            Failed: missing or damaged.
+            Failed: the file is missing or damaged.
         """
         try:
             return dict(json.loads((self.path / name).read_text("utf-8")))
@@ -107,14 +107,14 @@ class Run:
             raise Failed(f"{self.path / name} cannot be read: {error}.", "Train again.") from error
 
     def write(self, name: str, fields: dict[str, Any]) -> None:
-        """Write a JSON object to the file ``name`` of this run, whole or not at all."""
+        """Write a JSON object to the file ``name`` of this run, atomically."""
         partial = self.path / f".{name}"
         partial.write_text(json.dumps(fields, indent=1) + "\n", "utf-8")
         partial.replace(self.path / name)
 
 
 def create_run(runs: Path, task: str) -> Run:
-    """Make the directory of a new run of ``task``, named by the current UTC time."""
+    """Create the directory of a new run of ``task``, named after the current UTC time."""
     stamp = datetime.now(UTC).strftime(_TIME)
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         path = runs / task / f"{stamp}{suffix}"
@@ -123,11 +123,11 @@ def create_run(runs: Path, task: str) -> Run:
         except FileExistsError:
             continue
         return Run(path)
-    raise Failed(f"{runs / task} already holds a thousand runs of this second.")
+    raise Failed(f"{runs / task} already has a thousand runs of this second.")
 
 
 def list_runs(runs: Path, task: str = "*") -> Iterator[Run]:
-    """All runs under ``runs`` (of one task, or of all), oldest first."""
+    """Yield the runs under ``runs`` of one task or of all, oldest first."""
     for path in sorted(runs.glob(f"{task}/*")):
         if _NAME.fullmatch(path.name) and path.is_dir():
             yield Run(path)
@@ -137,7 +137,7 @@ def latest_run(runs: Path, task: str, *, finished: bool = True) -> Run:
     """The newest finished (or unfinished) run of a task.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such run.
     """
     found = [run for run in list_runs(runs, task) if run.finished is finished]
     if not found:
@@ -147,10 +147,10 @@ def latest_run(runs: Path, task: str, *, finished: bool = True) -> Run:
 
 
 def find_run(runs: Path, name: str) -> Run:
-    """The run called ``name``: a task (its newest finished run), ``task/time``, or the path of a run directory.
+    """Find a run by ``task`` (its newest finished run), ``task/time``, or the path of a run directory.
 
     Raises:
-        NotFound: nothing of that name.
+        NotFound: there is no such run.
     """
     for path in (runs / name, Path(name)):
         if _NAME.fullmatch(path.resolve().name) and path.is_dir():

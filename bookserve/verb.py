@@ -1,7 +1,7 @@
-"""Verb: what a person does with a model – predict, generate, sample, transform – and the Steps around its graphs.
+"""Define the verbs: what can be done with a model (predict, generate, sample, transform), with the Steps it needs.
 
-A verb is data. It turns rows into feeds and outputs into answers but runs nothing itself, so the server (awaiting a
-batched engine) and the local client (calling a session) go through the same code.
+A verb is data. It turns rows into graph inputs and graph outputs into answers, but it runs no graph. So the server,
+which awaits a batched engine, and the local client, which calls a session, use the same code.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Rows, Step, apply_steps
 
-#: What a person gets for one row: by output name, labels with scores or an array.
+#: The answer to one row: for each output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
 
 
 class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forbid_unknown_fields=True):
-    """Rows in, one answer for each row out. The keys are the names of the graph's inputs and outputs."""
+    """One answer for each row. The keys are the names of the graph's inputs and outputs."""
 
     inputs: dict[str, tuple[Step, ...]]
     outputs: dict[str, tuple[Step, ...]]
@@ -30,10 +30,10 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
     def encode(self, rows: Rows) -> Arrays:
         """Turn raw rows into the graph's inputs.
 
-        With one input a row is whatever its Steps take; with several it is an object that names each of them.
+        With one input a row is what its Steps take; with several it is a dictionary with one entry per input.
 
         Raises:
-            InvalidInput: no rows, or a row that the Steps refuse; the message says which.
+            InvalidInput: there are no rows, or the Steps refuse a row; the message names the row.
         """
         if not len(rows):
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
@@ -44,7 +44,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         except InvalidInput as error:
             if len(rows) == 1:
                 raise
-            raise self._blame(rows) or error from error
+            raise self._first_bad_row(rows) or error from error
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """Turn the graph's outputs into an answer for each row."""
@@ -60,10 +60,12 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         for index, row in enumerate(rows):
             if not isinstance(row, dict) or row.keys() != self.inputs.keys():
                 names = ", ".join(f"'{name}'" for name in self.inputs)
-                raise InvalidInput(f"row {index} does not name the model's inputs; expected an object with {names}.")
+                raise InvalidInput(
+                    f"row {index} does not name the model's inputs; expected an object with the keys {names}."
+                )
         return [row[name] for row in rows]
 
-    def _blame(self, rows: Rows) -> InvalidInput | None:
+    def _first_bad_row(self, rows: Rows) -> InvalidInput | None:
         for index, row in enumerate(rows):
             try:
                 self.encode([row])
@@ -72,15 +74,15 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         return None
 
 
-class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A second ONNX form of a step graph, which draws ``steps`` characters in one run.
+class MultiStepDecoder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second ONNX file of a step graph, which generates ``steps`` characters in one run.
 
-    It takes ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]: the next
-    character is where ``probabilities * noise`` is greatest. It gives ``drawn`` int32 [batch, steps] and the next
-    states. It is no signature of the SavedModel; the exporter wrote it from the step graph's own nodes.
+    Inputs: ``characters`` int32 [batch, 1], the states, and ``noise`` float64 [batch, steps, vocabulary]. The next
+    character is the one with the largest ``probabilities * noise``. Outputs: ``drawn`` int32 [batch, steps] and the
+    next states. It is not a signature of the SavedModel; the exporter writes it from the nodes of the step graph.
 
-    If it draws from the ``likeliest`` too, it takes ``top_k`` int64 and ``top_p`` float64, both [batch, 1]: the size of
-    the vocabulary and 1 or more for texts that are not bound to them.
+    With ``likeliest`` there are two more inputs, ``top_k`` int64 and ``top_p`` float64, both [batch, 1]. Texts without
+    these limits pass the size of the vocabulary and a number of 1 or more.
     """
 
     onnx: str
@@ -88,7 +90,7 @@ class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     likeliest: bool = False
 
     def graph(self, step: Graph, vocabulary: int) -> Graph:
-        """Its tensors, given the graph whose steps it takes."""
+        """Its inputs and outputs, given the step graph and the size of the vocabulary."""
         states = {name: spec for name, spec in step.inputs.items() if name != "characters"}
         noise = {"noise": TensorSpec("float64", ("batch", self.steps, vocabulary))}
         if self.likeliest:
@@ -103,31 +105,50 @@ class Ahead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
-    """Text, one character at a time, by a graph that carries its state in and out.
+class Drawn(msgspec.Struct, frozen=True):
+    """One generated character and the natural logarithm of its probability; ``top`` has the same of the likeliest."""
 
-    The graph takes ``characters`` int32 [batch, time] and any number of states, and gives ``probabilities`` [batch,
-    vocabulary] for the next character and ``next_<state>`` for each state.
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of a generated text: what was added to text ``index`` of a request."""
+
+    text: str
+    index: int = 0
+    #: Why the text ended: ``length`` or ``stop``; '' while it continues.
+    finish: str = ""
+    #: One entry for each character of ``text`` if the request has ``logprobs``; else empty.
+    drawn: tuple[Drawn, ...] = ()
+
+
+class Generate(msgspec.Struct, frozen=True, tag_field="verb", tag="generate", forbid_unknown_fields=True):
+    """Generate text one character at a time, with a graph that takes and returns its state.
+
+    Inputs of the graph: ``characters`` int32 [batch, time] and any number of states. Outputs: ``probabilities``
+    [batch, vocabulary] of the next character, and ``next_<state>`` for each state.
     """
 
     characters: Characters
-    #: How many characters of a prompt the model reads: the length it was trained on.
+    #: How many characters of a prompt the model reads at most: the length it was trained on.
     window: int
-    #: The text to begin with where the user gives none.
+    #: The prompt if the user gives none.
     prompt: str
     graph: str = "step"
-    #: Written by the exporter; without it every character costs a run.
-    ahead: Ahead | None = None
+    #: Written by the exporter; without it each character needs its own run.
+    ahead: MultiStepDecoder | None = None
 
 
 class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid_unknown_fields=True):
-    """Pictures from points of a latent space, and points from pictures where the model has an encoder."""
+    """Pictures from points of a latent space, and points from pictures if the model has an encoder."""
 
     #: Number of dimensions of the latent space.
     latent: int
-    #: From the decoder's output to pixels.
+    #: Steps from the decoder's output to pixels.
     after: tuple[Step, ...]
-    #: From pictures to the encoder's input; empty where there is no encoder.
+    #: Steps from pictures to the encoder's input; empty if there is no encoder.
     before: tuple[Step, ...] = ()
     decode: str = "decode"
     encode: str | None = None
@@ -136,48 +157,51 @@ class Sample(msgspec.Struct, frozen=True, tag_field="verb", tag="sample", forbid
 class Dream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="dream"):
     """Gradient ascent at several sizes (section 8.2). The graph takes ``image`` and ``contributions``."""
 
-    #: How much each layer's activation counts, in the order that the graph takes them.
+    #: Weight of each layer's activation, in the order of the graph's input.
     contributions: dict[str, float]
-    #: How far a step goes, where pictures lie between -1 and 1.
+    #: Size of a gradient step, for pixel values from -1 to 1.
     step: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01
     octaves: Annotated[int, msgspec.Meta(ge=0, le=12)] = 3
     octave_scale: Annotated[float, msgspec.Meta(gt=1, le=4)] = 1.4
     iterations: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
-    #: Ascent at one size ends where the loss has become larger.
+    #: At each size the ascent stops when the loss exceeds this.
     max_loss: float = 10.0
-    #: Pixels that a higher picture is shrunk to.
+    #: Maximum height in pixels; higher pictures are shrunk.
     height: Annotated[int, msgspec.Meta(ge=75, le=1024)] = 350
-    #: Half the range of what this network sees: 1 where that is -1 to 1, 127.5 where it is in grey levels.
+    #: Half the range of the network's input values: 1 for -1 to 1, 127.5 for 0 to 255.
     unit: Annotated[float, msgspec.Meta(gt=0)] = 1.0
 
 
 class Style(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="method", tag="style"):
-    """L-BFGS on pixels (section 8.3). The graph takes ``image``, ``content`` and ``style``, which are what the two
-    pictures are seen to be (``Transform.features``), and ``weights``."""
+    """Style transfer by L-BFGS on pixels (section 8.3).
+
+    Inputs of the graph: ``image``, the features ``content`` and ``style`` of the two pictures
+    (``Transform.features``), and ``weights``.
+    """
 
     content_weight: Annotated[float, msgspec.Meta(ge=0)] = 0.025
     style_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     total_variation_weight: Annotated[float, msgspec.Meta(ge=0)] = 1e-4
     iterations: Annotated[int, msgspec.Meta(ge=1, le=200)] = 20
-    #: How often the graph is run in each iteration.
+    #: Maximum number of runs of the graph in each iteration.
     evaluations: Annotated[int, msgspec.Meta(ge=1, le=200)] = 15
-    #: Pixels; the width follows from the photo.
+    #: Height of the result in pixels; the width keeps the photo's proportions.
     height: Annotated[int, msgspec.Meta(ge=75, le=1024)] = 400
 
 
 class Transform(msgspec.Struct, frozen=True, tag_field="verb", tag="transform", forbid_unknown_fields=True):
-    """A picture changed along the gradient of a network: ``bookserve/generation/transform.py`` has the loops.
+    """A picture changed along the gradient of a network; ``bookserve/generation/transform.py`` has the loops.
 
-    The graph gives ``loss`` float32 [batch] and ``gradient``, of the shape of ``image``.
+    Outputs of the graph: ``loss`` float32 [batch], and ``gradient`` with the shape of ``image``.
     """
 
     method: Dream | Style
-    #: From pixels uint8 [1, height, width, 3] to what the network sees, and back.
+    #: Steps from pixels uint8 [1, height, width, 3] to the network's input, and back.
     before: tuple[Step, ...]
     after: tuple[Step, ...]
     graph: str = "gradient"
-    #: The graph that says of a picture, ``image``, what is compared: ``content`` and ``style``. It is run once for each
-    #: of two pictures. Empty for dreams, and where the graph above takes the pictures themselves.
+    #: Name of the graph that computes the features ``content`` and ``style`` of a picture ``image``. It is run once for
+    #: each of the two pictures. Empty for DeepDream, and if the graph above takes the pictures themselves.
     features: str = ""
 
 
@@ -189,13 +213,13 @@ def verb_name(verb: Verb) -> str:
     return str(verb.__struct_config__.tag)
 
 
-def simple(answers: Sequence[Answer]) -> list[Any]:
-    """Answers as plain lists, numbers and objects, ready for JSON."""
+def plain_answers(answers: Sequence[Answer]) -> list[Any]:
+    """Answers as lists, numbers, strings and dictionaries, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
 
 
 def _item(column: Rows, index: int) -> Any:
-    """One row of a column; of an array always an array, also where it is a single number."""
+    """One row of a column. A row of an array is always an array, even for a single number."""
     return column[index, ...] if isinstance(column, np.ndarray) else column[index]
 
 

@@ -1,7 +1,7 @@
-"""The commands that call models: ``bookserve predict``, ``generate``, ``sample``, ``bench`` and their kin.
+"""Commands that call models: ``bookserve models | predict | generate | sample | dream | style | explain | bench …``.
 
-The client library itself is ``bookserve.client``. ``from clients import connect``, as model cards of bookserve 0.1.0
-have it, still works.
+The client library is ``bookserve.client``. ``from clients import connect`` is the older name of
+``from bookserve import connect``; the model cards of bookserve 0.1.0 show it, and it still works.
 """
 
 from bookserve.client import Client as Client

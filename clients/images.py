@@ -1,4 +1,4 @@
-"""Commands that change and explain pictures: ``bookserve dream | style | explain | activations | filters``."""
+"""Commands that change or explain pictures: ``bookserve dream | style | explain | activations | filters``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(
     "--previews",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Directory for the picture after each stage, to look at meanwhile.",
+    help="Directory for the intermediate picture after each stage.",
 )
 params_option = click.option(
     "-p", "params", metavar="KEY=VALUE", multiple=True, help="Set a parameter of the method; repeatable."
@@ -30,7 +30,7 @@ params_option = click.option(
 
 def _png(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if value is not None and value.suffix.lower() != ".png":
-        raise click.BadParameter(f"'{value}' does not end in .png.")
+        raise click.BadParameter(f"'{value}' must end in .png.")
     return value
 
 
@@ -47,8 +47,8 @@ def out_option(default: str) -> Callable[[Any], Any]:
 
 @click.command()
 @click.argument("image", type=file_argument)
-@click.option("--model", default="deepdream", show_default=True, help="Model that dreams.")
-@click.option("--layer", "layers", metavar="NAME=NUMBER", multiple=True, help="How much a layer counts; repeatable.")
+@click.option("--model", default="deepdream", show_default=True, help="DeepDream model.")
+@click.option("--layer", "layers", metavar="NAME=NUMBER", multiple=True, help="Weight of a layer; repeatable.")
 @params_option
 @out_option("IMAGE_dream.png")
 @previews_option
@@ -64,9 +64,9 @@ def dream(
     url: str,
     version: int | None,
 ) -> None:
-    """Let a network dream of a picture (DeepDream).
+    """Change a picture by DeepDream.
 
-    Parameters are step, octaves, octave_scale, iterations, max_loss and height (pixels).
+    The parameters are step, octaves, octave_scale, iterations, max_loss and height (pixels).
     """
     given = _values(params)
     if layers:
@@ -77,7 +77,7 @@ def dream(
 @click.command()
 @click.argument("content", type=file_argument)
 @click.argument("style", type=file_argument)
-@click.option("--model", default="style_transfer", show_default=True, help="Model that paints.")
+@click.option("--model", default="style_transfer", show_default=True, help="Style transfer model.")
 @params_option
 @out_option("CONTENT_style.png")
 @previews_option
@@ -93,9 +93,10 @@ def style(
     url: str,
     version: int | None,
 ) -> None:
-    """Paint a photo in the style of another picture.
+    """Apply the style of one picture to another.
 
-    Parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (pixels).
+    The parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (in
+    pixels).
     """
     _change(model, [content, style], _values(params), output or _beside(content, "style"), previews, url, version)
 
@@ -103,7 +104,7 @@ def style(
 @click.command()
 @click.argument("model")
 @click.argument("image")
-@click.option("--class", "label", help="Label or number of the class to look for.  [default: the likeliest]")
+@click.option("--class", "label", help="Label or index of the class to explain.  [default: the likeliest]")
 @out_option("MODEL_explain.png")
 @json_option
 @url_option
@@ -111,26 +112,26 @@ def style(
 def explain(
     model: str, image: str, label: str | None, output: Path | None, as_json: bool, url: str, version: int | None
 ) -> None:
-    """Show which parts of a picture speak for a class (Grad-CAM).
+    """Show which parts of a picture count for a class (Grad-CAM).
 
-    IMAGE is what `bookserve predict` takes: a file, or - for standard input.
+    IMAGE is a picture as `bookserve predict` takes it: a file, or - for standard input.
     """
-    from clients.output import save_atomically
+    from clients.output import write_file
 
     with connect(url) as client:
         found = client.explain(model, _row(image), label, version)
     path = output or Path(f"{model}_explain.png")
-    save_atomically(path, _encoded(found.overlay))
+    write_file(path, _encoded(found.overlay))
     if as_json:
         print_json({"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist(), "file": str(path)})
         return
     if not found.heatmap.any():
-        click.echo(f"nothing in this picture speaks for {found.label}: the heat map is 0 everywhere", err=True)
+        click.echo(f"no part of this picture counts for {found.label}: the heat map is 0 everywhere", err=True)
     click.echo(f"{found.label} ({found.score:.4f}): {path}")
 
 
 layers_option = click.option(
-    "--layer", "layers", multiple=True, help="Write this layer's picture; repeatable.  [default: all]"
+    "--layer", "layers", multiple=True, help="Draw only this layer; repeatable.  [default: all]"
 )
 
 
@@ -150,9 +151,9 @@ def folder_option(default: str) -> Callable[[Any], Any]:
 @url_option
 @version_option
 def activations(model: str, image: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
-    """Draw what every layer of a convnet gives for a picture, channel by channel.
+    """Draw the activations of every layer of a convnet, channel by channel.
 
-    IMAGE is what `bookserve predict` takes: a file, or - for standard input.
+    IMAGE is a picture as `bookserve predict` takes it: a file, or - for standard input.
     """
     with connect(url) as client:
         _write(client.activations(model, _row(image), version), layers, output)
@@ -165,27 +166,27 @@ def activations(model: str, image: str, layers: tuple[str, ...], output: Path, u
 @url_option
 @version_option
 def filters(model: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
-    """Fetch the patterns that the filters of a convnet answer to most.
+    """Draw the patterns that the filters of a convnet respond to most.
 
-    They are drawn when it is trained with -p filters=40.
+    The model must have been trained with -p filters=40.
     """
     with connect(url) as client:
         _write(client.filters(model, version), layers, output)
 
 
 def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
-    from clients.output import save_atomically
+    from clients.output import write_file
 
     known = [layer.name for layer in found]
     for name in layers:
         if name not in known:
-            raise click.BadParameter(f"there is no layer '{name}'; there are {', '.join(known)}.")
+            raise click.BadParameter(f"there is no layer '{name}'; the layers are {', '.join(known)}.")
     output.mkdir(parents=True, exist_ok=True)
     digits = len(str(len(found)))
     for number, layer in enumerate(found, 1):
         if not layers or layer.name in layers:
             path = output / f"{number:0{digits}}_{layer.name}.png"
-            save_atomically(path, _encoded(layer.picture))
+            write_file(path, _encoded(layer.picture))
             click.echo(f"{path}  {list(layer.shape)}")
 
 
@@ -199,7 +200,7 @@ def _change(
     version: int | None,
 ) -> None:
     from bookserve.generation.transform import Progress
-    from clients.output import save_atomically
+    from clients.output import write_file
 
     if previews:
         previews.mkdir(parents=True, exist_ok=True)
@@ -211,16 +212,16 @@ def _change(
             advance(progress.step, progress.steps, progress.loss)
             if progress.picture is not None and previews:
                 stages += 1
-                save_atomically(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
+                write_file(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
 
         picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
-    save_atomically(output, _encoded(picture))
+    write_file(output, _encoded(picture))
     click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
 
 
 @contextmanager
 def _bar(model: str) -> Iterator[Callable[[int, int, float], None]]:
-    """A progress bar on standard error; nothing where that is no terminal."""
+    """A progress bar on standard error; nothing if that is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -245,7 +246,7 @@ def _values(items: tuple[str, ...]) -> dict[str, Any]:
         except ValueError:
             equals = ""
         if not equals:
-            raise click.BadParameter(f"'{item}' is no NAME=NUMBER.")
+            raise click.BadParameter(f"'{item}' is not of the form NAME=NUMBER.")
     return found
 
 
@@ -261,6 +262,6 @@ def _beside(image: Path, word: str) -> Path:
 
 
 def _encoded(picture: np.ndarray) -> bytes:
-    from bookserve.formats.images import encode_png
+    from bookserve.images import encode_png
 
     return encode_png(picture)

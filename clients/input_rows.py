@@ -1,11 +1,11 @@
-"""Rows: from what stands on the command line of ``bookserve predict`` to rows that a model takes.
+"""Read the rows to predict from the command line: files, standard input or values.
 
 =================================  =================================================================================
 PNG, JPEG, GIF, BMP, WEBP          the file's bytes are one row
-CSV                                one row a line, all numbers; a first line of words is a header and skipped
+CSV                                one row per line, all numbers; a first line of words is a header and is skipped
 JSON                               a list of rows, ``{"instances": [rows]}``, or any other value as one row
-JSONL                              one row a line
-NPY, NPZ                           one row for each index of the first axis; several arrays are a model's inputs
+JSONL                              one row per line
+NPY, NPZ                           one row for each index of the first axis; several arrays are the inputs of a model
 TXT                                the whole text is one row
 ``-``                              standard input: any of these, recognised by its content
 anything else                      one row: JSON where it is a number, list, object or quoted text, else the text itself
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.errors import InvalidInput, NotFound
 
 Rows = list[Any]
@@ -37,11 +37,11 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 
 
 def read_rows(inputs: tuple[str, ...], standard_input: BinaryIO) -> tuple[list[str], Rows]:
-    """All rows of all inputs, with a short name for each.
+    """Read all rows of all inputs; return a short name for each row, and the rows.
 
     Raises:
-        NotFound: what looks like a file is not there.
-        InvalidInput: a file is not what its suffix says.
+        NotFound: an input looks like a file name, and there is no such file.
+        InvalidInput: the content of a file does not have the format of its suffix.
     """
     names: list[str] = []
     rows: Rows = []
@@ -67,11 +67,11 @@ def _read(given: str, standard_input: BinaryIO) -> Rows:
         return rows
     value = _literal(given)
     if value is not None:
-        return [from_plain(value)]
+        return [row_from_json(value)]
     if _MEANT_AS_JSON.match(given):
         _parse(given, f"'{_shorten(given)}'")
     if _PATH.fullmatch(given) or Path(given).suffix.lower() in _KINDS:
-        raise NotFound(f"there is no file '{given}'.", "Is it a text? Then give it on standard input: -")
+        raise NotFound(f"there is no file '{given}'.", "If it is a text, send it through standard input: -")
     return [given]
 
 
@@ -80,11 +80,11 @@ def _picture(content: bytes, name: str) -> Rows:
 
 
 def _text(content: bytes, name: str) -> Rows:
-    return [decode(content, name)]
+    return [decode_utf8(content, name)]
 
 
 def _csv(content: bytes, name: str) -> Rows:
-    text = decode(content, name)
+    text = decode_utf8(content, name)
     first = text.partition("\n")[0]
     delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -98,7 +98,8 @@ def _csv(content: bytes, name: str) -> Rows:
             if reader.line_num == 1 and not any(_is_number(cell) for cell in cells):
                 continue
             raise InvalidInput(
-                f"{name}, line {reader.line_num}: {error}.", "A CSV file holds numbers; put texts into TXT or JSONL."
+                f"{name}, line {reader.line_num}: {error}.",
+                "A CSV file must hold numbers; put texts into a TXT or JSONL file.",
             ) from error
         if rows and len(row) != len(rows[0]):
             raise InvalidInput(f"{name}, line {reader.line_num} has {len(row)} numbers; expected {len(rows[0])}.")
@@ -107,22 +108,22 @@ def _csv(content: bytes, name: str) -> Rows:
 
 
 def _json(content: bytes, name: str) -> Rows:
-    value = _parse(decode(content, name), name)
+    value = _parse(decode_utf8(content, name), name)
     if isinstance(value, dict) and len(value) == 1:
         value = value.get("instances", value.get("rows", value))
-    return [from_plain(row) for row in value] if isinstance(value, list) else [from_plain(value)]
+    return [row_from_json(row) for row in value] if isinstance(value, list) else [row_from_json(value)]
 
 
 def _jsonl(content: bytes, name: str) -> Rows:
-    lines = enumerate(decode(content, name).split("\n"), 1)
-    return [from_plain(_parse(line, f"{name}, line {number}")) for number, line in lines if line.strip()]
+    lines = enumerate(decode_utf8(content, name).split("\n"), 1)
+    return [row_from_json(_parse(line, f"{name}, line {number}")) for number, line in lines if line.strip()]
 
 
 def _numpy(content: bytes, name: str) -> Rows:
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
         arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
-    except Exception as error:  # a damaged header or zip raises many kinds; each means the same here
+    except Exception as error:  # NumPy raises many kinds of errors for damaged files
         raise InvalidInput(f"{name} is not a whole NumPy file of numbers or strings: {error}.") from error
     columns = {
         key: list(array.tolist() if array.dtype.kind in "SU" else array) for key, array in arrays.items() if array.ndim
@@ -137,14 +138,14 @@ def _numpy(content: bytes, name: str) -> Rows:
 
 
 def _recognise(content: bytes, name: str) -> Rows:
-    """Rows of content whose kind no suffix tells."""
+    """Rows of content without a known suffix, recognised by the content."""
     if not content.strip():
         raise InvalidInput(f"{name} is empty.")
     if content.startswith(_PICTURES) or (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
         return [content]
     if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(content, name)
-    text = decode(content, name)
+    text = decode_utf8(content, name)
     if _literal(text) is not None:
         return _json(content, name)
     if all(_literal(line) is not None for line in text.split("\n") if line.strip()):
@@ -168,7 +169,7 @@ _KINDS: dict[str, Callable[[bytes, str], Rows]] = {
 
 
 def _literal(text: str) -> Any:
-    """The number, list, object or quoted text that ``text`` is in JSON, else None."""
+    """The number, list, object or string that ``text`` is in JSON; None if it is not JSON."""
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -183,8 +184,12 @@ def _parse(text: str, name: str) -> Any:
         raise InvalidInput(f"{name} is not JSON: {error}.") from error
 
 
-def decode(content: bytes, name: str) -> str:
-    """UTF-8 text, or InvalidInput."""
+def decode_utf8(content: bytes, name: str) -> str:
+    """Decode UTF-8.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

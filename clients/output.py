@@ -1,4 +1,4 @@
-"""Answers on the way out: cells of a table, JSON, and files."""
+"""Write answers as cells of a table, as JSON, and to files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import Label
-from bookserve.verb import Answer, simple
+from bookserve.verb import Answer, plain_answers
 
-#: Suffixes that ``write`` knows.
+#: File suffixes that ``write_answers`` accepts.
 SUFFIXES = (".json", ".jsonl", ".csv", ".npy", ".npz")
 
 
-def cell(value: list[Label] | np.ndarray) -> str:
-    """One output of one row, short enough for a table."""
+def answer_cell(value: list[Label] | np.ndarray) -> str:
+    """One output of one row as a short text for a table."""
     if isinstance(value, list):
         return ", ".join(f"{item.label} ({item.score:.3f})" for item in value)
     text = np.array2string(value, precision=4, separator=", ", threshold=12, edgeitems=3, max_line_width=10_000)
@@ -27,29 +27,29 @@ def cell(value: list[Label] | np.ndarray) -> str:
 
 
 def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
-    """Write answers to ``path`` in the form of its suffix (one of ``SUFFIXES``).
+    """Write answers to ``path`` in the format of its suffix (one of ``SUFFIXES``).
 
     Raises:
-        InvalidInput: the form cannot hold these answers.
+        InvalidInput: the format cannot hold these answers.
         Failed: the file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix == ".json":
-        content = json.dumps(simple(answers), indent=1, ensure_ascii=False).encode() + b"\n"
+        content = json.dumps(plain_answers(answers), indent=1, ensure_ascii=False).encode() + b"\n"
     elif suffix == ".jsonl":
-        content = b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in simple(answers))
+        content = b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in plain_answers(answers))
     elif suffix == ".csv":
         content = _csv(names, answers)
     else:
         content = _numpy(suffix, answers)
-    save_atomically(path, content)
+    write_file(path, content)
 
 
-def save_atomically(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a file.
 
     Raises:
-        Failed: the operating system refuses.
+        Failed: it cannot be written.
     """
     try:
         path.write_bytes(content)
@@ -57,7 +57,7 @@ def save_atomically(path: Path, content: bytes) -> None:
         raise Failed(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def npy(array: np.ndarray) -> bytes:
+def npy_bytes(array: np.ndarray) -> bytes:
     """An array as the bytes of an NPY file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
@@ -65,7 +65,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def _csv(names: list[str], answers: list[Answer]) -> bytes:
-    """One line for each row: its name, then each output's numbers, or its likeliest label with the score."""
+    """One line for each row: the name of its input, then for each output its numbers, or the best label and score."""
     lines = [{"input": name} | _flat(answer) for name, answer in zip(names, answers, strict=True)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
@@ -76,7 +76,7 @@ def _csv(names: list[str], answers: list[Answer]) -> bytes:
 
 def _flat(answer: Answer) -> dict[str, Any]:
     cells: dict[str, Any] = {}
-    for (name, value), (_, plain) in zip(answer.items(), simple([answer])[0].items(), strict=True):
+    for (name, value), (_, plain) in zip(answer.items(), plain_answers([answer])[0].items(), strict=True):
         if isinstance(value, list):
             cells |= {name: value[0].label, f"{name}_score": value[0].score}
         elif value.size == 1:
@@ -87,7 +87,7 @@ def _flat(answer: Answer) -> dict[str, Any]:
 
 
 def _numpy(suffix: str, answers: list[Answer]) -> bytes:
-    """All rows of each output stacked; of labels ``<output>`` holds the names and ``<output>_scores`` the scores."""
+    """Stack the rows of each output. For labels, ``<output>`` holds the names and ``<output>_scores`` the scores."""
     arrays: dict[str, np.ndarray] = {}
     try:
         for name, first in answers[0].items():
@@ -96,15 +96,15 @@ def _numpy(suffix: str, answers: list[Answer]) -> bytes:
                 arrays[name] = np.array([[item.label for item in value] for value in values])
                 arrays[f"{name}_scores"] = np.array([[item.score for item in value] for value in values])
             elif first.dtype == object:
-                arrays[name] = np.array([item[name] for item in simple(answers)])
+                arrays[name] = np.array([item[name] for item in plain_answers(answers)])
             else:
                 arrays[name] = np.stack([np.asarray(value) for value in values])
     except ValueError as error:
-        raise InvalidInput("the answers differ in shape and make no array.", "Write them as JSON.") from error
+        raise InvalidInput("the answers differ in shape and cannot form one array.", "Write them as JSON.") from error
     if suffix == ".npz":
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays, allow_pickle=False)
         return buffer.getvalue()
     if len(arrays) > 1:
-        raise InvalidInput(f"an NPY file holds one array; these answers make {', '.join(arrays)}.", "Use .npz")
-    return npy(next(iter(arrays.values())))
+        raise InvalidInput(f"an NPY file holds one array; these answers have {', '.join(arrays)}.", "Use .npz")
+    return npy_bytes(next(iter(arrays.values())))

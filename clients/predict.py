@@ -1,4 +1,4 @@
-"""The commands that call models: ``bookserve models | predict | generate``."""
+"""Commands ``bookserve models``, ``predict`` and ``generate``."""
 
 from __future__ import annotations
 
@@ -15,24 +15,29 @@ from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, models_option, print_json, print_table
 from bookserve.client.address import connect
 
-#: Rows in one request of ``bookserve predict``; more go in several.
+#: Maximum number of rows that ``bookserve predict`` sends in one request.
 BATCH = 1024
 
-_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (no server)."
+_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (without a server)."
 
 url_option = click.option(
-    "--url", envvar="BOOKSERVE_URL", show_envvar=True, default="local:models", show_default=True, help=_ADDRESS
+    "--url",
+    envvar="BOOKSERVE_URL",
+    show_envvar=True,
+    default="local:models",
+    show_default=True,
+    help=f"Address of the models: {_ADDRESS}",
 )
 version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
-seed_option = click.option("--seed", type=click.IntRange(0), help="The same seed gives the same result.")
+seed_option = click.option("--seed", type=click.IntRange(0), help="Random seed; the same seed gives the same result.")
 
 
-def suffix(*known: str) -> Any:
-    """A check of ``-o FILE`` that names the suffixes to choose from."""
+def require_suffix(*known: str) -> Any:
+    """A click callback for ``-o FILE`` that accepts only these suffixes."""
 
     def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
         if value is not None and value.suffix.lower() not in known:
-            raise click.BadParameter(f"'{value}' has none of the suffixes {', '.join(known)}.")
+            raise click.BadParameter(f"'{value}' must end in one of {', '.join(known)}.")
         return value
 
     return check
@@ -40,7 +45,9 @@ def suffix(*known: str) -> Any:
 
 @click.command()
 @models_option
-@click.option("--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models there instead: {_ADDRESS}")
+@click.option(
+    "--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models at this address instead: {_ADDRESS}"
+)
 @json_option
 @click.pass_context
 def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> None:
@@ -53,7 +60,9 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     url = url or f"local:{models}"
     with connect(url) as client:
         found = client.models()
-    on_disk: list[list[str]] = []  # what a server does not tell: every version that lies there, and how old it is
+    on_disk: list[
+        list[str]
+    ] = []  # only known without a server: all versions in the directory, and when they were created
     if url.startswith("local:"):
         from bookserve.bundle import versions
         from bookserve.client.wires.local import list_bundles
@@ -89,21 +98,21 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
     "-o",
     "output",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
-    help="Write the answers to a .json, .jsonl, .csv, .npy or .npz file instead.",
+    callback=require_suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
+    help="Write the answers to this .json, .jsonl, .csv, .npy or .npz file.",
 )
 @json_option
 def predict(
     model: str, inputs: tuple[str, ...], url: str, version: int | None, output: Path | None, as_json: bool
 ) -> None:
-    """Predict files, standard input or literals.
+    """Predict files, standard input or values.
 
-    INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON
-    itself. All rows of all inputs go to the model as one batch.
+    INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON value
+    itself. The rows of all inputs are sent together, up to 1024 in one request.
     """
-    from bookserve.verb import simple
+    from bookserve.verb import plain_answers
     from clients.input_rows import read_rows
-    from clients.output import cell, write_answers
+    from clients.output import answer_cell, write_answers
 
     names, rows = read_rows(inputs, sys.stdin.buffer)
     with connect(url) as client:
@@ -114,62 +123,73 @@ def predict(
         ]
     if output:
         write_answers(output, names, answers)
-        click.echo(f"{len(answers)} answers are in {output}", err=True)
+        click.echo(f"{len(answers)} answers written to {output}", err=True)
     if as_json:
-        print_json(simple(answers))
+        print_json(plain_answers(answers))
     elif not output:
-        cells = ([name, *map(cell, answer.values())] for name, answer in zip(names, answers, strict=True))
+        cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, answers, strict=True))
         print_table(["input", *answers[0]], cells)
 
 
 @click.command()
 @click.argument("model")
-@click.option("--prompt", default="", help="Text to continue; - reads standard input.  [default: the model's own]")
-@click.option("--length", type=click.IntRange(1), default=400, show_default=True, help="Characters to write.")
+@click.option(
+    "--prompt", default="", help="Text to continue; - reads it from standard input.  [default: the model's own]"
+)
+@click.option(
+    "--length", type=click.IntRange(1), default=400, show_default=True, help="Number of characters to generate."
+)
 @click.option(
     "--temperature",
     type=click.FloatRange(0, MAX_TEMPERATURE),
     default=0.5,
     show_default=True,
-    help="0 takes the likeliest each time; above 1 grows wild.",
+    help="Randomness: 0 always takes the likeliest character; more than 1 gives wilder text.",
 )
-@click.option("--top-k", type=click.IntRange(1), help="Draw only from so many of the likeliest characters.")
+@click.option("--top-k", type=click.IntRange(1), metavar="K", help="Choose only among the K likeliest characters.")
 @click.option(
     "--top-p",
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
-    help="Draw only from the likeliest that have this probability together.",
+    help="Choose only among the likeliest characters whose probabilities add up to this.",
 )
-@click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeat for several.")
-@click.option("-n", "--n", type=click.IntRange(1, MAX_TEXTS), default=1, help="Texts to write; the seeds follow on.")
-@click.option("--logprobs", type=click.IntRange(0, MAX_LOGPROBS), help="Tell log-probabilities, and of so many others.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="Stop before this text; repeatable.")
+@click.option(
+    "-n", "--n", type=click.IntRange(1, MAX_TEXTS), default=1, help="Number of texts; text i uses the seed plus i."
+)
+@click.option(
+    "--logprobs",
+    type=click.IntRange(0, MAX_LOGPROBS),
+    metavar="N",
+    help="Also return log-probabilities, with the N likeliest alternatives.",
+)
 @click.option(
     "--mode",
     type=click.Choice(["state", "window"]),
     default="state",
     show_default=True,
-    help="Carry the state on, or read the last characters anew for each, as the book does.",
+    help="Keep the network's state, or read the last characters again for each new one, as the book does.",
 )
 @seed_option
 @url_option
 @version_option
 @json_option
 def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs: int | None, **options: Any) -> None:
-    """Let a character model write; characters appear as they come.
+    """Generate text with a character model.
 
-    A pipe receives the new text alone; a terminal shows the prompt before it. Several texts, and log-probabilities,
-    are shown when they are done.
+    The text appears while it is generated. A terminal shows the prompt in front of it; a pipe receives only the new
+    text. Several texts, and texts with log-probabilities, are printed when they are complete.
     """
-    from clients.input_rows import decode
+    from clients.input_rows import decode_utf8
 
     if prompt == "-":
-        prompt = decode(sys.stdin.buffer.read(), "standard input")
-    asked = {**options, "prompt": prompt, "stop": list(options["stop"])}
+        prompt = decode_utf8(sys.stdin.buffer.read(), "standard input")
+    fields = {**options, "prompt": prompt, "stop": list(options["stop"])}
     with connect(url) as client:
         if n == 1 and logprobs is None and not as_json:
-            _show_as_it_comes(prompt, client.generate(model, **asked))
+            _show_as_it_comes(prompt, client.generate(model, **fields))
             return
-        texts = client.complete(model, **asked, n=n, logprobs=logprobs)
+        texts = client.complete(model, **fields, n=n, logprobs=logprobs)
     if as_json:
         print_json(msgspec.to_builtins(texts))
         return

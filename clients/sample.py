@@ -1,4 +1,4 @@
-"""The command ``bookserve sample``: pictures from a latent space as a sheet, an animation or an array."""
+"""Command ``bookserve sample``: generate pictures from a latent space, as a sheet, an animation or an array."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from bookserve.client.address import connect
 from bookserve.client.client import Client
-from bookserve.generation.latent import STRENGTHS, concept, how_many, moved
-from clients.predict import seed_option, suffix, url_option, version_option
+from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
+from clients.predict import require_suffix, seed_option, url_option, version_option
 
-#: Height in pixels that small pictures are enlarged to, about.
-VISIBLE = 64
-#: Pictures in one request, and those that a sheet or an animation may hold.
+#: Small pictures are enlarged to about this height in pixels.
+MIN_TILE = 64
+#: Maximum number of pictures in one request, in a sheet, and in an animation.
 BATCH, SHEET, FRAMES = 256, 16_384, 2_000
 
 picture_files = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,32 +34,60 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
 
 @click.command()
 @click.argument("model")
-@click.option("-n", "--n", type=click.IntRange(1), help="Random points to draw.  [default: 16; of a walk 5]")
-@click.option("--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeat.")
-@click.option("--grid", type=click.IntRange(1), help="Pictures in a row and a column over the latent plane.")
-@click.option("--image", "images", multiple=True, type=picture_files, help="Encode this picture; repeat.")
+@click.option("-n", "--n", type=click.IntRange(1), help="Number of random points.  [default: 16; for a walk 5]")
+@click.option(
+    "--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeatable."
+)
+@click.option("--grid", type=click.IntRange(1), metavar="N", help="Draw a grid of N by N points over the latent plane.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    type=picture_files,
+    help="Use the point that this picture is encoded to; repeatable.",
+)
 @seed_option
-@click.option("--truncation", type=click.FloatRange(0, min_open=True), help="Cut random numbers off at ± this.")
-@click.option("--walk", type=click.IntRange(1), metavar="STEPS", help="Walk in so many steps from point to point.")
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Draw random coordinates only between -X and X.",
+)
+@click.option("--walk", type=click.IntRange(1), metavar="N", help="Number of frames between two points.")
 @click.option(
     "--interpolate",
     type=click.Choice(["linear", "slerp"]),
     default="linear",
     show_default=True,
-    help="Walk straight, or along the sphere.",
+    help="Walk on a straight line or on a sphere.",
 )
-@click.option("--with", "have", type=folder, help="Folder of pictures that have something …")
-@click.option("--without", "lack", type=folder, help="… and of pictures that lack it: points are moved that way.")
+@click.option("--with", "have", type=folder, help="Folder of pictures that have some feature; needs --without.")
 @click.option(
-    "--strength", "strengths", type=float, multiple=True, help="How far, 1 being the whole way; repeat.  [0 to 1.5]"
+    "--without",
+    "lack",
+    type=folder,
+    help="Folder of pictures without the feature; points are moved towards the feature.",
 )
-@click.option("--seconds", type=click.FloatRange(0.01), default=0.1, show_default=True, help="Time for each frame.")
+@click.option(
+    "--strength",
+    "strengths",
+    type=float,
+    multiple=True,
+    help="How far to move: 1 is the whole way; repeatable.  [default: 0 to 1.5 in steps of 0.25]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01),
+    default=0.1,
+    show_default=True,
+    help="Seconds that an animation shows each frame.",
+)
 @click.option(
     "-o",
     "output",
     type=click.Path(dir_okay=False, path_type=Path),
-    callback=suffix(".png", ".gif", ".apng", ".npy"),
-    help="A .png sheet, a .gif or .apng animation, or .npy for the pixels.  [default: MODEL.png]",
+    callback=require_suffix(".png", ".gif", ".apng", ".npy"),
+    help="File to write: a .png sheet, a .gif or .apng animation, or pixels as .npy.  [default: MODEL.png]",
 )
 @url_option
 @version_option
@@ -81,74 +109,76 @@ def sample(
     url: str,
     version: int | None,
 ) -> None:
-    """Draw pictures from a model's latent space.
+    """Generate pictures from a model's latent space.
 
-    Points are random, given, on a grid, or those that pictures encode to. An .npy file is written as pictures come, so
-    it may hold any number of them.
+    The points are random, given, on a grid, or encoded from pictures. An .npy file is written while the pictures
+    arrive, so it can hold any number of them.
     """
     if sum(bool(choice) for choice in (n, latent, grid, images)) > 1:
         raise click.UsageError("Give only one of -n, --latent, --grid and --image.")
     if (have is None) != (lack is None) or (strengths and not have):
-        raise click.UsageError("--with and --without go together; --strength needs both.")
-    # Requests for parts must agree on the points.
+        raise click.UsageError("--with and --without need each other; --strength needs both.")
+    # All requests for parts of the pictures must use the same seed.
     seed = secrets.randbits(32) if seed is None else seed
-    asked: dict[str, Any] = {"n": n, "latent": latent, "grid": grid, "seed": seed, "truncation": truncation}
+    fields: dict[str, Any] = {"n": n, "latent": latent, "grid": grid, "seed": seed, "truncation": truncation}
     columns = grid
     with connect(url) as client:
         if images:
-            asked["latent"] = _encode(client, model, list(images), version).tolist()
+            fields["latent"] = _encode(client, model, list(images), version).tolist()
         if have and lack:
-            vector = concept(*(_encode(client, model, _files(place), version) for place in (have, lack)))
-            stations = np.asarray(asked["latent"]) if images or latent else None
+            vector = concept_vector(*(_encode(client, model, _files(place), version) for place in (have, lack)))
+            stations = np.asarray(fields["latent"]) if images or latent else None
             if stations is None:
                 stations = client.sample(model, n or 8, grid=grid, seed=seed, version=version).latent
             columns = len(strengths or STRENGTHS)
-            asked = {"latent": moved(stations, vector, strengths or STRENGTHS).tolist()}
-        total = how_many(n=asked.get("n"), latent=asked["latent"], grid=asked.get("grid"), walk=walk)
-        asked |= {"walk": walk, "interpolate": interpolate, "version": version}
+            fields = {"latent": move_points(stations, vector, strengths or STRENGTHS).tolist()}
+        total = count_points(n=fields.get("n"), latent=fields["latent"], grid=fields.get("grid"), walk=walk)
+        fields |= {"walk": walk, "interpolate": interpolate, "version": version}
         path = output or Path(f"{model}.png")
-        with closing(parts(client, model, total, asked)) as coming:
-            click.echo(f"{total} pictures are in {path} ({_write(path, total, coming, columns, seconds)})")
+        with closing(sample_parts(client, model, total, fields)) as parts:
+            click.echo(f"{total} pictures written to {path} ({_write(path, total, parts, columns, seconds)})")
 
 
-def parts(client: Client, model: str, total: int, asked: dict[str, Any]) -> Generator[np.ndarray]:
-    """Pictures uint8 [some, height, width, channels], a part of the ``total`` at a time."""
+def sample_parts(client: Client, model: str, total: int, fields: dict[str, Any]) -> Generator[np.ndarray]:
+    """Yield the ``total`` pictures in parts of up to ``BATCH``, uint8 [n, height, width, channels]."""
     for start in range(0, total, BATCH):
-        yield client.sample(model, start=start, count=min(BATCH, total - start), **asked).images
+        yield client.sample(model, start=start, count=min(BATCH, total - start), **fields).images
 
 
-def _write(path: Path, total: int, coming: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
-    """Write what comes in the form of the file's suffix; what has been written, in words."""
-    from bookserve.formats.images import contact_sheet, encode_animation, encode_png
-    from clients.output import save_atomically
+def _write(path: Path, total: int, parts: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
+    """Write pictures in the format of the file's suffix; return a description of what was written."""
+    from bookserve.images import contact_sheet, encode_animation, encode_png
+    from clients.output import write_file
 
     kind = path.suffix.lower()
     if kind == ".npy":
-        return stream(path, total, coming)
+        return write_frames(path, total, parts)
     most = SHEET if kind == ".png" else FRAMES
     if total > most:
-        raise click.UsageError(f"{total:,} pictures do not fit into a {kind} file ({most:,} do); write them to .npy")
-    pictures = np.concatenate(list(coming))
-    scale = max(1, VISIBLE // pictures.shape[1])
+        raise click.UsageError(
+            f"{total:,} pictures are too many for a {kind} file (at most {most:,}); write them to an .npy file"
+        )
+    pictures = np.concatenate(list(parts))
+    scale = max(1, MIN_TILE // pictures.shape[1])
     if kind == ".png":
         sheet = contact_sheet(pictures, columns=columns, scale=scale)
-        save_atomically(path, encode_png(sheet))
+        write_file(path, encode_png(sheet))
         return f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
-    scale *= 2  # one picture at a time may be larger
+    scale *= 2  # a frame shows one picture, which may be larger
     frames = (picture.repeat(scale, axis=0).repeat(scale, axis=1) for picture in pictures)
-    save_atomically(path, encode_animation(frames, "gif" if kind == ".gif" else "apng", seconds))
+    write_file(path, encode_animation(frames, "gif" if kind == ".gif" else "apng", seconds))
     return f"{total * seconds:.1f} seconds"
 
 
-def stream(path: Path, total: int, coming: Iterator[np.ndarray]) -> str:
-    """Write an NPY file part by part; it appears when it is whole."""
+def write_frames(path: Path, total: int, parts: Iterator[np.ndarray]) -> str:
+    """Write an NPY file in parts; it appears under its name when it is complete."""
     from bookserve.errors import Failed
 
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("wb") as file:
             shape: tuple[int, ...] = ()
-            for part in coming:
+            for part in parts:
                 if not shape:
                     shape = (total, *part.shape[1:])
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -163,7 +193,7 @@ def stream(path: Path, total: int, coming: Iterator[np.ndarray]) -> str:
 
 
 def _encode(client: Client, model: str, files: list[Path], version: int | None) -> np.ndarray:
-    """The points of pictures, a few at a time."""
+    """The latent points of picture files, float32 [n, dimensions], encoded ``BATCH`` at a time."""
     rows = [file.read_bytes() for file in files]
     starts = range(0, len(rows), BATCH)
     return np.concatenate(
@@ -177,5 +207,5 @@ def _files(place: Path) -> list[Path]:
     known = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
     files = sorted(path for path in place.iterdir() if path.suffix.lower() in known)
     if not files:
-        raise NotFound(f"there is no picture in {place}.", f"Known are {', '.join(known)}.")
+        raise NotFound(f"there is no picture in {place}.", f"Files must end in {', '.join(known)}.")
     return files

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import click
 
 from bookserve import bundle, run
-from bookserve.formats import images as pictures
+from bookserve import images as pictures
 
 DOCS = Path(__file__).parent
 DATA = "$BOOKSERVE_DATA"

@@ -11,13 +11,13 @@ import click
 
 from bookserve.bundle import variant
 from bookserve.cli.terminal import (
-    hushed,
     json_option,
     model_and_version,
     models_option,
     print_json,
     print_table,
     runs_option,
+    silence_stderr,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--variant",
     "variants",
     multiple=True,
-    type=click.Choice(list(variant.NAMES)),
+    type=click.Choice(list(variant.VARIANTS)),
     help="A smaller or faster form beside the float32 one, kept if the model still answers alike; may be repeated.",
 )
 def export(
@@ -192,7 +192,7 @@ def _import_tensorflow() -> None:
     """Import TensorFlow for work on the CPU and without its greetings."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed():
+    with silence_stderr():
         import tensorflow as tf
 
         tf.zeros(1)  # the first operation looks for devices, which TensorFlow also tells

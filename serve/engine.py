@@ -12,7 +12,7 @@ import numpy as np
 
 from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import BookserveError, InvalidInput
-from bookserve.generation.latent import encoded, encoder, pictures_fed
+from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
 from bookserve.generation.text import Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
@@ -170,15 +170,15 @@ class Engine:
         name, spec = model.bundle.graph(verb.decode)
         with _Stopwatch(self._metrics, model, name):
             seen = await self._encode(model, verb, request.images) if request.images else None
-            latent = request.points(verb.latent, seen)
+            latent = requested_points(request, verb.latent, seen)
             feeds = dict.fromkeys(spec.inputs, latent)
             outputs = await model.run(name, feeds, spec.check(feeds))
             return latent, np.asarray(apply_steps(verb.after, next(iter(outputs.values()))))
 
     async def _encode(self, model: LiveModel, verb: Sample, rows: list[Any]) -> np.ndarray:
-        name, spec = model.bundle.graph(encoder(verb, model.name))
-        feeds = await asyncio.to_thread(pictures_fed, verb, spec, rows)
-        return encoded(spec, await model.run(name, feeds, spec.check(feeds)))
+        name, spec = model.bundle.graph(encoder_graph(verb, model.name))
+        feeds = await asyncio.to_thread(encoder_feeds, verb, spec, rows)
+        return encoded_points(spec, await model.run(name, feeds, spec.check(feeds)))
 
 
 class _Stopwatch:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bookserve import run as runs_
-from bookserve.cli.terminal import hushed, print_table, runs_option
+from bookserve.cli.terminal import print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers import catalogue
@@ -90,7 +90,7 @@ def train(
 def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path, resume: bool) -> None:
     """Train in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with hushed():
+    with silence_stderr():
         from trainers.engine import training
         from trainers.engine.devices import open_devices
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve.cli.terminal import hushed, json_option, print_json, print_table, runs_option
+from bookserve.cli.terminal import json_option, print_json, print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
 from trainers.cli import parameters, value_of
@@ -67,7 +67,7 @@ def search(
         raise InvalidInput(f"'{name}' is not trained, so there is nothing to search for.")
     space = spaces(task, params, over)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with hushed():
+    with silence_stderr():
         from trainers.engine import training
         from trainers.engine.devices import open_devices
 

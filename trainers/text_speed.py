@@ -18,8 +18,8 @@ import numpy as np
 from bookserve.api.requests import GenerateRequest
 from bookserve.bundle import Bundle
 from bookserve.errors import NotFound
-from bookserve.generation.sampling import draw
-from bookserve.generation.text import streams
+from bookserve.generation.sampling import draw_index
+from bookserve.generation.text import text_streams
 from bookserve.verb import Generate
 from trainers import catalogue
 from trainers.engine.samples import runner
@@ -46,10 +46,12 @@ def measure(path: Path, seconds: float) -> dict[str, float]:
         """Listing 8.7: predict on the window, draw, move the window on."""
         nonlocal ids
         probabilities = model.predict(ids[None], verbose=0)[0]
-        ids = np.append(ids[1:], np.int32(draw(probabilities, 1.0, rng)))
+        ids = np.append(ids[1:], np.int32(draw_index(probabilities, 1.0, rng)))
 
     step = runner(task.graphs(model)[verb.graph])
-    (stream,) = streams(verb, opened.graph(verb.graph)[1], GenerateRequest(length=100_000, temperature=1.0, seed=0))
+    (stream,) = text_streams(
+        verb, opened.graph(verb.graph)[1], GenerateRequest(length=100_000, temperature=1.0, seed=0)
+    )
 
     def carried() -> None:
         stream.take(step(stream.feeds()))

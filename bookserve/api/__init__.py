@@ -1,8 +1,10 @@
-"""Wire definitions of bookserve's own gRPC service and JSON API, which the server answers and the client speaks.
+"""Requests and messages that the server and the client share.
 
-``home_pb2`` is generated from ``home.proto`` by ``make protos``. A failed call has the error's message as its status
-details and the hint (UTF-8) in the trailing metadata; the metadata also tells that the server itself refused.
+``requests.py`` has the requests of bookserve's own API; ``native_json.py`` and ``native_messages.py`` convert rows and
+answers to JSON and to the messages of ``native.proto``. ``tfserving.proto`` and ``oip.proto`` are the messages of
+TensorFlow Serving and the Open Inference Protocol. ``make protos`` generates the ``_pb2`` modules.
 """
 
-#: Key of that metadata.
+#: Key of the trailing metadata of a failed gRPC call that holds the error's hint (UTF-8). The error's message is in the
+#: status details. The key is present whenever bookserve itself reported the error.
 HINT = "bookserve-hint-bin"

@@ -1,7 +1,7 @@
-"""Requests: what can be asked of a model on the human level, and within which bounds.
+"""Define the requests of bookserve's own API, with their limits.
 
-The same structures are the bodies of ``/api`` over HTTP, are filled from the gRPC messages, and are checked by the
-local client: one contract on every wire.
+The same classes are the JSON bodies of ``/api`` over HTTP, are filled from gRPC messages, and are used by the local
+client, so every wire accepts the same requests.
 """
 
 from __future__ import annotations
@@ -9,81 +9,84 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.generation.latent import how_many, latent_points
 
 MAX_ROWS = 65_536
-#: Pictures in one answer, and steps of a walk.
-MAX_PICTURES, MAX_WAY = 4096, 100_000
-#: Characters of a prompt, and of one text.
+#: Maximum number of pictures in one answer, and of steps in a walk.
+MAX_PICTURES, MAX_WALK_STEPS = 4096, 100_000
+#: Maximum number of characters of a prompt, and of one text.
 MAX_PROMPT = 100_000
 MAX_LENGTH = 100_000
-#: Texts that one request may ask for, and the characters of all of them.
+#: Maximum number of texts in one request, and of characters in all of them.
 MAX_TEXTS = 128
 MAX_CHARACTERS = 1_000_000
-#: Beyond this every character is as likely as any other.
+#: At higher temperatures all characters are about equally likely.
 MAX_TEMPERATURE = 10.0
-#: Strings that end a text, and the characters of one.
+#: Maximum number of stop strings, and of characters in one.
 MAX_STOPS = 16
 MAX_STOP = 256
-#: Likeliest characters that are told beside each one drawn.
+#: Maximum number of alternatives that are returned with each character.
 MAX_LOGPROBS = 20
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows to predict; ``version`` of the model, newest where none is given."""
+    """Rows to predict. ``version`` of the model is the newest by default."""
 
     rows: Annotated[list[Any], msgspec.Meta(min_length=1, max_length=MAX_ROWS)]
     version: int | None = None
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``n`` texts of up to ``length`` characters that continue ``prompt`` (the model's own where empty).
+    """``n`` texts of up to ``length`` characters that continue ``prompt`` (the model's default prompt if empty).
 
-    Text ``i`` of a request with a seed is the one that ``seed + i`` gives alone.
+    With a seed, text ``i`` is the same as the only text of a request with the seed ``seed + i``.
     """
 
     prompt: Annotated[str, msgspec.Meta(max_length=MAX_PROMPT)] = ""
     length: Annotated[int, msgspec.Meta(ge=1, le=MAX_LENGTH)] = 400
-    #: 0 takes the likeliest character each time.
+    #: With 0 the likeliest character is always taken.
     temperature: Annotated[float, msgspec.Meta(ge=0, le=MAX_TEMPERATURE)] = 0.5
-    #: Draw only from this many of the likeliest characters.
+    #: Choose only among this number of likeliest characters.
     top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    #: Draw only from the likeliest characters that together have this probability.
+    #: Choose only among the likeliest characters whose probabilities add up to this.
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     seed: Seed | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_TEXTS)] = 1
-    #: A text ends before the first of these that it would contain.
+    #: A text ends before the first of these strings.
     stop: Annotated[
         list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_STOP)]], msgspec.Meta(max_length=MAX_STOPS)
     ] = []
-    #: Tell the log-probability of each character, and of so many of the likeliest.
+    #: Also return the log-probability of each character, and of this number of likeliest alternatives.
     logprobs: Annotated[int, msgspec.Meta(ge=0, le=MAX_LOGPROBS)] | None = None
-    #: ``state``: the model's state is carried on; ``window``: each character re-reads the last ones, as in the book.
+    #: ``state``: keep the state of the network; ``window``: read the last characters again for each, as in the book.
     mode: Literal["state", "window"] = "state"
     stream: bool = False
     version: int | None = None
 
     def __post_init__(self) -> None:
         if self.n * self.length > MAX_CHARACTERS:
-            raise ValueError(f"{self.n} texts of {self.length} characters; expected {MAX_CHARACTERS:,} in all or fewer")
+            raise ValueError(
+                f"{self.n} texts of {self.length} characters; expected at most {MAX_CHARACTERS:,} characters in all"
+            )
 
     def plain(self, likeliest: bool) -> bool:
-        """Whether a character follows from the last one, the state and the noise alone, so that many can be drawn in
-        one run of a graph; ``likeliest`` says whether that graph knows ``top_k`` and ``top_p``."""
+        """Whether the multi-step decoder can generate the texts.
+
+        It needs only the last character, the state and the noise. ``likeliest`` says whether it supports ``top_k`` and
+        ``top_p``.
+        """
         bound = self.top_k is not None or self.top_p < 1
         return self.mode == "state" and self.logprobs is None and (likeliest or not bound)
 
 
 class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Pictures from ``n`` random points, given ``latent`` points, a ``grid`` × ``grid``, or what ``images`` encode to.
+    """Pictures from ``n`` random points, ``latent`` points, a ``grid`` × ``grid``, or the points of ``images``.
 
-    ``bookserve/generation/latent.py`` says what the rest means. One answer has ``MAX_PICTURES`` at most: of more,
-    ``count`` from ``start`` are asked for at a time, with a seed.
+    ``bookserve/generation/latent.py`` explains the other fields. One answer has at most ``MAX_PICTURES`` pictures. For
+    more, send several requests with ``start``, ``count`` and the same seed.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
@@ -98,42 +101,12 @@ class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_PICTURES)] | None = None
     version: int | None = None
 
-    def points(self, dimensions: int, encoded: np.ndarray | None = None) -> np.ndarray:
-        """The points asked for, float32 [points, dimensions]; ``encoded`` are those of ``images``.
-
-        Raises:
-            InvalidInput: things that do not go together, or too many pictures.
-        """
-        if self.images is not None and self.latent is not None:
-            raise InvalidInput("only one of latent and images can be given.")
-        latent = self.latent if encoded is None else encoded
-        total = how_many(n=self.n, latent=latent, grid=self.grid, walk=self.walk)
-        if min(total - self.start, self.count or total) > MAX_PICTURES:
-            raise InvalidInput(
-                f"{total:,} pictures are too many; one answer has at most {MAX_PICTURES}.",
-                "Ask for parts: start and count, with a seed.",
-            )
-        if self.walk is not None and total > MAX_WAY:
-            raise InvalidInput(f"the walk has {total:,} steps; at most {MAX_WAY:,} are possible.")
-        return latent_points(
-            dimensions,
-            n=self.n,
-            latent=latent,
-            grid=self.grid,
-            seed=self.seed,
-            truncation=self.truncation,
-            walk=self.walk,
-            interpolate=self.interpolate,
-            start=self.start,
-            count=self.count,
-        )
-
 
 class TransformRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture to dream of, or a photo and a picture in whose style it is painted.
+    """A picture for DeepDream, or a photo and a picture whose style it gets.
 
-    ``images`` are files (in JSON ``{"b64": …}``); ``params`` are those of ``bookserve.verb.Dream`` or ``Style`` that
-    shall be other than the model's.
+    ``images`` are picture files (in JSON ``{"b64": …}``). ``params`` override the model's parameters of
+    ``bookserve.verb.Dream`` or ``Style``.
     """
 
     model: str
@@ -143,7 +116,7 @@ class TransformRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ExplainRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A picture (a row of the model) and, to explain, the class to look for: the likeliest where none is named."""
+    """A picture (a row of the model) and, for Grad-CAM, the label of the class; by default the likeliest class."""
 
     row: Any
     label: str | None = None
@@ -157,7 +130,7 @@ def validate_request(kind: type[Request], fields: dict[str, Any]) -> Request:
     """Build a request from plain values.
 
     Raises:
-        InvalidInput: an unknown field, a value of another type or out of bounds.
+        InvalidInput: a field is unknown, or a value has the wrong type or is out of range.
     """
     try:
         return msgspec.convert(fields, kind)
@@ -169,7 +142,7 @@ def parse_request(kind: type[Request], body: bytes) -> Request:
     """Build a request from JSON.
 
     Raises:
-        InvalidInput: not JSON, or as for ``check``.
+        InvalidInput: the body is not JSON, or as for ``validate_request``.
     """
     try:
         return msgspec.json.decode(body, type=kind)
@@ -180,5 +153,5 @@ def parse_request(kind: type[Request], body: bytes) -> Request:
 
 
 def invalid_request(error: msgspec.ValidationError) -> InvalidInput:
-    """msgspec's complaint as ours."""
+    """msgspec's error as an error of bookserve."""
     return InvalidInput(f"the request is not valid: {error}.")

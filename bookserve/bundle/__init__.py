@@ -1,6 +1,6 @@
-"""Bundles: ``models/<name>/<version>/``, directories that bookserve, TensorFlow Serving and Triton can read."""
+"""Read and write bundles: directories ``models/<name>/<version>/`` for bookserve, TensorFlow Serving and Triton."""
 
-from bookserve.bundle.bundle import AHEAD as AHEAD
+from bookserve.bundle.bundle import MULTI_STEP as MULTI_STEP
 from bookserve.bundle.bundle import Bundle as Bundle
 from bookserve.bundle.bundle import model_names as model_names
 from bookserve.bundle.bundle import open_bundle as open_bundle

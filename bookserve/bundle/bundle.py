@@ -1,7 +1,7 @@
-"""Bundle: ``models/<name>/<version>/``, one directory that bookserve, TensorFlow Serving and Triton can read.
+"""Open bundles: directories ``models/<name>/<version>/`` that bookserve, TensorFlow Serving and Triton can read.
 
-``bundle.json`` says what the model is and lists every other file with its size and SHA-256. A version appears whole or
-not at all: it is written beside its place and renamed into it, and is never changed afterwards.
+``bundle.json`` describes the model and lists every other file with its size and SHA-256. Versions are published
+atomically (``bookserve/bundle/publication.py``) and never changed afterwards.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bookserve.bundle import external_data as external
-from bookserve.bundle import manifest as manifest_
-from bookserve.bundle import publication as version_
 from bookserve.bundle.examples import Examples
+from bookserve.bundle.external_data import external_data_locations
 from bookserve.bundle.manifest import MANIFEST as MANIFEST
-from bookserve.bundle.manifest import NAME
+from bookserve.bundle.manifest import MODEL_NAME, load_manifest, path_problem
 from bookserve.bundle.manifest import File as File
 from bookserve.bundle.manifest import Manifest as Manifest
 from bookserve.bundle.publication import new_version as new_version
+from bookserve.bundle.publication import publish_version
 from bookserve.bundle.publication import seal as seal
 from bookserve.bundle.publication import sha256 as sha256
 from bookserve.bundle.publication import versions as versions
@@ -27,23 +26,23 @@ from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.graph import Graph
 from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
 
-#: Name of the graph that draws several characters in one run; no signature, and not to be asked for by name.
-AHEAD = "ahead"
+#: Name of the graph that generates several characters in one run. It is not a signature; requests cannot name it.
+MULTI_STEP = "ahead"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample, Transform)
 
-#: What no graph is run from but the SavedModel, and what no graph at all is run from.
+#: Files that only a SavedModel is run from, and files that no graph is run from.
 _OF_SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables/", "assets.extra/")
 _OF_NO_GRAPH = ("README.md", "assets/model.keras")
 
 
 class Bundle:
-    """One version of one model on disk, opened by its manifest."""
+    """One version of a model on disk, with its manifest."""
 
     def __init__(self, path: Path, manifest: Manifest, name: str = "") -> None:
         self.path = path
         self.manifest = manifest
-        #: Name of the model: where nobody gave another, that of the directory that holds its versions.
+        #: Name of the model; by default that of the directory that holds its versions.
         self.name = name or path.parent.name
 
     @property
@@ -57,10 +56,10 @@ class Bundle:
         return sum(file.size for file in self.manifest.files.values())
 
     def graph(self, name: str = "") -> tuple[str, Graph]:
-        """The graph of that name with its proper name; '' and ``serving_default`` mean the default one.
+        """Find a graph; return its name and the graph. '' and ``serving_default`` mean the default graph.
 
         Raises:
-            NotFound: no such graph; the message lists those there are.
+            NotFound: there is no such graph; the hint lists the graphs.
         """
         graphs = self.manifest.graphs
         if name not in graphs and name in ("", "serving_default"):
@@ -70,7 +69,7 @@ class Bundle:
         return name, graphs[name]
 
     def with_variant(self, name: str) -> Bundle:
-        """This version with the ONNX files of a variant in place of those that it has them for."""
+        """The same bundle with the ONNX files of a variant, for the graphs that have it."""
         graphs = dict(self.manifest.graphs)
         for graph, variant in self.manifest.variants.get(name, {}).items():
             graphs[graph] = msgspec.structs.replace(graphs[graph], onnx=variant.file)
@@ -78,18 +77,18 @@ class Bundle:
 
     @property
     def runnable(self) -> dict[str, Graph]:
-        """All that can be run: the graphs of the manifest, and the one that writes ahead, where there is one."""
+        """All graphs that can be run: those of the manifest, and the multi-step decoder if there is one."""
         graphs, verb = self.manifest.graphs, self.manifest.verb
         if isinstance(verb, Generate) and verb.ahead:
             ahead = verb.ahead.graph(graphs[verb.graph], len(verb.characters.vocabulary))
-            return {**graphs, AHEAD: ahead}
+            return {**graphs, MULTI_STEP: ahead}
         return graphs
 
     def verb(self, kind: type[AVerb]) -> AVerb:
-        """What is done with this model, as a verb of that kind.
+        """The verb of this model, which must be of type ``kind``.
 
         Raises:
-            InvalidInput: it is another; the message says which.
+            InvalidInput: the model has another verb; the hint names it.
         """
         verb = self.manifest.verb
         if not isinstance(verb, kind):
@@ -104,13 +103,13 @@ class Bundle:
         return Examples.load(self.path / "examples.npz")
 
     def check_files(self, *, everything: bool = True) -> None:
-        """Compare every file with the manifest: place, size and content.
+        """Check every file against the manifest: path, size and checksum.
 
-        With ``everything=False`` content is compared only where something is about to run it: neither the SavedModel,
-        where every graph has an ONNX file, nor Keras's own file. Reading costs about a second for each gigabyte.
+        With ``everything=False`` the checksums of files that will not be run are skipped: the model card, Keras's file
+        and, if every graph has an ONNX file, the SavedModel. Reading takes about one second per gigabyte.
 
         Raises:
-            Failed: a file is missing, of another size or content, or would lead outside the bundle.
+            Failed: a file is missing, has another size or checksum, or lies outside the bundle.
         """
         unread: tuple[str, ...] = ()
         if not everything:
@@ -122,7 +121,7 @@ class Bundle:
             if not path.resolve().is_relative_to(root):
                 raise Failed(f"{self.path} lists '{relative}', which lies outside it.", "Do not use this bundle.")
             if not path.is_file():
-                raise Failed(f"{path} is missing.", "The bundle was not copied whole: copy or export it again.")
+                raise Failed(f"{path} is missing.", "The bundle was not copied completely: copy or export it again.")
             changed = path.stat().st_size != listed.size
             if changed or (not relative.startswith(unread) and sha256(path) != listed.sha256):
                 raise Failed(f"{path} is not the file that was exported.", "It is damaged: copy or export it again.")
@@ -133,37 +132,38 @@ class Bundle:
             self._check_external(onnx)
 
     def _check_external(self, onnx: str) -> None:
-        """An ONNX file may read other files; each must be one of the bundle's own, and so one with a checksum."""
-        for location in external.external_data_locations(self.path / onnx):
+        """Check that the ONNX file refers only to files of the bundle, since those have checksums."""
+        for location in external_data_locations(self.path / onnx):
             relative = str(PurePosixPath(onnx).parent / location)
-            if manifest_.path_problem(location) or relative not in self.manifest.files:
+            if path_problem(location) or relative not in self.manifest.files:
                 raise Failed(
-                    f"{self.path / onnx} keeps tensors in {location!r}, which is no file of the bundle.",
+                    f"{self.path / onnx} keeps tensors in {location!r}, which is not a file of the bundle.",
                     "Do not use this bundle.",
                 )
 
     @classmethod
     def open(cls, path: Path, name: str = "") -> Bundle:
-        """Open one version directory (see ``bookserve.bundle.manifest.load``); ``name`` is the model's where its
-        directory is called otherwise.
+        """Open one version directory. ``name`` is the model's name if its directory has another one.
 
         Raises:
-            NotFound: no bundle there.
-            Failed: its manifest is damaged, or of a format that this bookserve does not know.
+            NotFound: there is no bundle.
+            Failed: its manifest is damaged, or has a format that this version of bookserve does not know.
         """
-        return cls(path, manifest_.load_manifest(path / MANIFEST), name)
+        return cls(path, load_manifest(path / MANIFEST), name)
 
 
 def model_names(models: Path) -> list[str]:
     """Names of the models under ``models`` that have at least one version, sorted."""
-    return sorted(path.name for path in models.glob("*") if NAME.fullmatch(path.name) and versions(models, path.name))
+    return sorted(
+        path.name for path in models.glob("*") if MODEL_NAME.fullmatch(path.name) and versions(models, path.name)
+    )
 
 
 def open_bundle(models: Path, name: str, version: int | None = None) -> Bundle:
-    """Open a model's version, the newest where none is given.
+    """Open a version of a model, by default the newest.
 
     Raises:
-        NotFound: no such model or version; the message lists those there are.
+        NotFound: there is no such model or version; the error lists those there are.
     """
     have = versions(models, name)
     if not have:
@@ -175,12 +175,12 @@ def open_bundle(models: Path, name: str, version: int | None = None) -> Bundle:
 
 
 def publish_bundle(partial: Path) -> Bundle:
-    """Open what ``bookserve.bundle.publication.publish`` makes the next version."""
-    return Bundle.open(partial.parent / str(version_.publish_version(partial)))
+    """Publish the directory of ``new_version`` as the next version, and open it."""
+    return Bundle.open(partial.parent / str(publish_version(partial)))
 
 
 def summarise_bundle(bundle: Bundle) -> dict[str, Any]:
-    """What lists of models show of one: name, version, verb, what it is, size, figures."""
+    """The entry of a model in lists of models: name, version, verb, description, size, metrics."""
     manifest = bundle.manifest
     return {
         "name": bundle.name,

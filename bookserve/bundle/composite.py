@@ -1,8 +1,9 @@
-"""Composite: a graph made of other graphs, each of which takes tensors of the whole by name and gives it new ones.
+"""Check composites and order their members.
 
-The members are graphs of other models, or of the same bundle; a composite is never a member itself. Whoever runs one
-decides how a member is run: the server shares the members with those who ask them directly, and runs those side by side
-that need nothing of each other (``serve/models/composite.py``); ``bookserve/runtime/onnx.py`` runs one after the other.
+A composite is a graph made of other graphs, its members. Each member takes some of the composite's tensors by name and
+adds its outputs to them. Members are graphs of other models or of the same bundle, but not composites themselves. The
+server runs independent members at the same time and shares their sessions with direct requests
+(``serve/models/composite.py``); ``bookserve/runtime`` runs one after the other.
 
 Source: ensembles of Triton, whose steps map tensors by name in the same way.
 """
@@ -16,9 +17,9 @@ from bookserve.graph import Graph, Member
 
 
 def execution_rounds(graph: Graph) -> list[list[Member]]:
-    """The members in the order in which they can run; those of one round need nothing of each other.
+    """The members in rounds, in the order in which they can run; the members of one round are independent.
 
-    A member whose inputs nobody gives is in none.
+    A member with an input that no other member provides is in no round.
     """
     known, left, found = set(graph.inputs), list(graph.members), []
     while ready := [member for member in left if known.issuperset(member.inputs.values())]:
@@ -29,7 +30,10 @@ def execution_rounds(graph: Graph) -> list[list[Member]]:
 
 
 def composite_problem(graph: Graph, own: Mapping[str, Graph]) -> str:
-    """In words, why the members cannot make up ``graph``; '' if they can. ``own`` are all graphs of its bundle."""
+    """Why the members cannot form ``graph``, as a sentence without subject; '' if they can.
+
+    ``own`` are all graphs of its bundle.
+    """
     if graph.onnx:
         return f"has both the file {graph.onnx!r} and members"
     given = [*graph.inputs, *chain(*(member.outputs.values() for member in graph.members))]
@@ -38,12 +42,12 @@ def composite_problem(graph: Graph, own: Mapping[str, Graph]) -> str:
         return f"gives the tensor '{twice}' more than once"
     for member in graph.members:
         if not member.model and (member.graph not in own or own[member.graph].members):
-            return f"has the member '{member.graph}', which is no graph of this bundle with a form of its own"
+            return f"has the member '{member.graph}', which is not a graph of this bundle that can run by itself"
         if bool(member.model) != (member.version > 0):
-            return f"has the member {member}, which is no version of a model"
+            return f"has the member {member}, which does not name a version of a model"
     running = list(chain(*execution_rounds(graph)))
     late = next((member for member in graph.members if member not in running), None)
     if late:
-        return f"has the member {late}, whose inputs nobody gives"
+        return f"has the member {late}, whose inputs no member provides"
     missing = next((name for name in graph.outputs if name not in given), None)
-    return f"has the output '{missing}', which nobody gives" if missing is not None else ""
+    return f"has the output '{missing}', which no member provides" if missing is not None else ""

@@ -1,6 +1,6 @@
-"""Examples: a few raw rows with the tensors they become and the outputs that Keras gave when training ended.
+"""Read and write example predictions: raw rows, input tensors, and Keras's outputs at the end of training.
 
-They travel in ``examples.npz`` from the Run into the Bundle and are what ``bookserve verify`` replays.
+``examples.npz`` is copied from the run into the bundle; ``bookserve verify`` compares against it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import numpy as np
 from bookserve.errors import Failed
 from bookserve.graph import Arrays
 
-#: Bytes of all arrays together, unpacked.
+#: Maximum size of all arrays together, uncompressed, in bytes.
 _LARGEST = 1 << 30
 
 
 class Example(NamedTuple):
-    """Inputs and expected outputs of one graph; the first axis counts the rows of a batch."""
+    """Inputs and expected outputs of one graph; the first axis is the batch."""
 
     inputs: Arrays
     outputs: Arrays
 
 
 class Examples(NamedTuple):
-    """``graphs`` by graph name; ``rows`` are raw (texts, or uint8 pictures), for the verb's own Steps; may be empty."""
+    """Examples by graph name. ``rows`` are raw rows (texts or uint8 pictures) for the verb's Steps; may be empty."""
 
     graphs: dict[str, Example]
     rows: np.ndarray = np.array([], np.uint8)
 
     def save(self, path: Path) -> None:
-        """Write all arrays to one ``.npz`` file, without pickles (strings are padded to one length with a mark)."""
+        """Write all arrays to one ``.npz`` file, without pickle: strings as bytes of one length with an end mark."""
         arrays = {"rows": self.rows}
         for graph, example in self.graphs.items():
             arrays |= {f"{graph}/inputs/{name}": array for name, array in example.inputs.items()}
@@ -40,7 +40,7 @@ class Examples(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> Examples:
-        """Read what ``save`` wrote.
+        """Read a file that ``save`` wrote.
 
         Raises:
             Failed: the file is missing or damaged.
@@ -49,13 +49,13 @@ class Examples(NamedTuple):
         try:
             with np.load(path, allow_pickle=False) as file:
                 if sum(member.file_size for member in file.zip.infolist()) > _LARGEST:
-                    raise ValueError("its arrays have more than a gigabyte")
+                    raise ValueError("its arrays are larger than one gigabyte")
                 for key in sorted(set(file.files) - {"rows"}):
                     graph, side, name = key.split("/", 2)
                     example = graphs.setdefault(graph, Example({}, {}))
                     getattr(example, side)[name] = _unpacked(file[key])
                 return cls(graphs, file["rows"])
-        except Exception as error:  # a damaged zip or npy header raises many kinds; each means the same here
+        except Exception as error:  # NumPy raises many kinds of errors for damaged files
             raise Failed(f"{path} cannot be read: {error}.", "Export the model again.") from error
 
 

@@ -1,9 +1,9 @@
-"""External: which files an ONNX file reads beside itself, found without ONNX and without reading the weights.
+"""List the external data files of an ONNX file, without the package ONNX and without reading the weights.
 
-An ONNX file may keep tensors in other files and name them by any path; ``../../etc/passwd`` was such a path in three
-published attacks. Whoever opens an ONNX file therefore asks first what else it would open.
+An ONNX file can keep tensors in other files and name them by any path; three published attacks used paths such as
+``../../etc/passwd``. So these paths are checked before a session opens the file.
 
-Source: ``onnx.proto`` – the fields below by number – and the wire format of Protocol Buffers.
+Source: ``onnx.proto`` (the fields below by number) and the wire format of Protocol Buffers.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bookserve.errors import Failed
 
-#: Everything between a model and its tensors: by message and number of a field, the message that the field holds.
-#: Fields that are not named here are skipped unread.
+#: The messages between a model and its tensors: message → number of a field → message in that field.
+#: All other fields are skipped.
 _MESSAGES: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -27,15 +27,15 @@ _MESSAGES: dict[str, dict[int, str]] = {
     "tensor": {13: "entry"},
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-#: Graphs within graphs; no converter writes more than a handful.
+#: Maximum nesting of graphs; converters write only a few levels.
 _DEEPEST = 200
 
 
 def external_data_locations(path: Path) -> list[str]:
-    """The paths of external tensors as the ONNX file ``path`` gives them, each once, in order.
+    """The paths of external tensors as written in the ONNX file ``path``, each once, in order.
 
     Raises:
-        Failed: it is not an ONNX file, or one cut off.
+        Failed: the file is not an ONNX file, or it is truncated.
     """
     with path.open("rb") as file:
         if path.stat().st_size == 0:
@@ -44,7 +44,7 @@ def external_data_locations(path: Path) -> list[str]:
             try:
                 return list(dict.fromkeys(_locations(content)))
             except (ValueError, IndexError, UnicodeDecodeError) as error:
-                raise Failed(f"{path} is no whole ONNX file.", "It is damaged: write it again.") from error
+                raise Failed(f"{path} is not a complete ONNX file.", "It is damaged: export it again.") from error
 
 
 def _locations(content: mmap.mmap) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _entry(content: mmap.mmap, start: int, end: int) -> tuple[str, str]:
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, first and last position of each length-delimited field of a message; the others are passed over."""
+    """Number, start and end of each length-delimited field of a message; other fields are skipped."""
     at = start
     while at < end:
         tag, at = _varint(content, at)
@@ -78,7 +78,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         if wire == _BYTES:
             size, at = _varint(content, at)
             if at + size > end:
-                raise ValueError("a field ends behind its message")
+                raise ValueError("a field ends after its message")
             yield number, at, at + size
             at += size
         elif wire == _VARINT:
@@ -88,11 +88,11 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
         else:
             raise ValueError("not a field of a message")
     if at != end:
-        raise ValueError("a field ends behind its message")
+        raise ValueError("a field ends after its message")
 
 
 def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the position behind it."""
+    """Decode a varint; return its value and the position after it."""
     value = shift = 0
     while True:
         byte = content[at]

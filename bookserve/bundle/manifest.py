@@ -1,6 +1,6 @@
-"""Manifest: what ``bundle.json`` says, and what must be true of one before anything that it names is opened.
+"""Read ``bundle.json`` and check it before any file that it names is opened.
 
-A bundle may come from anywhere. Nothing in its manifest is believed that could lead outside the bundle's directory.
+A bundle may come from an untrusted source. A manifest that could lead outside the bundle's directory is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from bookserve.steps import vocabulary
 from bookserve.verb import Verb
 
 MANIFEST = "bundle.json"
-#: The format that this bookserve writes and reads.
+#: The bundle format that this version of bookserve writes and reads.
 FORMAT = 1
-#: Bytes; the largest manifest of the catalogue has 40 kB, since vocabularies are files of their own.
-LARGEST = 8 << 20
-#: What a model may be called; it names a directory and stands in addresses.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-#: How a version's directory is called.
-VERSION = re.compile(r"[1-9][0-9]{0,17}")
+#: Maximum size in bytes. The largest manifest of the catalogue has 40 kB; vocabularies are separate files.
+MAX_BYTES = 8 << 20
+#: Allowed names of models; they are used as directory names and in URLs.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+#: Allowed names of version directories.
+VERSION_NAME = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,30 +43,30 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     format: int = FORMAT
     name: str
     verb: Verb
-    #: By signature name of the SavedModel; the first is the one that ``serving_default`` means.
+    #: Graphs by signature name of the SavedModel; the first one is ``serving_default``.
     graphs: dict[str, Graph]
-    #: None for a model that bookserve did not train.
+    #: None for a model that was not trained by bookserve.
     origin: Origin | None = None
-    #: What a model that bookserve did not train is, and under which licence, where its exporter said so.
+    #: Description and licence of a model that was not trained by bookserve, if given at export.
     summary: str = ""
     licence: str = ""
     metrics: dict[str, float] = {}
     parameters: int = 0
     created: str = ""
     versions: dict[str, str] = {}
-    #: By name (``bookserve/bundle/variant.py``) and graph: smaller or faster forms of the graphs' ONNX files.
+    #: Variant name (``bookserve/bundle/variant.py``) → graph → smaller or faster ONNX file.
     variants: dict[str, dict[str, Variant]] = {}
-    #: By path inside the bundle, with ``/`` between its parts.
+    #: Files by path inside the bundle, with ``/`` as separator.
     files: dict[str, File] = {}
 
     @property
     def default(self) -> str:
-        """Name of the graph that runs where a request names none; '' where there is no graph at all."""
+        """Name of the graph for requests that name none; '' if the model has no graph."""
         return next(iter(self.graphs), "")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The part of a manifest that can be read before the bundle's other files are there."""
+    """The part of a manifest that can be read without the other files of the bundle."""
 
     format: int
     name: str
@@ -77,45 +77,47 @@ def load_manifest(path: Path) -> Manifest:
     """Read a version's ``bundle.json`` and the vocabularies beside it.
 
     Raises:
-        NotFound: it is not there.
-        Failed: it is damaged, of a format that this bookserve does not know, or names what no bundle may hold.
+        NotFound: it does not exist.
+        Failed: it is damaged, has an unknown format, or contains something that a bundle must not contain.
     """
     if not path.is_file():
-        raise NotFound(f"{path.parent} holds no {MANIFEST}.", "Write a bundle with: bookserve export")
-    if path.stat().st_size > LARGEST:
-        raise Failed(f"{path} is larger than {LARGEST >> 20} MiB, as no manifest is.", "Do not use this bundle.")
+        raise NotFound(f"{path.parent} has no {MANIFEST}.", "Write a bundle with: bookserve export")
+    if path.stat().st_size > MAX_BYTES:
+        raise Failed(
+            f"{path} is larger than {MAX_BYTES >> 20} MiB, too large for a manifest.", "Do not use this bundle."
+        )
     try:
         manifest = vocabulary.load_vocabularies(path, Manifest)
     except Failed:
-        _refuse_format(path)  # another format explains every other trouble
+        _refuse_format(path)  # another format explains all other errors
         raise
     if manifest.format != FORMAT:
         raise _other_format(path, manifest.format)
     if problem := manifest_problem(manifest):
-        raise Failed(f"{path}: {problem}.", "Do not use this bundle: no exporter writes such a manifest.")
+        raise Failed(f"{path}: {problem}.", "Do not use this bundle: bookserve does not write such manifests.")
     return manifest
 
 
 def list_files(content: bytes, where: str) -> Listing:
-    """Read only which files a manifest lists; ``where`` is its address, for the message.
+    """Read only the list of files of a manifest; ``where`` is its address for error messages.
 
     Raises:
-        Failed: as ``load``.
+        Failed: as ``load_manifest``.
     """
     try:
         found = msgspec.json.decode(content, type=Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Failed(f"{where} cannot be read: {error}.", "It is damaged: send the bundle again.") from error
+        raise Failed(f"{where} cannot be read: {error}.", "It is damaged: push the bundle again.") from error
     if found.format != FORMAT:
         raise _other_format(where, found.format)
     problem = _name_problem(found.name) or next(filter(None, map(path_problem, found.files)), "")
     if problem:
-        raise Failed(f"{where}: {problem}.", "Do not use this bundle: no exporter writes such a manifest.")
+        raise Failed(f"{where}: {problem}.", "Do not use this bundle: bookserve does not write such manifests.")
     return found
 
 
 def manifest_problem(manifest: Manifest) -> str:
-    """In words, what a manifest says that no bundle can hold; '' if nothing."""
+    """The first thing in a manifest that a bundle must not contain, as a sentence; '' if there is none."""
     problems = [_name_problem(manifest.name), *map(path_problem, manifest.files)]
     for name, graph in manifest.graphs.items():
         problems.append(_graph_problem(name, graph))
@@ -136,25 +138,25 @@ def manifest_problem(manifest: Manifest) -> str:
 
 
 def path_problem(relative: str) -> str:
-    """In words, why a path cannot be that of a file inside a bundle; '' if it can.
+    """Why a path cannot be a file inside a bundle, as a sentence; '' if it can.
 
-    The rules hold on every system: what is a plain name here may be a way out elsewhere.
+    The rules are the same on every system, because a path that is harmless here may leave the bundle on another one.
     """
     parts = relative.split("/")
     if not relative.isprintable() or any(mark in relative for mark in '\\:*?"<>|'):
-        return f"it lists {relative!r}, which has characters that no file of a bundle has"
+        return f"it lists {relative!r}, which has characters that are not allowed in the name of a file"
     if any(part in ("", ".", "..") for part in parts):
-        return f"it lists {relative!r}, which lies outside the bundle or is no plain path"
-    return f"it lists {relative!r}, which is itself" if relative == MANIFEST else ""
+        return f"it lists {relative!r}, which lies outside the bundle or is not a plain path"
+    return f"it lists {relative!r}, which is the manifest itself" if relative == MANIFEST else ""
 
 
 def _name_problem(name: str) -> str:
-    return "" if NAME.fullmatch(name) else f"{name[:200]!r} is no model name"
+    return "" if MODEL_NAME.fullmatch(name) else f"{name[:200]!r} is not a model name"
 
 
 def _graph_problem(name: str, graph: Graph) -> str:
     if not name or not name.isprintable() or "/" in name or "\\" in name:
-        return f"{name!r} is no name of a graph"
+        return f"{name!r} is not a name of a graph"
     for tensor, spec in {**graph.inputs, **graph.outputs}.items():
         if spec.dtype not in DTYPES:
             return f"graph '{name}' has '{tensor}' of the unknown dtype {spec.dtype!r}"
@@ -164,7 +166,7 @@ def _graph_problem(name: str, graph: Graph) -> str:
 
 
 def _refuse_format(path: Path) -> None:
-    """Raise the better error where a manifest cannot be read because it is of another format."""
+    """Raise the clearer error if a manifest cannot be read because it has another format."""
 
     class Format(msgspec.Struct):
         format: int
@@ -178,4 +180,4 @@ def _refuse_format(path: Path) -> None:
 
 
 def _other_format(where: object, found: int) -> Failed:
-    return Failed(f"{where} is of bundle format {found}; this bookserve reads {FORMAT}.", "Upgrade bookserve.")
+    return Failed(f"{where} has bundle format {found}; this version of bookserve reads {FORMAT}.", "Upgrade bookserve.")

@@ -1,7 +1,8 @@
-"""Version: how the next version of a model comes to be – beside its place, whole, and never changed afterwards.
+"""Publish versions of bundles atomically: write to a temporary directory, lock, rename.
 
-A writer fills ``models/<name>/.writing-…/`` and holds a lock on that directory for as long as it lives; the system lets
-go of it even when the process is killed. So whoever comes next knows what a dead writer left, and clears it away.
+A writer fills ``models/<name>/.writing-…/`` and holds a lock on that directory until it ends. The operating system
+releases the lock even if the process is killed, so the next writer can recognise and remove what a dead writer left.
+A published version is never changed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from bookserve.bundle.manifest import MANIFEST, NAME, VERSION, File, Manifest, manifest_problem
+from bookserve.bundle.manifest import MANIFEST, MODEL_NAME, VERSION_NAME, File, Manifest, manifest_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import vocabulary
 
@@ -25,28 +26,28 @@ _WRITING = ".writing-"
 
 
 def versions(models: Path, name: str) -> list[int]:
-    """Version numbers of one model, ascending; empty where there is no such model."""
-    if not NAME.fullmatch(name):
+    """Version numbers of a model, ascending; empty if there is no such model."""
+    if not MODEL_NAME.fullmatch(name):
         return []
     found = (models / name).glob("*") if (models / name).is_dir() else ()
-    return sorted(int(path.name) for path in found if VERSION.fullmatch(path.name) and path.is_dir())
+    return sorted(int(path.name) for path in found if VERSION_NAME.fullmatch(path.name) and path.is_dir())
 
 
 @contextmanager
 def new_version(models: Path, name: str) -> Iterator[Path]:
-    """Yield an empty directory to fill; on leaving, it becomes the next version of ``name`` (see ``publish``).
+    """Yield an empty directory to fill; at the end of the block it is published as the next version of ``name``.
 
-    The file that ``seal`` writes must be among its content. If the body raises, nothing is left behind; what a writer
-    left that was killed is cleared away by the next one.
+    The block must call ``seal``. If it raises, nothing is left behind; if the process is killed, the next writer
+    removes what it left.
 
     Raises:
-        InvalidInput: the name has characters that are not letters, digits, ``.``, ``_`` or ``-``.
+        InvalidInput: the name has characters other than letters, digits, ``.``, ``_`` and ``-``.
     """
-    if not NAME.fullmatch(name):
-        raise InvalidInput(f"'{name}' is no model name.", "Use letters, digits, '.', '_' and '-'.")
+    if not MODEL_NAME.fullmatch(name):
+        raise InvalidInput(f"'{name}' is not a model name.", "Use letters, digits, '.', '_' and '-'.")
     home = models / name
-    with lock_directory(home):  # nobody may take the new directory for a dead writer's before it is locked itself
-        _clear_away(home)
+    with lock_directory(home):  # so that no other writer removes the new directory before it has its own lock
+        _remove_leftovers(home)
         partial = Path(tempfile.mkdtemp(prefix=_WRITING, dir=home))
         lock = _lock(partial, wait=True)
     try:
@@ -66,7 +67,7 @@ def seal(directory: Path, manifest: Manifest) -> None:
     """Write ``bundle.json`` with the size and checksum of every other file in ``directory``.
 
     Raises:
-        Failed: the manifest would say what no bundle can hold.
+        Failed: the manifest contains something that a bundle must not contain.
     """
     vocabulary.save_vocabularies(manifest, directory / MANIFEST)  # also writes the vocabularies, which are listed below
     files = {
@@ -76,14 +77,15 @@ def seal(directory: Path, manifest: Manifest) -> None:
     }
     manifest = msgspec.structs.replace(manifest, files=files)
     if problem := manifest_problem(manifest):
-        raise Failed(f"{manifest.name} cannot be a bundle: {problem}.", "Give the model other names.")
+        raise Failed(f"{manifest.name} cannot be a bundle: {problem}.", "Choose other names.")
     vocabulary.save_vocabularies(manifest, directory / MANIFEST)
 
 
 def publish_version(partial: Path) -> int:
-    """Rename the directory of ``new_version`` to the next free version: atomic, and safe beside another exporter.
+    """Rename the directory of ``new_version`` to the next free version number, which is returned.
 
-    Leaving ``new_version`` does it, too; call this as the last thing in its body to know the version.
+    This is atomic and safe if other exporters run at the same time. The end of the ``new_version`` block does it too;
+    call this at the end of the block to get the number.
     """
     home = partial.parent
     while True:
@@ -93,9 +95,9 @@ def publish_version(partial: Path) -> int:
 
 
 def move_into_place(partial: Path, path: Path) -> bool:
-    """Rename a whole version directory into its place; False where another one stands there already."""
+    """Rename a complete version directory to ``path``; returns False if that exists already."""
     try:
-        os.rename(partial, path)  # noqa: PTH104 - Path.rename has the same words for another promise
+        os.rename(partial, path)  # noqa: PTH104 - must not replace an existing directory
     except OSError:
         if not path.exists():
             raise
@@ -111,9 +113,10 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def lock_directory(directory: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a directory, made where it is missing; False, at once, where ``wait`` is off and another has it.
+    """Hold the lock of a directory in this block; the directory is created if it is missing.
 
-    A lock binds those who ask for it, and no one else. It ends with the process, however that ends.
+    Yields False at once if ``wait`` is off and another process holds the lock. The lock is advisory, and ends with the
+    process in any case.
     """
     while True:
         try:
@@ -122,27 +125,27 @@ def lock_directory(directory: Path, *, wait: bool = True) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        except FileNotFoundError:  # another removed it meanwhile
+        except FileNotFoundError:  # another process has just removed it
             continue
-        except FileExistsError:  # something else stands there, or mkdir saw what another has removed meanwhile
+        except FileExistsError:  # a file has this name, or another process has just removed the directory
             if directory.is_file():
                 raise
             continue
-        if lock is None or _is(directory, lock):
+        if lock is None or _is_locked_by(directory, lock):
             break
-        _unlock(lock)  # what was locked is not what stands there now
+        _unlock(lock)  # the locked directory has been replaced
     try:
         yield True
     finally:
         _unlock(lock)
 
 
-def _clear_away(home: Path) -> None:
-    """Remove what dead writers left in ``home``: the directories that nobody holds the lock of."""
+def _remove_leftovers(home: Path) -> None:
+    """Remove what dead writers left in ``home``: temporary directories without a lock."""
     for left in home.glob(f"{_WRITING}*"):
         try:
             lock = _lock(left, wait=False)
-        except OSError:  # its writer lives, or has just tidied up
+        except OSError:  # its writer is alive, or has just removed it
             continue
         if lock is not None:
             shutil.rmtree(left, ignore_errors=True)
@@ -150,10 +153,10 @@ def _clear_away(home: Path) -> None:
 
 
 def _lock(directory: Path, wait: bool) -> int | None:
-    """A file descriptor that holds the lock; None where this system or file system has no such locks.
+    """A file descriptor that holds the lock; None if this system or file system has no such locks.
 
     Raises:
-        BlockingIOError: another holds it, and ``wait`` is off.
+        BlockingIOError: another process holds it, and ``wait`` is off.
     """
     if sys.platform == "win32":
         return None
@@ -176,7 +179,7 @@ def _unlock(lock: int | None) -> None:
         os.close(lock)
 
 
-def _is(directory: Path, descriptor: int) -> bool:
+def _is_locked_by(directory: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(directory))  # noqa: PTH116 - beside fstat
     except FileNotFoundError:

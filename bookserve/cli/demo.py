@@ -1,8 +1,7 @@
-"""Demo: the whole way once – ``bookserve demo`` (``make demo``).
+"""Run the demo: train, export, verify, serve and call four models (``bookserve demo``, ``make demo``).
 
-Trains four models on embedded sample data, exports and verifies them, serves them on free loopback ports, and calls
-the server as a reader would. Every stage is the command of that name, run in a process of its own; what they printed
-is in ``demo/demo.log``.
+The models are trained on embedded sample data and served on free local ports. Each stage runs the command of that name
+in its own process. The output of the commands is in ``demo/demo.log``.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +20,10 @@ from typing import Any
 
 import click
 
-from bookserve import bundle, run
+from bookserve import bundle, images, run
+from bookserve.cli.programs import python_command
 from bookserve.cli.terminal import print_table
 from bookserve.errors import Failed, NotFound
-from bookserve.formats import images as pictures
 
 TASKS = ("mnist_convnet", "imdb_lstm", "nietzsche_lstm", "mnist_vae")
 PROMPT = "the name of a class is "
@@ -33,16 +31,19 @@ SEED = "7"
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the server up.")
+@click.option("--keep", is_flag=True, help="Keep the server running afterwards.")
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Where runs, models and pictures go; trained runs found there are used again.",
+    help="Directory for runs, models and pictures; finished runs in it are used again.",
 )
 def demo(keep: bool, directory: Path) -> None:
-    """Run the whole way once, on sample data, in a few minutes."""
+    """Train, export, serve and call four models on sample data.
+
+    It takes a few minutes the first time, and less when the trained runs are there already.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     stages = Stages(directory)
     _train(stages)
@@ -52,12 +53,12 @@ def demo(keep: bool, directory: Path) -> None:
     print_table(("stage", "result", "seconds"), stages.rows, title="\nbookserve demo, on sample data")
     click.echo(f"\npictures: {directory}/pictures   runs: {directory}/runs   models: {directory}/models")
     if keep:
-        click.echo(f"\nthe server is still up: {address['http']} (look there), {address['grpc']}")
+        click.echo(f"\nthe server is running: {address['http']} (open it in a browser), {address['grpc']}")
         click.echo(f"stop it with: kill {address['pid']}")
 
 
 class Stages:
-    """What was done so far, and the log of it."""
+    """The finished stages, and the log file."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -66,24 +67,24 @@ class Stages:
         self._log.write_text("")
 
     def add(self, stage: str, result: str, seconds: float) -> None:
-        """Note one finished stage and say so."""
+        """Record one finished stage and print it."""
         self.rows.append((stage, result, round(seconds, 1)))
         click.echo(f"{stage:<26} {result}  ({seconds:.1f} s)")
 
     def bookserve(self, *arguments: str) -> str:
-        """Run one command to its end and return what it printed.
+        """Run one command and return its standard output.
 
         Raises:
-            Failed: it did not exit with 0.
+            Failed: it exited with another code than 0.
         """
-        command = [sys.executable, "-m", "bookserve", *arguments]
+        command = python_command("bookserve", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"$ bookserve {shlex.join(arguments)}\n{done.stdout}{done.stderr}\n")
         if done.returncode == 130:
             raise KeyboardInterrupt
         if done.returncode:
-            said = done.stderr.strip() or "it said nothing"
+            said = done.stderr.strip() or "no message"
             raise Failed(f"'bookserve {arguments[0]}' failed: {said}", f"The whole output is in {self._log}.")
         return done.stdout
 
@@ -92,7 +93,7 @@ def _train(stages: Stages) -> None:
     runs = stages.directory / "runs"
     missing = [task for task in TASKS if not _trained(runs, task)]
     if missing:
-        click.echo(f"training {', '.join(missing)} on sample data (a minute or two) …")
+        click.echo(f"training {', '.join(missing)} on sample data (one or two minutes) …")
         stages.bookserve("train", *missing, "--data", "sample", "--runs", str(runs))
     for task in TASKS:
         found = run.latest_run(runs, task)
@@ -119,14 +120,14 @@ def _export(stages: Stages) -> None:
     start = time.perf_counter()
     checked = json.loads(stages.bookserve("verify", "--all", "--models", str(models), "--json"))
     worst = max(check["onnx_difference"] for check in checked)
-    stages.add("verify", f"ONNX = SavedModel = Keras, worst difference {worst:.1e}", time.perf_counter() - start)
+    stages.add("verify", f"ONNX = SavedModel = Keras, largest difference {worst:.1e}", time.perf_counter() - start)
 
 
 @contextmanager
 def _server(stages: Stages, keep: bool) -> Iterator[dict[str, Any]]:
-    """Start the server, yield its addresses, and stop it (unless it is to be kept, and all went well)."""
+    """Start the server, yield its addresses, and stop it (unless ``keep`` is set and nothing failed)."""
     models = str(stages.directory / "models")
-    command = [sys.executable, "-m", "bookserve", "serve", models, "--http-port", "0", "--grpc-port", "0", "--json"]
+    command = python_command("bookserve", "serve", models, "--http-port", "0", "--grpc-port", "0", "--json")
     start = time.perf_counter()
     with (stages.directory / "server.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
@@ -142,40 +143,40 @@ def _server(stages: Stages, keep: bool) -> Iterator[dict[str, Any]]:
             process.send_signal(signal.SIGTERM)
             code = process.wait(timeout=60)
             if code:
-                raise Failed(f"the server left with exit code {code}.", f"See {stages.directory / 'server.log'}.")
-            stages.add("stop", "drained and gone", time.perf_counter() - start)
+                raise Failed(f"the server stopped with exit code {code}.", f"See {stages.directory / 'server.log'}.")
+            stages.add("stop", "server stopped cleanly", time.perf_counter() - start)
     except BaseException:
         process.kill()
         raise
 
 
 def _call(stages: Stages, address: dict[str, Any]) -> None:
-    """Predict, generate and sample over the wire, and compare the wires with each other."""
+    """Predict, generate and sample, and check that HTTP, gRPC and local calls give the same answers."""
     models, shown = stages.directory / "models", stages.directory / "pictures"
     shown.mkdir(exist_ok=True)
     digits = bundle.open_bundle(models, "mnist_convnet").examples().rows
     files = []
     for index, digit in enumerate(digits):
         path = shown / f"digit_{index}.png"
-        path.write_bytes(pictures.encode_png(digit))
+        path.write_bytes(images.encode_png(digit))
         files.append(str(path))
     urls = address["http"], address["grpc"], f"local:{models}"
 
-    def on_each_wire(*arguments: str) -> str:
-        """The answer over HTTP, which must be the answer over gRPC and without a server, too."""
+    def call_everywhere(*arguments: str) -> str:
+        """The answer over HTTP; the answers over gRPC and without a server must be the same."""
         answers = [stages.bookserve(*arguments, "--url", url) for url in urls]
         if len(set(answers)) > 1:
-            raise Failed(f"'bookserve {arguments[0]}' answers differently over {', '.join(urls)}.", "See demo.log.")
+            raise Failed(f"'bookserve {arguments[0]}' gives different answers over {', '.join(urls)}.", "See demo.log.")
         return answers[0]
 
     start = time.perf_counter()
-    answers = json.loads(on_each_wire("predict", "mnist_convnet", *files, "--json"))
+    answers = json.loads(call_everywhere("predict", "mnist_convnet", *files, "--json"))
     read = " ".join(next(iter(answer.values()))[0]["label"] for answer in answers)
     stages.add("predict mnist_convnet", f"{len(files)} pictures in one batch: {read}", time.perf_counter() - start)
 
     start = time.perf_counter()
     rows = bundle.open_bundle(models, "imdb_lstm").examples().rows[:2]
-    answers = json.loads(on_each_wire("predict", "imdb_lstm", *map(str, rows), "--json"))
+    answers = json.loads(call_everywhere("predict", "imdb_lstm", *map(str, rows), "--json"))
     read = ", ".join(
         f"“{str(row)[:24]}…” {next(iter(answer.values()))[0]['label']}"
         for row, answer in zip(rows, answers, strict=True)
@@ -185,7 +186,7 @@ def _call(stages: Stages, address: dict[str, Any]) -> None:
     for temperature in ("0.2", "1.0"):
         start = time.perf_counter()
         arguments = ("generate", "nietzsche_lstm", "--prompt", PROMPT, "--seed", SEED, "--temperature", temperature)
-        text = on_each_wire(*arguments)
+        text = call_everywhere(*arguments)
         (shown / f"text_{temperature}.txt").write_text(PROMPT + text, "utf-8")
         stages.add(f"generate at {temperature}", f"…{' '.join(text.split())[:60]}…", time.perf_counter() - start)
 
@@ -196,7 +197,7 @@ def _call(stages: Stages, address: dict[str, Any]) -> None:
 
 
 def _resident_megabytes(pid: int) -> str:
-    """Memory of a process, where the system tells it."""
+    """The resident memory of a process in words; '' where the system does not report it."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:

@@ -1,50 +1,51 @@
-"""The command ``bookserve``: a lazy front door that imports a room only when one of its commands runs.
+"""Run the command ``bookserve``; the package behind a command is imported only when that command runs.
 
-Errors leave as one sentence with a hint on standard error and the exit code of their kind (``bookserve/errors.py``):
-0 ok, 1 failed, 2 usage, 3 not found, 4 unreachable, 5 invalid input, 130 interrupted. ``--debug`` shows tracebacks.
+An error is printed to standard error as one sentence with a hint. Each kind (``bookserve.errors``) has its exit code:
+0 success, 1 failed, 2 wrong usage, 3 not found, 4 unreachable or overloaded, 5 invalid input, 130 interrupted.
+``--debug`` shows tracebacks.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 
 import click
 
 from bookserve import __version__
+from bookserve.cli.programs import PROGRAMS, import_module
 from bookserve.errors import BookserveError
 
-#: Command → where it lives, and its line in the help (so that ``--help`` needs no import).
+#: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("bookserve.cli.demo:demo", "Run the whole way once, on sample data, in a few minutes."),
-    "tasks": ("trainers.listing:tasks", "List the models of the book and how ours compare."),
-    "train": ("trainers.cli:train", "Train tasks of the book; each leaves a run."),
-    "search": ("trainers.search:search", "Search for better parameters of a task."),
-    "runs": ("trainers.listing:runs", "List the runs that training left."),
-    "compare": ("trainers.listing:compare", "Compare the parameters and figures of two runs."),
-    "inside": ("trainers.inspect.cli:inside", "Look inside a trained network."),
-    "export": ("export.cli:export", "Write runs or anyone's models as servable bundles."),
-    "compose": ("export.cli:compose", "Make one model of several, which answers with their mean."),
-    "verify": ("export.cli:verify", "Prove that a bundle's ONNX and SavedModel agree."),
+    "demo": ("bookserve.cli.demo:demo", "Train, export, serve and call four models on sample data."),
+    "tasks": ("trainers.listing:tasks", "List the models of the book, with the book's figures and ours."),
+    "train": ("trainers.cli:train", "Train models of the book."),
+    "search": ("trainers.search:search", "Search for better hyperparameters of a task."),
+    "runs": ("trainers.listing:runs", "List training runs."),
+    "compare": ("trainers.listing:compare", "Compare the parameters and metrics of two runs."),
+    "inside": ("trainers.inspect.cli:inside", "Inspect a trained network: layers, activations, filters."),
+    "export": ("export.cli:export", "Export a training run, or any model, as a bundle."),
+    "compose": ("export.cli:compose", "Combine several models into one that averages their answers."),
+    "verify": ("export.cli:verify", "Check that ONNX and SavedModel give the same answers."),
     "models": ("clients.predict:models", "List the models in a directory or on a server."),
-    "push": ("bookserve.registry.cli:push", "Send bundles to another place."),
-    "pull": ("bookserve.registry.cli:pull", "Bring bundles from another place."),
+    "push": ("bookserve.registry.cli:push", "Copy bundles to a directory, bucket or server."),
+    "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
-    "predict": ("clients.predict:predict", "Predict files, standard input or literals."),
-    "generate": ("clients.predict:generate", "Let a character model write."),
-    "sample": ("clients.sample:sample", "Draw pictures from a model's latent space."),
-    "dream": ("clients.images:dream", "Let a network dream of a picture (DeepDream)."),
-    "style": ("clients.images:style", "Paint a photo in the style of another picture."),
-    "explain": ("clients.images:explain", "Show which parts of a picture speak for a class (Grad-CAM)."),
-    "activations": ("clients.images:activations", "Draw what every layer of a convnet gives for a picture."),
-    "filters": ("clients.images:filters", "Fetch the patterns that a convnet's filters answer to."),
-    "bench": ("clients.bench.cli:bench", "Measure a served model beside the bare runtime."),
+    "predict": ("clients.predict:predict", "Predict files, standard input or values."),
+    "generate": ("clients.predict:generate", "Generate text with a character model."),
+    "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
+    "dream": ("clients.images:dream", "Change a picture by DeepDream."),
+    "style": ("clients.images:style", "Apply the style of one picture to another."),
+    "explain": ("clients.images:explain", "Show which parts of a picture count for a class (Grad-CAM)."),
+    "activations": ("clients.images:activations", "Draw the activations of every layer for a picture."),
+    "filters": ("clients.images:filters", "Draw the patterns that a convnet's filters respond to."),
+    "bench": ("clients.bench.cli:bench", "Compare a served model's speed with ONNX Runtime alone."),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are run or asked for help."""
+    """A group whose commands are imported only when they run or show their help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -54,9 +55,9 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         try:
-            command: click.Command = getattr(importlib.import_module(module), attribute)
+            command: click.Command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in ("bookserve", "trainers", "export", "serve", "clients"):
+            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS):
                 raise
             raise click.ClickException(_missing(cmd_name, error)) from error
         return command
@@ -68,13 +69,13 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bookserve")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors (accepted anywhere on the line).")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors; allowed anywhere on the line.")
 def cli(debug: bool) -> None:
-    """Train, export, serve and call every model of Deep Learning with R."""
+    """Train, export, serve and call the models of Deep Learning with R."""
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit with its exit code."""
     arguments, debug = _take_debug(sys.argv[1:])
     try:
         cli.main(arguments, prog_name="bookserve", standalone_mode=False)
@@ -90,11 +91,11 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; nothing more to flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no one reads standard output any more
         sys.exit(1)
     except ModuleNotFoundError as error:
         _fail(_missing("this command", error), "", 1, debug)
-    except Exception as error:  # the last net: a bug must not end in a traceback for a reader of the book
+    except Exception as error:  # a bug must not show a traceback unless --debug asks for one
         _fail(f"{type(error).__name__}: {error}", "This is a bug in bookserve; --debug shows where.", 1, debug)
 
 

@@ -1,4 +1,4 @@
-"""What all commands share on a terminal: the options that mean the same everywhere, tables, and JSON for scripts."""
+"""Options that several commands share, and printing tables and JSON."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ models_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("models"),
     show_default=True,
-    help="Directory of the bundles.",
+    help="Directory with the bundles.",
 )
 runs_option = click.option(
     "--runs",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Directory of the runs.",
+    help="Directory with the training runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def model_and_version(text: str) -> tuple[str, int | None]:
-    """``MODEL`` or ``MODEL/VERSION``, as the type of an argument → the name, and the number or None."""
+    """Split ``MODEL`` or ``MODEL/VERSION`` into the name and the version (None if absent); a click parameter type."""
     name, slash, version = text.rstrip("/").partition("/")
     if slash and not (version.isascii() and version.isdecimal()):
-        raise click.BadParameter(f"'{text}' is no MODEL or MODEL/VERSION.")
+        raise click.BadParameter(f"'{text}' is not of the form MODEL or MODEL/VERSION.")
     return name, int(version) if slash else None
 
 
@@ -42,7 +42,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
-    """Print a table; columns whose cells are all numbers are set flush right. None shows as a dash."""
+    """Print a table. Columns that hold only numbers are right-aligned; None is shown as a dash."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -57,13 +57,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         table.add_row(*(Text(_cell(value)) for value in row))
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)  # a pipe has no width: do not fold what a script or a log will read
+        console = Console(width=200)  # a pipe has no width; do not wrap lines for scripts and logs
     console.print(table)
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Throw away what native code writes to standard error meanwhile: TensorFlow greets there when it is imported."""
+def silence_stderr() -> Iterator[None]:
+    """Discard what native code writes to standard error in this block, such as TensorFlow's messages at import."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)

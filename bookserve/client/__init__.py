@@ -1,4 +1,4 @@
-"""The client library: one object for every way to reach a model, over HTTP, gRPC, or without a server.
+"""The client library: one class calls models over HTTP, over gRPC, or without a server.
 
 from bookserve import connect
 

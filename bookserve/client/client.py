@@ -1,7 +1,7 @@
-"""Client: the same calls over any wire. ``bookserve/client/connect.py`` chooses the wire by the address.
+"""Call models, over any wire: HTTP, gRPC, or without a server. ``bookserve.client.connect`` chooses the wire.
 
-Every call raises the errors of ``bookserve/errors.py``: NotFound, InvalidInput, NotReady (nobody answers), Overloaded
-and Failed.
+Every call may raise the errors of ``bookserve/errors.py``: NotFound, InvalidInput, NotReady (no server answers),
+Overloaded and Failed.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from bookserve.api.requests import (
 )
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
-from bookserve.generation.text import Piece, whole
+from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
 from bookserve.verb import Answer
 
 
 class Samples(NamedTuple):
-    """Pictures, uint8 [n, height, width, channels], and the points they were made from, float32 [n, dimensions]."""
+    """Pictures uint8 [n, height, width, channels] and their points in the latent space, float32 [n, dimensions]."""
 
     latent: np.ndarray
     images: np.ndarray
 
 
-#: Called with what has happened to a picture that is being changed; what it raises stops the work.
-Tell = Callable[[Progress], None]
+#: Called with the progress of a picture transformation. If it raises an exception, the work stops.
+OnProgress = Callable[[Progress], None]
 
 
 class Wire(Protocol):
-    """One way to reach models; requests have been checked when they come here."""
+    """One way to reach models. Its methods get requests that have been validated."""
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -53,7 +53,7 @@ class Wire(Protocol):
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
@@ -66,24 +66,24 @@ class Wire(Protocol):
         """See ``Client.filters``."""
 
     def close(self) -> None:
-        """Let go of connections and sessions."""
+        """Close connections and sessions."""
 
 
 class Client:
-    """Models at one address. Use it in a ``with`` block, or ``close`` it."""
+    """The models at one address. Use it in a ``with`` block, or call ``close``."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
     def models(self) -> list[dict[str, Any]]:
-        """All models there, by name and version, as ``bookserve.bundle.summary`` describes them."""
+        """The newest version of every model, as ``bookserve.bundle.summarise_bundle`` describes it."""
         return self._wire.models()
 
     def predict(self, model: str, rows: Sequence[Any] | np.ndarray, version: int | None = None) -> list[Answer]:
-        """Answer each row: labels with scores, or an array, by output name.
+        """Predict each row. An answer has, for each output name, labels with scores or an array.
 
-        A row is what the model's Steps take: the bytes of a picture file, a text, numbers, an array; for a model of
-        several inputs, a dictionary that names each.
+        A row is what the model's Steps take: the bytes of a picture file, a text, numbers or an array. For a model with
+        several inputs it is a dictionary with one entry per input.
         """
         if isinstance(rows, str | bytes | dict):
             raise InvalidInput("rows must be a list of rows.", "For a single one, send [row].")
@@ -99,24 +99,24 @@ class Client:
         version: int | None = None,
         **options: Any,
     ) -> Generator[str]:
-        """Yield a text that continues ``prompt`` (the model's own where empty), piece by piece as it comes.
+        """Yield the text that continues ``prompt`` (the model's default prompt if empty), in pieces as they arrive.
 
-        ``length`` counts characters; temperature 0 takes the likeliest each time. ``options`` are the other fields of
-        ``GenerateRequest``: ``top_k``, ``top_p``, ``stop``, ``mode``. Closing the generator stops the work.
+        ``length`` counts characters. With temperature 0 the likeliest character is always taken. ``options`` are other
+        fields of ``GenerateRequest``: ``top_k``, ``top_p``, ``stop``, ``mode``. Closing the generator stops the work.
         """
         if options.get("n", 1) != 1:
-            raise InvalidInput("generate yields one text.", "Use pieces or complete for several.")
-        asked = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
-        return self._texts(self.pieces(model, **asked, **options))
+            raise InvalidInput("generate yields only one text.", "Use pieces or complete for several texts.")
+        fields = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed, "version": version}
+        return self._texts(self.pieces(model, **fields, **options))
 
     def pieces(self, model: str, **options: Any) -> Generator[Piece]:
-        """Yield pieces of one or several texts as they come; ``options`` are the fields of ``GenerateRequest``."""
+        """Yield pieces of one or several texts as they arrive; ``options`` are the fields of ``GenerateRequest``."""
         return self._wire.generate(model, validate_request(GenerateRequest, options))
 
     def complete(self, model: str, **options: Any) -> list[Piece]:
-        """The ``n`` whole texts, with why each ended and, where ``logprobs`` is given, its characters."""
-        asked = validate_request(GenerateRequest, options)
-        return whole(self._wire.generate(model, asked), asked.n)
+        """The ``n`` complete texts, each with the reason why it ended and, with ``logprobs``, its characters."""
+        request = validate_request(GenerateRequest, options)
+        return join_texts(self._wire.generate(model, request), request.n)
 
     @staticmethod
     def _texts(pieces: Generator[Piece]) -> Generator[str]:
@@ -135,16 +135,16 @@ class Client:
         version: int | None = None,
         *,
         images: Sequence[Any] | None = None,
-        **ways: Any,
+        **options: Any,
     ) -> Samples:
-        """Draw pictures from ``n`` random points (16 by default), ``latent`` points or a ``grid`` × ``grid``.
+        """Generate pictures from ``n`` random points (16 by default), from ``latent`` points or a ``grid`` × ``grid``.
 
-        ``images`` (as for ``predict``) are encoded to points first. ``ways`` are ``truncation`` of random points,
-        ``walk`` (steps from each point to the next) with ``interpolate`` ("linear", "slerp"), and ``start`` and
-        ``count``, which ask for a part of many (``bookserve/generation/latent.py``).
+        ``images`` (as for ``predict``) are first encoded to points. ``options`` are ``truncation`` of random points,
+        ``walk`` (number of steps from each point to the next) with ``interpolate`` ("linear", "slerp"), and ``start``
+        and ``count`` for a part of many pictures (``bookserve/generation/latent.py``).
         """
         points = latent.tolist() if isinstance(latent, np.ndarray) else latent
-        fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version, **ways}
+        fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version, **options}
         if images is not None:
             fields["images"] = list(images)
         return self._wire.sample(model, validate_request(SampleRequest, fields))
@@ -154,33 +154,33 @@ class Client:
         model: str,
         images: Sequence[bytes],
         params: Mapping[str, Any] | None = None,
-        tell: Tell = lambda progress: None,
+        tell: OnProgress = lambda progress: None,
         version: int | None = None,
     ) -> np.ndarray:
-        """Dream of a picture, or paint a photo in the style of a second picture; uint8 [height, width, 3].
+        """Change a picture by DeepDream, or give it the style of a second picture; returns uint8 [height, width, 3].
 
-        ``images`` are the bytes of files. ``params`` are those of the method that shall be other than the model's
-        (``bookserve.verb.Dream``, ``Style``). ``tell`` hears of every step; what it raises stops the work.
+        ``images`` are the bytes of picture files. ``params`` override parameters of the model's method
+        (``bookserve.verb.Dream``, ``Style``). ``tell`` is called after each step; an exception from it stops the work.
         """
         fields = {"model": model, "images": list(images), "params": dict(params or {}), "version": version}
         return self._wire.transform(validate_request(TransformRequest, fields), tell)
 
     def explain(self, model: str, row: Any, label: str | None = None, version: int | None = None) -> Explanation:
-        """Which parts of a picture (as for ``predict``) speak for a class, the likeliest by default: Grad-CAM."""
+        """Grad-CAM: which parts of a picture (as for ``predict``) count for a class; by default the likeliest class."""
         return self._wire.explain(
             model, validate_request(ExplainRequest, {"row": row, "label": label, "version": version})
         )
 
     def activations(self, model: str, row: Any, version: int | None = None) -> list[Layer]:
-        """What every layer of a convnet gives for a picture, as pictures of their channels."""
+        """The activations of every layer of a convnet for a picture, drawn channel by channel."""
         return self._wire.activations(model, validate_request(ExplainRequest, {"row": row, "version": version}))
 
     def filters(self, model: str, version: int | None = None) -> list[Layer]:
-        """The patterns that each convolution's filters answer to most, as they were drawn after the training."""
+        """The patterns that the filters of each convolution respond to most, drawn when the model was trained."""
         return self._wire.filters(model, version)
 
     def close(self) -> None:
-        """Let go of connections and sessions."""
+        """Close connections and sessions."""
         self._wire.close()
 
     def __enter__(self) -> Client:

@@ -1,1 +1,1 @@
-"""Files of other systems: pictures, tf.Example records, Triton's ``config.pbtxt``."""
+"""Formats of other systems: signatures for ``tf.Example``, and Triton's ``config.pbtxt``."""

@@ -1,9 +1,9 @@
-"""TfExample: what TensorFlow Serving's Classify and Regress mean for a model, read off its verb.
+"""Derive TensorFlow Serving's Classify and Regress for a model from its verb.
 
-Both take ``tf.Example``s, one a row, each with one feature that bears the name of the graph's input and holds the
-numbers of a row *after* the Steps. Classify gives every label with its score, in the model's own order; Regress gives
-one number a row, after the output's Steps. The exporter writes signatures of these names; a server can answer the same
-calls from the graph's ONNX form.
+Both take ``tf.Example``s, one per row. Each has one feature with the name of the graph's input, which holds the numbers
+of a row *after* the Steps. Classify returns every label with its score, in the model's order; Regress returns one
+number per row, after the Steps of the output. The exporter writes signatures with these names; the server answers the
+same calls with the graph's ONNX file.
 
 Source: TensorFlow Serving's ``classification.proto`` and ``regression.proto``; a SavedModel's signature methods.
 """
@@ -21,14 +21,14 @@ from bookserve.verb import Predict, Verb
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """The one feature of each ``tf.Example``: its name, and the graph's input that it becomes."""
+    """The feature of each ``tf.Example``: its name, and the graph's input that it is converted to."""
 
     name: str
     spec: TensorSpec
 
     @property
     def kind(self) -> str:
-        """Which list of a ``tf.train.Feature`` holds it: ``float_list``, ``int64_list`` or ``bytes_list``."""
+        """The field of ``tf.train.Feature`` that holds it: ``float_list``, ``int64_list`` or ``bytes_list``."""
         if self.spec.dtype == "string":
             return "bytes_list"
         return "float_list" if np.dtype(self.spec.dtype).kind == "f" else "int64_list"
@@ -41,7 +41,7 @@ class Classify(msgspec.Struct, frozen=True):
     feature: Feature
     output: str
     labels: tuple[str, ...]
-    #: Whether the graph gives the second label's probability alone.
+    #: Whether the graph returns only the probability of the second of two labels.
     either: bool = False
 
     def scores(self, output: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ class Classify(msgspec.Struct, frozen=True):
 
 
 class Regress(msgspec.Struct, frozen=True):
-    """Signature ``regress``: ``inputs`` string [batch] → ``outputs`` float32 [batch], in the unit that people read."""
+    """Signature ``regress``: ``inputs`` string [batch] → ``outputs`` float32 [batch], in the unit of the data."""
 
     graph: str
     feature: Feature
@@ -68,10 +68,9 @@ class Regress(msgspec.Struct, frozen=True):
 
 
 def example_signatures_of(verb: Verb, graphs: Mapping[str, Graph]) -> Classify | Regress | None:
-    """What a model answers of the two; None where neither makes sense.
+    """Whether a model answers Classify or Regress; None for neither.
 
-    It must predict from one input, whose rows all have one shape, and give one output: probabilities with labels, or
-    one number.
+    It must predict, with one input of fixed shape and one output: probabilities with labels, or one number.
     """
     if not isinstance(verb, Predict) or verb.graph not in graphs:
         return None
@@ -95,11 +94,11 @@ def example_signatures_of(verb: Verb, graphs: Mapping[str, Graph]) -> Classify |
 
 
 def example_graph_of(signature: str, verb: Verb, graphs: Mapping[str, Graph]) -> str:
-    """The name of the graph that the signature ``classify`` or ``regress`` is made of; any other name as it is."""
+    """The graph behind the signature ``classify`` or ``regress``; other names are returned unchanged."""
     answer = None if signature in graphs else example_signatures_of(verb, graphs)
     return answer.graph if answer and signature == signature_name(answer) else signature
 
 
 def signature_name(answer: Classify | Regress) -> str:
-    """``classify`` or ``regress``: the signature's name, and the end of its method's."""
+    """``classify`` or ``regress``: the name of the signature, and the last part of its method name."""
     return type(answer).__name__.lower()

@@ -1,7 +1,7 @@
-"""Triton: ``config.pbtxt`` beside a model's versions, so that NVIDIA's server reads the same directory.
+"""Write ``config.pbtxt`` beside the versions of a model, so that NVIDIA's Triton can serve the same directory.
 
-Triton serves one graph a model, the default one, from its ONNX file; a bundle whose default graph has none gets no
-configuration. Written from the newest version, which is the one that Triton loads by default.
+Triton serves one graph of a model, the default one, from its ONNX file. There is no configuration if the default graph
+has no ONNX file. It describes the newest version, which Triton loads by default.
 
 Source: Triton's ``model_config.proto`` and its documentation of model configurations.
 """
@@ -21,24 +21,24 @@ from bookserve.steps import TopLabels
 from bookserve.verb import Predict
 
 CONFIG = "config.pbtxt"
-#: Rows that Triton may run together, and the most that one request may hold: as many as bookserve's own batcher runs.
+#: Maximum rows of a batch, and of one request, in Triton; the same as in bookserve's batcher.
 MAX_BATCH_SIZE = 256
-#: Labels of the default graph's output in a version's directory, one a line, as Triton's classification reads them.
+#: File of labels in a version directory, one per line, for Triton's classification.
 LABELS = Path("assets") / "labels.txt"
 
 _DTYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64"}
 
 
 def write_config(models: Path, name: str) -> None:
-    """Write the configuration of a model's newest version, whole or not at all; safe beside other exporters."""
+    """Write the configuration of a model's newest version atomically; safe if other exporters run at the same time."""
     written = None
     while (newest := max(bundle.versions(models, name), default=None)) != written:
-        written = newest  # another version may have been published meanwhile: then the file is written again
+        written = newest  # if another version has been published meanwhile, write the file again
         path = models / name / CONFIG
         try:
             text = config_pbtxt(bundle.open_bundle(models, name, newest))
         except BookserveError:
-            text = ""  # a version that nobody can read has no configuration
+            text = ""  # a version that cannot be read gets no configuration
         if not text:
             path.unlink(missing_ok=True)
             continue
@@ -51,14 +51,14 @@ def write_config(models: Path, name: str) -> None:
 
 
 def config_pbtxt(opened: Bundle) -> str:
-    """A bundle's configuration as protobuf text; '' where its default graph has no ONNX file."""
+    """The configuration of a bundle as protobuf text; '' if its default graph has no ONNX file."""
     graph = opened.manifest.graphs.get(opened.manifest.default)
     if graph is None or graph.onnx is None:
         return ""
     specs = [*graph.inputs.values(), *graph.outputs.values()]
-    # Triton leaves the batch axis out of the dims; a tensor that has no other would have none left.
+    # Triton's dims leave out the batch axis, so every tensor needs another axis.
     batched = graph.batched and all(len(spec.shape) > 1 for spec in specs)
-    labels = labelled(opened)
+    labels = label_files(opened)
     lines = [
         f"# {opened.name}, version {opened.version}: written by bookserve with each version, read by Triton.",
         f"name: {json.dumps(opened.name)}",
@@ -73,8 +73,8 @@ def config_pbtxt(opened: Bundle) -> str:
     return "\n".join(lines) + "\n"
 
 
-def labelled(opened: Bundle) -> dict[str, str]:
-    """By output: the file of its labels inside the model's directory, where a version carries one."""
+def label_files(opened: Bundle) -> dict[str, str]:
+    """Output → its file of labels inside the model's directory, if the version has one."""
     verb = opened.manifest.verb
     if LABELS.as_posix() not in opened.manifest.files or not isinstance(verb, Predict):
         return {}

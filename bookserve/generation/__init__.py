@@ -1,1 +1,1 @@
-"""What models make: texts, points of latent spaces, pictures along a gradient, and explanations."""
+"""Algorithms around the graphs: text generation, latent spaces, DeepDream and style transfer, Grad-CAM."""

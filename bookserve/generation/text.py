@@ -1,55 +1,37 @@
-"""Text: texts being written, one character at a time, by a graph that gives probabilities of the next one.
+"""Generate texts one character at a time, with a graph that returns the probabilities of the next character.
 
-Nothing here runs a graph. Whoever does – a trainer's callback, the local client, the server – loops
-``take(run(feeds()))`` for one text, or ``take_ahead(run(ahead_feeds()))`` for many texts and several characters at
-once. Both ways draw with the same arithmetic from the same numbers, so a seed gives one text everywhere, alone and
-among others: ONNX Runtime's rows do not depend on how many there are
-(``tests/export/convert/test_multi_step_decoder.py`` holds it to that).
+Nothing here runs a graph. The caller (a trainer's callback, the local client or the server) loops
+``take(run(feeds()))`` for one text, or ``take_multi_step(run(multi_step_feeds()))`` for many texts and several
+characters per run. Both use the same arithmetic and the same random numbers. So a seed gives the same text everywhere,
+alone or in a batch, because ONNX Runtime computes a row independently of the number of rows
+(``tests/export/convert/test_multi_step_decoder.py`` checks that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 
 from bookserve.api.requests import GenerateRequest
-from bookserve.generation.sampling import draw, likeliest, weigh
+from bookserve.generation.sampling import draw_index, keep_likeliest, noise_weights
 from bookserve.graph import Arrays, Graph, numpy_dtype
-from bookserve.verb import Ahead, Generate
+from bookserve.verb import Drawn as Drawn
+from bookserve.verb import Generate, MultiStepDecoder
+from bookserve.verb import Piece as Piece
 
-#: Stands for probabilities of nought, whose logarithm JSON could not carry.
+#: Replaces probabilities of 0, whose logarithm JSON cannot represent.
 _LEAST = 1e-45
 
 
-class Drawn(msgspec.Struct, frozen=True):
-    """One character, the natural logarithm of the probability that the model gave it, and the likeliest ones'."""
-
-    text: str
-    logprob: float
-    top: tuple[tuple[str, float], ...] = ()
-
-
-class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was added to text ``index`` of a request."""
-
-    text: str
-    index: int = 0
-    #: Why the text ended: ``length`` or ``stop``; '' while it goes on.
-    finish: str = ""
-    #: One for each character of ``text``, where log-probabilities were asked for.
-    drawn: tuple[Drawn, ...] = ()
-
-
 class TextStream:
-    """One text being written: says what to feed the step graph next and takes what came out.
+    """The state of one text: gives the inputs of the next run of the step graph and takes its outputs.
 
-    Characters that may yet turn out to begin a stop string are held back until they do not.
+    Characters that may be the beginning of a stop string are held back until that is known.
     """
 
     def __init__(self, verb: Generate, graph: Graph, request: GenerateRequest, ids: np.ndarray, index: int) -> None:
-        """``ids`` int32 [characters] are the prompt's; see ``streams``."""
+        """``ids`` int32 [characters] are those of the prompt; see ``text_streams``."""
         self.index = index
         self.done = False
         self._request = request
@@ -68,18 +50,20 @@ class TextStream:
         }
 
     def feeds(self) -> Arrays:
-        """Inputs of the next run, for a batch of one: first the prompt, then each character as it was drawn (or, where
-        the window is read anew, always the last characters and no state)."""
+        """Inputs of the next run, with batch size 1: first the prompt, then each new character.
+
+        In the mode ``window`` they are always the last characters, without a state.
+        """
         return {"characters": self._characters, **self._states}
 
     def take(self, outputs: Arrays) -> Piece:
-        """Accept the outputs of that run and draw the next character."""
+        """Take the outputs of that run and draw the next character."""
         request = self._request
         probabilities = outputs["probabilities"][0]
-        index = draw(likeliest(probabilities, request.top_k, request.top_p), request.temperature, self._rng)
+        index = draw_index(keep_likeliest(probabilities, request.top_k, request.top_p), request.temperature, self._rng)
         if request.mode == "state":
             self._states = {name: outputs[f"next_{name}"] for name in self._states}
-        drawn = () if request.logprobs is None else (self._tell(probabilities, index, request.logprobs),)
+        drawn = () if request.logprobs is None else (self._log_probabilities(probabilities, index, request.logprobs),)
         return self._add([index], drawn)
 
     @property
@@ -88,8 +72,10 @@ class TextStream:
         return self._request.top_k, self._request.top_p
 
     def noise(self, into: np.ndarray) -> float:
-        """Fill float64 [steps, vocabulary] with what the next ``steps`` draws take from the generator; return the
-        temperature."""
+        """Fill ``into`` float64 [steps, vocabulary] with the random numbers of the next ``steps`` characters.
+
+        Returns the temperature.
+        """
         if self._request.temperature:
             self._rng.standard_exponential(out=into)
         else:
@@ -97,12 +83,12 @@ class TextStream:
         return self._request.temperature
 
     def take_ahead(self, ids: list[int], states: Arrays) -> Piece:
-        """Accept characters that a graph drew with that noise, and the states after the last of them."""
+        """Take characters that a graph generated with that noise, and the states after the last of them."""
         self._states = states
         return self._add(ids, ())
 
     def write(self, run: Callable[[Arrays], Arrays]) -> Iterator[Piece]:
-        """Yield the text as it comes, running the step graph with ``run``."""
+        """Yield the text piece by piece, running the step graph with ``run``."""
         while not self.done:
             yield self.take(run(self.feeds()))
 
@@ -118,49 +104,49 @@ class TextStream:
         finish = "" if self._left else "length"
         released = len(text)
         if self._stops:
-            cut = _stop(text, self._stops)
+            cut = _find_stop(text, self._stops)
             if cut is not None:
                 released, finish = cut, "stop"
             elif not finish:
-                released -= _beginning(text, self._stops)
+                released -= _possible_stop_length(text, self._stops)
             self._held, self._held_drawn = text[released:], drawn[released:]
         self.done = bool(finish)
         return Piece(text[:released], self.index, finish, drawn[:released])
 
-    def _tell(self, probabilities: np.ndarray, index: int, count: int) -> Drawn:
+    def _log_probabilities(self, probabilities: np.ndarray, index: int, count: int) -> Drawn:
         logs = np.log(np.maximum(probabilities, _LEAST, dtype=np.float64))
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
         top = tuple((self._entries[place], float(logs[place])) for place in best)
         return Drawn(self._entries[index], float(logs[index]), top)
 
 
-def streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[TextStream]:
-    """The ``n`` texts of a request; they begin with the same feeds.
+def text_streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[TextStream]:
+    """The ``n`` texts of a request; their first inputs are the same.
 
     Raises:
-        InvalidInput: the prompt holds characters the model never saw.
+        InvalidInput: the prompt has characters that the model does not know.
     """
     ids = verb.characters([request.prompt or verb.prompt])[0]
     return [TextStream(verb, graph, request, ids, index) for index in range(request.n)]
 
 
-def ahead_feeds(live: Sequence[TextStream], ahead: Ahead, vocabulary: int) -> Arrays:
-    """Inputs of the graph that draws several characters, for texts whose prompts have been read."""
+def multi_step_feeds(live: Sequence[TextStream], ahead: MultiStepDecoder, vocabulary: int) -> Arrays:
+    """Inputs of the multi-step decoder, for texts whose prompts have been read."""
     noise = np.empty((len(live), ahead.steps, vocabulary))
     temperatures = np.array([stream.noise(row) for stream, row in zip(live, noise, strict=True)])
     rows = [stream.feeds() for stream in live]
     feeds = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    feeds["noise"] = weigh(noise, temperatures[:, None, None])
+    feeds["noise"] = noise_weights(noise, temperatures[:, None, None])
     if ahead.likeliest:
         bounds = [stream.bounds for stream in live]
         feeds["top_k"] = np.array([[vocabulary if top_k is None else top_k] for top_k, _ in bounds], np.int64)
-        # Where all may be drawn, even those after a sum that rounding made 1 or more.
+        # 2 means no limit: with 1, rounding could exclude the last characters.
         feeds["top_p"] = np.array([[top_p if top_p < 1 else 2] for _, top_p in bounds], np.float64)
     return feeds
 
 
-def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
-    """Hand each text what such a run drew for it."""
+def take_multi_step(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
+    """Give each text its part of the outputs of the multi-step decoder."""
     states = {name.removeprefix("next_"): array for name, array in outputs.items() if name != "drawn"}
     return [
         stream.take_ahead(ids, {name: array[row : row + 1] for name, array in states.items()})
@@ -168,16 +154,16 @@ def take_ahead(live: Sequence[TextStream], outputs: Arrays) -> list[Piece]:
     ]
 
 
-def whole(pieces: Iterable[Piece], n: int) -> list[Piece]:
-    """The ``n`` whole texts that pieces make up."""
+def join_texts(pieces: Iterable[Piece], n: int) -> list[Piece]:
+    """Join pieces into the ``n`` complete texts."""
     texts: list[list[Piece]] = [[] for _ in range(n)]
     for piece in pieces:
         texts[piece.index].append(piece)
-    return [merge(text) for text in texts]
+    return [join_pieces(text) for text in texts]
 
 
-def merge(pieces: Sequence[Piece]) -> Piece:
-    """Consecutive pieces of one text as one."""
+def join_pieces(pieces: Sequence[Piece]) -> Piece:
+    """Join consecutive pieces of one text."""
     last = pieces[-1]
     if len(pieces) == 1:
         return last
@@ -185,14 +171,14 @@ def merge(pieces: Sequence[Piece]) -> Piece:
     return Piece("".join([piece.text for piece in pieces]), last.index, last.finish, drawn)
 
 
-def _stop(text: str, stops: list[str]) -> int | None:
-    """Where the first stop string to be complete begins."""
+def _find_stop(text: str, stops: list[str]) -> int | None:
+    """Where the stop string that ends first begins; None if there is none."""
     ends = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
     return min(ends)[1] if ends else None
 
 
-def _beginning(text: str, stops: list[str]) -> int:
-    """How many characters at the end of ``text`` may begin a stop string."""
+def _possible_stop_length(text: str, stops: list[str]) -> int:
+    """How many characters at the end of ``text`` may be the beginning of a stop string."""
     longest = 0
     for stop in stops:
         for size in range(min(len(stop) - 1, len(text)), longest, -1):

@@ -1,7 +1,7 @@
-"""Transform: pictures changed step by step along the gradient of a network – DeepDream and style transfer.
+"""Change pictures along the gradient of a network: DeepDream and style transfer.
 
-The loops are written once, around whatever runs the graph; they yield a picture after each stage, so that what takes
-minutes can be watched. Sources: listings 8.8–8.13 and 8.14–8.22 of the book; Gatys et al. 2015 for the second.
+The loops take a function that runs the graph. They yield a picture after each stage, because the work can take minutes.
+Sources: listings 8.8–8.13 (DeepDream) and 8.14–8.22 (style transfer) of the book; Gatys et al. 2015, arXiv 1508.06576.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.formats.images import decode_png
 from bookserve.graph import Arrays
+from bookserve.images import decode_image
 from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Style, Transform
 
-#: Runs a graph by its name.
+#: Runs a graph, given its name and inputs.
 Run = Callable[[str, Arrays], Arrays]
 
-#: A network shrinks a picture so often that less leaves nothing.
+#: Minimum height and width in pixels; the networks shrink a picture several times.
 _LEAST = 75
-#: Pixels; with the greatest height, what a machine of ordinary memory can take.
+#: Maximum width in pixels; with the maximum height it fits into the memory of an ordinary machine.
 _WIDEST = 2048
 
 
 class Stage(NamedTuple):
-    """What one stage of the work gave: uint8 picture [height, width, 3], and the loss before and after."""
+    """The result of one stage: picture uint8 [height, width, 3], and the loss before and after."""
 
     picture: np.ndarray
     before: float
@@ -36,7 +36,7 @@ class Stage(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """One run of the graph: which of how many at most, the loss it gave, and a picture where a stage has ended."""
+    """Progress after one run of the graph: its number, the maximum number, the loss, and the picture of a stage."""
 
     step: int
     steps: int
@@ -44,24 +44,26 @@ class Progress(NamedTuple):
     picture: np.ndarray | None = None
 
 
-def adjusted(verb: Transform, params: Mapping[str, Any]) -> Transform:
-    """``verb`` with other parameters; ``contributions`` name only the layers that are to count otherwise.
+def with_parameters(verb: Transform, params: Mapping[str, Any]) -> Transform:
+    """``verb`` with other parameters. ``contributions`` need only name the layers with other weights.
 
     Raises:
-        InvalidInput: an unknown parameter or layer, or a value out of bounds.
+        InvalidInput: a parameter or layer is unknown, or a value is out of range.
     """
     method = verb.method
     own = msgspec.structs.asdict(method)
     tunable = {name for name in own if name != "unit"}
     if unknown := sorted(params.keys() - tunable):
-        raise InvalidInput(f"'{unknown[0]}' is no parameter here.", f"There are {', '.join(sorted(tunable))}.")
+        raise InvalidInput(
+            f"'{unknown[0]}' is not a parameter of this model.", f"The parameters are {', '.join(sorted(tunable))}."
+        )
     fields = own | dict(params)
     if isinstance(method, Dream):
         given = params.get("contributions", {})
         layers = method.contributions
         if not isinstance(given, dict) or given.keys() - layers.keys():
             raise InvalidInput(
-                f"contributions must name layers that the model has: {', '.join(layers)}.", 'Like {"mixed3": 2.0}.'
+                f"contributions must name layers of the model: {', '.join(layers)}.", 'Example: {"mixed3": 2.0}.'
             )
         fields["contributions"] = layers | given
     try:
@@ -70,41 +72,45 @@ def adjusted(verb: Transform, params: Mapping[str, Any]) -> Transform:
         raise InvalidInput(f"the parameters are not valid: {error}.") from error
 
 
-def prepared(verb: Transform, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
-    """Pictures (file bytes, or uint8 pixels) → uint8 [n, height, width, 3], all of the first one's form.
+def prepare_pictures(verb: Transform, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
+    """Pictures (file bytes, or uint8 pixels) → uint8 [n, height, width, 3], all with the first one's proportions.
 
-    To dream a higher picture is shrunk to the method's height; to paint the photo is brought to it.
+    For DeepDream, a picture higher than the method's height is shrunk. For style transfer, the photo gets this height.
 
     Raises:
-        InvalidInput: none or no picture.
+        InvalidInput: there is no picture, or it cannot be read.
     """
     if not images:
         raise InvalidInput("there is no picture.", "Give the bytes of a PNG or JPEG file.")
-    decoded = [image if isinstance(image, np.ndarray) else decode_png(image) for image in images]
+    decoded = [image if isinstance(image, np.ndarray) else decode_image(image) for image in images]
     height, width = decoded[0].shape[:2]
     wanted = min(height, verb.method.height) if isinstance(verb.method, Dream) else verb.method.height
     shape = (wanted, max(1, round(width * wanted / height)))
     if shape[1] > _WIDEST:
-        raise InvalidInput(f"the picture would be {shape[1]} pixels wide; at most {_WIDEST} are.", "Lower the height.")
+        raise InvalidInput(
+            f"the picture would be {shape[1]} pixels wide; at most {_WIDEST} are allowed.", "Use a smaller height."
+        )
     floats = [np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.float32)[None] for pixels in decoded]
-    rows: np.ndarray = np.rint(np.concatenate([resized(image, shape) for image in floats])).astype(np.uint8)
+    rows: np.ndarray = np.rint(np.concatenate([resize_images(image, shape) for image in floats])).astype(np.uint8)
     return rows
 
 
-def steps(verb: Transform, pictures: np.ndarray) -> int:
-    """How often the graph is run for them at most, about."""
+def count_runs(verb: Transform, pictures: np.ndarray) -> int:
+    """About the maximum number of runs of the graph for these pictures."""
     method = verb.method
     if isinstance(method, Dream):
-        return len(octaves(pictures.shape[1], pictures.shape[2], method)) * method.iterations
+        return len(octave_shapes(pictures.shape[1], pictures.shape[2], method)) * method.iterations
     return method.iterations * method.evaluations
 
 
-def watched(verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Progress], None]) -> np.ndarray:
-    """Do the whole work, telling of every run of the graph; the last picture, uint8 [height, width, 3].
+def transform_with_progress(
+    verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Progress], None]
+) -> np.ndarray:
+    """Run all stages, call ``tell`` after every run of the graph, and return the last picture uint8 [height, width, 3].
 
-    What ``tell`` raises ends the work.
+    An exception from ``tell`` ends the work.
     """
-    total = steps(verb, pictures)
+    total = count_runs(verb, pictures)
     picture: np.ndarray = pictures[0]
     done, loss = 0, float("nan")
 
@@ -124,10 +130,10 @@ def watched(verb: Transform, run: Run, pictures: np.ndarray, tell: Callable[[Pro
 
 
 def transform(verb: Transform, run: Run, pictures: np.ndarray) -> Iterator[Stage]:
-    """Dream of one picture uint8 [1, height, width, 3], or paint the first of two in the style of the second.
+    """Run DeepDream on one picture uint8 [1, height, width, 3], or give the first of two the style of the second.
 
     Raises:
-        InvalidInput: another number of pictures, or too small ones.
+        InvalidInput: the number of pictures is wrong, or they are too small.
     """
     check_transform(verb, pictures)
     if isinstance(verb.method, Dream):
@@ -137,20 +143,23 @@ def transform(verb: Transform, run: Run, pictures: np.ndarray) -> Iterator[Stage
 
 
 def check_transform(verb: Transform, pictures: np.ndarray) -> None:
-    """
+    """Check the pictures for ``transform``.
+
     Raises:
-        InvalidInput: as for ``transform``.
+        InvalidInput: the number of pictures is wrong, or they are too small.
     """
     wanted = 1 if isinstance(verb.method, Dream) else 2
     if len(pictures) != wanted:
-        raise InvalidInput(f"pictures given: {len(pictures)}; expected {wanted}.", "Style needs two.")
+        raise InvalidInput(
+            f"pictures given: {len(pictures)}; expected {wanted}.", "DeepDream takes one, style transfer two."
+        )
     height, width = pictures.shape[1:3]
     if min(height, width) < _LEAST:
-        raise InvalidInput(f"the picture has {height} × {width} pixels; expected {_LEAST} or more a side.")
+        raise InvalidInput(f"the picture has {height} × {width} pixels; expected at least {_LEAST} on each side.")
 
 
-def octaves(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
-    """The sizes to dream at, smallest first; none is smaller than a network can see."""
+def octave_shapes(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
+    """The sizes for DeepDream, smallest first, without those that are too small for the network."""
     shapes = [(height, width)]
     for number in range(1, method.octaves + 1):
         shrunk = int(height / method.octave_scale**number), int(width / method.octave_scale**number)
@@ -160,14 +169,14 @@ def octaves(height: int, width: int, method: Dream) -> list[tuple[int, int]]:
 
 
 def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> Iterator[Stage]:
-    """Gradient ascent at growing sizes; the detail that shrinking lost is put back after each (figure 8.4)."""
+    """Gradient ascent at growing sizes; after each, the detail lost by shrinking is added again (figure 8.4)."""
     original = np.asarray(apply_steps(verb.before, pictures), np.float32)
     contributions = np.array([list(method.contributions.values())], np.float32)
-    shapes = octaves(pictures.shape[1], pictures.shape[2], method)
+    shapes = octave_shapes(pictures.shape[1], pictures.shape[2], method)
     image: np.ndarray = original
-    shrunk = resized(original, shapes[0])
+    shrunk = resize_images(original, shapes[0])
     for shape in shapes:
-        image = resized(image, shape)
+        image = resize_images(image, shape)
         losses = []
         for _ in range(method.iterations):
             out = run(verb.graph, {"image": image, "contributions": contributions})
@@ -175,8 +184,8 @@ def _dream(verb: Transform, method: Dream, run: Run, pictures: np.ndarray) -> It
             if losses[-1] > method.max_loss:
                 break
             image = image + method.step * method.unit * _normalised(out["gradient"])
-        same = resized(original, shape)
-        image = image + same - resized(shrunk, shape)
+        same = resize_images(original, shape)
+        image = image + same - resize_images(shrunk, shape)
         shrunk = same
         yield Stage(_pixels(verb, image), losses[0], losses[-1])
 
@@ -187,9 +196,9 @@ def _normalised(gradient: np.ndarray) -> np.ndarray:
 
 
 def _paint(verb: Transform, method: Style, run: Run, pictures: np.ndarray) -> Iterator[Stage]:
-    """L-BFGS on the pixels, in rounds: each begins anew where the last one ended, as the book's does.
+    """L-BFGS on the pixels, in rounds that start from the result of the round before, as in the book.
 
-    What the photo and the painting are seen to be does not change, so they pass the network once.
+    The features of the photo and of the style picture are constant, so they are computed once.
     """
     try:
         from scipy.optimize import minimize
@@ -215,8 +224,8 @@ def _paint(verb: Transform, method: Style, run: Run, pictures: np.ndarray) -> It
         before = float(found.fun)
 
 
-def resized(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Values float32 [n, height, width, channels] → the same in another size, bilinear."""
+def resize_images(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize values float32 [n, height, width, channels] with bilinear interpolation."""
     from PIL import Image
 
     if images.shape[1:3] == shape:

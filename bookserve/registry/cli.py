@@ -1,4 +1,4 @@
-"""The commands ``bookserve push`` and ``bookserve pull``."""
+"""Commands that copy bundles between machines: ``bookserve push`` and ``bookserve pull``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import click
 from bookserve.cli.terminal import json_option, model_and_version, models_option, print_json
 
 if TYPE_CHECKING:
-    from bookserve.registry.transfer import Moved, Progress
+    from bookserve.registry.transfer import Progress, Transfer
 
-_ADDRESS = "ADDRESS is a directory, or whatever fsspec reaches: s3://bucket/models, gs://…, sftp://…, https://…"
+_ADDRESS = "ADDRESS is a directory or any address that fsspec supports: s3://bucket/models, gs://…, sftp://…, https://…"
 
 
 @click.command(epilog=_ADDRESS)
@@ -23,10 +23,11 @@ _ADDRESS = "ADDRESS is a directory, or whatever fsspec reaches: s3://bucket/mode
 @models_option
 @json_option
 def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, as_json: bool) -> None:
-    """Send bundles to another place.
+    """Copy bundles to a directory, bucket or server.
 
-    The newest version is sent where none is named. Files that are there already are left out, and a file that was half
-    sent goes on where the place allows it. The version is there for others once all of it has arrived and was compared.
+    Without a version the newest one is copied. Files that are already there are skipped, and a partly copied file is
+    continued where the destination allows it. Others see the version only when all files have arrived and their
+    checksums are right.
     """
     from bookserve import bundle
     from bookserve.registry import transfer
@@ -47,10 +48,10 @@ def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, 
 @models_option
 @json_option
 def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, as_json: bool) -> None:
-    """Bring bundles from another place.
+    """Copy bundles from a directory, bucket or web site.
 
-    Without a name every model's newest version is brought, without a number the newest. What an interrupted pull
-    brought is kept, and the next one goes on from there. A version appears once all of it has arrived and was compared.
+    Without a model all models are copied; without a version the newest one. After an interruption the next pull
+    continues with what has arrived. A version appears only when all files have arrived and their checksums are right.
     """
     from bookserve.registry import transfer
     from bookserve.registry.location import Location
@@ -59,7 +60,7 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     if names:
         moved = []
         for name, given in names:
-            version = transfer.newest(source, name) if given is None else given
+            version = transfer.newest_version(source, name) if given is None else given
             with _bar(f"{name}/{version}") as progress:
                 moved.append(transfer.pull(source, name, version, models, progress))
     else:
@@ -68,20 +69,20 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
     _say(moved, as_json)
 
 
-def _say(moved: list[Moved], as_json: bool) -> None:
+def _say(moved: list[Transfer], as_json: bool) -> None:
     if as_json:
         print_json([one._asdict() for one in moved])
         return
     if not moved:
-        click.echo("There is no model.")
+        click.echo("There are no models.")
     for one in moved:
-        there = "was there already" if not one.sent else f"{one.sent / 1e6:.1f} of {one.size / 1e6:.1f} MB moved"
+        there = "already there" if not one.sent else f"{one.sent / 1e6:.1f} of {one.size / 1e6:.1f} MB copied"
         click.echo(f"{one.name}/{one.version}: {one.files} files, {there} -> {one.where}/{one.version}")
 
 
 @contextmanager
 def _bar(name: str) -> Iterator[Progress]:
-    """A bar on a terminal; nothing elsewhere."""
+    """A progress bar on standard error; nothing if that is not a terminal."""
     from rich import progress as bars
     from rich.console import Console
 

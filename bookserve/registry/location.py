@@ -1,7 +1,7 @@
-"""Place: a directory of bundles, wherever it lies – on a disk, in a bucket, on a web site.
+"""Access a directory of bundles on a disk, in a bucket, on a server or on a web site.
 
-fsspec, imported when a place is opened, knows the ways there: ``s3://``, ``gs://``, ``sftp://``, ``https://`` and some
-thirty more; most need a package of their own, which its message names.
+This uses fsspec, which is imported when a location is opened. It supports ``s3://``, ``gs://``, ``sftp://``,
+``https://`` and about thirty more; most need another package, which its error message names.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bookserve.bundle.manifest import LARGEST, MANIFEST, NAME, VERSION
+from bookserve.bundle.manifest import MANIFEST, MAX_BYTES, MODEL_NAME, VERSION_NAME
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
 
-#: Bytes that are asked for at once; what came before a cut is kept in pieces of this size.
+#: Bytes per read. After an interruption, complete chunks are kept.
 CHUNK = 4 << 20
 
 
 class Location:
-    """Names, versions and files under one address, laid out as ``models/`` is."""
+    """Models, versions and files under one address, with the layout of ``models/``."""
 
     def __init__(self, address: str) -> None:
         """
         Raises:
-            InvalidInput: it is no address that fsspec knows, or one that needs a package which is not installed.
+            InvalidInput: fsspec does not support the address, or needs a package that is not installed.
         """
         try:
             import fsspec
             from fsspec.implementations.local import LocalFileSystem
         except ModuleNotFoundError as error:
             raise InvalidInput(
-                "moving bundles needs the package 'fsspec'.", "Install it: pip install 'bookserve[remote]'"
+                "copying bundles needs the package 'fsspec'.", "Install it: pip install 'bookserve[remote]'"
             ) from error
 
         self.address = address.rstrip("/") or "/"
@@ -39,89 +39,91 @@ class Location:
             self._files, root = fsspec.core.url_to_fs(self.address)
         except ImportError as error:
             raise InvalidInput(
-                f"'{address}' cannot be reached: {error}.", "Or copy the bundle by other means."
+                f"'{address}' cannot be reached: {error}.",
+                "Install it, or copy the bundle by other means.",
             ) from error
         except ValueError as error:
             raise InvalidInput(
-                f"'{address}' is no address: {error}.", "Give a directory, or an address such as s3://bucket/models."
+                f"'{address}' is not an address: {error}.", "Use a directory, or an address such as s3://bucket/models."
             ) from error
         self._root = str(root).rstrip("/")
         self._web = "http" in self._files.protocol
-        #: The directory, where the place is one on this machine.
+        #: The directory, if the location is on this machine.
         self.local = Path(root) if isinstance(self._files, LocalFileSystem) else None
 
     @property
     def writable(self) -> bool:
-        """Whether files can be sent there at all: a web site only gives."""
+        """Whether files can be written; a web site is read-only."""
         return not self._web
 
     def names(self) -> list[str]:
         """Names of the directories that may be models, sorted.
 
         Raises:
-            NotFound: nothing lies at this address, or what lies there does not list its content.
+            NotFound: the address does not exist, or cannot be listed.
             NotReady: it cannot be reached.
         """
-        return sorted(name for name in self._list() if NAME.fullmatch(name))
+        return sorted(name for name in self._list() if MODEL_NAME.fullmatch(name))
 
     def newest(self, name: str) -> int | None:
-        """Number of a model's newest whole version: one whose manifest, sent last, is there. None without one.
+        """The newest complete version of a model: one with a manifest, which is sent last. None if there is none.
 
         Raises:
             NotFound, NotReady: as ``names``.
         """
-        numbers = sorted((int(entry) for entry in self._list(name) if VERSION.fullmatch(entry)), reverse=True)
+        numbers = sorted((int(entry) for entry in self._list(name) if VERSION_NAME.fullmatch(entry)), reverse=True)
         return next((number for number in numbers if self.size(name, number, MANIFEST) is not None), None)
 
     def manifest(self, name: str, version: int) -> bytes | None:
-        """Content of a version's manifest; None where there is none.
+        """The content of a version's manifest; None if there is none.
 
         Raises:
             Failed: it is larger than a manifest can be.
-            NotReady: the place cannot be reached.
+            NotReady: the location cannot be reached.
         """
         try:
-            content = b"".join(self.read(name, version, MANIFEST, 0, LARGEST + 1))
+            content = b"".join(self.read(name, version, MANIFEST, 0, MAX_BYTES + 1))
         except NotFound:
             return None
-        if len(content) > LARGEST:
+        if len(content) > MAX_BYTES:
             raise Failed(
                 f"{self.path(name, version, MANIFEST)} is too large for a manifest.", "Do not use this bundle."
             )
         return content
 
     def size(self, name: str, version: int, file: str) -> int | None:
-        """Bytes of one file; None where it is not there."""
+        """The size of a file in bytes; None if it does not exist."""
         path = self.path(name, version, file)
         try:
             return int(self._files.info(path)["size"])
         except FileNotFoundError:
             return None
-        except Exception as error:  # each file system raises kinds of its own
+        except Exception as error:  # each file system raises its own kinds of errors
             raise self._unreachable(path, error) from error
 
     def read(self, name: str, version: int, file: str, start: int, size: int) -> Iterator[bytes]:
-        """Up to ``size`` bytes of a file from position ``start``, piece by piece; fewer where it ends before.
+        """Yield up to ``size`` bytes of a file from position ``start``, in chunks; fewer if the file ends before.
 
         Raises:
-            NotFound: it is not there.
-            NotReady: it cannot be read, or no longer.
+            NotFound: it does not exist.
+            NotReady: it cannot be read (any more).
         """
         path = self.path(name, version, file)
         try:
             yield from self._read(path, start, start + size)
         except FileNotFoundError as error:
-            raise NotFound(f"there is no {path}.", "See what is there, and check the address.") from error
+            raise NotFound(f"there is no {path}.", "Check the address.") from error
         except BookserveError:
             raise
         except Exception as error:  # as above
             raise self._unreachable(path, error) from error
 
     def append(self, name: str, version: int, file: str, source: Path, start: int) -> Iterator[int]:
-        """Send the file ``source`` from position ``start`` on; yields how many bytes each piece had.
+        """Send the file ``source`` from position ``start`` on; yield the size of each chunk.
 
         Raises:
-            NotReady: it cannot be written. NotImplementedError: this place cannot add to a file (``start`` > 0).
+            NotReady: the file cannot be written.
+            NotImplementedError: this location cannot append to a file (``start`` > 0).
         """
         path = self.path(name, version, file)
         try:
@@ -141,12 +143,12 @@ class Location:
                 raise self._unreachable(path, error) from error
 
     def path(self, *parts: object) -> str:
-        """The full address of something under this place."""
+        """The full address of a path in this location."""
         joined = "/".join(map(str, parts))
         return f"{self._root}/{quote(joined) if self._web else joined}"
 
     def _open(self, path: str, mode: str) -> Any:
-        """Open a file to write; directories are made only where they must be, so that no misspelt bucket is."""
+        """Open a file for writing. Directories are created only if needed, so that no misspelt bucket is created."""
         try:
             return self._files.open(path, mode)
         except FileNotFoundError:
@@ -171,7 +173,7 @@ class Location:
                 if start:
                     source.seek(start)
                 first = source.read(min(CHUNK, end - start))
-            except ValueError:  # a web site that gives whole files only
+            except ValueError:  # a web site that sends only complete files
                 first = None
             while first and start < end:
                 yield first
@@ -184,7 +186,7 @@ class Location:
             yield from self._read_whole(path, start, end)
 
     def _read_whole(self, path: str, start: int, end: int) -> Iterator[bytes]:
-        """The same from a site that begins every answer at the first byte: what is not wanted is passed over."""
+        """As ``_read``, from a web site that always sends complete files: other bytes are skipped."""
         at = 0
         with self._files.open(path, "rb", block_size=0) as source:
             while at < end and (piece := source.read(min(CHUNK, end - at))):
@@ -194,4 +196,4 @@ class Location:
 
     def _unreachable(self, path: str, error: Exception) -> NotReady:
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-        return NotReady(f"{path} cannot be reached: {reason}.", "Try again: what has come so far is kept.")
+        return NotReady(f"{path} cannot be reached: {reason}.", "Try again; the part that has arrived is kept.")

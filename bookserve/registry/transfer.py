@@ -1,8 +1,8 @@
-"""Transfer: one version of a bundle, from a place to a directory or from a directory to a place.
+"""Copy versions of bundles: ``pull`` from a location to a directory, ``push`` from a directory to a location.
 
-A version arrives whole or not at all, under the number it had, and is never changed: here it is put together in
-``.arriving-<version>/`` and renamed; elsewhere its manifest is sent last. Every file is compared with its checksum
-where it arrived. What an interrupted transfer brought is kept, and the next one goes on from there.
+A version keeps its number and appears only when it is complete. In a local directory it is collected in
+``.arriving-<version>/`` and renamed; elsewhere its manifest is sent last. The checksum of every file is
+checked after it has arrived. An interrupted transfer can be continued by the next one.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bookserve import bundle as bundle_
 from bookserve.bundle import Bundle
-from bookserve.bundle.manifest import MANIFEST, NAME, File, list_files
+from bookserve.bundle.manifest import MANIFEST, MODEL_NAME, File, list_files
 from bookserve.bundle.publication import lock_directory, move_into_place, sha256
 from bookserve.errors import Failed, InvalidInput, NotFound, NotReady
 from bookserve.formats import triton
 from bookserve.registry.location import Location
 
-#: Told how many bytes more are where they should be, and how many there are in all.
+#: Called with the number of bytes that have newly arrived, and the total number.
 Progress = Callable[[int, int], object]
 Advance = Callable[[int], object]
 
 
-class Moved(NamedTuple):
-    """What a transfer did: ``sent`` of ``size`` bytes; the others were there already."""
+class Transfer(NamedTuple):
+    """The result of a transfer: ``sent`` of ``size`` bytes were copied; the others were there already."""
 
     name: str
     version: int
@@ -36,22 +35,22 @@ class Moved(NamedTuple):
     where: str
 
 
-def newest(source: Location, name: str) -> int:
-    """The number of the newest whole version there.
+def newest_version(source: Location, name: str) -> int:
+    """The number of the newest complete version of a model.
 
     Raises:
-        NotFound: no such model there.
+        NotFound: there is no such model.
     """
-    if not NAME.fullmatch(name):
-        raise NotFound(f"'{name}' is no model name.")
+    if not MODEL_NAME.fullmatch(name):
+        raise NotFound(f"'{name}' is not a model name.")
     found = source.newest(name)
     if found is None:
-        raise NotFound(f"there is no whole version of '{name}' at {source.address}.", "Is a push still under way?")
+        raise NotFound(f"there is no complete version of '{name}' at {source.address}.", "Is a push still under way?")
     return found
 
 
-def pull_all(source: Location, models: Path, progress: Progress) -> list[Moved]:
-    """Bring the newest whole version of every model there; see ``pull``."""
+def pull_all(source: Location, models: Path, progress: Progress) -> list[Transfer]:
+    """Copy the newest complete version of every model; see ``pull``."""
     moved = []
     for name in source.names():
         try:
@@ -63,20 +62,22 @@ def pull_all(source: Location, models: Path, progress: Progress) -> list[Moved]:
     return moved
 
 
-def pull(source: Location, name: str, version: int, models: Path, progress: Progress) -> Moved:
-    """Bring one version to ``models/<name>/<version>``.
+def pull(source: Location, name: str, version: int, models: Path, progress: Progress) -> Transfer:
+    """Copy one version to ``models/<name>/<version>``.
 
     Raises:
-        NotFound: it is not there.
+        NotFound: it does not exist at the source.
         InvalidInput: another bundle has that number here.
-        NotReady: the place cannot be reached (any more), or another transfer brings the same version.
-        Failed: what came is not what the manifest lists, or no bundle can hold it.
+        NotReady: the source cannot be reached (any more), or another transfer copies the same version.
+        Failed: the files differ from the manifest, or the manifest is not valid.
     """
     content = source.manifest(name, version)
     if content is None:
-        raise NotFound(f"there is no version {version} of '{name}' at {source.address}.", "Check address and number.")
+        raise NotFound(
+            f"there is no version {version} of '{name}' at {source.address}.", "Check the address and the number."
+        )
     files = list_files(content, source.path(name, version, MANIFEST)).files
-    moved = Moved(name, version, len(files), sum(file.size for file in files.values()), 0, str(models / name))
+    moved = Transfer(name, version, len(files), sum(file.size for file in files.values()), 0, str(models / name))
 
     def advance(more: int) -> None:
         progress(more, moved.size)
@@ -89,7 +90,7 @@ def pull(source: Location, name: str, version: int, models: Path, progress: Prog
     with lock_directory(target.with_name(f".arriving-{version}"), wait=False) as mine:
         staging = target.with_name(f".arriving-{version}")
         if not mine:
-            raise NotReady(f"another transfer brings {name}/{version} to {models} already.", "Wait for it to end.")
+            raise NotReady(f"another transfer is copying {name}/{version} to {models}.", "Wait for it to end.")
         for stray in [path for path in staging.rglob("*") if path.is_file() or path.is_symlink()]:
             if stray.is_symlink() or stray.relative_to(staging).as_posix() not in files:
                 stray.unlink()
@@ -104,25 +105,25 @@ def pull(source: Location, name: str, version: int, models: Path, progress: Prog
     return moved._replace(sent=sent)
 
 
-def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
-    """Send a bundle to ``<address>/<name>/<version>``.
+def push(bundle: Bundle, target: Location, progress: Progress) -> Transfer:
+    """Copy a bundle to ``<address>/<name>/<version>``.
 
     Raises:
-        InvalidInput: nothing can be written there, or another bundle has that number there.
-        NotReady: the place cannot be reached (any more).
-        Failed: the bundle is damaged, or what arrived is not what was sent.
+        InvalidInput: the target cannot be written, or another bundle has that number there.
+        NotReady: the target cannot be reached (any more).
+        Failed: the bundle is damaged, or the copy differs from it.
     """
     name, version = bundle.name, bundle.version
     if not target.writable:
         raise InvalidInput(
-            f"nothing can be written to {target.address}: a web site only gives.",
-            "Push to the directory or bucket that it shows; pull works from here.",
+            f"{target.address} cannot be written: it is a web site.",
+            "Push to the directory or bucket behind it; pull can read from the web site.",
         )
     bundle.check_files()
     if target.local is not None:
         return pull(Location(str(bundle.path.parent.parent.resolve())), name, version, target.local, progress)
     files = bundle.manifest.files
-    moved = Moved(name, version, len(files), bundle.size, 0, target.path(name))
+    moved = Transfer(name, version, len(files), bundle.size, 0, target.path(name))
 
     def advance(more: int) -> None:
         progress(more, moved.size)
@@ -130,7 +131,7 @@ def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
     content = (bundle.path / MANIFEST).read_bytes()
     there = target.manifest(name, version)
     if there is not None and there != content:
-        raise _other(name, version, target.address)
+        raise _different_version(name, version, target.address)
     if there == content:
         advance(moved.size)
         return moved
@@ -144,7 +145,7 @@ def push(bundle: Bundle, target: Location, progress: Progress) -> Moved:
 
 
 def _fetch(source: Location, path: tuple[str, int, str], target: Path, listed: File, advance: Advance) -> int:
-    """Bring one file, or the rest of it, and compare it; how many bytes that took."""
+    """Copy a file, or the missing part of it, and compare it; return the number of bytes copied."""
     target.parent.mkdir(parents=True, exist_ok=True)
     have = target.stat().st_size if target.is_file() else 0
     if have == listed.size and target.is_file() and sha256(target) == listed.sha256:
@@ -153,7 +154,7 @@ def _fetch(source: Location, path: tuple[str, int, str], target: Path, listed: F
     start = have if have < listed.size else 0
     advance(start)
     _receive(source, path, target, start, listed.size, advance)
-    if start and sha256(target) != listed.sha256:  # the beginning was of something else
+    if start and sha256(target) != listed.sha256:  # the part that was there belonged to another file
         advance(-listed.size)
         start = 0
         _receive(source, path, target, 0, listed.size, advance)
@@ -168,7 +169,7 @@ def _fetch(source: Location, path: tuple[str, int, str], target: Path, listed: F
 def _receive(
     source: Location, path: tuple[str, int, str], target: Path, start: int, size: int, advance: Advance
 ) -> None:
-    """Write bytes ``start`` to ``size`` of a file; after a cut go on, until two tries in a row brought nothing."""
+    """Copy the bytes from ``start`` to ``size`` of a file; retry until two tries in a row have copied nothing."""
     idle = 0
     with target.open("r+b" if start else "wb") as file:
         file.seek(start)
@@ -188,42 +189,46 @@ def _receive(
             if start < size:
                 raise Failed(
                     f"{source.path(*path)} ends after {start:,} bytes; its manifest lists {size:,}.",
-                    "It is not there whole: push it again.",
+                    "It is incomplete there: push it again.",
                 )
 
 
 def _send(source: Path, target: Location, path: tuple[str, int, str], listed: File, advance: Advance) -> int:
-    """Send one file, or the rest of it, and read it back; how many bytes that took."""
+    """Send a file, or the missing part of it, and read it back; return the number of bytes sent."""
     have = target.size(*path)
-    if have == listed.size and _there(target, path, have) == listed.sha256:
+    if have == listed.size and _remote_sha256(target, path, have) == listed.sha256:
         advance(listed.size)
         return 0
-    start = have if have and have < listed.size and _there(target, path, have) == _beginning(source, have) else 0
+    start = (
+        have
+        if have and have < listed.size and _remote_sha256(target, path, have) == _sha256_of_start(source, have)
+        else 0
+    )
     advance(start)
     try:
         for size in target.append(*path, source, start):
             advance(size)
     except NotImplementedError:
         if not start:
-            raise InvalidInput(f"nothing can be written to {target.address}.", "It can only be read.") from None
+            raise InvalidInput(f"{target.address} cannot be written.", "It is read-only.") from None
         advance(-start)
         start = 0
         for size in target.append(*path, source, 0):
             advance(size)
-    if _there(target, path, listed.size + 1) != listed.sha256:
-        raise Failed(f"{target.path(*path)} is not what was sent.", "Push again.")
+    if _remote_sha256(target, path, listed.size + 1) != listed.sha256:
+        raise Failed(f"{target.path(*path)} differs from the file that was sent.", "Push again.")
     return listed.size - start
 
 
-def _there(target: Location, path: tuple[str, int, str], size: int) -> str:
-    """SHA-256 of the first ``size`` bytes of a file at a place."""
+def _remote_sha256(target: Location, path: tuple[str, int, str], size: int) -> str:
+    """SHA-256 of the first ``size`` bytes of a file in a location."""
     digest = hashlib.sha256()
     for piece in target.read(*path, 0, size):
         digest.update(piece)
     return digest.hexdigest()
 
 
-def _beginning(path: Path, size: int) -> str:
+def _sha256_of_start(path: Path, size: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while size and (piece := file.read(min(size, 1 << 20))):
@@ -233,20 +238,20 @@ def _beginning(path: Path, size: int) -> str:
 
 
 def _refuse_other(target: Path, content: bytes, where: str) -> None:
-    """Do nothing if the version in ``target`` is the one of that manifest.
+    """Check that the version in ``target`` has this manifest and is not damaged.
 
     Raises:
-        InvalidInput: it is another one.
-        Failed: it is the same one, damaged.
+        InvalidInput: it has another manifest.
+        Failed: it is damaged.
     """
     manifest = target / MANIFEST
     if not manifest.is_file() or manifest.read_bytes() != content:
-        raise _other(target.parent.name, int(target.name), where)
-    bundle_.Bundle.open(target).check_files()
+        raise _different_version(target.parent.name, int(target.name), where)
+    Bundle.open(target).check_files()
 
 
-def _other(name: str, version: int, where: str) -> InvalidInput:
+def _different_version(name: str, version: int, where: str) -> InvalidInput:
     return InvalidInput(
-        f"{where} has another {name}/{version}, and a version never changes.",
+        f"{where} has a different {name}/{version}, and versions are never changed.",
         "Export again to make the next version, or pull into another directory.",
     )

@@ -1,8 +1,9 @@
-"""Steps: pure array transforms between what people have (pictures, texts, numbers) and what a graph computes on.
+"""Define the Steps: preprocessing and postprocessing that is shipped with a model.
 
-Every Step is a frozen, JSON-able value that maps a batch of rows to a batch of rows. Training, server and client apply
-the same Steps, which is why a served model sees exactly what the trained one saw. The tagged union ``Step`` at the
-end of this file is the registry: JSON such as ``{"step": "pad", "length": 500}`` decodes to the Step of that tag.
+A Step is a frozen value with a JSON form. It maps a batch of rows (pictures, texts, numbers) to a batch of rows. The
+trainers, the server and the client apply the same Steps, so a served model gets exactly the input it was trained on.
+The tagged union ``Step`` below lists all of them: JSON such as ``{"step": "pad", "length": 500}`` decodes to the Step
+with that tag.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ Step = (
 
 
 def apply_steps(steps: Sequence[Step], rows: Rows) -> Rows:
-    """Pass a batch through ``steps`` in order."""
+    """Apply ``steps`` to a batch, one after the other."""
     for step in steps:
         rows = step(rows)
     return rows

@@ -1,4 +1,4 @@
-"""Steps on pictures: from files or pixels to what a network sees, and back."""
+"""Steps for pictures: from files or pixels to the input of a network, and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from bookserve.formats import images as pictures
+from bookserve import images
 from bookserve.steps.base import Rows, StepBase
 
 #: Blue, green, red.
@@ -18,7 +18,7 @@ class Image(StepBase, frozen=True):
 
     A row is the bytes of a PNG, JPEG or other file that Pillow reads, or an array of pixel values [height, width],
     [height, width, channels] or flat. Other sizes are resized with Pillow's bilinear filter. With ``background="dark"``
-    a picture whose border is bright (ink on paper) is inverted, since the model learned light strokes on black.
+    a picture with a bright border (ink on paper) is inverted, because the model was trained on light strokes on black.
     """
 
     height: int
@@ -31,7 +31,7 @@ class Image(StepBase, frozen=True):
         if isinstance(rows, np.ndarray) and rows.dtype == np.uint8 and rows[0].size == np.prod(size):
             batch = rows.reshape(-1, *size)
         else:
-            batch = np.stack([pictures.as_pixels(row, *size) for row in rows])
+            batch = np.stack([images.as_pixels(row, *size) for row in rows])
         if self.background == "dark":
             bright = np.median(_border(batch), axis=(1, 2)) > 127
             if bright.any():
@@ -40,14 +40,14 @@ class Image(StepBase, frozen=True):
 
 
 class ChannelsFirst(StepBase, frozen=True):
-    """Pictures [rows, height, width, channels] → [rows, channels, height, width], as models from PyTorch take them."""
+    """Pictures [rows, height, width, channels] → [rows, channels, height, width], the layout of PyTorch models."""
 
     def __call__(self, rows: Rows) -> np.ndarray:
         return np.ascontiguousarray(np.moveaxis(np.asarray(rows), -1, 1))
 
 
 class Pixels(StepBase, frozen=True):
-    """Picture values from ``low`` to ``high`` → uint8 pixels 0–255, same shape."""
+    """Pixel values from ``low`` to ``high`` → uint8 pixels 0–255, same shape."""
 
     low: float = 0.0
     high: float = 1.0
@@ -59,9 +59,9 @@ class Pixels(StepBase, frozen=True):
 
 
 class ImageNetMeans(StepBase, frozen=True):
-    """RGB pixels [rows, height, width, 3] → float32, blue first, each channel minus its mean over ImageNet.
+    """RGB pixels [rows, height, width, 3] → float32 in the order BGR, each channel minus its mean over ImageNet.
 
-    What VGG16 and VGG19 were trained on (``mode="caffe"`` of ``keras.applications``; section 5.4.3).
+    This is the input of VGG16 and VGG19 (``mode="caffe"`` of ``keras.applications``; section 5.4.3).
     """
 
     def __call__(self, rows: Rows) -> np.ndarray:
@@ -70,7 +70,7 @@ class ImageNetMeans(StepBase, frozen=True):
 
 
 class AddImageNetMeans(StepBase, frozen=True, tag="withoutmeans"):
-    """What ``ImageNetMeans`` gave, [rows, height, width, 3] → RGB pixels uint8, cut off at 0 and 255 (listing 8.15)."""
+    """The output of ``ImageNetMeans`` [rows, height, width, 3] → RGB pixels uint8, clipped to 0–255 (listing 8.15)."""
 
     def __call__(self, rows: Rows) -> np.ndarray:
         pixels = (np.asarray(rows, np.float32) + np.array(IMAGENET_MEANS, np.float32))[..., ::-1]

@@ -1,4 +1,4 @@
-"""Steps on scores and probabilities: the names of the likeliest classes."""
+"""Steps for scores and probabilities: softmax, and the labels of classes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bookserve.steps.base import Rows, StepBase
 
 
 class Label(msgspec.Struct, frozen=True):
-    """One class name and the model's probability for it."""
+    """The name of a class, and its probability."""
 
     label: str
     score: float
 
 
 class Softmax(StepBase, frozen=True):
-    """Scores [rows, classes] of any size (logits) → probabilities float32 [rows, classes] that add up to 1."""
+    """Logits [rows, classes] → probabilities float32 [rows, classes] that add up to 1."""
 
     def __call__(self, rows: Rows) -> np.ndarray:
         scores = np.asarray(rows, np.float64)
@@ -25,7 +25,7 @@ class Softmax(StepBase, frozen=True):
 
 
 class TopLabels(StepBase, frozen=True):
-    """Class probabilities [rows, classes] → for each row its ``k`` likeliest labels, likeliest first."""
+    """Class probabilities [rows, classes] → for each row the ``k`` likeliest labels, likeliest first."""
 
     labels: tuple[str, ...]
     k: int = 3
@@ -49,7 +49,7 @@ class BinaryLabel(StepBase, frozen=True, tag="eitherlabel"):
 
 
 class MultiLabel(StepBase, frozen=True, tag="eachlabel"):
-    """A probability for each of several labels that do not exclude each other [rows, labels] → all, likeliest first."""
+    """Probabilities of labels that do not exclude each other [rows, labels] → all labels, likeliest first."""
 
     labels: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""Steps on numbers: checked, scaled, standardised, reshaped."""
+"""Steps for numbers: check, scale, standardise and reshape."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
-from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 
 
 class Numbers(StepBase, frozen=True):
-    """Rows of numbers or strings, nested as deep as ``shape`` says (-1: any size) → array [rows, *shape]."""
+    """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape]."""
 
     dtype: str
     shape: tuple[int, ...] = ()
@@ -28,11 +28,11 @@ class Numbers(StepBase, frozen=True):
             raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
         if self.dtype != "string":
             if array.dtype.kind not in "biuf":
-                raise InvalidInput(f"the rows hold {kind_of(rows)}; expected {expected}.")
-            array = cast(array, np.dtype(self.dtype))
+                raise InvalidInput(f"the rows hold {describe_rows(rows)}; expected {expected}.")
+            array = cast_exactly(array, np.dtype(self.dtype))
         wanted = list(self.shape)
         if wanted.count(-1) == 0 and array.size == len(rows) * int(np.prod(wanted)):
-            array = array.reshape(len(rows), *wanted)  # a flat row (one line of a CSV file) is as good as a nested one
+            array = array.reshape(len(rows), *wanted)  # flat rows, such as lines of a CSV file, are accepted
         if len(array.shape) != len(wanted) + 1 or any(
             w not in (-1, size) for w, size in zip(wanted, array.shape[1:], strict=True)
         ):
@@ -52,9 +52,9 @@ class Scale(StepBase, frozen=True):
 
 
 class Standardise(StepBase, frozen=True):
-    """Array → float32 array minus ``mean``, over ``deviation``; both are broadcast against the last axes of a row.
+    """Array → float32 array minus ``mean``, divided by ``deviation``; both are broadcast over the last axes of a row.
 
-    The figures come from training rows only (section 3.6.2).
+    Both are computed from training rows only (section 3.6.2).
     """
 
     mean: tuple[float, ...]
@@ -66,7 +66,7 @@ class Standardise(StepBase, frozen=True):
 
 
 class Reshape(StepBase, frozen=True):
-    """Array [rows, …] → the same numbers as [rows, *shape]."""
+    """Array [rows, …] → the same numbers with shape [rows, *shape]."""
 
     shape: tuple[int, ...]
 
@@ -78,4 +78,4 @@ class Reshape(StepBase, frozen=True):
 def _as_bytes(item: Any) -> bytes:
     if isinstance(item, bytes):
         return item
-    return text_of(item).encode()
+    return decode_text(item).encode()

@@ -1,4 +1,4 @@
-"""Steps on texts: words and characters become ids, ids become rows of one length."""
+"""Steps for texts: from words and characters to ids, and from ids to rows of one length."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.steps.base import Rows, StepBase, cast, kind_of, text_of
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 from bookserve.steps.vocabulary import Vocabulary
 
 _PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation.replace("'", "") + "\t\n", " "))
 
 
-def words_of(row: Any) -> list[str]:
-    """A text in lower case, without punctuation, cut at white space."""
-    return text_of(row).lower().translate(_PUNCTUATION).split()
+def split_words(row: Any) -> list[str]:
+    """The words of a text: lower case, punctuation removed, split at white space."""
+    return decode_text(row).lower().translate(_PUNCTUATION).split()
 
 
 class Words(StepBase, frozen=True):
-    """Texts → lists of word ids, as ``keras.datasets`` numbers them: lower case, punctuation dropped, ``start`` first.
+    """Texts → lists of word ids, numbered as in ``keras.datasets``: lower case, punctuation removed, ``start`` first.
 
-    The vocabulary holds the reserved entries too (padding 0, start 1, unknown 2, one unused), so the word of rank 1 has
-    id 4: the shift by three that a model trained on ``keras.datasets.imdb`` expects. Rows that are lists of ids already
-    pass, with ids beyond the vocabulary turned into ``unknown``.
+    The vocabulary includes the reserved entries (padding 0, start 1, unknown 2, one unused), so the most frequent word
+    has id 4. This is the shift by three that a model trained on ``keras.datasets.imdb`` expects. Rows that are lists of
+    ids are accepted too; ids beyond the vocabulary become ``unknown``.
     """
 
     vocabulary: Vocabulary
-    #: None: nothing stands in front, and words beyond the vocabulary are left out, as a tokenizer does (section 6.1.3).
+    #: None: no start id. ``unknown`` None: unknown words are left out, as a Keras tokenizer does (section 6.1.3).
     start: int | None = 1
     unknown: int | None = 2
 
@@ -39,15 +39,15 @@ class Words(StepBase, frozen=True):
     def _row(self, row: Any) -> np.ndarray:
         if isinstance(row, bytes | str):
             known = self.vocabulary.ids
-            ids = [self.start, *(known.get(word, self.unknown) for word in words_of(row))]
+            ids = [self.start, *(known.get(word, self.unknown) for word in split_words(row))]
             return np.array([index for index in ids if index is not None], np.int32)
         try:
             array = np.asarray(row)
-        except ValueError:  # lists of lists that differ in length
+        except ValueError:  # nested lists of different lengths
             array = np.array(None)
         if array.ndim != 1 or array.dtype.kind not in "iuf" or (array < 0).any():
-            raise InvalidInput(f"a row is {kind_of([row])}; expected a text, or a flat list of word ids.")
-        array = cast(array, np.dtype(np.int32))
+            raise InvalidInput(f"a row is {describe_rows([row])}; expected a text, or a flat list of word ids.")
+        array = cast_exactly(array, np.dtype(np.int32))
         if self.unknown is None:
             return array[array < len(self.vocabulary)]
         return np.where(array < len(self.vocabulary), array, self.unknown).astype(np.int32)
@@ -59,10 +59,10 @@ class Characters(StepBase, frozen=True):
     vocabulary: Vocabulary
 
     def __call__(self, rows: Rows) -> list[np.ndarray]:
-        return [self._row(text_of(row)) for row in rows]
+        return [self._row(decode_text(row)) for row in rows]
 
     def fold(self, text: str) -> str:
-        """``text`` as the vocabulary has it: in lower case unless there are capitals."""
+        """``text`` in lower case, unless the vocabulary has capitals."""
         return text if any(entry != entry.lower() for entry in self.vocabulary.entries) else text.lower()
 
     def _row(self, text: str) -> np.ndarray:
@@ -71,14 +71,14 @@ class Characters(StepBase, frozen=True):
         unknown = sorted({character for character in text if character not in ids})
         if unknown:
             raise InvalidInput(
-                f"the text holds characters the model never saw: {' '.join(map(repr, unknown[:10]))}.",
+                f"the text has characters that the model does not know: {' '.join(map(repr, unknown[:10]))}.",
                 f"Use only these: {''.join(e for e in self.vocabulary.entries if e.isprintable())}",
             )
         return np.fromiter((ids[character] for character in text), np.int32, len(text))
 
 
 class Pad(StepBase, frozen=True):
-    """Lists of ids → int32 array [rows, length]; short rows get ``value`` in front, long ones lose their front."""
+    """Lists of ids → int32 array [rows, length]. Short rows are padded at the front, long rows are cut at the front."""
 
     length: int
     value: int = 0
@@ -93,7 +93,7 @@ class Pad(StepBase, frozen=True):
 
 
 class Reverse(StepBase, frozen=True):
-    """Lists of ids → the same lists from the last id to the first (section 6.3.8)."""
+    """Lists of ids → the same lists in reverse order (section 6.3.8)."""
 
     def __call__(self, rows: Rows) -> list[np.ndarray]:
         return [np.asarray(row)[::-1] for row in rows]
@@ -112,12 +112,12 @@ class MultiHot(StepBase, frozen=True):
 
 
 class NGrams(StepBase, frozen=True):
-    """Texts → texts in which every run of up to ``n`` words is one word, joined by middle dots (section 6.1)."""
+    """Texts → texts whose words are all n-grams of up to ``n`` words, joined by middle dots (section 6.1)."""
 
     n: int = 2
 
     def __call__(self, rows: Rows) -> list[str]:
-        return [" ".join(self._grams(words_of(row))) for row in rows]
+        return [" ".join(self._grams(split_words(row))) for row in rows]
 
     def _grams(self, words: list[str]) -> list[str]:
         sizes = range(1, self.n + 1)
@@ -125,13 +125,13 @@ class NGrams(StepBase, frozen=True):
 
 
 class Hashed(StepBase, frozen=True):
-    """Texts → lists of ids 1 to ``size - 1`` by a hash of each word: without a vocabulary; some words share an id.
+    """Texts → lists of ids from 1 to ``size - 1`` by a hash of each word, without a vocabulary; words may share an id.
 
-    The hash is CRC-32, which every machine and every run computes alike. Source: section 6.1.1 of the book.
+    The hash is CRC-32, which is the same on every machine and in every process. Source: section 6.1.1 of the book.
     """
 
     size: int
 
     def __call__(self, rows: Rows) -> list[np.ndarray]:
-        ids = ([1 + zlib.crc32(word.encode()) % (self.size - 1) for word in words_of(row)] for row in rows)
+        ids = ([1 + zlib.crc32(word.encode()) % (self.size - 1) for word in split_words(row)] for row in rows)
         return [np.array(row, np.int32) for row in ids]

@@ -1,7 +1,7 @@
-"""Vocabulary: an ordered list of words or characters whose positions are the ids that a model sees.
+"""Read and write vocabularies: ordered lists of words or characters, whose positions are the ids.
 
-In memory it is a tuple; in a Run or a Bundle it is a JSON array in ``assets/``, so that ``bundle.json`` stays readable
-and TensorFlow Serving copies it along with the SavedModel.
+In memory a vocabulary is a tuple. In a run or a bundle it is a JSON array in ``assets/``, so that ``bundle.json`` stays
+readable, and TensorFlow Serving copies it together with the SavedModel.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from bookserve.errors import Failed
+from bookserve.steps.base import resolve_tag_aliases
 
 T = TypeVar("T")
 
-#: Bytes; ten thousand words have a tenth of a megabyte.
+#: Maximum size of a file in bytes; ten thousand words have 0.1 MB.
 _LARGEST = 64 << 20
 
 
 class Vocabulary:
-    """``name`` is its file's stem in ``assets/``; ``entries[i]`` is what id ``i`` stands for."""
+    """``name`` is the stem of its file in ``assets/``; ``entries[i]`` is the word or character with id ``i``."""
 
     def __init__(self, name: str, entries: Iterable[str]) -> None:
         self.name = name
@@ -31,7 +32,7 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """From entry to id."""
+        """Entry → id."""
         return {entry: index for index, entry in enumerate(self.entries)}
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class Vocabulary:
 
 
 def save_vocabularies(value: Any, path: Path) -> None:
-    """Write ``value`` (a Struct) as indented JSON to ``path``, its vocabularies into ``assets/`` beside it."""
+    """Write ``value`` (a Struct) as indented JSON to ``path``, and its vocabularies to ``assets/`` beside it."""
     assets = path.parent / "assets"
 
     def hook(item: Any) -> Any:
@@ -59,10 +60,10 @@ def save_vocabularies(value: Any, path: Path) -> None:
 
 
 def load_vocabularies(path: Path, kind: type[T]) -> T:
-    """Read what ``save`` wrote.
+    """Read a value of type ``kind`` that ``save_vocabularies`` wrote.
 
     Raises:
-        Failed: the file is not JSON of the expected form, or names an asset that is not there.
+        Failed: the file is not JSON of the expected form, or names a vocabulary that does not exist.
     """
 
     def hook(kind: type, item: Any) -> Any:
@@ -70,10 +71,11 @@ def load_vocabularies(path: Path, kind: type[T]) -> T:
             raise TypeError(f"{kind} has no JSON form")
         asset = path.parent / "assets" / Path(item).name
         if not asset.is_file() or asset.is_symlink() or asset.stat().st_size > _LARGEST:
-            raise ValueError(f"{asset} is no vocabulary")
+            raise ValueError(f"{asset} is not a vocabulary")
         return Vocabulary(asset.stem, msgspec.json.decode(asset.read_bytes(), type=tuple[str, ...]))
 
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind, dec_hook=hook)
+        fields = resolve_tag_aliases(msgspec.json.decode(path.read_bytes()))
+        return msgspec.convert(fields, kind, dec_hook=hook)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Failed(f"{path} cannot be read: {error}.", "It is damaged or incomplete: write it again.") from error

@@ -1,1 +1,1 @@
-"""``bookserve bench``: a served model measured beside the bare runtime."""
+"""The command ``bookserve bench``: compare a served model's speed with ONNX Runtime alone."""

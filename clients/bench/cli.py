@@ -1,4 +1,4 @@
-"""The commands that measure: ``bookserve bench MODEL`` (tensors), ``bench generate`` and ``bench sample``."""
+"""Commands that measure a served model: ``bookserve bench [predict]``, ``bench generate`` and ``bench sample``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 
 from bookserve.cli.terminal import json_option, models_option, print_json, print_table
 
-_url = click.option("--url", help="Measure the server there (http:// or grpc://).  [default: start one]")
+_url = click.option("--url", help="Server to measure (http:// or grpc://).  [default: start one]")
 _seconds = click.option(
-    "--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Time for each workload."
+    "--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds to measure each workload."
 )
 
 
@@ -19,7 +19,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str) -> list
     try:
         return [max(1, int(number)) for number in value.split(",")]
     except ValueError as error:
-        raise click.BadParameter(f"'{value}' is no list of numbers like 1,16") from error
+        raise click.BadParameter(f"'{value}' is not a list of numbers like 1,16") from error
 
 
 _clients = click.option(
@@ -28,7 +28,7 @@ _clients = click.option(
     show_default=True,
     metavar="N,N",
     callback=_numbers,
-    help="Numbers of concurrent callers.",
+    help="Numbers of concurrent clients to measure with.",
 )
 
 
@@ -43,13 +43,14 @@ class _ModelOrVerb(click.Group):
 
 @click.group(cls=_ModelOrVerb)
 def bench() -> None:
-    """Measure a served model beside the bare runtime, in turns on the same machine.
+    """Compare a served model's speed with ONNX Runtime alone.
 
-    `bookserve bench MODEL` is short for `bookserve bench predict MODEL`.
+    The server and ONNX Runtime are measured in turns on this machine. `bookserve bench MODEL` means `bookserve bench
+    predict MODEL`.
     """
 
 
-@bench.command()
+@bench.command(short_help="Predictions over HTTP and gRPC.")
 @click.argument("model")
 @models_option
 @_url
@@ -57,14 +58,17 @@ def bench() -> None:
 @_clients
 @json_option
 def predict(model: str, models: Path, url: str | None, seconds: float, clients: list[int], as_json: bool) -> None:
-    """Tensors through the default graph, over both standard protocols."""
-    from clients.bench.tensors import measure
+    """Measure predictions: tensors through the default graph.
 
-    report = measure(model, models, url, seconds, clients)
-    _print(report, "ratio: samples/s beside raw ONNX Runtime", as_json)
+    They are sent over TensorFlow Serving's REST API and over the Open Inference Protocol's gRPC.
+    """
+    from clients.bench.tensors import measure_tensors
+
+    report = measure_tensors(model, models, url, seconds, clients)
+    _print(report, "ratio: samples/s in relation to ONNX Runtime alone", as_json)
 
 
-@bench.command()
+@bench.command(short_help="Text generation over HTTP and gRPC.")
 @click.argument("model", default="nietzsche_lstm")
 @models_option
 @_url
@@ -75,9 +79,13 @@ def predict(model: str, models: Path, url: str | None, seconds: float, clients: 
     show_default=True,
     metavar="N,N",
     callback=_numbers,
-    help="Numbers of texts written at once.",
+    help="Numbers of texts to generate at the same time.",
 )
-@click.option("--with-keras", is_flag=True, help="Measure the book's loop and Keras with state too (needs TensorFlow).")
+@click.option(
+    "--with-keras",
+    is_flag=True,
+    help="Also measure Keras: the book's loop, and one that keeps the state (needs TensorFlow).",
+)
 @json_option
 def generate(
     model: str,
@@ -88,21 +96,26 @@ def generate(
     with_keras: bool,
     as_json: bool,
 ) -> None:
-    """Texts over HTTP and gRPC beside steps of the bare runtime, and beside Keras."""
-    from clients.bench.texts import measure
+    """Measure text generation over HTTP and gRPC, compared with ONNX Runtime alone and with Keras."""
+    from clients.bench.texts import measure_texts
 
-    report = measure(model, models, url, seconds, streams, with_keras)
-    _print(report, "of raw: characters/s beside bare steps of ONNX Runtime", as_json)
+    report = measure_texts(model, models, url, seconds, streams, with_keras)
+    _print(report, "of raw: characters/s in relation to ONNX Runtime alone", as_json)
 
 
-@bench.command()
+@bench.command(short_help="Pictures from a latent space.")
 @click.argument("model", default="mnist_vae")
 @models_option
 @_url
 @_seconds
 @_clients
 @click.option(
-    "--pictures", default="1,64", show_default=True, metavar="N,N", callback=_numbers, help="Pictures of each request."
+    "--pictures",
+    default="1,64",
+    show_default=True,
+    metavar="N,N",
+    callback=_numbers,
+    help="Numbers of pictures per request.",
 )
 @json_option
 def sample(
@@ -114,11 +127,11 @@ def sample(
     pictures: list[int],
     as_json: bool,
 ) -> None:
-    """Pictures from a latent space, over every protocol, beside decoding by the bare runtime."""
-    from clients.bench.samples import measure
+    """Measure pictures from a latent space over every protocol, compared with decoding by ONNX Runtime alone."""
+    from clients.bench.samples import measure_samples
 
-    report = measure(model, models, url, seconds, clients, pictures)
-    _print(report, "ratio: pictures/s (samples/s) beside raw ONNX Runtime", as_json)
+    report = measure_samples(model, models, url, seconds, clients, pictures)
+    _print(report, "ratio: pictures/s (samples/s) in relation to ONNX Runtime alone", as_json)
 
 
 def _print(report: dict[str, Any], about: str, as_json: bool) -> None:

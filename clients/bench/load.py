@@ -1,8 +1,8 @@
 # ruff: noqa: TID253
-"""Load: callers that send one prepared request again and again, each waiting for its answer before the next.
+"""Generate load: callers that send one prepared request repeatedly, each waiting for the answer before the next.
 
-A bare socket for HTTP and unparsed bytes for gRPC, so that the caller takes as little as possible of the machine that
-it shares with the server.
+They use a plain socket for HTTP, and unparsed bytes for gRPC, so that they take little time from the server on the same
+machine.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ import numpy as np
 from bookserve.errors import Failed, NotReady
 from bookserve.graph import Arrays
 
-#: Sends the request once; returns the answer where it was refused, else nothing.
+#: Sends the request once; returns the answer if it was refused, else ''.
 Call = Callable[[], Awaitable[str]]
-#: Connects so many callers.
+#: Connects a number of callers.
 Connect = Callable[[int], AbstractAsyncContextManager[list[Call]]]
 
 _LENGTH = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)  # not Inference-Header-Content-Length
 
 
-class Measured(NamedTuple):
-    """What came of some seconds of load: how long each answered request took, and how many were refused."""
+class Measurement(NamedTuple):
+    """The result of some seconds of load: seconds of each answered request, number of refused requests, duration."""
 
     latencies: list[float]
     errors: int
     seconds: float
 
 
-async def load(connect: Connect, callers: int, seconds: float) -> Measured:
-    """Let ``callers`` send for ``seconds``, each of them once at least.
+async def load(connect: Connect, callers: int, seconds: float) -> Measurement:
+    """Let ``callers`` send requests for ``seconds``, each of them at least one.
 
     Raises:
-        NotReady: nobody answers.
-        Failed: the very first request is refused, or a connection breaks.
+        NotReady: no server answers, or a connection breaks.
+        Failed: the first request is refused.
     """
     try:
         async with connect(callers) as calls:
@@ -68,13 +68,13 @@ async def load(connect: Connect, callers: int, seconds: float) -> Measured:
             start = time.perf_counter()
             end = start + seconds
             await asyncio.gather(*map(work, calls))
-            return Measured(latencies, errors, time.perf_counter() - start)
+            return Measurement(latencies, errors, time.perf_counter() - start)
     except (OSError, EOFError) as error:
         raise NotReady(f"the connection to the server broke: {error}.") from error
 
 
-def over_http(host: str, port: int, request: bytes) -> Connect:
-    """Callers with a connection each, kept open; ``request`` is a whole HTTP/1.1 request."""
+def http_callers(host: str, port: int, request: bytes) -> Connect:
+    """Callers with one open connection each; ``request`` is a complete HTTP/1.1 request."""
 
     def caller(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Call:
         async def call() -> str:
@@ -82,7 +82,7 @@ def over_http(host: str, port: int, request: bytes) -> Connect:
             head = await reader.readuntil(b"\r\n\r\n")
             length = _LENGTH.search(head)
             if length is None:
-                raise Failed("the server answered without a length; the bench cannot read that.")
+                raise Failed("the answer of the server has no Content-Length; the benchmark needs one.")
             body = await reader.readexactly(int(length[1]))
             return "" if head.startswith(b"HTTP/1.1 200") else body.decode(errors="replace")
 
@@ -101,7 +101,7 @@ def over_http(host: str, port: int, request: bytes) -> Connect:
     return connect
 
 
-def over_grpc(target: str, method: str, message: bytes) -> Connect:
+def grpc_callers(target: str, method: str, message: bytes) -> Connect:
     """Callers that share one channel; ``message`` is an encoded request of ``method``."""
 
     @asynccontextmanager
@@ -125,23 +125,23 @@ def over_grpc(target: str, method: str, message: bytes) -> Connect:
 
 
 def rest_request(host: str, model: str, feeds: Arrays) -> bytes:
-    """TensorFlow Serving's REST ``:predict`` in row form, as a whole HTTP request."""
+    """TensorFlow Serving's REST ``:predict`` in row form, as a complete HTTP request."""
     columns: dict[str, Any] = {name: _plain(array) for name, array in feeds.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     instances = rows if len(columns) > 1 else next(iter(columns.values()))
     body = json.dumps({"instances": instances}, separators=(",", ":")).encode()
-    return post(host, f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
+    return http_request(host, f"/v1/models/{model}:predict", body, {"Content-Type": "application/json"})
 
 
-def post(host: str, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
-    """A whole HTTP/1.1 request."""
+def http_request(host: str, path: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """A complete HTTP/1.1 request."""
     lines = {"Host": host, **headers, "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def infer_request(model: str, feeds: Arrays) -> bytes:
-    """An Open Inference Protocol ``ModelInferRequest`` with raw contents, encoded by hand: a few fields suffice.
+    """An Open Inference Protocol ``ModelInferRequest`` with raw contents, encoded without protobuf.
 
     Source: field numbers of ``grpc_service.proto`` in the Open Inference Protocol.
     """

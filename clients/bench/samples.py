@@ -1,8 +1,8 @@
-"""Bench of pictures: how fast a latent model draws, beside the bare runtime – ``bookserve bench sample MODEL``.
+"""Measure pictures from a latent space, compared with ONNX Runtime alone: ``bookserve bench sample MODEL``.
 
-The baseline decodes as many points a run in a session of this process, and makes no picture of what comes out. Served,
-the points are drawn (or sent, over the Open Inference Protocol) and the pixels travel: as one PNG, as a PNG each, or as
-tensors. ``local:`` and the writing of an .npy file are the project's own client and command, Python and all.
+The baseline decodes the same number of points per run in a session of this process, without making pictures. The server
+draws the points (or receives them, over the Open Inference Protocol) and sends the pixels as one PNG, as one PNG per
+picture, or as tensors. ``local:`` and the .npy file use bookserve's own client and command.
 """
 
 from __future__ import annotations
@@ -25,34 +25,38 @@ from bookserve.errors import Failed
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Sample
-from clients.bench.load import Measured, infer_request, over_grpc, over_http, post
-from clients.bench.tensors import INFER, TURNS, Workload, addresses, calling, looping
-from clients.sample import BATCH, parts, stream
+from clients.bench.load import Measurement, grpc_callers, http_callers, http_request, infer_request
+from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
+from clients.sample import BATCH, sample_parts, write_frames
 
-#: Pictures of an .npy file, which come in several requests.
+#: Number of pictures in an .npy file; they need several requests.
 FILE = 2 * BATCH
 
 
-def measure(
+def measure_samples(
     model: str, models: Path, url: str | None, seconds: float, callers: list[int], pictures: list[int]
 ) -> dict[str, Any]:
-    """Measure the newest version of ``model``, so many ``pictures`` a request; report ``model``, ``version`` and
-    ``workloads``.
+    """Measure the newest version of ``model`` with these numbers of ``pictures`` per request.
+
+    Returns ``model``, ``version`` and ``workloads``.
 
     Raises:
-        NotFound, InvalidInput, Failed: the model cannot be run here or there, or does not sample.
-        NotReady: no server at ``url``.
+        NotFound, InvalidInput, Failed: the model cannot be run here or on the server, or has no latent space.
+        NotReady: there is no server at ``url``.
     """
     found = bundle.open_bundle(models, model)
     feeds = {count: _points(found, count) for count in pictures}
     backend = OnnxSession(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
     raw = {
-        count: Workload(f"raw, {_of(count)}", count, looping(partial(backend.run, feeds[count]))) for count in pictures
+        count: Workload(f"raw, {_of(count)}", count, measure_loop(partial(backend.run, feeds[count])))
+        for count in pictures
     }
-    with addresses(models, url) as served, connect(f"local:{models}") as local:
+    with server_addresses(models, url) as served, connect(f"local:{models}") as local:
         workloads = list(raw.values())
         for count in pictures:
-            workloads.append(Workload(f"local:, {_of(count)}", count, looping(partial(local.sample, model, count))))
+            workloads.append(
+                Workload(f"local:, {_of(count)}", count, measure_loop(partial(local.sample, model, count)))
+            )
         for address in served:
             for count in pictures:
                 workloads += _served(address, model, feeds[count], count, callers)
@@ -77,31 +81,31 @@ def _points(found: Bundle, count: int) -> Arrays:
 
 
 def _served(address: str, model: str, feeds: Arrays, count: int, callers: list[int]) -> Iterator[Workload]:
-    """Each way to ask for ``count`` pictures at that address, from each number of callers."""
+    """Workloads for ``count`` pictures per request: each API at that address, with each number of callers."""
     parts = urlsplit(address)
     if parts.scheme == "grpc":
-        asked = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
+        message = pb.SampleRequest(model=model, n=count, seed=1).SerializeToString()
         ways = {
-            "api, PNGs": over_grpc(parts.netloc, "/bookserve.v1.Bookserve/Sample", asked),
-            "v2, tensors": over_grpc(parts.netloc, INFER, infer_request(model, feeds)),
+            "api, PNGs": grpc_callers(parts.netloc, "/bookserve.v1.Bookserve/Sample", message),
+            "v2, tensors": grpc_callers(parts.netloc, INFER, infer_request(model, feeds)),
         }
     else:
         path, body = f"/api/models/{quote(model)}/sample", json.dumps({"n": count, "seed": 1}).encode()
         requests = {
-            "api, sheet": post(parts.netloc, path, body, {"Accept": "image/png"}),
-            "api, PNGs": post(parts.netloc, path, body),
-            "api, NPZ": post(parts.netloc, path, body, {"Accept": "application/x-npz"}),
+            "api, sheet": http_request(parts.netloc, path, body, {"Accept": "image/png"}),
+            "api, PNGs": http_request(parts.netloc, path, body),
+            "api, NPZ": http_request(parts.netloc, path, body, {"Accept": "application/x-npz"}),
             "v2, tensors": _binary(parts.netloc, model, feeds),
         }
-        ways = {way: over_http(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}
+        ways = {way: http_callers(parts.hostname or "", parts.port or 80, sent) for way, sent in requests.items()}
     for way, connected in ways.items():
         for number in callers:
             name = f"{parts.scheme} {way}, {_of(count)}, {number} caller{'s' * (number > 1)}"
-            yield Workload(name, count, calling(connected, number))
+            yield Workload(name, count, measure_callers(connected, number))
 
 
 def _binary(host: str, model: str, feeds: Arrays) -> bytes:
-    """The Open Inference Protocol's REST with tensors as bytes behind the JSON, both ways."""
+    """A REST request of the Open Inference Protocol's binary extension: tensors as bytes after the JSON."""
     inputs = [
         {
             "name": name,
@@ -113,16 +117,20 @@ def _binary(host: str, model: str, feeds: Arrays) -> bytes:
     ]
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     body = head + b"".join(array.tobytes() for array in feeds.values())
-    return post(host, f"/v2/models/{quote(model)}/infer", body, {"Inference-Header-Content-Length": str(len(head))})
+    return http_request(
+        host, f"/v2/models/{quote(model)}/infer", body, {"Inference-Header-Content-Length": str(len(head))}
+    )
 
 
-def _file(address: str, model: str) -> Callable[[float], Measured]:
-    """Files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` writes them."""
+def _file(address: str, model: str) -> Callable[[float], Measurement]:
+    """Write files of ``FILE`` pictures, one after the other, as ``bookserve sample -o pictures.npy`` does."""
 
-    def run(seconds: float) -> Measured:
+    def run(seconds: float) -> Measurement:
         with tempfile.TemporaryDirectory() as place, connect(address) as client:
             path = Path(place, "pictures.npy")
-            return looping(lambda: stream(path, FILE, parts(client, model, FILE, {"n": FILE, "seed": 1})))(seconds)
+            return measure_loop(
+                lambda: write_frames(path, FILE, sample_parts(client, model, FILE, {"n": FILE, "seed": 1}))
+            )(seconds)
 
     return run
 

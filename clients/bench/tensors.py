@@ -1,7 +1,7 @@
-"""Bench: a served model beside raw ONNX Runtime, measured in turns – ``bookserve bench MODEL``.
+"""Measure predictions, compared with ONNX Runtime alone: ``bookserve bench MODEL``.
 
-The baseline is one ONNX Runtime session of this process in a loop; the server is a process of its own. Both get tensors
-of the bundle's own examples: the server over TensorFlow Serving's REST (JSON) and the Open Inference Protocol's gRPC,
+The baseline is one ONNX Runtime session in a loop of this process; the server runs in its own process. Both get tensors
+of the bundle's examples: the server over TensorFlow Serving's REST (JSON) and the Open Inference Protocol's gRPC,
 with requests prepared beforehand. Each workload runs in several short turns, so that whatever else the machine does
 falls on all alike. The load comes from the same machine: read the ratios, not the figures.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,14 +24,15 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve.bundle import Bundle
+from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession
-from clients.bench.load import Connect, Measured, infer_request, load, over_grpc, over_http, rest_request
+from clients.bench.load import Connect, Measurement, grpc_callers, http_callers, infer_request, load, rest_request
 
-#: Turns that each workload's time is divided into.
+#: Number of turns that the time of each workload is divided into.
 TURNS = 4
-#: Rows of a large request.
+#: Number of rows in a large request.
 LARGE = 32
 
 #: The Open Inference Protocol's method over gRPC.
@@ -40,31 +40,31 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class Workload:
-    """One line of the report: a kind of request, and what was measured of it so far."""
+    """One line of the report: a kind of request, and its measurements so far."""
 
-    def __init__(self, name: str, rows: int, run: Callable[[float], Measured]) -> None:
-        """``run(seconds)`` sends requests of ``rows`` rows for that long."""
+    def __init__(self, name: str, rows: int, run: Callable[[float], Measurement]) -> None:
+        """``run(seconds)`` sends requests with ``rows`` rows for that time."""
         self.name = name
         self.rows = rows
         self._run = run
-        self._parts: list[Measured] = []
+        self._parts: list[Measurement] = []
 
     def turn(self, seconds: float) -> None:
         """Run once more."""
         self._parts.append(self._run(seconds))
 
     def forget(self) -> None:
-        """Drop what was measured so far."""
+        """Discard the measurements so far."""
         self._parts.clear()
 
     @property
     def samples(self) -> float:
-        """Rows answered in a second."""
+        """Answered rows per second."""
         answered = sum(len(part.latencies) for part in self._parts)
         return answered * self.rows / sum(part.seconds for part in self._parts)
 
     def line(self, baseline: Workload) -> dict[str, Any]:
-        """The figures, and the ratio of samples a second to those of ``baseline``."""
+        """The measurements, and the ratio of samples per second to those of ``baseline``."""
         latencies = [latency * 1000 for part in self._parts for latency in part.latencies]
         p50, p99 = np.percentile(latencies, [50, 99]).tolist() if latencies else (None, None)
         return {
@@ -78,21 +78,21 @@ class Workload:
         }
 
 
-def measure(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
+def measure_tensors(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version``, ``graph`` and ``workloads``.
 
     Raises:
-        NotFound, InvalidInput, Failed: the model cannot be run here or there.
-        NotReady: no server at ``url``.
+        NotFound, InvalidInput, Failed: the model cannot be run here or on the server.
+        NotReady: there is no server at ``url``.
     """
     found = bundle.open_bundle(models, model)
     name, graph = found.graph()
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
     backend = OnnxSession(found.path / str(graph.onnx))
     baselines = {
-        rows: Workload(f"raw, {_of(rows)}", rows, looping(partial(backend.run, feeds[rows]))) for rows in feeds
+        rows: Workload(f"raw, {_of(rows)}", rows, measure_loop(partial(backend.run, feeds[rows]))) for rows in feeds
     }
-    with addresses(models, url) as served:
+    with server_addresses(models, url) as served:
         workloads = list(baselines.values())
         for address in served:
             workloads += _served(address, model, feeds, callers)
@@ -107,27 +107,27 @@ def measure(model: str, models: Path, url: str | None, seconds: float, callers: 
 
 
 def _served(address: str, model: str, feeds: dict[int, Arrays], callers: list[int]) -> Iterator[Workload]:
-    """Single rows from each number of callers, and large requests from the largest."""
+    """Workloads with single rows for each number of callers, and with large requests for the largest number."""
     parts = urlsplit(address)
     for count, rows in [*((count, 1) for count in callers), (max(callers), LARGE)]:
         if parts.scheme == "grpc":
-            connect = over_grpc(parts.netloc, INFER, infer_request(model, feeds[rows]))
+            connect = grpc_callers(parts.netloc, INFER, infer_request(model, feeds[rows]))
         else:
             request = rest_request(parts.netloc, quote(model), feeds[rows])
-            connect = over_http(parts.hostname or "", parts.port or 80, request)
+            connect = http_callers(parts.hostname or "", parts.port or 80, request)
         name = f"{parts.scheme}, {_of(rows)}, {count} caller{'s' * (count > 1)}"
-        yield Workload(name, rows, calling(connect, count))
+        yield Workload(name, rows, measure_callers(connect, count))
 
 
-def calling(connect: Connect, callers: int) -> Callable[[float], Measured]:
-    """What lets so many callers send for some seconds."""
+def measure_callers(connect: Connect, callers: int) -> Callable[[float], Measurement]:
+    """A function that lets this number of callers send requests for some seconds."""
     return lambda seconds: asyncio.run(load(connect, callers, seconds))
 
 
-def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
-    """What calls again and again for some seconds, once at least."""
+def measure_loop(call: Callable[[], object]) -> Callable[[float], Measurement]:
+    """A function that repeats ``call`` for some seconds, at least once."""
 
-    def run(seconds: float) -> Measured:
+    def run(seconds: float) -> Measurement:
         latencies: list[float] = []
         start = begun = time.perf_counter()
         while not latencies or begun < start + seconds:
@@ -135,13 +135,13 @@ def looping(call: Callable[[], object]) -> Callable[[float], Measured]:
             ended = time.perf_counter()
             latencies.append(ended - begun)
             begun = ended
-        return Measured(latencies, 0, begun - start)
+        return Measurement(latencies, 0, begun - start)
 
     return run
 
 
 def _feeds(found: Bundle, name: str, graph: Graph, rows: int) -> Arrays:
-    """The first ``rows`` rows of the bundle's examples, repeated where there are fewer."""
+    """The first ``rows`` rows of the bundle's examples, repeated if there are fewer."""
     if graph.onnx is None or not graph.batched:
         raise InvalidInput(f"graph '{name}' of '{found.name}' has no ONNX form with a batch axis to compare with.")
     examples = found.examples().graphs
@@ -155,15 +155,14 @@ def _of(rows: int) -> str:
 
 
 @contextmanager
-def addresses(models: Path, url: str | None) -> Iterator[list[str]]:
-    """The address given, or those of a server started for the while."""
+def server_addresses(models: Path, url: str | None) -> Iterator[list[str]]:
+    """The given address, or the addresses of a server that runs during this block."""
     if url:
         if urlsplit(url).scheme not in ("http", "grpc"):
-            raise InvalidInput(f"'{url}' is no server to measure.", "Use http://host:port or grpc://host:port.")
+            raise InvalidInput(f"'{url}' is not the address of a server.", "Use http://host:port or grpc://host:port.")
         yield [url]
         return
-    command = [sys.executable, "-m", "bookserve", "serve", str(models), "--json"]
-    command += ["--http-port", "0", "--grpc-port", "0"]
+    command = python_command("bookserve", "serve", str(models), "--json", "--http-port", "0", "--grpc-port", "0")
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,

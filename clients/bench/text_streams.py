@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
-"""Streams: callers that read texts as they are written, with as little work as possible – what the bench counts with.
+"""Read streamed texts with little overhead, for ``bookserve bench generate``.
 
-A bare socket for HTTP, unparsed requests for gRPC: the callers share the machine with the server.
+The callers use a plain socket for HTTP and prepared requests for gRPC, because they share the machine with the server.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import Failed, NotReady
 from bookserve.generation.text import Piece
 
-#: Asks for one text and yields what comes of it.
-Write = Callable[[], AsyncIterator[str]]
+#: Requests one text and yields its pieces.
+ReadText = Callable[[], AsyncIterator[str]]
 #: Connects one caller.
-Stream = Callable[[], AbstractAsyncContextManager[Write]]
+ConnectReader = Callable[[], AbstractAsyncContextManager[ReadText]]
 
 
-def over_http(netloc: str, model: str, length: int) -> Stream:
-    """Callers with a connection each, kept open, who read ``/api``'s server-sent events."""
+def http_text_streams(netloc: str, model: str, length: int) -> ConnectReader:
+    """Callers with one open connection each that read the server-sent events of ``/api``."""
     body = msgspec.json.encode({"length": length, "temperature": 1.0, "stream": True})
     head = f"POST /api/models/{model}/generate HTTP/1.1\r\nHost: {netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
     host, _, port = netloc.rpartition(":")
     piece = msgspec.json.Decoder(Piece)
 
     @asynccontextmanager
-    async def stream() -> AsyncIterator[Write]:
+    async def stream() -> AsyncIterator[ReadText]:
         try:
             reader, writer = await asyncio.open_connection(host, int(port))
         except OSError as error:
@@ -58,19 +58,19 @@ def over_http(netloc: str, model: str, length: int) -> Stream:
     return stream
 
 
-def over_grpc(target: str, model: str, length: int) -> Stream:
-    """Callers with a channel each."""
+def grpc_text_streams(target: str, model: str, length: int) -> ConnectReader:
+    """Callers with one channel each."""
     message = pb.GenerateRequest(model=model, length=length, temperature=1.0).SerializeToString()
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
 
     @asynccontextmanager
-    async def stream() -> AsyncIterator[Write]:
+    async def stream() -> AsyncIterator[ReadText]:
         async with grpc.aio.insecure_channel(target, options) as channel:
             method = channel.unary_stream("/bookserve.v1.Bookserve/Generate", None, pb.GenerateReply.FromString)
             state = channel.get_state(try_to_connect=True)
             while state in (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING):
                 await channel.wait_for_state_change(state)
-                state = channel.get_state()  # if it cannot be reached, the first call says why
+                state = channel.get_state()  # if the server cannot be reached, the first call reports it
 
             async def write() -> AsyncIterator[str]:
                 call = method(message)

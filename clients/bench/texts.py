@@ -1,8 +1,8 @@
-"""Bench of texts: how fast characters come over the wire, beside the bare runtime – ``bookserve bench generate MODEL``.
+"""Measure text generation, compared with ONNX Runtime alone: ``bookserve bench generate MODEL``.
 
-The baseline runs the step graph in a loop of this process: one character for each of so many texts a run, and nothing
-drawn. The server is a process of its own; so many callers read streams of it, and every character that arrives is
-counted. The book's loop and Keras run in a third process, where TensorFlow may be. All take turns.
+The baseline runs the step graph in a loop of this process: one character for each text per run, without sampling. The
+server runs in its own process; a number of callers read streams from it, and the characters that arrive are counted.
+The book's loop and Keras run in a third process, which needs TensorFlow. All are measured in turns.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -22,19 +21,20 @@ import numpy as np
 
 from bookserve import bundle
 from bookserve.bundle import Bundle
+from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import numpy_dtype
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
-from clients.bench.tensors import TURNS, addresses
-from clients.bench.text_streams import Stream, Write, over_grpc, over_http
+from clients.bench.tensors import TURNS, server_addresses
+from clients.bench.text_streams import ConnectReader, ReadText, grpc_text_streams, http_text_streams
 
-#: Characters of each text.
+#: Number of characters of each text.
 LENGTH = 5000
 
 
-class Written(NamedTuple):
-    """What came of some seconds: characters, how long the first one of each text took, and the time."""
+class TextMeasurement(NamedTuple):
+    """The result of some seconds: number of characters, seconds to the first one of each text, duration."""
 
     characters: int
     firsts: list[float]
@@ -44,25 +44,25 @@ class Written(NamedTuple):
 class Workload:
     """One line of the report."""
 
-    def __init__(self, name: str, streams: int, run: Callable[[float], Written]) -> None:
+    def __init__(self, name: str, streams: int, run: Callable[[float], TextMeasurement]) -> None:
         self.name = name
         self.streams = streams
         self._run = run
-        self._parts: list[Written] = []
+        self._parts: list[TextMeasurement] = []
 
     def turn(self, seconds: float, keep: bool = True) -> None:
-        """Run once more; the result counts if it is to be kept."""
+        """Run once more; with ``keep`` the result is recorded."""
         part = self._run(seconds)
         if keep:
             self._parts.append(part)
 
     @property
     def rate(self) -> float:
-        """Characters a second."""
+        """Characters per second."""
         return sum(part.characters for part in self._parts) / sum(part.seconds for part in self._parts)
 
     def line(self, raw: float, book: float | None) -> dict[str, Any]:
-        """The figures, beside the bare steps of as many texts and beside the book's loop."""
+        """The measurements, in relation to ONNX Runtime alone with as many texts, and to the book's loop."""
         firsts = [first * 1000 for part in self._parts for first in part.firsts]
         line: dict[str, Any] = {"workload": self.name, "texts": self.streams, "characters/s": round(self.rate)}
         if firsts:
@@ -74,14 +74,14 @@ class Workload:
         return line
 
 
-def measure(
+def measure_texts(
     model: str, models: Path, url: str | None, seconds: float, streams: list[int], with_keras: bool
 ) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version`` and ``workloads``.
 
     Raises:
-        NotFound, InvalidInput, Failed: the model cannot be run here or there, or is not known to Keras.
-        NotReady: no server at ``url``.
+        NotFound, InvalidInput, Failed: the model cannot be run here, on the server, or in Keras.
+        NotReady: there is no server at ``url``.
     """
     found = bundle.open_bundle(models, model)
     verb = found.verb(Generate)
@@ -89,11 +89,11 @@ def measure(
     if with_keras:
         keras = _keras(found, seconds)
     raw = {count: Workload("raw steps", count, _steps(found, verb, count)) for count in streams}
-    with addresses(models, url) as served:
+    with server_addresses(models, url) as served:
         workloads = list(raw.values())
         for address in served:
             scheme = urlsplit(address).scheme
-            over = over_grpc if scheme == "grpc" else over_http
+            over = grpc_text_streams if scheme == "grpc" else http_text_streams
             for count in streams:
                 stream = over(urlsplit(address).netloc, model, LENGTH)
                 workloads.append(Workload(f"served over {scheme}", count, _callers(stream, count)))
@@ -117,7 +117,7 @@ def measure(
     return {"model": model, "version": found.version, "seconds": seconds, "workloads": lines}
 
 
-def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Written]:
+def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], TextMeasurement]:
     _, graph = found.graph(verb.graph)
     if graph.onnx is None:
         raise Failed(f"graph '{verb.graph}' of '{found.name}' has no ONNX form.")
@@ -127,32 +127,32 @@ def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], Writt
         for name, spec in graph.inputs.items()
     }
 
-    def run(seconds: float) -> Written:
+    def run(seconds: float) -> TextMeasurement:
         runs, start = 0, time.perf_counter()
         while not runs or time.perf_counter() < start + seconds:
             backend.run(feeds)
             runs += 1
-        return Written(runs * count, [], time.perf_counter() - start)
+        return TextMeasurement(runs * count, [], time.perf_counter() - start)
 
     return run
 
 
-def _callers(stream: Stream, count: int) -> Callable[[float], Written]:
-    """So many callers, each of whom reads one text after the other until the time is over, and something came."""
+def _callers(stream: ConnectReader, count: int) -> Callable[[float], TextMeasurement]:
+    """A function that lets ``count`` callers read texts for some seconds, at least until a character has arrived."""
 
-    async def work(seconds: float) -> Written:
-        async with AsyncExitStack() as connections:  # nothing is measured before all are connected
+    async def work(seconds: float) -> TextMeasurement:
+        async with AsyncExitStack() as connections:  # the measurement starts when all are connected
             return await _read([await connections.enter_async_context(stream()) for _ in range(count)], seconds)
 
     return lambda seconds: asyncio.run(work(seconds))
 
 
-async def _read(callers: list[Write], seconds: float) -> Written:
+async def _read(callers: list[ReadText], seconds: float) -> TextMeasurement:
     firsts: list[float] = []
     characters = 0
-    begun_to_come = asyncio.Event()
+    started = asyncio.Event()
 
-    async def read(write: Write) -> None:
+    async def read(write: ReadText) -> None:
         nonlocal characters
         while True:
             begun, first = time.perf_counter(), True
@@ -161,13 +161,13 @@ async def _read(callers: list[Write], seconds: float) -> Written:
                     firsts.append(time.perf_counter() - begun)
                     first = False
                 characters += len(text)
-                begun_to_come.set()
+                started.set()
 
     start = time.perf_counter()
     reading = [asyncio.create_task(read(write)) for write in callers]
     done, _ = await asyncio.wait(reading, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
-    if not done and not begun_to_come.is_set():
-        first = asyncio.create_task(_wait(begun_to_come))
+    if not done and not started.is_set():
+        first = asyncio.create_task(_wait(started))
         done, _ = await asyncio.wait([first, *reading], return_when=asyncio.FIRST_COMPLETED)
         first.cancel()
     ended = time.perf_counter()
@@ -175,8 +175,8 @@ async def _read(callers: list[Write], seconds: float) -> Written:
         task.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
     for task in done:
-        task.result()  # what broke it, if that ended it
-    return Written(characters, firsts, ended - start)
+        task.result()  # raises the error of a caller that failed
+    return TextMeasurement(characters, firsts, ended - start)
 
 
 async def _wait(event: asyncio.Event) -> None:
@@ -184,10 +184,10 @@ async def _wait(event: asyncio.Event) -> None:
 
 
 def _keras(found: Bundle, seconds: float) -> dict[str, Any]:
-    """Characters a second of Keras's ways, measured by the trainers' room in a process of its own."""
+    """Characters per second of the book's loop and of Keras, measured by ``trainers`` in another process."""
     if not (found.path / "assets" / "model.keras").is_file():
-        raise NotFound(f"the bundle of '{found.name}' holds no Keras model.", "Leave --with-keras out.")
-    command = [sys.executable, "-m", "trainers.text_speed", str(found.path), "--seconds", str(seconds)]
+        raise NotFound(f"the bundle of '{found.name}' has no Keras model.", "Leave --with-keras out.")
+    command = python_command("trainers.text_speed", str(found.path), "--seconds", str(seconds))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"Keras could not be measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bookserve.bundle import Manifest
 from bookserve.bundle.examples import Examples
-from bookserve.bundle.variant import NAMES
+from bookserve.bundle.variant import VARIANTS
 from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Graph
 from bookserve.run import Origin
@@ -141,7 +141,7 @@ def _variants(manifest: Manifest, directory: Path) -> str:
             kept = kept or [f"outputs deviate by {variant.deviation:.1e} of their spread"]
             size = f"{_size(directory / variant.file)} ({variant.bytes / before:.0%})"
             lines.append(f"| `{name}` | `{graph}` | {size} | {gained} | {variant.difference:.1e} | {'; '.join(kept)} |")
-    words = "\n".join(f"- `{name}`: {NAMES[name]}." for name in manifest.variants)
+    words = "\n".join(f"- `{name}`: {VARIANTS[name]}." for name in manifest.variants)
     return (
         f"## Variants\n\n{words}\n\nMeasured beside float32 on one thread when the model was exported, on the rows of "
         f"`examples.npz`. `bookserve serve models --variant {next(iter(manifest.variants))}` serves one.\n\n"

@@ -17,10 +17,10 @@ from onnx import TensorProto, helper
 
 from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, Failed
-from bookserve.generation.text import ahead_feeds, streams, take_ahead
+from bookserve.generation.text import multi_step_feeds, take_multi_step, text_streams
 from bookserve.graph import Graph, TensorSpec
 from bookserve.runtime.onnx import OnnxSession
-from bookserve.verb import Ahead, Generate
+from bookserve.verb import Generate, MultiStepDecoder
 
 #: More gain little for one text, and what is drawn beyond a text's end is lost.
 STEPS = 16
@@ -38,7 +38,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     Raises:
         Failed: it is no step graph of one row a text, or what it writes differs; no file is left then.
     """
-    ahead = Ahead(FILE, STEPS, likeliest=True)
+    ahead = MultiStepDecoder(FILE, STEPS, likeliest=True)
     path = directory / FILE
     try:
         proto = _composed(onnx.load(directory / str(graph.onnx)), graph, ahead, len(verb.characters.vocabulary))
@@ -51,7 +51,7 @@ def write_multi_step_decoder(directory: Path, verb: Generate, graph: Graph) -> G
     return msgspec.structs.replace(verb, ahead=ahead)
 
 
-def _composed(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int) -> onnx.ModelProto:
+def _composed(step: onnx.ModelProto, graph: Graph, ahead: MultiStepDecoder, vocabulary: int) -> onnx.ModelProto:
     """Two ways through one graph, with the same weights: only where some text is bound to the likeliest characters are
     they looked for."""
     declared = ahead.graph(graph, vocabulary)
@@ -97,7 +97,7 @@ def _composed(step: onnx.ModelProto, graph: Graph, ahead: Ahead, vocabulary: int
     return made
 
 
-def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: Ahead) -> onnx.GraphProto:
+def _branch(way: str, step: onnx.ModelProto, graph: Graph, ahead: MultiStepDecoder) -> onnx.GraphProto:
     """The step graph so many times over; names of its own, since two branches stand in one graph."""
     states = [name for name in graph.inputs if name != "characters"]
     constants = {tensor.name for tensor in step.graph.initializer}
@@ -162,7 +162,7 @@ def _likeliest(probabilities: str, own: str) -> list[onnx.NodeProto]:
     ]
 
 
-def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahead: Ahead) -> None:
+def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahead: MultiStepDecoder) -> None:
     """Write some texts character by character, each alone, and ahead, all together: they must be the same.
 
     Raises:
@@ -177,14 +177,14 @@ def prove_multi_step_decoder(directory: Path, verb: Generate, graph: Graph, ahea
             range(TEXTS), (0.0, 0.2, 0.5, 1.0, 1.2, 5.0) * TEXTS, bounds, strict=False
         )
     ]
-    alone = ["".join(piece.text for piece in streams(verb, graph, one)[0].write(step.run)) for one in asked]
-    live = [streams(verb, graph, one)[0] for one in asked]
+    alone = ["".join(piece.text for piece in text_streams(verb, graph, one)[0].write(step.run)) for one in asked]
+    live = [text_streams(verb, graph, one)[0] for one in asked]
     texts = [stream.take(step.run(stream.feeds())).text for stream in live]
     free = live[: TEXTS // 2]
     for company in (free, live[TEXTS // 2 :]) if ahead.likeliest else (live,):
         for _ in range(_RUNS):
-            feeds = ahead_feeds(company, ahead, len(verb.characters.vocabulary))
-            for stream, piece in zip(company, take_ahead(company, many.run(feeds)), strict=True):
+            feeds = multi_step_feeds(company, ahead, len(verb.characters.vocabulary))
+            for stream, piece in zip(company, take_multi_step(company, many.run(feeds)), strict=True):
                 texts[live.index(stream)] += piece.text
     if texts != alone:
         raise Failed("several steps in one run write another text than one at a time.")

@@ -27,6 +27,7 @@ import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import Step
+from bookserve.steps.base import resolve_tag_aliases
 from bookserve.steps.vocabulary import Vocabulary
 
 #: Bytes of a file: a vocabulary may be large.
@@ -58,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return Vocabulary(Path(item).stem, _entries(path.parent / item))
 
         try:
-            config = msgspec.toml.decode(_read(path), type=cls, dec_hook=hook)
+            config = msgspec.convert(resolve_tag_aliases(msgspec.toml.decode(_read(path))), cls, dec_hook=hook)
         except (msgspec.DecodeError, RecursionError) as error:
             raise InvalidInput(f"{path}: {error}.", "See what such a file may say in docs/export.md.") from error
         if isinstance(config.labels, str):

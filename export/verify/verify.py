@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bookserve.bundle import AHEAD, Bundle, open_bundle
+from bookserve.bundle import MULTI_STEP, Bundle, open_bundle
 from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example as tfexample
 from bookserve.graph import Graph
 from bookserve.runtime.onnx import OnnxSession, open_graph
-from bookserve.verb import Ahead, Generate
+from bookserve.verb import Generate, MultiStepDecoder
 from export.variants import accuracy as loss
 from export.verify import parity
 from export.verify.preprocessing import find_skew
@@ -57,10 +57,10 @@ def verify_bundle(bundle: Bundle) -> Iterator[Check]:
         yield _check(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name))
     verb = bundle.manifest.verb
     if isinstance(verb, Generate) and verb.ahead:
-        yield _check_ahead(line._replace(graph=AHEAD), bundle, verb, verb.ahead)
+        yield _check_ahead(line._replace(graph=MULTI_STEP), bundle, verb, verb.ahead)
 
 
-def _check_ahead(line: Check, bundle: Bundle, verb: Generate, ahead: Ahead) -> Check:
+def _check_ahead(line: Check, bundle: Bundle, verb: Generate, ahead: MultiStepDecoder) -> Check:
     """Whether the graph that writes ahead still writes what the step graph does."""
     from export.convert.multi_step_decoder import TEXTS, prove_multi_step_decoder
 

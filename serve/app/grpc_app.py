@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import grpc
@@ -19,7 +21,8 @@ from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.health import HealthService
 from serve.transport.grpc.service import Service, descriptor_pool
 from serve.transport.http2 import server as http2
-from serve.transport.sockets import bind_tcp
+from serve.transport.http2.config import Config
+from serve.transport.sockets import bind_tcp, bind_unix
 
 
 class Address(NamedTuple):
@@ -118,9 +121,21 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 def _builtin_server(
     address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[http2.Server, int]:
-    server = http2.Server(policy.limits, interceptors)
+    limits, tls = policy.limits, address.tls
+    config = Config(
+        max_message_size=limits.body,
+        max_decompressed_size=limits.inflated,
+        max_header_list_size=limits.head,
+        max_concurrent_streams=limits.streams,
+        timeout=limits.seconds,
+        logger=logging.getLogger("bookserve"),
+    )
+    server = http2.Server(config, interceptors)
     if policy.grpc_socket:
-        server.listen_at(policy.grpc_socket)
+        cleanup = ExitStack()
+        for sock in cleanup.enter_context(bind_unix(policy.grpc_socket)):
+            server.listen(sock)
+        server.add_cleanup(cleanup.close)
     listener = bind_tcp("gRPC", address.host, address.port, address.shared)
-    server.listen(listener, http2.secured(address.tls) if address.tls else None)
+    server.listen(listener, http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None)
     return server, int(listener.getsockname()[1])

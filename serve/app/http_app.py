@@ -107,18 +107,18 @@ def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -
     return first_route(*(protocol.fast_route(context) for protocol in protocols if protocol.fast_route))
 
 
-def allow_origins(app: ASGIApp, origins: tuple[str, ...], protocols: Sequence[Protocol]) -> ASGIApp:
+def allow_origins(app: ASGIApp, origins: tuple[str, ...], headers: Sequence[str]) -> ASGIApp:
     """Allow pages of these origins to read responses (CORS).
 
-    This middleware runs before the API keys are checked, since a browser's preflight request has no key.
+    ``headers`` are those of the protocols. This middleware runs before the API keys are checked, since a browser's
+    preflight request has no key.
     """
     if not origins:
         return app
-    own = [header for protocol in protocols for header in protocol.headers]
     return CORSMiddleware(
         app,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", *own],
-        expose_headers=["x-request-id", *own],
+        allow_headers=["authorization", "content-encoding", "content-type", "x-api-key", "x-request-id", *headers],
+        expose_headers=["x-request-id", *headers],
     )

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -30,9 +30,8 @@ from serve.protocols.base import ServerContext, load_protocols
 from serve.protocols.tfserving.files import models_config, warmup
 from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import FastRoute
-from serve.transport.http.http_connection import HttpConnection
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds within which accepted requests must finish after the server was told to stop.
@@ -117,8 +116,10 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             fast_route = middleware.fast_route(
                 http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))
             )
+            headers = [header for protocol in protocols for header in protocol.headers]
+            connection = connection_class(access.limits, fast_route, headers)
             http_server = _http_server(
-                http_app.allow_origins(middleware, access.origins, protocols), fast_route, settings
+                http_app.allow_origins(middleware, access.origins, headers), connection, settings
             )
             http_task = asyncio.create_task(http_server.serve([listener, *unix_sockets]))
             http_task.add_done_callback(lambda _: stop.set())
@@ -208,12 +209,12 @@ async def _poll_repository(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _http_server(app: ASGIApp, fast_route: FastRoute, settings: Settings) -> uvicorn.Server:
+def _http_server(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
     return _HttpServer(
         uvicorn.Config(
             app,
-            http=HttpConnection.limited(settings.access.limits, fast_route),
+            http=connection,
             log_config=None,
             log_level="critical",  # the application logs its own errors
             access_log=False,

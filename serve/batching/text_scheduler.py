@@ -17,11 +17,19 @@ from contextlib import aclosing
 from contextvars import Context
 
 from bookserve.api.requests import GenerateRequest
-from bookserve.bundle import AHEAD, Bundle
+from bookserve.bundle import MULTI_STEP, Bundle
 from bookserve.errors import BookserveError, Overloaded
-from bookserve.generation.text import Piece, TextStream, ahead_feeds, merge, streams, take_ahead, whole
+from bookserve.generation.text import (
+    Piece,
+    TextStream,
+    join_pieces,
+    join_texts,
+    multi_step_feeds,
+    take_multi_step,
+    text_streams,
+)
 from bookserve.graph import Arrays, Graph
-from bookserve.verb import Ahead, Generate
+from bookserve.verb import Generate, MultiStepDecoder
 
 #: Texts of one model that may be written at the same time.
 MAX_LIVE = 1024
@@ -78,10 +86,10 @@ class TextScheduler:
         ahead = self._verb.ahead
         if ahead and not request.plain(ahead.likeliest):
             ahead = None
-        return self._write(streams(self._verb, self._graph, request), ahead, run, pause)
+        return self._write(text_streams(self._verb, self._graph, request), ahead, run, pause)
 
     async def _write(
-        self, live: list[TextStream], ahead: Ahead | None, run: Run, pause: float
+        self, live: list[TextStream], ahead: MultiStepDecoder | None, run: Run, pause: float
     ) -> AsyncGenerator[list[Piece]]:
         outlet = _Outlet()
         texts = len(live)
@@ -120,14 +128,14 @@ class TextScheduler:
             del self._primed[next(iter(self._primed))]
         return outputs
 
-    def _join(self, live: list[TextStream], outlet: _Outlet, ahead: Ahead, run: Run) -> None:
+    def _join(self, live: list[TextStream], outlet: _Outlet, ahead: MultiStepDecoder, run: Run) -> None:
         outlet.live += len(live)
         self._joined.update(dict.fromkeys(live, outlet))
         if self._driver is None and live:
             # In a context of its own: the runs are everybody's, and must not end with the client that began them.
             self._driver = asyncio.get_running_loop().create_task(self._drive(ahead, run), context=Context())
 
-    async def _drive(self, ahead: Ahead, run: Run) -> None:
+    async def _drive(self, ahead: MultiStepDecoder, run: Run) -> None:
         """Advance all texts that have joined, as long as there are any."""
         try:
             while self._joined:
@@ -142,11 +150,11 @@ class TextScheduler:
         finally:
             self._driver = None
 
-    async def _advance(self, live: list[TextStream], ahead: Ahead, run: Run) -> None:
-        feeds = ahead_feeds(live, ahead, len(self._verb.characters.vocabulary))
-        outputs = await run(AHEAD, feeds, len(live))
+    async def _advance(self, live: list[TextStream], ahead: MultiStepDecoder, run: Run) -> None:
+        feeds = multi_step_feeds(live, ahead, len(self._verb.characters.vocabulary))
+        outputs = await run(MULTI_STEP, feeds, len(live))
         told = set()
-        for stream, piece in zip(live, take_ahead(live, outputs), strict=True):
+        for stream, piece in zip(live, take_multi_step(live, outputs), strict=True):
             outlet = self._joined.get(stream)
             if outlet is None:
                 continue  # given up during the run
@@ -163,7 +171,7 @@ class TextScheduler:
 async def collect_texts(written: AsyncGenerator[list[Piece]], n: int) -> list[Piece]:
     """The ``n`` whole texts that are written."""
     async with aclosing(written):
-        return whole([piece async for pieces in written for piece in pieces], n)
+        return join_texts([piece async for pieces in written for piece in pieces], n)
 
 
 async def _give_way() -> None:
@@ -200,7 +208,7 @@ class _Outlet:
 
     def collect(self, pause: float) -> list[Piece]:
         """Take everything, one piece for each text; the next is due after ``pause`` seconds."""
-        merged = [merge(pieces) for pieces in self._pieces.values()]
+        merged = [join_pieces(pieces) for pieces in self._pieces.values()]
         self._pieces = {}
         self._next = time.monotonic() + pause
         return [piece for piece in merged if piece.text or piece.finish]

@@ -17,8 +17,16 @@ import numpy as np
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
-from bookserve.formats.images import encode_png
-from bookserve.generation.transform import Progress, adjusted, check_transform, prepared, resized, steps, watched
+from bookserve.generation.transform import (
+    Progress,
+    check_transform,
+    count_runs,
+    prepare_pictures,
+    resize_images,
+    transform_with_progress,
+    with_parameters,
+)
+from bookserve.images import encode_png
 from bookserve.verb import Transform
 from serve.engine import Engine
 from serve.jobs.job import Job
@@ -61,17 +69,17 @@ class JobQueue:
             Overloaded: too many jobs are waiting, or the server is stopping.
         """
         model = self._engine.model(request.model, request.version)
-        verb = adjusted(model.bundle.verb(Transform), request.params)
+        verb = with_parameters(model.bundle.verb(Transform), request.params)
         if not all(isinstance(image, bytes) for image in request.images):
             raise InvalidInput("images must be the bytes of picture files.", 'In JSON, send {"b64": "…"}.')
         self._check_accepts()
-        pictures = await asyncio.to_thread(prepared, verb, request.images)
+        pictures = await asyncio.to_thread(prepare_pictures, verb, request.images)
         check_transform(verb, pictures)
         self._check_accepts()  # other jobs may have been queued in the meantime
         on_change = self._store.publish if self._store else lambda job: None
         job = Job(model.name, model.version, verb, pictures, on_change)
         self._jobs[job.id] = job
-        job.update(steps=steps(verb, pictures))
+        job.update(steps=count_runs(verb, pictures))
         self._waiting.append((job, model))
         self.tidy()
         if self._worker is None or self._worker.done():
@@ -210,14 +218,14 @@ class JobQueue:
             fields = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "preview": preview}
             loop.call_soon_threadsafe(lambda: job.update(**fields))
 
-        return encode_png(watched(job.verb, run, job.pictures, report))
+        return encode_png(transform_with_progress(job.verb, run, job.pictures, report))
 
 
 def _preview_size(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     if height <= PREVIEW_HEIGHT:
         return picture
-    shrunk = resized(
+    shrunk = resize_images(
         picture[None].astype(np.float32), (PREVIEW_HEIGHT, max(1, round(width * PREVIEW_HEIGHT / height)))
     )[0]
     small: np.ndarray = np.rint(shrunk).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Listen: the sockets of a protocol, or in a sentence why there can be none."""
+"""Binds the sockets on which a server listens; says in a sentence why that is not possible."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from bookserve.errors import Failed
 
 
 def bind_tcp(protocol: str, host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket: whoever connects before the models are loaded waits, and is not turned away.
+    """A listening TCP socket: clients that connect before the models are loaded wait, and are not refused.
 
-    One that is ``shared`` with other processes is only bound: the kernel hands connections to those who listen.
+    A port that is ``shared`` with other processes is bound with SO_REUSEPORT and does not listen yet, since the kernel
+    distributes connections among the sockets that listen.
 
     Raises:
-        Failed: the address is taken, or not one of this machine's.
+        Failed: the address is in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -44,13 +45,17 @@ def bind_tcp(protocol: str, host: str, port: int, shared: bool = False) -> socke
 
 @contextmanager
 def bind_unix(path: str) -> Iterator[list[socket.socket]]:
-    """A listening Unix socket, removed in the end; none where the path is empty."""
+    """A listening Unix socket, whose file is removed in the end; no socket if the path is empty.
+
+    Raises:
+        Failed: the socket cannot be bound.
+    """
     if not path:
         yield []
         return
     with socket.socket(socket.AF_UNIX) as listener:
         try:
-            if _is_left_over(path):
+            if _is_stale(path):
                 Path(path).unlink()
             listener.bind(path)
         except OSError as error:
@@ -63,8 +68,8 @@ def bind_unix(path: str) -> Iterator[list[socket.socket]]:
             Path(path).unlink(missing_ok=True)
 
 
-def _is_left_over(path: str) -> bool:
-    """Whether a socket lies there on which nobody listens any more: a server was killed."""
+def _is_stale(path: str) -> bool:
+    """Whether the path is a socket on which no process listens any more, since a server was killed."""
     if not Path(path).is_socket():
         return False
     with socket.socket(socket.AF_UNIX) as caller:

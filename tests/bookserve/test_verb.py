@@ -7,7 +7,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.steps import Label, Numbers, TopLabels
-from bookserve.verb import Predict, simple
+from bookserve.verb import Predict, plain_answers
 
 ONE = Predict(inputs={"x": (Numbers("float32", (2,)),)}, outputs={"p": (TopLabels(("a", "b"), k=1),)})
 TWO = Predict(inputs={"a": (Numbers("float32"),), "b": (Numbers("int64"),)}, outputs={"sum": ()})
@@ -43,11 +43,11 @@ def test_rows_of_differing_shape_are_refused_even_if_each_alone_would_fit() -> N
 def test_answers_are_named_by_output() -> None:
     answers = ONE.decode({"p": np.array([[0.25, 0.75], [1, 0]])})
     assert answers == [{"p": [Label("b", 0.75)]}, {"p": [Label("a", 1.0)]}]
-    assert simple(answers)[0] == {"p": [{"label": "b", "score": 0.75}]}
+    assert plain_answers(answers)[0] == {"p": [{"label": "b", "score": 0.75}]}
 
 
 def test_arrays_and_bytes_become_json() -> None:
     answers = TWO.decode({"sum": np.array([[1.5], [2.5]], np.float32)})
-    assert simple(answers) == [{"sum": [1.5]}, {"sum": [2.5]}]
+    assert plain_answers(answers) == [{"sum": [1.5]}, {"sum": [2.5]}]
     words = np.array([[b"a", b"\xff"]], object)
-    assert simple(TWO.decode({"sum": words})) == [{"sum": ["a", "�"]}]
+    assert plain_answers(TWO.decode({"sum": words})) == [{"sum": ["a", "�"]}]

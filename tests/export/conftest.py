@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bookserve.bundle import Bundle
-from bookserve.cli.terminal import hushed
+from bookserve.cli.terminal import silence_stderr
 from bookserve.run import Run
 
 
@@ -19,7 +19,7 @@ def tensorflow():
     """TensorFlow on the CPU, imported once."""
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed():
+    with silence_stderr():
         import tensorflow
 
     return tensorflow

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.bundle import Bundle
-from bookserve.formats import images as pictures
 
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Where a card says that the server is.

@@ -262,7 +262,7 @@ def test_an_unfinished_run_is_refused(bookserve: Command, runs: dict[str, Run], 
         (("verify", "--all"), 3, "no model in"),
         (("verify",), 2, "Name models, or give --all"),
         (("verify", "some", "--all"), 2, "Name models, or give --all"),
-        (("verify", "some/new"), 2, "no MODEL or MODEL/VERSION"),
+        (("verify", "some/new"), 2, "not of the form MODEL or MODEL/VERSION"),
     ],
 )
 def test_errors_leave_with_the_promised_code(

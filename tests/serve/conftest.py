@@ -1,4 +1,4 @@
-"""A server for this room's tests, and clients that know nothing of bookserve."""
+"""Servers for the tests of serve/, and clients that know nothing of bookserve."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grpc
 import httpx
 import pytest
 
+from tests.serve.in_process import application_client
 from tests.servers import GRPC_SERVERS, Server, start
 
 
@@ -19,10 +20,24 @@ def server(models: Path) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def application_http(models: Path) -> Iterator[httpx.Client]:
+    """The tiny bundles, served by the HTTP application in this process."""
+    with application_client(models) as client:
+        yield client
+
+
 @pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
+def server_http(server: Server) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
         yield client
+
+
+@pytest.fixture(params=["application", pytest.param("server", marks=pytest.mark.slow)])
+def http(request: pytest.FixtureRequest) -> httpx.Client:
+    """The application in this process, then a server, whose fast path answers the common requests."""
+    client: httpx.Client = request.getfixturevalue(f"{request.param}_http")
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import pytest
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import InvalidInput, NotFound, NotReady
-from bookserve.formats.images import encode_png
-from bookserve.generation.text import merge, streams
+from bookserve.generation.text import join_pieces, text_streams
+from bookserve.images import encode_png
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.engine import Engine
@@ -64,8 +64,8 @@ def test_the_served_text_is_the_offline_text(engine: Engine, models: Path) -> No
     verb = opened.manifest.verb
     assert isinstance(verb, Generate)
     graph = opened.graph("step")[1]
-    (stream,) = streams(verb, graph, request)
-    offline = merge(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
+    (stream,) = text_streams(verb, graph, request)
+    offline = join_pieces(list(stream.write(OnnxSession(opened.path / str(graph.onnx)).run))).text
     assert write(engine, request) == offline
     assert len(offline) == 50
 

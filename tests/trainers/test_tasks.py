@@ -11,7 +11,7 @@ import pytest
 from bookserve import verb as verbs
 from bookserve.api.requests import GenerateRequest
 from bookserve.generation.explain import ACTIVATIONS, HEAD
-from bookserve.generation.text import merge, streams
+from bookserve.generation.text import join_pieces, text_streams
 from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
 from tests.trainers import expected
@@ -123,10 +123,10 @@ def test_steps_carry_the_state_that_the_window_has() -> None:
         state = {"h": np.asarray(out["next_h"]), "c": np.asarray(out["next_c"])}
     np.testing.assert_allclose(out["probabilities"], window, atol=1e-6)
     assert isinstance(data.verb, Generate)
-    (stream,) = streams(data.verb, graph_of(models["step"]), GenerateRequest(length=3, seed=1))
+    (stream,) = text_streams(data.verb, graph_of(models["step"]), GenerateRequest(length=3, seed=1))
     run = models["step"]
     pieces = stream.write(lambda feeds: {name: np.asarray(array) for name, array in run(feeds).items()})
-    assert len(merge(list(pieces)).text) == 3
+    assert len(join_pieces(list(pieces)).text) == 3
 
 
 def test_the_encoder_s_spread_is_half_of_the_log_variance() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput
-from bookserve.generation.transform import Progress, octaves, resized, transform, watched
+from bookserve.generation.transform import Progress, octave_shapes, resize_images, transform, transform_with_progress
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale
 from bookserve.verb import Dream, Style, Transform, Verb
 from trainers import catalogue
@@ -31,8 +31,13 @@ def brightness(graph: str, feeds: Arrays) -> Arrays:
 
 
 def test_octaves_grow_to_the_whole_picture_and_stay_large_enough() -> None:
-    assert octaves(350, 500, Dream({}, octaves=3, octave_scale=1.4)) == [(127, 182), (178, 255), (250, 357), (350, 500)]
-    assert octaves(100, 100, Dream({}, octaves=3, octave_scale=1.4)) == [(100, 100)]
+    assert octave_shapes(350, 500, Dream({}, octaves=3, octave_scale=1.4)) == [
+        (127, 182),
+        (178, 255),
+        (250, 357),
+        (350, 500),
+    ]
+    assert octave_shapes(100, 100, Dream({}, octaves=3, octave_scale=1.4)) == [(100, 100)]
 
 
 def test_without_a_gradient_the_picture_comes_back() -> None:
@@ -85,7 +90,7 @@ def test_features_are_not_counted_as_steps() -> None:
         return {"content": feeds["image"], "style": feeds["image"]} if graph == "features" else nothing(graph, feeds)
 
     verb = msgspec.structs.replace(PAINT, features="features")
-    watched(verb, run, np.concatenate([PHOTO, PHOTO]), told.append)
+    transform_with_progress(verb, run, np.concatenate([PHOTO, PHOTO]), told.append)
     assert told[0].step == 1
     assert all(progress.loss == 0 for progress in told)
 
@@ -142,7 +147,7 @@ def test_verbs_and_steps_go_through_json() -> None:
     for verb in (DREAM, PAINT):
         assert msgspec.json.decode(msgspec.json.encode(verb), type=Verb) == verb
     assert np.array_equal(AddImageNetMeans()(ImageNetMeans()(PHOTO)), PHOTO)
-    assert resized(PHOTO.astype(np.float32), (80, 100)).shape == (1, 80, 100, 3)
+    assert resize_images(PHOTO.astype(np.float32), (80, 100)).shape == (1, 80, 100, 3)
 
 
 @pytest.mark.parametrize("name", ["deepdream", "style_transfer"])

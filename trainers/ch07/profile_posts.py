@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bookserve.steps import BinaryLabel, Pad, Scale, TopLabels, Words
-from bookserve.steps.texts import words_of
+from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.datasets import generated
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def data(kind: Kind, params: Params) -> Data:
     posts = generated.posts(kind)
-    words = sorted({word for row in posts.rows for word in words_of(row)})
+    words = sorted({word for row in posts.rows for word in split_words(row)})
     vocabulary = Vocabulary("words", ("<padding>", *words))
     verb = Predict(
         inputs={"posts": (Words(vocabulary, start=None, unknown=None), Pad(params["length"]))},

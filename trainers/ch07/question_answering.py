@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bookserve.steps import Pad, TopLabels, Words
-from bookserve.steps.texts import words_of
+from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.datasets import generated
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def data(kind: Kind, params: Params) -> Data:
     stories = generated.stories(kind)
-    words = sorted({word for row in stories.rows for text in row.values() for word in words_of(text)})
+    words = sorted({word for row in stories.rows for text in row.values() for word in split_words(text)})
     steps = Words(Vocabulary("words", ("<padding>", *words)), start=None, unknown=None)
     unused = (f"<unused {number}>" for number in range(len(generated.ANSWERS), params["answers"]))
     verb = Predict(

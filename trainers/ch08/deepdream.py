@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from bookserve.generation.transform import prepared
+from bookserve.generation.transform import prepare_pictures
 from bookserve.steps import apply_steps
 from bookserve.verb import Dream, Transform
 from trainers.datasets import photos
@@ -42,7 +42,7 @@ def data(kind: Kind, params: Params) -> Data:
         after=base.after,
     )
     name, photo = next(iter(photos.load(kind).items()))
-    rows = prepared(verb, [photo])
+    rows = prepare_pictures(verb, [photo])
     noise = np.random.default_rng(0).integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)
     image = np.asarray(apply_steps(verb.before, noise), np.float32)
     contributions = np.array([list(layers.values())] * 8, np.float32)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from bookserve.generation.transform import prepared
+from bookserve.generation.transform import prepare_pictures
 from bookserve.steps import apply_steps
 from bookserve.verb import Style, Transform
 from trainers.datasets import photos
@@ -41,7 +41,7 @@ def data(kind: Kind, params: Params) -> Data:
     )
     shown = photos.load(kind)
     names = ("portrait", "starry night") if kind == "real" else ("flower", "china")
-    rows = prepared(verb, [shown[name] for name in names])
+    rows = prepare_pictures(verb, [shown[name] for name in names])
     rng = np.random.default_rng(0)
     image, other = (
         np.asarray(apply_steps(verb.before, rng.integers(0, 256, (8, 80, 90, 3)).astype(np.uint8)), np.float32)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.errors import Failed
-from bookserve.formats import images as pictures
 from trainers.datasets.source import Kind, file, reading
 
 # The form for C programs: the one for Python is made of pickles, which run any code where they are read carelessly.
@@ -34,7 +34,7 @@ def _real() -> np.ndarray:
         parts = []
         for path in strips:
             with reading(path):
-                parts.append(pictures.decode_png(path.read_bytes()).reshape(-1, 32, 32, 3))
+                parts.append(pictures.decode_image(path.read_bytes()).reshape(-1, 32, 32, 3))
         return np.concatenate(parts)
     path = file("cifar-10-binary.tar.gz", _URL, _MD5)
     with reading(path), tarfile.open(path) as archive:

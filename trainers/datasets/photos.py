@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bookserve.formats import images as pictures
+from bookserve import images as pictures
 from trainers.datasets.source import Kind, given_folder, reading
 
 _HOW = "Put creative_commons_elephant.jpg, portrait.jpg and starry_night.jpg into the folder images there."
@@ -30,7 +30,7 @@ def _real() -> dict[str, np.ndarray]:
     for name, files in _NAMES.items():
         path = next((folder / file for file in files if (folder / file).exists()), folder / files[0])
         with reading(path):
-            shown[name] = pictures.decode_png(path.read_bytes())
+            shown[name] = pictures.decode_image(path.read_bytes())
     return shown
 
 

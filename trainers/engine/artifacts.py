@@ -15,9 +15,9 @@ import keras
 import numpy as np
 
 from bookserve.bundle.examples import Example, Examples
-from bookserve.formats.images import encode_png
 from bookserve.generation.explain import ACTIVATIONS, FILTERS
 from bookserve.graph import Arrays
+from bookserve.images import encode_png
 from bookserve.run import Origin, Recipe, Run
 from bookserve.steps import vocabulary
 from trainers.engine import batches, checkpoint, curves, projector, samples, settings, signatures

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bookserve import images as pictures
 from bookserve.api.requests import GenerateRequest
-from bookserve.formats import images as pictures
 from bookserve.generation.latent import latent_points
-from bookserve.generation.text import streams
+from bookserve.generation.text import text_streams
 from bookserve.generation.transform import transform
 from bookserve.graph import Arrays, Graph
 from bookserve.run import Run
@@ -56,7 +56,7 @@ def write_samples(
 def _texts(verb: Generate, graph: Graph, model: Callable[[Arrays], Arrays], seed: int) -> list[str]:
     lines = []
     for temperature in TEMPERATURES:
-        (stream,) = streams(verb, graph, GenerateRequest(temperature=temperature, seed=seed))
+        (stream,) = text_streams(verb, graph, GenerateRequest(temperature=temperature, seed=seed))
         written = "".join(piece.text for piece in stream.write(model))
         lines.append(f"--- temperature {temperature}\n{verb.prompt}{written}\n")
     return lines

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import numpy as np
 
-from bookserve.cli.terminal import hushed, runs_option
+from bookserve import images as pictures
+from bookserve.cli.terminal import runs_option, silence_stderr
 from bookserve.errors import InvalidInput
-from bookserve.formats import images as pictures
 from bookserve.generation import explain
 from bookserve.generation.colormap import viridis
 from bookserve.generation.latent import STRENGTHS
@@ -52,7 +52,7 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
             stem = f"activations_{number:0{digits}}_{layer}"
-            _write(out, stem, explain.sheet(activation), str(list(activation.shape[1:])))
+            _write(out, stem, explain.activation_sheet(activation), str(list(activation.shape[1:])))
 
 
 @inside.command()
@@ -107,13 +107,13 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     labels, row = source.labels, _row(source, file)
     index = None if label is None else source.index(label)
     heat = inside_gradcam.gradcam(source.model, source.encode([row]), index, layer)
-    photo = explain.visible(pictures.decode_png(row) if isinstance(row, bytes) else np.atleast_3d(row))
+    photo = explain.enlarge_small(pictures.decode_image(row) if isinstance(row, bytes) else np.atleast_3d(row))
     named = labels[heat.chosen] if labels else f"class {heat.chosen}"
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture speaks for {named}: the heat map is 0 everywhere", err=True)
-    hot = viridis(explain.enlarged(heat.heatmap, *photo.shape[:2]))
+    hot = viridis(explain.resize_heatmap(heat.heatmap, *photo.shape[:2]))
     _write(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
-    _write(out, "gradcam_overlay", explain.overlay(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
+    _write(out, "gradcam_overlay", explain.overlay_heatmap(heat.heatmap, photo), f"{named} {heat.probability:.4f}")
 
 
 @inside.command()
@@ -145,7 +145,7 @@ def concept(name: str, have: str, lack: str, count: int, out: Path, runs: Path) 
 def _open(name: str, runs: Path) -> Any:
     """The source that ``name`` means; Keras is imported here."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with hushed():
+    with silence_stderr():
         import keras
 
         keras.ops.zeros(1)  # TensorFlow looks for its devices, which it does not do silently

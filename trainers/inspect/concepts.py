@@ -33,7 +33,7 @@ def concept(encode: Encode, rows_with: Rows, rows_without: Rows) -> np.ndarray:
     """
     if not len(rows_with) or not len(rows_without):
         raise InvalidInput("a concept needs pictures with it and pictures without it.")
-    return latent.concept(encode(rows_with), encode(rows_without))
+    return latent.concept_vector(encode(rows_with), encode(rows_without))
 
 
 def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amounts: Sequence[float]) -> np.ndarray:
@@ -41,7 +41,7 @@ def along(encode: Encode, decode: Decode, rows: Rows, vector: np.ndarray, amount
 
     uint8 [rows, amounts, height, width, channels].
     """
-    decoded = decode(latent.moved(encode(rows), vector, amounts))
+    decoded = decode(latent.move_points(encode(rows), vector, amounts))
     return decoded.reshape(len(rows), len(amounts), *decoded.shape[1:])
 
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from bookserve import images as pictures
 from bookserve.errors import InvalidInput
-from bookserve.formats import images as pictures
 from trainers.inspect.gradient import gradient
 from trainers.inspect.layers import find_layer, ordered, walk
 from trainers.inspect.source import Affine

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from bookserve.steps import BinaryLabel, Pad, Words
-from bookserve.steps.texts import words_of
+from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers.datasets import imdb_texts
@@ -24,7 +24,7 @@ def few_reviews(kind: Kind, params: Params) -> Data:
     included; others are left out. The graph's input is ``tokens`` int32 [batch, length].
     """
     reviews = imdb_texts.load(kind)
-    counts = Counter(word for text in reviews.train.rows for word in words_of(text))
+    counts = Counter(word for text in reviews.train.rows for word in split_words(text))
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     vocabulary = Vocabulary("words", ("<padding>", *ranked[: params["words"] - 1]))
     verb = Predict(

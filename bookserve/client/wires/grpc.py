@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The wire to a server's home door over gRPC: the service of ``bookserve/api/native.proto``."""
+"""Reach a server over gRPC by bookserve's own API, ``bookserve/api/native.proto``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ import numpy as np
 
 from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import answer_from_message, piece_from_message, row_to_message, tensor_from_message
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.api.row_messages import from_answer, from_tensor, to_row
-from bookserve.api.text_messages import to_piece
-from bookserve.client.client import Samples, Tell
+from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
-from bookserve.formats.images import decode_png
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
+from bookserve.images import decode_image
 from bookserve.verb import Answer
 
-#: Seconds that a whole answer may take; a stream may take as long as it likes.
+#: Maximum seconds for one answer; a stream has no limit.
 DEADLINE = 120.0
 
 _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
@@ -36,11 +35,11 @@ _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
 
 
 #: Names of the services.
-_HOME, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
+_NATIVE, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
 
 
 class GrpcWire:
-    """One channel. Proxies of the environment are not used: a model server is reached directly."""
+    """One channel. Proxy settings of the environment are ignored."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -74,10 +73,10 @@ class GrpcWire:
 
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
-        rows = [to_row(row) for row in request.rows]
+        rows = [row_to_message(row) for row in request.rows]
         message = pb.PredictRequest(model=model, version=request.version, rows=rows)
         reply = self._call("Predict", message, pb.PredictReply.FromString)
-        return [from_answer(answer) for answer in reply.answers]
+        return [answer_from_message(answer) for answer in reply.answers]
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
@@ -105,7 +104,7 @@ class GrpcWire:
         try:
             for reply in stream:
                 started = True
-                yield to_piece(reply)
+                yield piece_from_message(reply)
         except grpc.RpcError as error:
             if started and error.code() is grpc.StatusCode.UNAVAILABLE:
                 raise Failed(
@@ -129,13 +128,13 @@ class GrpcWire:
             interpolate=request.interpolate,
             start=request.start,
             count=request.count,
-            images=[to_row(image) for image in request.images or []],
+            images=[row_to_message(image) for image in request.images or []],
         )
         reply = self._call("Sample", message, pb.SampleReply.FromString)
         latent = np.array([point.coordinates for point in reply.latent], np.float32)
-        return Samples(latent, np.stack([decode_png(image) for image in reply.images]))
+        return Samples(latent, np.stack([decode_image(image) for image in reply.images]))
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
         message = pictures_pb2.TransformRequest(
             model=request.model, version=request.version, images=request.images, params=json.dumps(request.params)
@@ -148,11 +147,11 @@ class GrpcWire:
         stream = method(message)
         try:
             for news in stream:
-                preview = decode_png(news.preview) if news.preview else None
+                preview = decode_image(news.preview) if news.preview else None
                 loss = news.loss if news.HasField("loss") else math.nan
                 tell(Progress(news.step, news.steps, loss, preview))
                 if news.picture:
-                    return decode_png(news.picture)
+                    return decode_image(news.picture)
         except grpc.RpcError as error:
             raise self._error(error) from error
         finally:
@@ -162,7 +161,7 @@ class GrpcWire:
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
         reply = self._call("Explain", _explain(model, request), pictures_pb2.ExplainReply.FromString, _PICTURES)
-        return Explanation(reply.label, reply.score, from_tensor(reply.heatmap), decode_png(reply.overlay))
+        return Explanation(reply.label, reply.score, tensor_from_message(reply.heatmap), decode_image(reply.overlay))
 
     def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
@@ -179,7 +178,7 @@ class GrpcWire:
         """Close the channel."""
         self._channel.close()
 
-    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _HOME) -> Any:
+    def _call(self, name: str, message: Any, parse: Callable[[bytes], Any], service: str = _NATIVE) -> Any:
         method: Any = self._channel.unary_unary(
             f"/{service}/{name}",
             request_serializer=type(message).SerializeToString,
@@ -191,7 +190,7 @@ class GrpcWire:
             raise self._error(error) from error
 
     def _error(self, error: Any) -> BookserveError:
-        """A gRPC status as one of ours; the server sends the hint in the trailing metadata."""
+        """The error of a gRPC status; the server sends the hint in the trailing metadata."""
         code, details = error.code(), error.details() or ""
         hint = dict(error.trailing_metadata() or ()).get(HINT)
         if hint is not None:
@@ -206,15 +205,15 @@ class GrpcWire:
             return NotReady(f"grpc://{self._target} did not answer in time.", "It may be overloaded: try again.")
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return NotReady(
-                f"what answers at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
+                f"the server at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
             )
         return _KINDS.get(code, Failed)(details)
 
 
 def _layers(reply: pictures_pb2.ActivationsReply) -> list[Layer]:
-    return [Layer(layer.name, tuple(layer.shape), decode_png(layer.picture)) for layer in reply.layers]
+    return [Layer(layer.name, tuple(layer.shape), decode_image(layer.picture)) for layer in reply.layers]
 
 
 def _explain(model: str, request: ExplainRequest) -> pictures_pb2.ExplainRequest:
-    row = to_row(request.row)
+    row = row_to_message(request.row)
     return pictures_pb2.ExplainRequest(model=model, version=request.version, row=row, label=request.label)

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The wire to a server's home door over HTTP: JSON under ``/api``, text as server-sent events, pixels as NPZ."""
+"""Reach a server over HTTP by bookserve's own API: JSON under ``/api``, texts as server-sent events, pixels as NPZ."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import httpx
 import msgspec
 import numpy as np
 
-from bookserve.api.json_values import dump_json, from_plain, to_answer
+from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.client.client import Samples, Tell
+from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
-from bookserve.formats.images import decode_png
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
+from bookserve.images import decode_image
 from bookserve.verb import Answer
 
 #: Seconds to wait for a connection, and for the next bytes of an answer.
@@ -37,7 +37,7 @@ class ModelsReply(msgspec.Struct):
 
 
 class PredictReply(msgspec.Struct):
-    """Answer of ``…/predict``; further fields are passed over, here and below."""
+    """Answer of ``…/predict``. Other fields are ignored, here and below."""
 
     answers: list[dict[str, Any]]
 
@@ -72,16 +72,16 @@ class JobReply(msgspec.Struct):
 
 
 Reply = TypeVar("Reply", ModelsReply, PredictReply, ExplainReply, ActivationsReply, JobReply)
-Asked = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
+Request = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
 
 
 class HttpWire:
-    """One connection pool. Proxies of the environment are not used: a model server is reached directly."""
+    """One connection pool. Proxy settings of the environment are ignored."""
 
     def __init__(self, url: str) -> None:
         """
         Raises:
-            InvalidInput: not a URL.
+            InvalidInput: ``url`` is not a valid URL.
         """
         self._url = url
         try:
@@ -92,7 +92,7 @@ class HttpWire:
                 verify=url.startswith("https:"),  # reading the certificates costs more than a whole request
             )
         except (httpx.InvalidURL, ValueError) as error:
-            raise InvalidInput(f"'{url}' is no address: {error}.", "Use http://host:port") from error
+            raise InvalidInput(f"'{url}' is not an address: {error}.", "Use http://host:port") from error
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -102,7 +102,7 @@ class HttpWire:
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
-        return [to_answer(answer) for answer in reply.answers]
+        return [answer_from_json(answer) for answer in reply.answers]
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
@@ -112,17 +112,17 @@ class HttpWire:
                 response.read()
                 raise self._error(response)
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                raise self._stranger()
+                raise self._not_bookserve()
             try:
                 for event in _events(response.iter_raw()):
                     if "error" in event:
-                        raise _from_fields(event["error"])
+                        raise _error_from_fields(event["error"])
                     if "done" in event:
                         return
                     yield msgspec.convert(event, Piece)
             except httpx.TransportError as error:
                 raise Failed(f"the text from {self._url} broke off: {error}.") from error
-            raise Failed(f"the text from {self._url} broke off.", "The server may be gone.")
+            raise Failed(f"the text from {self._url} broke off.", "The server may have stopped.")
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
@@ -135,21 +135,21 @@ class HttpWire:
                 with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
                     return Samples(arrays["latent"], arrays["images"])
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise self._stranger() from error
+                raise self._not_bookserve() from error
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
         job = self._call("POST", "/api/jobs", JobReply, request, 202).job
         path = f"/api/jobs/{job['id']}"
         try:
-            for news in self._watch(path):
-                if "error" in news:
-                    raise _from_fields(news["error"])
-                preview = decode_png(from_plain(news["preview"])) if "preview" in news else None
-                loss = math.nan if news["loss"] is None else news["loss"]
-                tell(Progress(news["step"], news["steps"], loss, preview))
-                job = news
-        except BaseException:  # whatever ends the watching, Ctrl-C too, ends the job
+            for event in self._job_events(path):
+                if "error" in event:
+                    raise _error_from_fields(event["error"])
+                preview = decode_image(row_from_json(event["preview"])) if "preview" in event else None
+                loss = math.nan if event["loss"] is None else event["loss"]
+                tell(Progress(event["step"], event["steps"], loss, preview))
+                job = event
+        except BaseException:  # an exception of any kind, also Ctrl-C, cancels the job
             with self._errors():
                 self._http.delete(path)
             raise
@@ -159,13 +159,13 @@ class HttpWire:
                 raise Failed(f"the job at {self._url} was {job['state']}.", "Start it again.")
             if response.status_code != 200:
                 raise self._error(response)
-            return decode_png(response.content)
+            return decode_image(response.content)
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
         reply = self._call("POST", _path(model, "explain"), ExplainReply, request)
         heatmap = np.array(reply.heatmap, np.float32)
-        return Explanation(reply.label, reply.score, heatmap, decode_png(from_plain(reply.overlay)))
+        return Explanation(reply.label, reply.score, heatmap, decode_image(row_from_json(reply.overlay)))
 
     def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
@@ -180,8 +180,8 @@ class HttpWire:
         """Close the connections."""
         self._http.close()
 
-    def _watch(self, path: str) -> Iterator[dict[str, Any]]:
-        """What a job tells, until it has ended."""
+    def _job_events(self, path: str) -> Iterator[dict[str, Any]]:
+        """The events of a job, until it has ended."""
         with self._errors(), self._http.stream("GET", f"{path}/events", timeout=None) as response:
             if response.status_code != 200:
                 response.read()
@@ -190,10 +190,10 @@ class HttpWire:
                 yield event
                 if "done" in event:
                     return
-        raise Failed(f"the news of a job at {self._url} broke off.", "The server may be gone.")
+        raise Failed(f"the events of a job at {self._url} broke off.", "The server may have stopped.")
 
     def _call(
-        self, method: str, path: str, kind: type[Reply], request: Asked | None = None, expected: int = 200
+        self, method: str, path: str, kind: type[Reply], request: Request | None = None, expected: int = 200
     ) -> Reply:
         content = None if request is None else _body(request)
         with self._errors():
@@ -201,10 +201,10 @@ class HttpWire:
             if response.status_code != expected:
                 raise self._error(response)
             try:
-                # The standard library's decoder, since answers may hold NaN.
+                # The decoder of the standard library, because answers may hold NaN.
                 return msgspec.convert(response.json(), kind)
             except ValueError as error:
-                raise self._stranger() from error
+                raise self._not_bookserve() from error
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -213,38 +213,38 @@ class HttpWire:
         except httpx.TimeoutException as error:
             raise NotReady(f"{self._url} did not answer in time.", "It may be overloaded: try again.") from error
         except httpx.RemoteProtocolError as error:
-            raise self._stranger() from error
+            raise self._not_bookserve() from error
         except httpx.TransportError as error:
             raise NotReady(f"cannot reach {self._url}: {error}.", "Start a server with: bookserve serve") from error
 
     def _error(self, response: httpx.Response) -> BookserveError:
         try:
-            return _from_fields(response.json()["error"])
+            return _error_from_fields(response.json()["error"])
         except (ValueError, TypeError, KeyError):
-            return self._stranger()
+            return self._not_bookserve()
 
-    def _stranger(self) -> NotReady:
-        return NotReady(f"what answers at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
+    def _not_bookserve(self) -> NotReady:
+        return NotReady(f"the server at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
 
 
 def _layers(reply: ActivationsReply) -> list[Layer]:
-    return [Layer(layer.name, tuple(layer.shape), decode_png(from_plain(layer.picture))) for layer in reply.layers]
+    return [Layer(layer.name, tuple(layer.shape), decode_image(row_from_json(layer.picture))) for layer in reply.layers]
 
 
 def _path(model: str, verb: str) -> str:
     return f"/api/models/{quote(model, safe='')}/{verb}"
 
 
-def _body(request: Asked) -> bytes:
+def _body(request: Request) -> bytes:
     return dump_json({name: value for name, value in msgspec.structs.asdict(request).items() if value is not None})
 
 
-def _from_fields(fields: dict[str, str]) -> BookserveError:
+def _error_from_fields(fields: dict[str, str]) -> BookserveError:
     return BY_CODE.get(fields["code"], Failed)(fields["message"], fields.get("hint", ""))
 
 
 def _events(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    """The JSON of each ``data:`` line. (httpx's own lines also end at U+2028, which may stand inside JSON.)"""
+    """The JSON of each ``data:`` line. httpx's own line iterator would also split at U+2028 inside JSON."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

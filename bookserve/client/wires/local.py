@@ -1,4 +1,4 @@
-"""The wire to a directory of bundles: the models run in this process, in ONNX Runtime, and there is no server."""
+"""Run the models of a directory in this process, without a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ import numpy as np
 from bookserve import bundle
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.bundle import Bundle
-from bookserve.client.client import Samples, Tell
+from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
-from bookserve.generation import explain as inside
-from bookserve.generation.latent import encoded, encoder, pictures_fed
-from bookserve.generation.text import Piece, ahead_feeds, streams, take_ahead
-from bookserve.generation.transform import adjusted, prepared, watched
+from bookserve.generation.explain import (
+    ACTIVATIONS,
+    Explanation,
+    Layer,
+    Run,
+    check_explains,
+    explain,
+    filter_patterns,
+    layer_activations,
+)
+from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
+from bookserve.generation.text import Piece, multi_step_feeds, take_multi_step, text_streams
+from bookserve.generation.transform import prepare_pictures, transform_with_progress, with_parameters
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.onnx import OnnxSession, Session, open_graph
 from bookserve.steps import apply_steps
@@ -24,7 +33,7 @@ from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 
 
 class LocalWire:
-    """Bundles and sessions are opened at first use and kept."""
+    """Opens bundles and sessions at first use and keeps them open."""
 
     def __init__(self, models: Path, variant: str = "") -> None:
         if not models.is_dir():
@@ -35,7 +44,7 @@ class LocalWire:
         self._backends: dict[Path, OnnxSession] = {}
 
     def models(self) -> list[dict[str, Any]]:
-        """The newest readable version of each model."""
+        """See ``Client.models``; versions that cannot be read are left out."""
         return [bundle.summarise_bundle(found) for found in list_bundles(self._models)[0]]
 
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
@@ -52,8 +61,8 @@ class LocalWire:
         opened = self._open(model, request.version)
         verb = opened.verb(Generate)
         graph, backend = self._backend(opened, verb.graph)
-        live = streams(verb, graph, request)
-        outputs = backend.run(live[0].feeds())  # all begin with the same prompt
+        live = text_streams(verb, graph, request)
+        outputs = backend.run(live[0].feeds())  # all texts start with the same prompt
         yield from (stream.take(outputs) for stream in live)
         if verb.ahead is None or not request.plain(verb.ahead.likeliest):
             for stream in live:
@@ -61,52 +70,54 @@ class LocalWire:
             return
         ahead = self._session(opened.path / verb.ahead.onnx)
         while live := [stream for stream in live if not stream.done]:
-            feeds = ahead_feeds(live, verb.ahead, len(verb.characters.vocabulary))
-            yield from take_ahead(live, ahead.run(feeds))
+            feeds = multi_step_feeds(live, verb.ahead, len(verb.characters.vocabulary))
+            yield from take_multi_step(live, ahead.run(feeds))
 
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
         opened = self._open(model, request.version)
         verb = opened.verb(Sample)
         graph, backend = self._backend(opened, verb.decode)
-        points = request.points(verb.latent, self._encode(opened, verb, request.images) if request.images else None)
+        points = requested_points(
+            request, verb.latent, self._encode(opened, verb, request.images) if request.images else None
+        )
         feeds = dict.fromkeys(graph.inputs, points)
         graph.check(feeds)
         outputs = backend.run(feeds)
         return Samples(points, np.asarray(apply_steps(verb.after, next(iter(outputs.values())))))
 
-    def transform(self, request: TransformRequest, tell: Tell) -> np.ndarray:
+    def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
         opened = self._open(request.model, request.version)
-        verb = adjusted(opened.verb(Transform), request.params)
+        verb = with_parameters(opened.verb(Transform), request.params)
 
         def run(name: str, feeds: Arrays) -> Arrays:
             graph, backend = self._backend(opened, name)
             graph.check(feeds)
             return backend.run(feeds)
 
-        return watched(verb, run, prepared(verb, request.images), tell)
+        return transform_with_progress(verb, run, prepare_pictures(verb, request.images), tell)
 
-    def explain(self, model: str, request: ExplainRequest) -> inside.Explanation:
+    def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check_explains(model, graphs)
-        return inside.explain(verb, graphs, self._runner(opened), request.row, request.label)
+        check_explains(model, graphs)
+        return explain(verb, graphs, self._runner(opened), request.row, request.label)
 
-    def activations(self, model: str, request: ExplainRequest) -> list[inside.Layer]:
+    def activations(self, model: str, request: ExplainRequest) -> list[Layer]:
         """See ``Client.activations``."""
         opened = self._open(model, request.version)
         verb, graphs = opened.verb(Predict), opened.manifest.graphs
-        inside.check_explains(model, graphs)
-        return inside.layers(verb, self._runner(opened), request.row, list(graphs[inside.ACTIVATIONS].outputs))
+        check_explains(model, graphs)
+        return layer_activations(verb, self._runner(opened), request.row, list(graphs[ACTIVATIONS].outputs))
 
-    def filters(self, model: str, version: int | None) -> list[inside.Layer]:
+    def filters(self, model: str, version: int | None) -> list[Layer]:
         """See ``Client.filters``."""
-        return inside.filters(self._open(model, version))
+        return filter_patterns(self._open(model, version))
 
     def close(self) -> None:
-        """Let go of the sessions."""
+        """Close the sessions."""
         self._backends.clear()
 
     def _open(self, model: str, version: int | None) -> Bundle:
@@ -118,20 +129,20 @@ class LocalWire:
         return self._bundles[key]
 
     def _encode(self, opened: Bundle, verb: Sample, rows: list[Any]) -> np.ndarray:
-        graph, backend = self._backend(opened, encoder(verb, opened.name))
-        feeds = pictures_fed(verb, graph, rows)
+        graph, backend = self._backend(opened, encoder_graph(verb, opened.name))
+        feeds = encoder_feeds(verb, graph, rows)
         graph.check(feeds)
-        return encoded(graph, backend.run(feeds))
+        return encoded_points(graph, backend.run(feeds))
 
-    def _runner(self, opened: Bundle) -> inside.Run:
+    def _runner(self, opened: Bundle) -> Run:
         return lambda name, feeds: self._backend(opened, name)[1].run(feeds)
 
     def _backend(self, opened: Bundle, name: str) -> tuple[Graph, Session]:
         name, graph = opened.graph(name)
         if graph.onnx is None and not graph.members:
             raise Failed(
-                f"graph '{name}' of model '{opened.name}' has no ONNX form and needs TensorFlow.",
-                f"Serve it (bookserve serve {self._models}) and pass --url http://127.0.0.1:8501",
+                f"graph '{name}' of model '{opened.name}' has no ONNX form and can only run in TensorFlow.",
+                f"Serve it (bookserve serve {self._models}) and use --url http://127.0.0.1:8501",
             )
         return graph, open_graph(opened, name, self._open, self._session)
 
@@ -142,7 +153,7 @@ class LocalWire:
 
 
 def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:
-    """The newest version of each model that can be opened, and why newer ones could not."""
+    """The newest version of each model that can be opened, and the errors of newer ones that cannot."""
     found: list[Bundle] = []
     errors: list[BookserveError] = []
     for name in bundle.model_names(models):

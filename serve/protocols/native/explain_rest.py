@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain as explanations
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.explanations import explain_picture, layer_activations
@@ -33,7 +33,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def read_request(request: Request) -> tuple[LiveModel, ExplainRequest]:
         body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
-        return live, msgspec.structs.replace(body, row=from_plain(body.row))
+        return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 
     async def explain(request: Request) -> Response:
         live, body = await read_request(request)
@@ -61,7 +61,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
         layers = [
             {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
-            for layer in await asyncio.to_thread(explanations.filters, live.bundle)
+            for layer in await asyncio.to_thread(explanations.filter_patterns, live.bundle)
         ]
         return json_response(model_fields(live) | {"layers": layers})
 

@@ -24,4 +24,6 @@ async def layer_activations(engine: Engine, live: LiveModel, request: ExplainReq
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
     explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())
-    return await asyncio.to_thread(explain.layers, verb, run, request.row, list(graphs[explain.ACTIVATIONS].outputs))
+    return await asyncio.to_thread(
+        explain.layer_activations, verb, run, request.row, list(graphs[explain.ACTIVATIONS].outputs)
+    )

@@ -9,10 +9,9 @@ from typing import Any
 
 from bookserve import bundle
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import answer_to_message, piece_to_message, row_from_message
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
-from bookserve.api.row_messages import from_row, to_answer
-from bookserve.api.text_messages import from_piece
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.protocols.native.errors import call_status
 from serve.transport.grpc.service import Method, ServerStream, Service
@@ -31,11 +30,11 @@ def service(engine: Engine) -> Service:
         return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
 
     async def predict(request: pb.PredictRequest) -> pb.PredictReply:
-        rows = [from_row(row) for row in request.rows]
+        rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
         answers = await engine.predict(live, body.rows)
-        return pb.PredictReply(model=live.name, version=live.version, answers=map(to_answer, answers))
+        return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
@@ -43,11 +42,11 @@ def service(engine: Engine) -> Service:
         async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as stream:
             async for pieces in stream:
                 for piece in pieces:
-                    yield from_piece(piece)
+                    yield piece_to_message(piece)
 
     async def sample(request: pb.SampleRequest) -> pb.SampleReply:
         points = [list(point.coordinates) for point in request.latent]
-        images = [from_row(row) for row in request.images]
+        images = [row_from_message(row) for row in request.images]
         fields = {"latent": points or None, "images": images or None, **_optional_fields(request)}
         body = validate_request(SampleRequest, fields)
         live = engine.model(request.model, body.version)

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from bookserve.api.json_values import from_plain
+from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import TransformRequest, parse_request
 from bookserve.errors import NotReady
 from serve.jobs.job import Job
@@ -41,7 +41,7 @@ def routes(jobs: JobQueue) -> list[BaseRoute]:
 
     async def start(request: Request) -> Response:
         body = parse_request(TransformRequest, await read_body(request))
-        images = [from_plain(image) for image in body.images]
+        images = [row_from_json(image) for image in body.images]
         job = await jobs.start(msgspec.structs.replace(body, images=images))
         return json_response({"job": job.fields()}, 202, {"location": f"/api/jobs/{job.id}"})
 

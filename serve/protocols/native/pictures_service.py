@@ -9,11 +9,11 @@ from contextlib import aclosing
 from typing import Any
 
 from bookserve.api import pictures_pb2 as pb
+from bookserve.api.native_messages import row_from_message, tensor_to_message
 from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
-from bookserve.api.row_messages import from_row, to_tensor
 from bookserve.errors import InvalidInput
-from bookserve.formats.images import encode_png
 from bookserve.generation import explain as explanations
+from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.models.live_model import LiveModel
@@ -60,7 +60,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
             version=live.version,
             label=explanation.label,
             score=explanation.score,
-            heatmap=to_tensor(explanation.heatmap),
+            heatmap=tensor_to_message(explanation.heatmap),
             overlay=await asyncio.to_thread(encode_png, explanation.overlay),
         )
 
@@ -70,7 +70,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def filters(request: pb.FiltersRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _layers_reply(live, await asyncio.to_thread(explanations.filters, live.bundle))
+        return _layers_reply(live, await asyncio.to_thread(explanations.filter_patterns, live.bundle))
 
     return Service(
         pb.DESCRIPTOR.services_by_name["Pictures"].full_name,
@@ -91,7 +91,9 @@ def _layers_reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.A
 
 def _explain_request(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return validate_request(ExplainRequest, {"row": from_row(request.row), "label": label} | _version_field(request))
+    return validate_request(
+        ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version_field(request)
+    )
 
 
 def _version_field(request: Any) -> dict[str, int]:

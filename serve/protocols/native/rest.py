@@ -20,12 +20,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
-from bookserve.api.json_values import dump_json, from_plain
+from bookserve.api.native_json import dump_json, row_from_json
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse_request
 from bookserve.errors import BookserveError, InvalidInput
-from bookserve.formats.images import contact_sheet, encode_png
 from bookserve.generation.text import Piece
-from bookserve.verb import simple
+from bookserve.images import contact_sheet, encode_png
+from bookserve.verb import plain_answers
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
@@ -56,7 +56,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         data = await read_body(request)
         body, rows = await asyncio.to_thread(_parse_rows, data) if len(data) > INLINE_BYTES else _parse_rows(data)
         live = model(request, body.version)
-        return json_response(model_fields(live) | {"answers": simple(await engine.predict(live, rows))})
+        return json_response(model_fields(live) | {"answers": plain_answers(await engine.predict(live, rows))})
 
     async def generate(request: Request) -> Response:
         body = parse_request(GenerateRequest, await read_body(request))
@@ -71,7 +71,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def sample(request: Request) -> Response:
         body = parse_request(SampleRequest, await read_body(request))
         if body.images:
-            body = msgspec.structs.replace(body, images=[from_plain(image) for image in body.images])
+            body = msgspec.structs.replace(body, images=[row_from_json(image) for image in body.images])
         live = model(request, body.version)
         latent, pixels = await engine.sample(live, body)
         accept = request.headers.get("accept", "")
@@ -96,7 +96,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
 def _parse_rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
     try:
         request = parse_request(PredictRequest, body)
-        return request, [from_plain(row) for row in request.rows]
+        return request, [row_from_json(row) for row in request.rows]
     except RecursionError as error:
         raise InvalidInput("the rows are nested too deeply.") from error
 

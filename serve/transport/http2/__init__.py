@@ -1,13 +1,23 @@
-"""gRPC over HTTP/2 in the server's own event loop, in place of grpcio's (``--grpc-server grpcio``).
+"""A gRPC server on HTTP/2 (RFC 9113) for asyncio, in place of grpcio's.
 
-=================  ==========================================================================
-``frames.py``      the bytes of HTTP/2: frames, settings, error codes (RFC 9113)
-``fields.py``      header blocks: what a call asks for, what an answer begins and ends with
-``link.py``        the transport of one client: what is sent, how patient we are, when it is over
-``reader.py``      what that client sends, cut into frames
-``connection.py``  that client's frames, and its calls
-``stream.py``      one call on a connection: messages in, messages out
-``call.py``        one call as the methods see it, from the first byte to its status
-``server.py``      the ports, the methods, and the end of both
-=================  ==========================================================================
+It needs only grpcio's types and the package ``hpack``, and imports nothing else of bookserve. A module imports only
+those below it:
+
+====================  =================================================================================
+``server.py``         sockets, methods and interceptors, start and shutdown
+``connection.py``     one client's connection: frames in and out, windows, limits, timeouts, GOAWAY
+``call.py``           one gRPC call as its method sees it, from its headers to its status
+``stream.py``         the HTTP/2 stream of a call: messages in and out, flow control
+``frame_reader.py``   splits the bytes that a client sends into frames
+``header_blocks.py``  decodes the headers of requests, encodes those of responses (HPACK)
+``frames.py``         encodes and decodes frames, settings and error codes
+``config.py``         the limits that a server keeps to
+====================  =================================================================================
+
+    server = Server(Config(max_message_size=4 * 2**20))
+    add_GreeterServicer_to_server(Greeter(), server)
+    server.listen(socket.create_server(("127.0.0.1", 0)))
+    await server.start()
+
+There is no push, no prioritisation and no HTTP for browsers.
 """

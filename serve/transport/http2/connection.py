@@ -1,300 +1,455 @@
 # ruff: noqa: TID253
-"""Connection: one client's HTTP/2 connection (RFC 9113).
+"""The HTTP/2 connection of one client (RFC 9113): frames in and out, flow control, limits and shutdown.
 
-It reads frames, keeps to the limits, and shares out what the client lets us send. Whoever breaks the protocol, or asks
-for work and never takes it, is told why and loses the connection; nobody else notices.
+A client that violates the protocol, or that asks for work and never reads the result, is told why by GOAWAY and loses
+its connection. Other connections are not affected.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import grpc
 
 from serve.transport.http2 import frames
-from serve.transport.http2.call import Call
-from serve.transport.http2.frame_reader import FRAME, Elsewhere, Reader
-from serve.transport.http2.frames import Code, Violation
-from serve.transport.http2.header_blocks import Fields, Malformed
-from serve.transport.http2.stream import WINDOW, Stream
-from serve.transport.http2.transport import EARNED, LEAVING, Link
+from serve.transport.http2.call import Call, CallOwner
+from serve.transport.http2.config import Config
+from serve.transport.http2.frame_reader import MAX_FRAME_SIZE, FrameReader, Http1Request
+from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
+from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
+from serve.transport.http2.stream import RECEIVE_WINDOW, Stream
 
-if TYPE_CHECKING:
-    from serve.transport.http2.server import Server
+#: Frames without data, such as PING, that a client may send at once, beside two for each stream that it may open; how
+#: many more it may send each second, and for each DATA frame and each response that it is sent.
+FRAME_BUDGET, _BUDGET_PER_SECOND, _BUDGET_PER_FRAME = 1000, 10, 4
+#: Seconds without a byte after which a client is sent a PING, and that it has to answer it.
+IDLE_TIMEOUT, PING_TIMEOUT = 300.0, 20.0
+#: Seconds that a client has to acknowledge the PING after a first GOAWAY.
+SHUTDOWN_PING_TIMEOUT = 1.0
+#: Seconds that a connection stays open after GOAWAY for the client to close it.
+LINGER = 2.0
+#: Payloads of the PING that checks whether an idle client is alive, and of the one that follows a first GOAWAY: its
+#: acknowledgement says that the client has read that GOAWAY.
+_KEEPALIVE_PING, _SHUTDOWN_PING = b"bookserv", b"leaving."
+#: Bytes received on a connection before its window is filled up again. That window is as large as it can be, since the
+#: windows of the streams hold clients back.
+_WINDOW_INCREMENT = 2**24
+_HTTP_1_RESPONSE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\nThis port speaks gRPC, not HTTP/1.1.\n"
+#: Streams closed by the server that are remembered, since the client may still send frames on them.
+_REMEMBERED_STREAMS = 256
 
-logger = logging.getLogger("bookserve")
-
-#: Bytes read on a connection before its window is filled up again. It is as large as can be: streams hold back.
-_REFILL = 2**24
-_NOT_HERE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\nThis port speaks gRPC, not HTTP/1.1.\n"
-#: Streams ended here on which the client may not know of it yet.
-_REMEMBERED = 256
+#: Makes the call of a new stream.
+CallFactory = Callable[[CallOwner, Stream], Call]
 
 
-class Connection(Link):
-    """The protocol of one transport. ``server`` has the methods; streams write through here."""
+class Connection(asyncio.Protocol):
+    """The asyncio protocol of one client. Streams write through it: see ``FrameWriter``."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(server.limits)
-        self.server = server
-        #: Bytes that the client lets us send on all streams together, and in one frame.
-        self.window, self.frame_size = frames.USUAL_WINDOW, frames.USUAL_FRAME
-        #: Streams that wait for room.
-        self.blocked: dict[int, Stream] = {}
-        self._fields = Fields(self.limits.head)
-        #: Calls by stream while it is open, and those whose methods have not ended yet.
+    def __init__(
+        self,
+        config: Config,
+        new_call: CallFactory,
+        opened: Callable[[Connection], None],
+        closed: Callable[[Connection], None],
+    ) -> None:
+        """``opened`` and ``closed`` are called with the connection when it is made and lost."""
+        self.config = config
+        #: The client's address in grpcio's notation.
+        self.peer = ""
+        #: Whether the client does not read what was sent.
+        self.paused = False
+        #: Bytes that the client lets us send on all streams together.
+        self.send_window = frames.DEFAULT_WINDOW
+        #: Bytes of the largest payload that the client takes.
+        self.max_frame_size = frames.DEFAULT_FRAME_SIZE
+        self._new_call = new_call
+        self._opened, self._closed = opened, closed
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(config.max_header_list_size)
+        self._header_decoder = HeaderDecoder(config.max_header_list_size)
+        #: Calls by the identifier of their stream while it is open, and those whose methods are running.
         self._calls: dict[int, Call] = {}
         self._running: set[Call] = set()
-        self._fresh: list[Call] = []
-        self._over: deque[int] = deque(maxlen=_REMEMBERED)
-        self._reader = Reader(self.limits.head)
-        #: Whether the client has sent its settings.
-        self._set = False
-        self._stream_window = frames.USUAL_WINDOW
-        self._unfilled = 0
-        self._since = self._loop.time()
-        #: When a block of headers began.
-        self._unfinished: float | None = None
+        #: Calls that start once all bytes received have been read.
+        self._new_calls: list[Call] = []
+        #: Streams with something to send that wait for window.
+        self._blocked: dict[int, Stream] = {}
+        #: Identifiers of streams that the server closed last.
+        self._closed_streams: deque[int] = deque(maxlen=_REMEMBERED_STREAMS)
+        self._last_stream_id = 0
+        #: The client's SETTINGS_INITIAL_WINDOW_SIZE.
+        self._initial_send_window = frames.DEFAULT_WINDOW
+        self._settings_received = False
+        #: Bytes received since the connection's window was filled up.
+        self._unreturned = 0
+        self._max_frame_budget = FRAME_BUDGET + 2 * config.max_concurrent_streams
+        self._frame_budget = self._max_frame_budget
+        # Times of the event loop's clock; None while it does not apply.
+        self._made_at = self._received_at = self._loop.time()
+        self._paused_at: float | None = None
+        self._pinged_at: float | None = None
+        self._block_begun_at: float | None = None
+        self._shutdown_at: float | None = None
+        self._closing_at: float | None = None
+        #: The last stream that is processed, once the client was told which one it is.
+        self._final_stream_id: int | None = None
 
-    # What asyncio calls
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        if self._closing is not None:
+        """Send the settings; over TLS, the client must have chosen HTTP/2 by ALPN."""
+        self._transport = transport  # type: ignore[assignment]
+        self.peer = _peer_name(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            self._close()
             return
-        self.server.connections.add(self)
-        ours = {
-            frames.STREAMS: self.limits.streams,
-            frames.WINDOW: WINDOW,
-            frames.FRAME: FRAME,
-            frames.HEAD: self.limits.head,
+        settings = {
+            frames.MAX_CONCURRENT_STREAMS: self.config.max_concurrent_streams,
+            frames.INITIAL_WINDOW_SIZE: RECEIVE_WINDOW,
+            frames.MAX_FRAME_SIZE: MAX_FRAME_SIZE,
+            frames.MAX_HEADER_LIST_SIZE: self.config.max_header_list_size,
         }
-        self.write(frames.settings(ours) + frames.window_update(0, frames.MOST - frames.USUAL_WINDOW))
-        if self.server.leaving:
-            self.leave()
+        self.write(frames.settings(settings) + frames.window_update(0, frames.MAX_WINDOW - frames.DEFAULT_WINDOW))
+        self._opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.server.connections.discard(self)
-        self._give_up()
+        """Cancel all calls."""
+        self._transport = None
+        self._closed(self)
+        self._cancel_calls()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self.paused, self._paused_at = True, self._loop.time()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        self._pump()
+        """The client reads again."""
+        self.paused, self._paused_at = False, None
+        self._flush_blocked()
+
+    def eof_received(self) -> bool:
+        """Treat a half-closed connection as closed."""
+        return False
 
     def data_received(self, data: bytes) -> None:
-        if self._closing is not None:
+        """Read frames; then start the calls that came with them."""
+        if self._closing_at is not None:
             return
-        self._hear()
+        self._received_at, self._pinged_at = self._loop.time(), None
         try:
-            for kind, flags, number, payload in self._reader.frames(data):
-                self._take(kind, flags, number, payload)
-        except Elsewhere:
-            self.write(_NOT_HERE)
+            for frame_type, flags, stream_id, payload in self._reader.read_frames(data):
+                self._handle_frame(frame_type, flags, stream_id, payload)
+        except Http1Request:
+            self.write(_HTTP_1_RESPONSE)
             self._close()
-        except Violation as violation:
-            self._break(violation.code, str(violation))
+        except Http2ConnectionError as error:
+            self._connection_error(error.code, str(error))
         except Exception:
-            logger.exception("a connection of %s failed", self.peer)
-            self._break(Code.INTERNAL_ERROR, "the server made a mistake")
-        if self._closing is not None:
-            self._give_up()
-        self._unfinished = (self._unfinished or self._loop.time()) if self._reader.in_block else None
-        for call in self._fresh:
+            self.config.logger.exception("a connection of %s failed", self.peer)
+            self._connection_error(ErrorCode.INTERNAL_ERROR, "the server made a mistake")
+        if self._closing_at is not None:
+            self._cancel_calls()
+        self._block_begun_at = (self._block_begun_at or self._loop.time()) if self._reader.in_block else None
+        for call in self._new_calls:
             if not call.done():
                 self._running.add(call)
                 call.start(self._loop)
-        self._fresh.clear()
+        self._new_calls.clear()
 
-    # What streams, calls and the server ask
+    # FrameWriter and CallOwner
 
-    def open_for(self, size: int) -> bool:
-        """Whether a frame of ``size`` bytes of content can go now."""
-        return size <= self.window and size <= self.frame_size and not self.paused
+    def write(self, data: bytes) -> None:
+        """Send frames, unless the connection is closing."""
+        if self._transport is not None and self._closing_at is None:
+            self._transport.write(data)
 
-    def forget(self, stream: Stream) -> None:
-        """A stream is over."""
-        if self._calls.pop(stream.number, None) is not None:
-            self._over.append(stream.number)
-            self.blocked.pop(stream.number, None)
-            self.earn()
-            self._leave_if_done()
+    def can_send(self, size: int) -> bool:
+        """Whether a DATA frame with ``size`` bytes of payload can be sent now."""
+        return size <= self.send_window and size <= self.max_frame_size and not self.paused
 
-    def answered(self, call: Call) -> None:
-        """A call's method has ended."""
+    def wait_for_window(self, stream: Stream) -> None:
+        """Call ``stream.flush`` when the connection may send again."""
+        self._blocked[stream.stream_id] = stream
+
+    def earn_frames(self) -> None:
+        """Let the client send some more frames that carry no data, such as WINDOW_UPDATE."""
+        self._frame_budget = min(self._frame_budget + _BUDGET_PER_FRAME, self._max_frame_budget)
+
+    def stream_closed(self, stream: Stream) -> None:
+        """Forget a stream on which nothing more is sent or received."""
+        if self._calls.pop(stream.stream_id, None) is not None:
+            self._closed_streams.append(stream.stream_id)
+            self._blocked.pop(stream.stream_id, None)
+            self.earn_frames()
+            self._close_if_done()
+
+    def call_finished(self, call: Call) -> None:
+        """Forget a call whose method has ended."""
         self._running.discard(call)
-        self._leave_if_done()
+        self._close_if_done()
 
-    def busy(self) -> bool:
-        """Whether calls are under way."""
-        return bool(self._calls or self._running)
+    # Timeouts and shutdown, called by the server
 
-    def end(self, code: grpc.StatusCode, details: str) -> None:
-        """End all calls, and the connection."""
+    def check_timeouts(self, now: float) -> None:
+        """Once a second: close the connection of a client that is dead or too slow, and PING one that is idle."""
+        timeout = self.config.timeout
+        self._frame_budget = min(self._frame_budget + _BUDGET_PER_SECOND, self._max_frame_budget)
+        if self._is_dead(now):
+            self.abort()
+        elif self._shutdown_at is not None and now - self._shutdown_at > SHUTDOWN_PING_TIMEOUT:
+            self._send_final_goaway()  # the PING was not acknowledged
+        elif self._pinged_at is None and now - self._received_at > IDLE_TIMEOUT:
+            self._pinged_at = now
+            self.write(frames.build_frame(frames.PING, 0, 0, _KEEPALIVE_PING))
+        if not self._settings_received and now - self._made_at > timeout:
+            self._connection_error(ErrorCode.PROTOCOL_ERROR, "no SETTINGS came")
+        elif self._block_begun_at is not None and now - self._block_begun_at > timeout:
+            self._connection_error(ErrorCode.ENHANCE_YOUR_CALM, "a header block came too slowly")
+
+    def shut_down(self) -> None:
+        """Close gracefully (RFC 9113, section 6.8): after the calls that the client sends before it reads GOAWAY."""
+        if self._shutdown_at is None:
+            self._shutdown_at = self._loop.time()
+            ping = frames.build_frame(frames.PING, 0, 0, _SHUTDOWN_PING)
+            self.write(frames.goaway(frames.MAX_WINDOW, ErrorCode.NO_ERROR) + ping)
+
+    def end_calls(self, code: grpc.StatusCode, details: str) -> None:
+        """End all calls with this status, and the connection with GOAWAY."""
         for call in list(self._running):
             call.end(code, details)
-        self._break(Code.NO_ERROR, details)
+        self._connection_error(ErrorCode.NO_ERROR, details)
 
-    def look(self, now: float) -> None:
-        super().look(now)
-        if not self._set and now - self._since > self.limits.seconds:
-            self._break(Code.PROTOCOL_ERROR, "no SETTINGS came")
-        elif self._unfinished is not None and now - self._unfinished > self.limits.seconds:
-            self._break(Code.ENHANCE_YOUR_CALM, "a header block came too slowly")
+    def close(self) -> None:
+        """Close once all is sent, whatever the client still sends."""
+        if self._transport is not None:
+            self._transport.close()
 
-    # What the client sends
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
-    def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
-        if not self._set and kind != frames.SETTINGS:
-            raise Violation(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        if kind == frames.DATA:
-            self._data(flags, number, payload)
-        elif kind == frames.HEADERS:
-            self._open(number, payload, bool(flags & frames.END_STREAM))
-        elif kind == frames.WINDOW_UPDATE:
-            self._window_update(number, payload)
-        elif kind == frames.RST_STREAM:
-            self._reset(number, payload)
-        elif kind == frames.PUSH_PROMISE:
-            raise Violation(Code.PROTOCOL_ERROR, "clients push nothing")
+    # Frames
+
+    def _handle_frame(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
+        if not self._settings_received and frame_type != frames.SETTINGS:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if frame_type == frames.DATA:
+            self._handle_data(flags, stream_id, payload)
+        elif frame_type == frames.HEADERS:
+            self._handle_headers(stream_id, payload, bool(flags & frames.END_STREAM))
+        elif frame_type == frames.WINDOW_UPDATE:
+            self._handle_window_update(stream_id, payload)
+        elif frame_type == frames.RST_STREAM:
+            self._handle_rst_stream(stream_id)
+        elif frame_type == frames.PUSH_PROMISE:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client must not send PUSH_PROMISE")
         else:
-            self._spend()
-            if kind == frames.SETTINGS:
-                self._settings(flags, payload)
-            elif kind == frames.PING and not flags & frames.ACK:
-                self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
-            elif kind == frames.PING and payload == LEAVING:
-                self._last_call()  # other kinds mean nothing to us
+            self._spend_frames()
+            if frame_type == frames.SETTINGS:
+                self._handle_settings(flags, payload)
+            elif frame_type == frames.PING and not flags & frames.ACK:
+                self.write(frames.build_frame(frames.PING, frames.ACK, 0, payload))
+            elif frame_type == frames.PING and payload == _SHUTDOWN_PING:
+                self._send_final_goaway()
+            # GOAWAY, PRIORITY and unknown types are ignored
 
-    def _open(self, number: int, block: bytes, last: bool) -> None:
-        """A header block: a new call, or the end of what the client says on an old one."""
-        if not number & 1:
-            raise Violation(Code.PROTOCOL_ERROR, "clients open streams of odd numbers")
-        if number <= self._last:
-            self._fields.skip(block)
-            call = self._calls.get(number)
-            if call is not None and not call.stream.ended and last:
-                call.stream.receive(b"", 0, last)
-            elif call is not None and not call.stream.ended:
-                self._wrong(number, Code.PROTOCOL_ERROR)
-            elif number not in self._over or call is not None:
-                raise Violation(Code.STREAM_CLOSED, "headers on a stream that is over")
+    def _handle_headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        """Open a stream, or end the request of an open one by trailers."""
+        if not stream_id & 1:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client must open streams with odd identifiers")
+        if stream_id <= self._last_stream_id:
+            self._header_decoder.decode_and_discard(block)
+            call = self._calls.get(stream_id)
+            if call is not None and not call.stream.remote_closed and end_stream:
+                call.stream.receive_data(b"", 0, end_stream)
+            elif call is not None and not call.stream.remote_closed:
+                self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR)
+            elif stream_id not in self._closed_streams or call is not None:
+                raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
             return
-        self._last = number
+        self._last_stream_id = stream_id
         try:
-            head = self._fields.head(block)
-        except Malformed:
-            self._wrong(number, Code.PROTOCOL_ERROR)
+            headers = self._header_decoder.decode_request(block)
+        except MalformedRequest:
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR)
             return
-        if self._final is not None:  # the client was told which streams are still heard
-            self._over.append(number)
+        if self._final_stream_id is not None:  # GOAWAY has told the client that this stream is not processed
+            self._closed_streams.append(stream_id)
             return
-        if len(self._calls) >= self.limits.streams or len(self._running) >= 2 * self.limits.streams:
-            self._wrong(number, Code.REFUSED_STREAM)
+        limit = self.config.max_concurrent_streams
+        if len(self._calls) >= limit or len(self._running) >= 2 * limit:
+            self._stream_error(stream_id, ErrorCode.REFUSED_STREAM)
             return
-        call = Call(self, Stream(self, number, head, self._stream_window))
-        call.stream.ended = last
-        self._calls[number] = call
-        if head.refused:
-            call.refuse(head.refused)
-        elif head.size > self.limits.head:
-            call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, f"metadata is larger than {self.limits.head} bytes.")
+        call = self._new_call(self, Stream(self, stream_id, headers, self._initial_send_window))
+        call.stream.remote_closed = end_stream
+        self._calls[stream_id] = call
+        if headers.reject_status:
+            call.reject(headers.reject_status)
+        elif headers.list_size > self.config.max_header_list_size:
+            details = f"metadata is larger than {self.config.max_header_list_size} bytes."
+            call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
         else:
-            self._fresh.append(call)
+            self._new_calls.append(call)
 
-    def _data(self, flags: int, number: int, payload: bytes) -> None:
+    def _handle_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         length = len(payload)
-        self._unfilled += length
-        if self._unfilled >= _REFILL:
-            self.write(frames.window_update(0, self._unfilled))
-            self._unfilled = 0
-        call = self._calls.get(number)
-        if call is None or call.stream.ended:
-            if not number or number > self._last:
-                raise Violation(Code.PROTOCOL_ERROR, "data on a stream that is not open")
-            if call is not None or number not in self._over:
-                self._wrong(number, Code.STREAM_CLOSED)
+        self._unreturned += length
+        if self._unreturned >= _WINDOW_INCREMENT:
+            self.write(frames.window_update(0, self._unreturned))
+            self._unreturned = 0
+        call = self._calls.get(stream_id)
+        if call is None or call.stream.remote_closed:
+            if not stream_id or stream_id > self._last_stream_id:
+                raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that is not open")
+            if call is not None or stream_id not in self._closed_streams:
+                self._stream_error(stream_id, ErrorCode.STREAM_CLOSED)
             return
-        last = bool(flags & frames.END_STREAM)
-        if not length and not last:
-            self._spend()
-        if not call.stream.receive(frames.content(flags & frames.PADDED, payload), length, last):
-            self._wrong(number, Code.FLOW_CONTROL_ERROR)
+        end_stream = bool(flags & frames.END_STREAM)
+        if not length and not end_stream:
+            self._spend_frames()
+        content = frames.strip_padding(flags & frames.PADDED, payload)
+        if not call.stream.receive_data(content, length, end_stream):
+            self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
 
-    def _reset(self, number: int, payload: bytes) -> None:
-        self._spend()
-        if not number or number > self._last:
-            raise Violation(Code.PROTOCOL_ERROR, "a stream is reset that is not open")
-        call = self._calls.get(number)
+    def _handle_rst_stream(self, stream_id: int) -> None:
+        self._spend_frames()
+        if not stream_id or stream_id > self._last_stream_id:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
+        call = self._calls.get(stream_id)
         if call is not None:
-            self._spend(EARNED)  # what its end earns is not earned by a cancelled call
-            call.leave()
+            self._spend_frames(_BUDGET_PER_FRAME)  # a cancelled call must not earn what a closed stream does
+            call.cancel()
 
-    def _settings(self, flags: int, payload: bytes) -> None:
+    def _handle_settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
             if payload:
-                raise Violation(Code.FRAME_SIZE_ERROR, "SETTINGS is malformed")
+                raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS has a payload")
             return
-        values = frames.read_settings(payload)
-        self._set = True
-        self.frame_size = values.get(frames.FRAME, self.frame_size)
-        if frames.WINDOW in values:
-            more = values[frames.WINDOW] - self._stream_window
-            self._stream_window += more
+        values = frames.parse_settings(payload)
+        self._settings_received = True
+        self.max_frame_size = values.get(frames.MAX_FRAME_SIZE, self.max_frame_size)
+        if frames.INITIAL_WINDOW_SIZE in values:
+            change = values[frames.INITIAL_WINDOW_SIZE] - self._initial_send_window
+            self._initial_send_window += change
             for call in self._calls.values():
-                call.stream.window += more
-                if call.stream.window > frames.MOST:
-                    raise Violation(Code.FLOW_CONTROL_ERROR, "a window has grown too large")
-        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self._pump()
+                call.stream.send_window += change
+                if call.stream.send_window > frames.MAX_WINDOW:
+                    raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window is too large")
+        self.write(frames.build_frame(frames.SETTINGS, frames.ACK, 0))
+        self._flush_blocked()
 
-    def _window_update(self, number: int, payload: bytes) -> None:
-        self._spend()
-        more = int.from_bytes(payload, "big") & frames.MOST
-        if not number:
-            self.window += more
-            if not more or self.window > frames.MOST:
-                raise Violation(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, "a window grows by nothing")
-            self._pump()
+    def _handle_window_update(self, stream_id: int, payload: bytes) -> None:
+        self._spend_frames()
+        increment = int.from_bytes(payload, "big") & frames.MAX_WINDOW
+        if not stream_id:
+            self.send_window += increment
+            if not increment or self.send_window > frames.MAX_WINDOW:
+                raise Http2ConnectionError(
+                    _increment_error(increment), "WINDOW_UPDATE with an increment of 0, or too large a window"
+                )
+            self._flush_blocked()
             return
-        if number > self._last:
-            raise Violation(Code.PROTOCOL_ERROR, "a window of a stream that is not open")
-        call = self._calls.get(number)
+        if stream_id > self._last_stream_id:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
+        call = self._calls.get(stream_id)
         if call is None:
             return
-        call.stream.window += more
-        if not more or call.stream.window > frames.MOST:
-            self._wrong(number, Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR)
+        call.stream.send_window += increment
+        if not increment or call.stream.send_window > frames.MAX_WINDOW:
+            self._stream_error(stream_id, _increment_error(increment))
         else:
-            call.stream.pump()
+            call.stream.flush()
 
-    # The rest
-
-    def _pump(self) -> None:
-        """Let streams that waited for room go on, the one that waited longest first."""
-        for number, stream in list(self.blocked.items()):
-            if self.window <= 0 or self.paused:
+    def _flush_blocked(self) -> None:
+        """Let streams that wait for window send, the one that has waited longest first."""
+        for stream_id, stream in list(self._blocked.items()):
+            if self.send_window <= 0 or self.paused:
                 return
-            self.blocked.pop(number, None)
-            stream.pump()
+            self._blocked.pop(stream_id, None)
+            stream.flush()
 
-    def _give_up(self) -> None:
-        """Nobody takes the answers of this connection any more."""
-        self._fresh.clear()
-        self.blocked.clear()
-        for call in [*self._running, *self._calls.values()]:
-            call.leave()
+    def _spend_frames(self, count: int = 1) -> None:
+        self._frame_budget -= count
+        if self._frame_budget < 0:
+            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames without data")
 
-    def _wrong(self, number: int, code: Code) -> None:
-        """End one stream on which the client did what it may not."""
-        self._spend()
-        self.write(frames.reset(number, code))
-        call = self._calls.get(number)
+    # Errors and the end
+
+    def _stream_error(self, stream_id: int, code: ErrorCode) -> None:
+        """End one stream by RST_STREAM (RFC 9113, section 5.4.2)."""
+        self._spend_frames()
+        self.write(frames.rst_stream(stream_id, code))
+        call = self._calls.get(stream_id)
         if call is not None:
-            self._spend(EARNED)
-            call.leave()
+            self._spend_frames(_BUDGET_PER_FRAME)
+            call.cancel()
         else:
-            self._over.append(number)
+            self._closed_streams.append(stream_id)
+
+    def _connection_error(self, code: ErrorCode, reason: str) -> None:
+        """Send GOAWAY with the reason (RFC 9113, section 5.4.1), and close once it is sent."""
+        if self._closing_at is None:
+            last = self._last_stream_id if self._final_stream_id is None else self._final_stream_id
+            self.write(frames.goaway(last, code, reason))
+            self._close()
+
+    def _cancel_calls(self) -> None:
+        """The client reads no response any more."""
+        self._new_calls.clear()
+        self._blocked.clear()
+        for call in [*self._running, *self._calls.values()]:
+            call.cancel()
+
+    def _is_dead(self, now: float) -> bool:
+        """Whether the client has not read, not answered a PING or not closed for too long."""
+        stuck = self._paused_at is not None and now - self._paused_at > self.config.timeout
+        silent = self._pinged_at is not None and now - self._pinged_at > PING_TIMEOUT
+        lingers = self._closing_at is not None and now - self._closing_at > LINGER
+        return stuck or silent or lingers
+
+    def _send_final_goaway(self) -> None:
+        """Process no new streams; the client sends those after this GOAWAY to another server."""
+        if self._shutdown_at is not None and self._final_stream_id is None:
+            self._final_stream_id = self._last_stream_id
+            self.write(frames.goaway(self._final_stream_id, ErrorCode.NO_ERROR))
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._final_stream_id is not None and not self._calls and not self._running:
+            self._close()
+
+    def _close(self) -> None:
+        """Send nothing more, and wait until the client closes, for ``LINGER`` seconds at most.
+
+        If the server closed while the client still sends, its kernel would drop what was sent last.
+        """
+        if self._closing_at is not None:
+            return
+        self._closing_at = self._loop.time()
+        if self._transport is None:
+            return
+        if self._transport.can_write_eof():
+            with suppress(OSError):  # the client has reset the connection, which asyncio has not reported yet
+                self._transport.write_eof()
+        else:
+            self._transport.close()
+
+
+def _increment_error(increment: int) -> ErrorCode:
+    """The error of a WINDOW_UPDATE that is not allowed (RFC 9113, sections 6.9 and 6.9.1)."""
+    return ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
+
+
+def _peer_name(transport: asyncio.BaseTransport) -> str:
+    """The client's address in grpcio's notation."""
+    address: Any = transport.get_extra_info("peername")
+    if not isinstance(address, tuple):
+        return "unix:"
+    return f"ipv6:[{address[0]}]:{address[1]}" if ":" in address[0] else f"ipv4:{address[0]}:{address[1]}"

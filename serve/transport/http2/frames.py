@@ -1,25 +1,26 @@
-"""Frames: the bytes of HTTP/2 (RFC 9113, sections 4, 6 and 7)."""
+"""Encodes and decodes HTTP/2 frames, settings and error codes (RFC 9113, sections 4, 6 and 7)."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
-#: What a client sends first.
+#: The connection preface: what a client sends first (section 3.4).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-#: Flags; what 1 means depends on the kind of frame.
+#: Flags; what 0x1 means depends on the type of frame.
 END_STREAM = ACK = 0x1
-END_HEADERS, PADDED, PRIORITISED = 0x4, 0x8, 0x20
+END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
-#: Names of settings.
-STREAMS, WINDOW, FRAME, HEAD = 3, 4, 5, 6
-#: The largest window, and the windows and frames of a connection on which nobody said otherwise.
-MOST, USUAL_WINDOW, USUAL_FRAME = 2**31 - 1, 65_535, 16_384
+#: Identifiers of settings (section 6.5.2).
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 5, 6
+#: The largest flow-control window, which is also the largest stream identifier; and the window and the frame size, in
+#: bytes, that hold until a SETTINGS frame changes them.
+MAX_WINDOW, DEFAULT_WINDOW, DEFAULT_FRAME_SIZE = 2**31 - 1, 65_535, 16_384
 
 
-class Code(IntEnum):
-    """Why a stream or a connection ends."""
+class ErrorCode(IntEnum):
+    """Why a stream or a connection ends (section 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -33,76 +34,78 @@ class Code(IntEnum):
     ENHANCE_YOUR_CALM = 11
 
 
-class Violation(Exception):  # noqa: N818 - the client's, not an error of ours
-    """The client broke the protocol in a way that ends the connection."""
+class Http2ConnectionError(Exception):
+    """A connection error (section 5.4.1): the client broke the protocol in a way that ends the connection."""
 
-    def __init__(self, code: Code, reason: str) -> None:
+    def __init__(self, code: ErrorCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes | memoryview = b"") -> bytes:
-    """One frame."""
-    return b"".join((len(payload).to_bytes(3, "big"), bytes((kind, flags)), stream.to_bytes(4, "big"), payload))
+def build_frame(frame_type: int, flags: int, stream_id: int, payload: bytes | memoryview = b"") -> bytes:
+    """A whole frame: its header of nine bytes, then ``payload``."""
+    return b"".join(
+        (len(payload).to_bytes(3, "big"), bytes((frame_type, flags)), stream_id.to_bytes(4, "big"), payload)
+    )
 
 
-def window_update(stream: int, more: int) -> bytes:
-    """The frame that lets the other side send ``more`` bytes."""
-    return frame(WINDOW_UPDATE, 0, stream, more.to_bytes(4, "big"))
+def window_update(stream_id: int, increment: int) -> bytes:
+    """A WINDOW_UPDATE frame: the peer may send ``increment`` bytes more, on the whole connection for stream 0."""
+    return build_frame(WINDOW_UPDATE, 0, stream_id, increment.to_bytes(4, "big"))
 
 
-def reset(stream: int, code: Code) -> bytes:
-    """The frame that ends one stream."""
-    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
+    """An RST_STREAM frame: ends one stream."""
+    return build_frame(RST_STREAM, 0, stream_id, code.to_bytes(4, "big"))
 
 
-def goaway(last: int, code: Code, reason: str = "") -> bytes:
-    """The frame that ends a connection after its stream ``last``."""
-    return frame(GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + reason.encode())
+def goaway(last_stream_id: int, code: ErrorCode, reason: str = "") -> bytes:
+    """A GOAWAY frame: no stream after ``last_stream_id`` is processed. ``reason`` is its debug data."""
+    return build_frame(GOAWAY, 0, 0, last_stream_id.to_bytes(4, "big") + code.to_bytes(4, "big") + reason.encode())
 
 
 def settings(values: dict[int, int]) -> bytes:
-    """The frame with our settings."""
+    """A SETTINGS frame with these values by identifier."""
     pairs = (name.to_bytes(2, "big") + value.to_bytes(4, "big") for name, value in values.items())
-    return frame(SETTINGS, 0, 0, b"".join(pairs))
+    return build_frame(SETTINGS, 0, 0, b"".join(pairs))
 
 
-def read_settings(payload: bytes) -> dict[int, int]:
-    """The other side's settings.
+def parse_settings(payload: bytes) -> dict[int, int]:
+    """The values of a SETTINGS frame by identifier.
 
     Raises:
-        Violation: they are cut off, or out of their ranges.
+        Http2ConnectionError: the payload is cut off, or a value is out of its range.
     """
     if len(payload) % 6:
-        raise Violation(Code.FRAME_SIZE_ERROR, "settings are cut off")
+        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "settings are cut off")
     values = {
         int.from_bytes(payload[at : at + 2], "big"): int.from_bytes(payload[at + 2 : at + 6], "big")
         for at in range(0, len(payload), 6)
     }
     if values.get(2, 0) > 1:
-        raise Violation(Code.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-    if values.get(WINDOW, 0) > MOST:
-        raise Violation(Code.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-    if not USUAL_FRAME <= values.get(FRAME, USUAL_FRAME) < 2**24:
-        raise Violation(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
+        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+    if values.get(INITIAL_WINDOW_SIZE, 0) > MAX_WINDOW:
+        raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
+    if not DEFAULT_FRAME_SIZE <= values.get(MAX_FRAME_SIZE, DEFAULT_FRAME_SIZE) < 2**24:
+        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
     return values
 
 
-def content(flags: int, payload: bytes) -> bytes:
-    """What a DATA or HEADERS frame holds beside padding and priority.
+def strip_padding(flags: int, payload: bytes) -> bytes:
+    """The payload of a DATA or HEADERS frame without its padding and its priority fields (sections 6.1 and 6.2).
 
     Raises:
-        Violation: the padding is longer than the frame.
+        Http2ConnectionError: the padding is longer than the frame.
     """
-    if not flags & (PADDED | PRIORITISED):
+    if not flags & (PADDED | HAS_PRIORITY):
         return payload
     start, end = 0, len(payload)
     if flags & PADDED:
         if not payload:
-            raise Violation(Code.FRAME_SIZE_ERROR, "a padded frame is empty")
+            raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame is empty")
         start, end = 1, end - payload[0]
-    if flags & PRIORITISED:
+    if flags & HAS_PRIORITY:
         start += 5
     if start > end:
-        raise Violation(Code.PROTOCOL_ERROR, "a frame has more padding than content")
+        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame has more padding than content")
     return payload[start:end]

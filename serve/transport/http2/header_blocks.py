@@ -1,7 +1,7 @@
-"""Fields: header blocks (RFC 7541) – what a call asks for, and what its answer begins and ends with.
+"""Decodes the header block of a request into the fields of a gRPC call, and encodes those of a response (RFC 7541).
 
-Blocks are decoded by the package ``hpack``. One that changes nothing in the decoder's table means the same until the
-table changes; a client sends such a block with every call, so its meaning is kept.
+The package ``hpack`` decodes header blocks. A block that leaves the decoder's dynamic table unchanged keeps its meaning
+until that table changes. Clients send such a block with almost every call, so decoded blocks are cached.
 """
 
 from __future__ import annotations
@@ -14,85 +14,87 @@ from typing import NamedTuple
 
 from hpack import Decoder, HPACKError
 
-from serve.transport.http2.frames import Code, Violation
+from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 
-#: Names in small letters; values of names that end in ``-bin`` are bytes.
+#: gRPC metadata: names in lower case; the value is bytes where the name ends in ``-bin``.
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-#: Bytes past the limit up to which a header block is read.
-SPARE = 2**16
-#: Of a connection's blocks, how many are kept, and of what length at most.
-_KEPT, _SHORT = 64, 1024
-_NEEDED = {b":method", b":scheme", b":path"}
-_PSEUDO = _NEEDED | {b":authority"}
-#: Fields that are of the connection, which HTTP/2 forbids.
+#: Bytes beyond the limit up to which a header list is still decoded, so that the client can be sent a proper status.
+HEADER_LIST_MARGIN = 2**16
+#: Header blocks that are cached for each connection, and the length of the longest one, in bytes.
+_CACHE_SIZE, _CACHED_LENGTH = 64, 1024
+_REQUIRED = {b":method", b":scheme", b":path"}
+_PSEUDO = _REQUIRED | {b":authority"}
+#: Connection-specific fields, which HTTP/2 forbids (RFC 9113, section 8.2.2).
 _FORBIDDEN = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
-#: Fields that are no metadata.
+#: Fields that are not part of a call's metadata.
 _RESERVED = {b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"}
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
 
-class Malformed(Exception):  # noqa: N818 - the client's, not an error of ours
-    """A request that ends its stream, and no more."""
+class MalformedRequest(Exception):  # noqa: N818 - RFC 9113's own term
+    """A malformed request (RFC 9113, section 8.1.1): a stream error, the connection goes on."""
 
 
-class Head(NamedTuple):
-    """What a call's header block says."""
+class RequestHeaders(NamedTuple):
+    """What the header block of a request says."""
 
     path: str
     metadata: Metadata
-    #: Seconds that the call may take; None for any time.
+    #: Seconds that the call may take (``grpc-timeout``); None for no limit.
     timeout: float | None = None
-    #: How its messages are compressed, where they are.
+    #: The coding of messages that are marked as compressed (``grpc-encoding``).
     encoding: str = "identity"
-    #: The HTTP status of a request that is no gRPC; 0 for a call.
-    refused: int = 0
-    #: Bytes of all names and values, as HTTP/2 counts them.
-    size: int = 0
+    #: The HTTP status with which a request that is not gRPC is rejected; 0 for a gRPC call.
+    reject_status: int = 0
+    #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it.
+    list_size: int = 0
 
 
-class Fields:
-    """Reads the header blocks of one connection, in the order in which they came."""
+class HeaderDecoder:
+    """Decodes the header blocks of one connection; it must be given all of them, in the order in which they came."""
 
-    def __init__(self, most: int) -> None:
-        """Blocks with more than ``most`` bytes of names and values are read, so that the client can be told."""
-        self._decoder = Decoder(max_header_list_size=most + SPARE)
-        self._kept: dict[bytes, Head] = {}
+    def __init__(self, max_header_list_size: int) -> None:
+        """Somewhat larger header lists than ``max_header_list_size`` (bytes) are decoded, too: see ``list_size``."""
+        self._decoder = Decoder(max_header_list_size=max_header_list_size + HEADER_LIST_MARGIN)
+        self._cache: dict[bytes, RequestHeaders] = {}
 
-    def head(self, block: bytes) -> Head:
-        """What a call asks for.
+    def decode_request(self, block: bytes) -> RequestHeaders:
+        """The fields of a request.
 
         Raises:
-            Violation: the block cannot be decoded, so that no later one can be.
-            Malformed: it can, and is no request.
+            Http2ConnectionError: the block cannot be decoded; then no later block can be, either.
+            MalformedRequest: it can be decoded, but is not a valid request.
         """
-        head = self._kept.get(block)
-        if head is not None:
-            return head
-        changing = not _changes_nothing(block)
+        headers = self._cache.get(block)
+        if headers is not None:
+            return headers
+        changing = not _keeps_table(block)
         if changing:
-            self._kept.clear()
-        head = _head(self._decoded(block))
-        if not changing and len(block) <= _SHORT and len(self._kept) < _KEPT:
-            self._kept[block] = head
-        return head
+            self._cache.clear()
+        headers = _parse_request(self._decode(block))
+        if not changing and len(block) <= _CACHED_LENGTH and len(self._cache) < _CACHE_SIZE:
+            self._cache[block] = headers
+        return headers
 
-    def skip(self, block: bytes) -> None:
-        """Decode a block whose content does not matter, since later blocks may refer to it."""
-        self._kept.clear()
-        self._decoded(block)
+    def decode_and_discard(self, block: bytes) -> None:
+        """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table."""
+        self._cache.clear()
+        self._decode(block)
 
-    def _decoded(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+    def _decode(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
         try:
             return self._decoder.decode(block, raw=True)
         except HPACKError as error:
-            raise Violation(Code.COMPRESSION_ERROR, f"a header block cannot be read: {error}") from error
+            raise Http2ConnectionError(
+                ErrorCode.COMPRESSION_ERROR, f"a header block cannot be read: {error}"
+            ) from error
 
 
-def encoded(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
-    """A header block in which every field is written out, so that no table is needed."""
+def encode_headers(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """A header block of literal fields without indexing, which needs no dynamic table (RFC 7541, section 6.2.2)."""
     parts: list[bytes] = []
     for name, value in fields:
         if isinstance(value, bytes):
@@ -100,11 +102,11 @@ def encoded(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
         else:
             value = value.encode("latin-1", "replace")
         key = name.encode("latin-1", "replace")
-        parts += (b"\0", _length(len(key)), key, _length(len(value)), value)
+        parts += (b"\0", _encode_length(len(key)), key, _encode_length(len(value)), value)
     return b"".join(parts)
 
 
-def _head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
+def _parse_request(fields: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
     special: dict[bytes, bytes] = {}
     metadata: list[tuple[str, str | bytes]] = []
     size, regular = 0, False
@@ -112,52 +114,55 @@ def _head(fields: Iterable[tuple[bytes, bytes]]) -> Head:
         size += len(name) + len(value) + 32
         if name.startswith(b":"):
             if regular or name not in _PSEUDO or name in special:
-                raise Malformed("the pseudo-headers are wrong")
+                raise MalformedRequest("the pseudo-headers are wrong")
             special[name] = value
             continue
         regular = True
         if not _NAME.fullmatch(name) or name in _FORBIDDEN or b"\n" in value or b"\r" in value or b"\0" in value:
-            raise Malformed("a header is not allowed")
+            raise MalformedRequest("a header is not allowed")
         if name in _RESERVED:
             special[name] = value
         else:
-            metadata.append((name.decode(), _binary(value) if name.endswith(b"-bin") else value.decode("latin-1")))
-    if not special.keys() >= _NEEDED or not special[b":path"] or special.get(b"te", b"trailers") != b"trailers":
-        raise Malformed("the headers are not those of a request")
-    return Head(
+            metadata.append(
+                (name.decode(), _decode_binary(value) if name.endswith(b"-bin") else value.decode("latin-1"))
+            )
+    if not special.keys() >= _REQUIRED or not special[b":path"] or special.get(b"te", b"trailers") != b"trailers":
+        raise MalformedRequest("the headers are not those of a request")
+    return RequestHeaders(
         path=special[b":path"].decode("latin-1"),
         metadata=tuple(metadata),
-        timeout=_timeout(special.get(b"grpc-timeout")),
+        timeout=_parse_timeout(special.get(b"grpc-timeout")),
         encoding=special.get(b"grpc-encoding", b"identity").decode("latin-1"),
-        refused=_refused(special),
-        size=size,
+        reject_status=_reject_status(special),
+        list_size=size,
     )
 
 
-def _refused(special: dict[bytes, bytes]) -> int:
+def _reject_status(special: dict[bytes, bytes]) -> int:
+    """The HTTP status for a request that is not gRPC; 0 for one that is."""
     if special[b":method"] != b"POST":
         return 405
     kind = special.get(b"content-type", b"").lower()
     return 0 if kind == b"application/grpc" or kind.startswith((b"application/grpc+", b"application/grpc;")) else 415
 
 
-def _timeout(value: bytes | None) -> float | None:
+def _parse_timeout(value: bytes | None) -> float | None:
     if value is None:
         return None
     read = _TIMEOUT.fullmatch(value)
     if read is None:
-        raise Malformed("grpc-timeout is no timeout")
+        raise MalformedRequest("grpc-timeout is no timeout")
     return int(read[1]) * _SECONDS[read[2]]
 
 
-def _binary(value: bytes) -> bytes:
+def _decode_binary(value: bytes) -> bytes:
     try:
         return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except binascii.Error as error:
-        raise Malformed("binary metadata is not base64") from error
+        raise MalformedRequest("binary metadata is not base64") from error
 
 
-def _length(length: int) -> bytes:
+def _encode_length(length: int) -> bytes:
     """An integer with a prefix of seven bits (RFC 7541, section 5.1)."""
     if length < 127:
         return bytes((length,))
@@ -168,25 +173,25 @@ def _length(length: int) -> bytes:
     return bytes((*parts, length))
 
 
-def _changes_nothing(block: bytes) -> bool:
-    """Whether no field is added to the decoder's table and its size stays (RFC 7541, section 6)."""
+def _keeps_table(block: bytes) -> bool:
+    """Whether a block neither adds to the decoder's dynamic table nor changes its size (RFC 7541, section 6)."""
     at, size = 0, len(block)
     while at < size:
         first = block[at]
         if first & 0x80:
-            _, at = _integer(block, at, 7)
+            _, at = _decode_integer(block, at, 7)
             continue
-        if first & 0x60:  # added to the table, or its size
+        if first & 0x60:  # a field with incremental indexing, or a table size update
             return False
-        named, at = _integer(block, at, 4)
+        named, at = _decode_integer(block, at, 4)
         for _ in range(1 if named else 2):
-            length, at = _integer(block, at, 7)
+            length, at = _decode_integer(block, at, 7)
             at += length
     return at == size
 
 
-def _integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
-    """An integer and where it ends; past the end of a block that is cut off, where the decoder will say so."""
+def _decode_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
+    """An integer and where it ends: beyond the end of a block that is cut off, which the decoder will reject."""
     most = (1 << bits) - 1
     value = block[at] & most if at < len(block) else 0
     at += 1

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Server: the ports and the methods of gRPC, with the face of ``grpc.aio.Server`` as far as it is used here."""
+"""A gRPC server in the running event loop, with the part of ``grpc.aio.Server``'s interface that services need."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
 
-from serve.app.settings import Tls
-from serve.security.limits import Limits
 from serve.transport.http2.call import Call
+from serve.transport.http2.config import Config
 from serve.transport.http2.connection import Connection
-from serve.transport.sockets import bind_unix
 
-#: Seconds between two looks at the connections.
-TICK = 1.0
+#: Seconds between two checks of all connections.
+CHECK_INTERVAL = 1.0
+#: Seconds that a client has to read what was sent before its connection was closed, at the end of the server.
+FLUSH_TIMEOUT = 0.5
 
-_Find = Callable[[Any], Awaitable[grpc.RpcMethodHandler | None]]
+_Intercept = Callable[[Any], Awaitable[grpc.RpcMethodHandler | None]]
 
 
-class Details:
-    """What an interceptor is told of a call: grpc's ``HandlerCallDetails``."""
+class HandlerCallDetails:
+    """What an interceptor sees of a call: grpc's type of the same name."""
 
     __slots__ = ("invocation_metadata", "method")
 
@@ -36,109 +37,124 @@ class Details:
 
 
 class Server:
-    """A gRPC server of this event loop."""
+    """A gRPC server. It accepts connections on the sockets that it is given from ``start`` until ``stop``."""
 
-    def __init__(self, limits: Limits, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
-        self.limits = limits
+    def __init__(self, config: Config, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
+        self.config = config
         self.connections: set[Connection] = set()
-        #: Whether it takes no new calls any more.
-        self.leaving = False
+        #: Whether the server is shutting down.
+        self.stopping = False
         self._generic: list[grpc.GenericRpcHandler] = []
         self._registered: dict[str, grpc.RpcMethodHandler] = {}
-        self._known: dict[str, grpc.RpcMethodHandler] = {}
-        self._find: _Find = self._method
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+        self._intercept: _Intercept = self._find_method
         for interceptor in reversed(interceptors):
-            self._find = partial(interceptor.intercept_service, self._find)
+            self._intercept = partial(interceptor.intercept_service, self._intercept)
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
-        self._listening: list[asyncio.Server] = []
-        self._ways = contextlib.ExitStack()
-        self._chore: asyncio.Task[None] | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._cleanup = contextlib.ExitStack()
+        self._checks: asyncio.Task[None] | None = None
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Add services; see grpc."""
+        """Add services; see ``grpc.aio.Server``."""
         self._generic += handlers
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
-        """Add a service as generated code does; see grpc."""
+        """Add a service as generated code does; see ``grpc.aio.Server``."""
         self._registered |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
 
-    def listen(self, sock: socket.socket, secure: ssl.SSLContext | None = None) -> None:
-        """Take the connections of a bound socket once started."""
-        self._sockets.append((sock, secure))
+    def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a bound socket once the server is started; ``stop`` closes it."""
+        self._sockets.append((sock, tls))
 
-    def listen_at(self, path: str) -> None:
-        """Take the connections of a Unix socket, too, once started; it is removed in the end.
-
-        Raises:
-            Failed: there can be no such socket.
-        """
-        for sock in self._ways.enter_context(bind_unix(path)):
-            self.listen(sock)
+    def add_cleanup(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the server has stopped."""
+        self._cleanup.callback(callback)
 
     async def start(self) -> None:
-        """Take connections from now on."""
+        """Accept connections from now on."""
         loop = asyncio.get_running_loop()
-        for sock, secure in self._sockets:
-            listening = await loop.create_server(
-                partial(Connection, self),
+        new_call = partial(Call, self.find_handler)
+        for sock, tls in self._sockets:
+            listener = await loop.create_server(
+                partial(Connection, self.config, new_call, self.connection_opened, self.connections.discard),
                 sock=sock,
-                ssl=secure,
+                ssl=tls,
                 backlog=2048,
-                ssl_handshake_timeout=self.limits.seconds if secure else None,
+                ssl_handshake_timeout=self.config.timeout if tls else None,
             )
-            self._listening.append(listening)
-        self._chore = loop.create_task(self._look())
+            self._listeners.append(listener)
+        self._checks = loop.create_task(self._check_connections())
 
     async def stop(self, grace: float | None) -> None:
-        """Take no new calls; those that are under way have ``grace`` seconds to end, or none."""
-        self.leaving = True
-        for listening in self._listening:
-            listening.close()
+        """Accept no new calls. Running calls have ``grace`` seconds to end; None ends them at once."""
+        self.stopping = True
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self.connections):
-            connection.leave()
+            connection.shut_down()
         loop = asyncio.get_running_loop()
         end = loop.time() + (grace or 0)
         while self.connections and loop.time() < end:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
-            connection.end(grpc.StatusCode.UNAVAILABLE, "the server stopped.")
+            connection.end_calls(grpc.StatusCode.UNAVAILABLE, "the server stopped.")
             connection.close()
-        if self._chore is not None:
-            self._chore.cancel()
+        end = loop.time() + FLUSH_TIMEOUT
+        await asyncio.sleep(0)  # closes the sockets of clients to which all is sent
+        while self.connections and loop.time() < end:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):  # otherwise their sockets would outlive the event loop
+            connection.abort()
+        await asyncio.sleep(0)
+        if self._checks is not None:
+            self._checks.cancel()
         for sock, _ in self._sockets:
             sock.close()
-        self._ways.close()
+        self._cleanup.close()
 
-    async def handler(self, call: Call) -> grpc.RpcMethodHandler | None:
-        """What answers a call, after whatever stands before the methods; None where there is no such method."""
-        return await self._find(Details(call))
+    def connection_opened(self, connection: Connection) -> None:
+        """Keep a new connection; one that was accepted just before the listener closed is shut down."""
+        self.connections.add(connection)
+        if self.stopping:
+            connection.shut_down()
 
-    async def _method(self, details: Any) -> grpc.RpcMethodHandler | None:
-        found = self._known.get(details.method)
-        if found is None:
-            found = self._registered.get(details.method)
-            for handlers in self._generic:
-                found = found or handlers.service(details)
-            if found is not None:
-                self._known[details.method] = found
-        return found
+    async def find_handler(self, call: Call) -> grpc.RpcMethodHandler | None:
+        """The handler of a call's method, after all interceptors; None where there is no such method."""
+        return await self._intercept(HandlerCallDetails(call))
 
-    async def _look(self) -> None:
+    async def _find_method(self, details: Any) -> grpc.RpcMethodHandler | None:
+        handler = self._handlers.get(details.method)
+        if handler is None:
+            handler = self._registered.get(details.method)
+            for generic in self._generic:
+                handler = handler or generic.service(details)
+            if handler is not None:
+                self._handlers[details.method] = handler
+        return handler
+
+    async def _check_connections(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(CHECK_INTERVAL)
             now = loop.time()
             for connection in list(self.connections):
-                connection.look(now)
+                connection.check_timeouts(now)
 
 
-def secured(tls: Tls) -> ssl.SSLContext:
-    """TLS as gRPC wants it: HTTP/2 by ALPN, and a client's own certificate where one is asked for."""
+def tls_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """TLS 1.2 or later with HTTP/2 by ALPN, as gRPC needs it.
+
+    Args:
+        certificate: a PEM file with the server's certificate and those of its issuers.
+        key: a PEM file with its private key.
+        client_ca: a PEM file with the issuers of clients' certificates; with it, clients must show one.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(tls.certificate, tls.key)
+    context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["h2"])
-    if tls.clients:
-        context.load_verify_locations(tls.clients)
+    if client_ca:
+        context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context

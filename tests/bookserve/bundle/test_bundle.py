@@ -12,6 +12,7 @@ import pytest
 from bookserve import bundle, run
 from bookserve.bundle import Bundle, Manifest, new_version, seal
 from bookserve.errors import Failed, InvalidInput, NotFound
+from bookserve.steps import AddImageNetMeans, BinaryLabel, MultiLabel
 from bookserve.verb import Predict
 from tests import bundles
 
@@ -37,6 +38,21 @@ def test_a_manifest_survives_the_disk(models: Path, tmp_path: Path) -> None:
     assert after.verb == before.verb
     assert after.graphs == before.graphs
     assert "assets/characters.json" in after.files
+
+
+def test_step_tags_are_written_as_ever_and_read_by_their_newer_names(tmp_path: Path) -> None:
+    steps = (AddImageNetMeans(), BinaryLabel(("no", "yes")), MultiLabel(("a", "b")))
+    verb = Predict(inputs={}, outputs={"y": steps})
+    with new_version(tmp_path, "m") as directory:
+        seal(directory, Manifest(name="m", verb=verb, graphs={}))
+    path = tmp_path / "m" / "1" / "bundle.json"
+    written = path.read_text("utf-8")
+    tags = {"withoutmeans": "addimagenetmeans", "eitherlabel": "binarylabel", "eachlabel": "multilabel"}
+    for old, new in tags.items():
+        assert f'"step": "{old}"' in written
+        path.write_text(path.read_text("utf-8").replace(f'"{old}"', f'"{new}"'), "utf-8")
+    assert path.read_text("utf-8") != written
+    assert Bundle.open(path.parent).manifest.verb == verb
 
 
 @pytest.mark.parametrize(("name", "version"), [("nothing", None), ("digits", 9), ("../digits", None), ("", None)])

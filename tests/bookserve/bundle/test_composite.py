@@ -34,13 +34,13 @@ OWN = {"f": Graph(inputs={"x": ROW}, outputs={"y": ROW}, onnx="f.onnx"), "whole"
     [
         ([member("f", "x", "y"), member("f", "x", "y")], "'y' more than once"),
         ([member("f", "x", "x")], "'x' more than once"),
-        ([member("f", "z", "y")], "whose inputs nobody gives"),
-        ([member("f", "b", "a"), member("f", "a", "b"), member("f", "x", "y")], "whose inputs nobody gives"),
-        ([member("f", "x", "z")], "the output 'y', which nobody gives"),
-        ([member("g", "x", "y")], "'g', which is no graph"),
-        ([member("whole", "x", "y")], "'whole', which is no graph of this bundle with a form of its own"),
-        ([member("f", "x", "y", "other", 0)], "no version of a model"),
-        ([member("f", "x", "y", "", 3)], "no version of a model"),
+        ([member("f", "z", "y")], "whose inputs no member provides"),
+        ([member("f", "b", "a"), member("f", "a", "b"), member("f", "x", "y")], "whose inputs no member provides"),
+        ([member("f", "x", "z")], "the output 'y', which no member provides"),
+        ([member("g", "x", "y")], "'g', which is not a graph"),
+        ([member("whole", "x", "y")], "'whole', which is not a graph of this bundle that can run by itself"),
+        ([member("f", "x", "y", "other", 0)], "does not name a version of a model"),
+        ([member("f", "x", "y", "", 3)], "does not name a version of a model"),
         ([member("f", "x", "y", "../other", 1)], ""),  # whose name the manifest refuses
         ([member("f", "x", "y")], ""),
         ([member("f", "x", "h", "other", 1), member("f", "h", "y")], ""),
@@ -58,7 +58,7 @@ def test_a_composite_has_no_file_of_its_own() -> None:
 
 
 def test_no_bundle_is_written_that_leads_out_of_the_models(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="no model name"):
+    with pytest.raises(Failed, match="not a model name"):
         write_composite(tmp_path, "chain", chain("../affine"))
 
 

@@ -15,8 +15,7 @@ import onnx
 import pytest
 
 from bookserve import bundle
-from bookserve.bundle import Bundle
-from bookserve.bundle import external_data as external
+from bookserve.bundle import Bundle, external_data
 from bookserve.bundle.publication import sha256
 from bookserve.client import connect
 from bookserve.errors import Failed
@@ -84,17 +83,17 @@ def test_paths_that_are_not_inside_are_refused(affine: Path, path: str) -> None:
         (lambda c: c["verb"].update(code="x"), "unknown field"),
         (lambda c: c["verb"]["inputs"]["x"][0].update(code="x"), "unknown field"),
         (lambda c: c["verb"]["inputs"]["x"].append({"step": "exec"}), "exec"),
-        (lambda c: c.update(name="../../x"), "no model name"),
+        (lambda c: c.update(name="../../x"), "not a model name"),
         (lambda c: c.update(name=7), "Expected `str`"),
         (lambda c: c.update(files=[]), "Expected `object`"),
         (lambda c: c["files"]["model.onnx"].update(size=-1), ">= 0"),
         (lambda c: c["files"]["model.onnx"].update(sha256="../x"), "regex"),
-        (lambda c: c["graphs"].update({"a/b": c["graphs"]["serving_default"]}), "no name of a graph"),
+        (lambda c: c["graphs"].update({"a/b": c["graphs"]["serving_default"]}), "not a name of a graph"),
         (lambda c: c["graphs"]["serving_default"].update(onnx="../model.onnx"), "not listed"),
         (lambda c: c["graphs"]["serving_default"].update(onnx=None), "no SavedModel is listed"),
         (lambda c: c["graphs"]["serving_default"]["inputs"]["x"].update(dtype="object"), "unknown dtype"),
         (lambda c: c["graphs"]["serving_default"]["inputs"]["x"].update(shape=["batch", -3]), "negative size"),
-        (lambda c: c.update(format=2, something="new"), "of bundle format 2"),
+        (lambda c: c.update(format=2, something="new"), "has bundle format 2"),
     ],
 )
 def test_a_manifest_that_no_exporter_writes_is_refused(affine: Path, change: Change, says: str) -> None:
@@ -118,7 +117,7 @@ def test_a_vocabulary_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.json").write_text('["a"]')
     asset.unlink()
     asset.symlink_to(tmp_path / "secret.json")
-    with pytest.raises(Failed, match="no vocabulary"):
+    with pytest.raises(Failed, match="not a vocabulary"):
         bundle.open_bundle(tmp_path, "writer")
 
 
@@ -145,7 +144,7 @@ def test_tensors_outside_the_bundle_are_refused_by_everyone(affine: Path, locati
     relist(affine)
     opened = Bundle.open(affine)
     for everything in (True, False):
-        with pytest.raises(Failed, match=r"keeps tensors in .* no file of the bundle"):
+        with pytest.raises(Failed, match=r"keeps tensors in .* not a file of the bundle"):
             opened.check_files(everything=everything)
     with pytest.raises(Failed, match="keeps tensors in"), connect(f"local:{affine.parent.parent}") as client:
         client.predict("affine", [[1, 2, 3]])
@@ -183,14 +182,14 @@ def test_external_tensors_are_found_wherever_they_hide(tmp_path: Path) -> None:
     proto.training_info.add().initialization.initializer.append(hidden("for training"))
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     everywhere = ["in a branch", "in a constant", "plain", "sparse", "a default", "for training"]
-    assert sorted(external.external_data_locations(tmp_path / "m.onnx")) == sorted(everywhere)
+    assert sorted(external_data.external_data_locations(tmp_path / "m.onnx")) == sorted(everywhere)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x3a", b"\x3a\xff\xff\xff\xff\x0f", b"hello", b"\x3a\x80", b"\xff" * 50])
 def test_what_is_no_onnx_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(Failed):
-        external.external_data_locations(tmp_path / "m.onnx")
+        external_data.external_data_locations(tmp_path / "m.onnx")
 
 
 def test_damage_of_any_kind_ends_in_an_answer(affine: Path) -> None:
@@ -203,7 +202,7 @@ def test_damage_of_any_kind_ends_in_an_answer(affine: Path) -> None:
             spoilt[at] = rng.integers(256)
         (affine / "model.onnx").write_bytes(spoilt)
         try:
-            external.external_data_locations(affine / "model.onnx")
+            external_data.external_data_locations(affine / "model.onnx")
         except Failed:
             continue
 
@@ -231,7 +230,7 @@ def test_examples_that_unpack_to_gigabytes_are_refused(affine: Path) -> None:
     ):
         for _ in range(1100):
             rows.write(bytes(1 << 20))
-    with pytest.raises(Failed, match="more than a gigabyte"):
+    with pytest.raises(Failed, match="larger than one gigabyte"):
         Bundle.open(affine).examples()
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +109,7 @@ def test_a_text_that_breaks_off_is_a_failure(scheme: str, models: Path) -> None:
     "url", ["", "nonsense", "ftp://host", "http:", "http://", "grpc://", "local:", "host:8501", "http://host:port"]
 )
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(InvalidInput, match="no address"):
+    with pytest.raises(InvalidInput, match="is not an address"):
         connect(url)
 
 
@@ -120,9 +118,3 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         connect(f"local:{tmp_path}/nowhere")
     with connect(f"local:{tmp_path}") as client:
         assert client.models() == []
-
-
-def test_importing_the_client_brings_nothing_heavy() -> None:
-    code = "import sys, clients, clients.predict; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"httpx", "grpc", "onnxruntime", "PIL", "rich", "google.protobuf", "tensorflow"} & set(loaded)

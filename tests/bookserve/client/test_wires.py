@@ -11,9 +11,9 @@ import pytest
 
 from bookserve.client import Client, connect
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from bookserve.steps import Label
-from bookserve.verb import simple
+from bookserve.verb import plain_answers
 
 BRIGHT = np.full((4, 4), 255, np.uint8)
 
@@ -46,7 +46,7 @@ def test_models(client: Client, local: Client) -> None:
 def test_predict(client: Client, local: Client, model: str, rows: Any) -> None:
     answers = client.predict(model, rows)
     assert len(answers) == len(rows)
-    assert simple(answers) == simple(local.predict(model, rows))
+    assert plain_answers(answers) == plain_answers(local.predict(model, rows))
     assert [list(answer) for answer in answers] == [list(answer) for answer in local.predict(model, rows)]
 
 
@@ -54,7 +54,7 @@ def test_predict_says_what_is_right(client: Client) -> None:
     (answer,) = client.predict("digits", [encode_png(BRIGHT)], version=1)
     assert [label.label for label in answer["probabilities"] if isinstance(label, Label)] == ["bright", "dark"]
     (answer,) = client.predict("pair", [{"a": [1, 2.5], "b": 3}])
-    assert simple([answer]) == [{"sum": 3.5, "next": 4}]
+    assert plain_answers([answer]) == [{"sum": 3.5, "next": 4}]
     assert all(isinstance(value, np.ndarray) for value in answer.values())
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.generation.colormap import viridis
-from bookserve.generation.explain import ACTIVATIONS, HEAD, check_explains, explain, layers, overlay
+from bookserve.generation.explain import ACTIVATIONS, HEAD, check_explains, explain, layer_activations, overlay_heatmap
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import BinaryLabel, Image, Scale, TopLabels
 from bookserve.verb import Predict
@@ -67,7 +67,7 @@ def test_a_single_output_has_two_sides() -> None:
 
 
 def test_layers_are_drawn() -> None:
-    (layer,) = layers(VERB, run, PHOTO, ["map"])
+    (layer,) = layer_activations(VERB, run, PHOTO, ["map"])
     assert (layer.name, layer.shape) == ("map", (6, 6, CHANNELS))
     assert layer.picture.shape == (3 * (9 * 6 + 2), 16 * (9 * 6 + 2), 3)
 
@@ -75,7 +75,7 @@ def test_layers_are_drawn() -> None:
 def test_what_cannot_be_explained_is_told() -> None:
     with pytest.raises(NotFound, match=r"no class 'horse'. There are cat, dog, cow"):
         explain(VERB, GRAPHS, run, PHOTO, "horse")
-    with pytest.raises(InvalidInput, match="cannot be looked into"):
+    with pytest.raises(InvalidInput, match="cannot be explained"):
         check_explains("plain", {HEAD: GRAPHS[HEAD]})
 
 
@@ -90,6 +90,6 @@ def test_the_colours_are_viridis() -> None:
 def test_heat_hides_the_photo() -> None:
     heat = np.zeros((4, 4), np.float32)
     heat[0, 0] = 1
-    laid = overlay(heat, np.full((40, 40, 3), 100, np.uint8))
+    laid = overlay_heatmap(heat, np.full((40, 40, 3), 100, np.uint8))
     assert laid[-1, -1].tolist() == [100, 100, 100]
     assert laid[0, 0].tolist() != [100, 100, 100]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput
-from bookserve.generation.latent import BLOCK, concept, how_many, latent_points, moved
+from bookserve.generation.latent import BLOCK, concept_vector, count_points, latent_points, move_points
 
 
 @pytest.mark.parametrize("truncation", [None, 0.7])
@@ -52,17 +52,17 @@ def test_a_walk_on_the_sphere_keeps_the_length() -> None:
 
 
 def test_concepts_move_points() -> None:
-    vector = concept(np.array([[2.0, 1.0], [4.0, 1.0]]), np.array([[1.0, 1.0]]))
+    vector = concept_vector(np.array([[2.0, 1.0], [4.0, 1.0]]), np.array([[1.0, 1.0]]))
     assert vector.tolist() == [2.0, 0.0]
-    assert moved(np.array([[0, 5]], np.float32), vector, (0, 0.5, -1)).tolist() == [[0, 5], [1, 5], [-2, 5]]
+    assert move_points(np.array([[0, 5]], np.float32), vector, (0, 0.5, -1)).tolist() == [[0, 5], [1, 5], [-2, 5]]
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
         ({"n": 3, "grid": 2}, "only one"),
-        ({"grid": 3, "walk": 2}, "two points or more"),
-        ({"n": 1, "walk": 2}, "two points or more"),
+        ({"grid": 3, "walk": 2}, "at least two points"),
+        ({"n": 1, "walk": 2}, "at least two points"),
         ({"grid": 2, "truncation": 1.0}, "random points"),
         ({"n": 5, "start": 5}, "start is 5; there are 5"),
         ({"latent": [[1.0]]}, "2 finite numbers"),
@@ -75,4 +75,4 @@ def test_what_does_not_go_together_is_told(asked: dict[str, object], said: str) 
 
 def test_the_number_is_known_beforehand() -> None:
     for asked in ({}, {"n": 7}, {"grid": 3}, {"latent": [[0, 1]] * 4}, {"n": 3, "walk": 5}, {"walk": 2}):
-        assert how_many(**asked) == len(latent_points(2, seed=0, **asked))  # type: ignore[arg-type]
+        assert count_points(**asked) == len(latent_points(2, seed=0, **asked))  # type: ignore[arg-type]

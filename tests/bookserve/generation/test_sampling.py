@@ -7,14 +7,14 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.generation.latent import latent_points
-from bookserve.generation.sampling import draw, likeliest, weigh
+from bookserve.generation.sampling import draw_index, keep_likeliest, noise_weights
 
 
 def test_drawing_follows_the_reweighted_distribution() -> None:
     probabilities = np.array([0.5, 0.3, 0.2], np.float32)
     for temperature in (0.5, 1.0, 2.0):
         rng = np.random.default_rng(7)
-        drawn = np.bincount([draw(probabilities, temperature, rng) for _ in range(20_000)], minlength=3) / 20_000
+        drawn = np.bincount([draw_index(probabilities, temperature, rng) for _ in range(20_000)], minlength=3) / 20_000
         expected = probabilities ** (1 / temperature) / (probabilities ** (1 / temperature)).sum()
         assert np.abs(drawn - expected).max() < 0.02
 
@@ -22,13 +22,13 @@ def test_drawing_follows_the_reweighted_distribution() -> None:
 def test_temperature_zero_is_argmax_and_draws_nothing() -> None:
     rng = np.random.default_rng(1)
     state = rng.bit_generator.state
-    assert draw(np.array([0.2, 0.5, 0.3]), 0, rng) == 1
+    assert draw_index(np.array([0.2, 0.5, 0.3]), 0, rng) == 1
     assert rng.bit_generator.state == state
 
 
 def test_impossible_characters_are_not_drawn() -> None:
     rng = np.random.default_rng(1)
-    assert {draw(np.array([0.0, 1.0, 0.0], np.float32), 1.0, rng) for _ in range(1000)} == {1}
+    assert {draw_index(np.array([0.0, 1.0, 0.0], np.float32), 1.0, rng) for _ in range(1000)} == {1}
 
 
 def test_what_is_kept_of_a_distribution() -> None:
@@ -46,7 +46,7 @@ def test_what_is_kept_of_a_distribution() -> None:
         (1, 0.9): [1],
     }
     for (top_k, top_p), expected in kept.items():
-        left = likeliest(probabilities, top_k, top_p)
+        left = keep_likeliest(probabilities, top_k, top_p)
         assert np.flatnonzero(left).tolist() == expected, (top_k, top_p)
         assert left[expected].tolist() == probabilities[expected].tolist()
 
@@ -56,10 +56,10 @@ def test_noise_is_weighed_alike_in_any_number() -> None:
     noise = np.random.default_rng(3).standard_exponential((7, 16, 57))
     noise[0, 0, 0] = 0  # stays finite
     temperatures = np.array([0, 0.1, 0.5, 1, 1.2, 5, 10])
-    together = weigh(noise.copy(), temperatures[:, None, None])
+    together = noise_weights(noise.copy(), temperatures[:, None, None])
     for row, temperature in enumerate(temperatures):
         for step in range(16):
-            assert np.array_equal(weigh(noise[row, step].copy(), float(temperature)), together[row, step])
+            assert np.array_equal(noise_weights(noise[row, step].copy(), float(temperature)), together[row, step])
     assert np.isfinite(together).all()
 
 

@@ -12,7 +12,7 @@ import pytest
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest, validate_request
 from bookserve.errors import InvalidInput
-from bookserve.generation.text import Piece, TextStream, ahead_feeds, merge, streams, take_ahead
+from bookserve.generation.text import Piece, TextStream, join_pieces, multi_step_feeds, take_multi_step, text_streams
 from bookserve.graph import Graph
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
@@ -31,23 +31,23 @@ class Writer:
 
     def streams(self, **asked: object) -> list[TextStream]:
         defaults = {"prompt": "abc", "length": 30, "temperature": 1.0, "seed": 3}
-        return streams(self.verb, self.graph, validate_request(GenerateRequest, defaults | asked))
+        return text_streams(self.verb, self.graph, validate_request(GenerateRequest, defaults | asked))
 
     def pieces(self, **asked: object) -> Iterator[Piece]:
         return self.streams(**asked)[0].write(self.step.run)
 
     def write(self, **asked: object) -> str:
-        return merge(list(self.pieces(**asked))).text
+        return join_pieces(list(self.pieces(**asked))).text
 
     def write_ahead(self, texts: list[TextStream]) -> list[Piece]:
         """As the server does it: all together, several characters a run."""
         pieces = [[stream.take(self.step.run(stream.feeds()))] for stream in texts]
         while live := [stream for stream in texts if not stream.done]:
             assert self.verb.ahead
-            outputs = self.ahead.run(ahead_feeds(live, self.verb.ahead, 5))
-            for stream, piece in zip(live, take_ahead(live, outputs), strict=True):
+            outputs = self.ahead.run(multi_step_feeds(live, self.verb.ahead, 5))
+            for stream, piece in zip(live, take_multi_step(live, outputs), strict=True):
                 pieces[texts.index(stream)].append(piece)
-        return [merge(some) for some in pieces]
+        return [join_pieces(some) for some in pieces]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_same_seed_writes_the_same_text(writer: Writer) -> None:
 
 
 def test_text_i_of_a_seed_is_the_text_of_the_seed_after_it(writer: Writer) -> None:
-    texts = [merge(list(stream.write(writer.step.run))).text for stream in writer.streams(n=3, seed=7)]
+    texts = [join_pieces(list(stream.write(writer.step.run))).text for stream in writer.streams(n=3, seed=7)]
     assert texts == [writer.write(seed=7), writer.write(seed=8), writer.write(seed=9)]
 
 
@@ -121,7 +121,7 @@ def test_a_graph_that_draws_ahead_writes_what_numpy_writes(writer: Writer, tempe
 def test_a_text_ends_before_a_stop_string(writer: Writer, stop: list[str], text: str, finish: str) -> None:
     asked = {"temperature": 0, "length": 10, "stop": stop}
     pieces = list(writer.pieces(**asked))
-    assert (merge(pieces).text, merge(pieces).finish) == (text, finish)
+    assert (join_pieces(pieces).text, join_pieces(pieces).finish) == (text, finish)
     (ahead,) = writer.write_ahead(writer.streams(**asked))
     assert (ahead.text, ahead.finish) == (text, finish)
     assert not any(piece.finish for piece in pieces[:-1])
@@ -131,7 +131,7 @@ def test_a_text_ends_before_a_stop_string(writer: Writer, stop: list[str], text:
 def test_stop_strings_cut_alike_whatever_the_size_of_the_pieces(writer: Writer, seed: int) -> None:
     asked = {"temperature": 5.0, "length": 60, "stop": ["ead", "adda", "bb"], "seed": seed}
     (ahead,) = writer.write_ahead(writer.streams(**asked))
-    assert ahead == merge(list(writer.pieces(**asked)))
+    assert ahead == join_pieces(list(writer.pieces(**asked)))
     free = writer.write(**asked | {"stop": []})
     ends = [(free.find(stop) + len(stop), free.find(stop)) for stop in ("ead", "adda", "bb") if stop in free]
     assert ahead.text == free[: min(ends)[1] if ends else None]
@@ -139,14 +139,14 @@ def test_stop_strings_cut_alike_whatever_the_size_of_the_pieces(writer: Writer, 
 
 def test_log_probabilities_are_the_models_own(writer: Writer) -> None:
     plain = writer.write(temperature=2)
-    piece = merge(list(writer.pieces(temperature=2, logprobs=2, top_k=5)))
+    piece = join_pieces(list(writer.pieces(temperature=2, logprobs=2, top_k=5)))
     assert piece.text == plain  # neither telling nor a filter that keeps everything changes what is drawn
     assert "".join(one.text for one in piece.drawn) == piece.text
     for one in piece.drawn:
         assert len(one.top) == 2
         assert one.top[0][1] == pytest.approx(np.log(0.8))
         assert one.logprob == pytest.approx(np.log(0.8 if one.text == one.top[0][0] else 0.05))
-    stopped = merge(list(writer.pieces(temperature=0, logprobs=0, stop=["ab"])))
+    stopped = join_pieces(list(writer.pieces(temperature=0, logprobs=0, stop=["ab"])))
     assert [one.text for one in stopped.drawn] == ["d", "e"]
 
 
@@ -197,7 +197,7 @@ def test_a_graph_written_before_it_knew_bounds_serves_texts_without_them(writer:
     old = msgspec.structs.replace(writer.verb.ahead, likeliest=False)
     step = writer.verb.ahead.graph(writer.graph, 5).inputs
     assert set(step) - set(old.graph(writer.graph, 5).inputs) == {"top_k", "top_p"}
-    assert set(ahead_feeds(writer.streams(seed=1), old, 5)) == set(old.graph(writer.graph, 5).inputs)
+    assert set(multi_step_feeds(writer.streams(seed=1), old, 5)) == set(old.graph(writer.graph, 5).inputs)
     for bound in ({"top_k": 3}, {"top_p": 0.5}):
         request = GenerateRequest(**bound)  # type: ignore[arg-type]
         assert request.plain(True)

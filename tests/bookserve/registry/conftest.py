@@ -14,7 +14,6 @@ import pytest
 
 from bookserve import bundle
 from bookserve.bundle import Bundle, new_version, seal
-from bookserve.registry import location as place
 from tests.bookserve.registry.site import Site
 from tests.bookserve.registry.transfers import MIB, Plain
 
@@ -40,7 +39,7 @@ def big(shop: Path) -> Bundle:
 @pytest.fixture
 def site(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a web site that shows ``shop``."""
-    monkeypatch.setattr(place, "CHUNK", MIB)
+    monkeypatch.setattr("bookserve.registry.location.CHUNK", MIB)
     for name, value in (("ranges", True), ("budget", 1 << 60), ("cuts", []), ("sent", [])):
         monkeypatch.setattr(Site, name, value)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(shop))) as server:

@@ -12,7 +12,7 @@ import pytest
 
 from bookserve.client import Client
 from bookserve.errors import InvalidInput
-from clients.bench.samples import FILE, measure
+from clients.bench.samples import FILE, measure_samples
 from tests.clients.conftest import Bookserve
 from tests.servers import Server
 
@@ -21,7 +21,7 @@ WAYS = {"http": ("api, sheet", "api, PNGs", "api, NPZ", "v2, tensors"), "grpc": 
 
 def test_every_way_is_measured(models: Path, server: Server) -> None:
     for url in (server.http, server.grpc):
-        report = measure("plane", models, url, 0.1, [1, 3], [1, 5])
+        report = measure_samples("plane", models, url, 0.1, [1, 3], [1, 5])
         scheme = url.partition(":")[0]
         counts = {"1 picture": 1, "5 pictures": 5}
         served = {
@@ -53,7 +53,7 @@ def test_the_command_reports(bookserve: Bookserve, models: Path, server: Server)
 
 def test_only_models_that_draw(models: Path, server: Server) -> None:
     with pytest.raises(InvalidInput, match="sample"):
-        measure("digits", models, server.http, 0.1, [1], [1])
+        measure_samples("digits", models, server.http, 0.1, [1], [1])
 
 
 def test_points_and_pixels_come_as_npz(server: Server, local: Client) -> None:

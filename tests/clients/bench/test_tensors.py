@@ -12,8 +12,8 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from bookserve.errors import Failed, InvalidInput, NotFound, NotReady
-from clients.bench.load import infer_request, load, over_http, rest_request
-from clients.bench.tensors import measure
+from clients.bench.load import http_callers, infer_request, load, rest_request
+from clients.bench.tensors import measure_tensors
 from tests.servers import Server
 
 FEEDS = {
@@ -52,7 +52,7 @@ def test_the_rest_request_is_in_row_form() -> None:
 @pytest.mark.parametrize("model", ["affine", "digits", "pair", "writer", "plane"])
 def test_every_kind_of_model_can_be_measured(model: str, models: Path, server: Server) -> None:
     for url in (server.http, server.grpc):
-        report = measure(model, models, url, 0.1, [1, 3])
+        report = measure_tensors(model, models, url, 0.1, [1, 3])
         lines = report["workloads"]
         scheme = url.partition(":")[0]
         assert [line["workload"] for line in lines] == [
@@ -70,23 +70,23 @@ def test_every_kind_of_model_can_be_measured(model: str, models: Path, server: S
 
 
 def test_it_starts_a_server_of_its_own(models: Path) -> None:
-    lines = measure("affine", models, None, 0.1, [2])["workloads"]
+    lines = measure_tensors("affine", models, None, 0.1, [2])["workloads"]
     assert {line["workload"].partition(",")[0] for line in lines} == {"raw", "http", "grpc"}
 
 
 def test_what_cannot_be_measured(models: Path, server: Server) -> None:
     with pytest.raises(NotFound, match="nosuch"):
-        measure("nosuch", models, server.http, 0.1, [1])
-    with pytest.raises(InvalidInput, match="no server"):
-        measure("affine", models, f"local:{models}", 0.1, [1])
+        measure_tensors("nosuch", models, server.http, 0.1, [1])
+    with pytest.raises(InvalidInput, match="not the address of a server"):
+        measure_tensors("affine", models, f"local:{models}", 0.1, [1])
     with pytest.raises(NotReady):
-        measure("affine", models, "http://127.0.0.1:9", 0.1, [1])
+        measure_tensors("affine", models, "http://127.0.0.1:9", 0.1, [1])
     with pytest.raises(NotReady, match="refused"):
-        measure("affine", models, "grpc://127.0.0.1:9", 0.1, [1])
+        measure_tensors("affine", models, "grpc://127.0.0.1:9", 0.1, [1])
 
 
 def test_a_refusal_is_told(server: Server) -> None:
     host, _, port = server.http.removeprefix("http://").partition(":")
     request = rest_request(host, "nosuch", {"x": FEEDS["x"]})
     with pytest.raises(Failed, match="nosuch"):
-        asyncio.run(load(over_http(host, int(port), request), 1, 0.1))
+        asyncio.run(load(http_callers(host, int(port), request), 1, 0.1))

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bookserve.api.requests import GenerateRequest
 from bookserve.errors import Failed
-from bookserve.generation.text import ahead_feeds, merge, streams, take_ahead
+from bookserve.generation.text import join_pieces, multi_step_feeds, take_multi_step, text_streams
 from bookserve.graph import Graph, TensorSpec
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.steps import Characters
@@ -138,12 +138,12 @@ def test_over_many_seeds_the_graph_draws_what_numpy_draws(lstm: Path, bounds: Ca
         GenerateRequest(length=200, temperature=(0.0, 0.3, 0.7, 1.0, 2.0, 10.0)[seed % 6], seed=seed, **bounds(seed))
         for seed in range(180)
     ]
-    alone = [merge(list(streams(verb, GRAPH, request)[0].write(step.run))).text for request in requests]
-    live = [streams(verb, GRAPH, request)[0] for request in requests]
+    alone = [join_pieces(list(text_streams(verb, GRAPH, request)[0].write(step.run))).text for request in requests]
+    live = [text_streams(verb, GRAPH, request)[0] for request in requests]
     texts = {stream: stream.take(step.run(stream.feeds())).text for stream in live}
     while going := [stream for stream in live if not stream.done]:
-        outputs = many.run(ahead_feeds(going, verb.ahead, SIZE))
-        for stream, piece in zip(going, take_ahead(going, outputs), strict=True):
+        outputs = many.run(multi_step_feeds(going, verb.ahead, SIZE))
+        for stream, piece in zip(going, take_multi_step(going, outputs), strict=True):
             texts[stream] += piece.text
     assert [texts[stream] for stream in live] == alone
     if bounds is not bound:
@@ -162,17 +162,21 @@ def test_of_equals_the_graph_keeps_the_first_ones(lstm: Path) -> None:
     shares = [count / SIZE for count in range(1, SIZE)]
     asked = [{"top_k": count} for count in range(1, SIZE)] + [{"top_p": share} for share in shares]
     live = [
-        streams(verb, GRAPH, GenerateRequest(length=17, temperature=1, seed=seed, **some))[0]  # type: ignore[arg-type]
+        text_streams(verb, GRAPH, GenerateRequest(length=17, temperature=1, seed=seed, **some))[0]  # type: ignore[arg-type]
         for seed, some in enumerate(asked)
     ]
     alone = [
-        merge(
-            list(streams(verb, GRAPH, GenerateRequest(length=17, temperature=1, seed=seed, **some))[0].write(step.run))
+        join_pieces(
+            list(
+                text_streams(verb, GRAPH, GenerateRequest(length=17, temperature=1, seed=seed, **some))[0].write(
+                    step.run
+                )
+            )
         )  # type: ignore[arg-type]
         for seed, some in enumerate(asked)
     ]
     firsts = [stream.take(step.run(stream.feeds())).text for stream in live]
-    pieces = take_ahead(live, many.run(ahead_feeds(live, verb.ahead, SIZE)))
+    pieces = take_multi_step(live, many.run(multi_step_feeds(live, verb.ahead, SIZE)))
     assert [first + piece.text for first, piece in zip(firsts, pieces, strict=True)] == [text.text for text in alone]
     for count, text in zip(range(1, SIZE), alone, strict=False):
         assert set(text.text) <= set(LETTERS[:count])

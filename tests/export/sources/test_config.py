@@ -14,7 +14,7 @@ from PIL import Image as Picture
 from bookserve.bundle import Bundle, open_bundle
 from bookserve.client import connect
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.steps import ChannelsFirst, Image, Scale, Softmax, TopLabels
+from bookserve.steps import BinaryLabel, ChannelsFirst, Image, Scale, Softmax, TopLabels
 from export.sources.config import Config
 from export.sources.source import find_source as find_source
 
@@ -115,6 +115,12 @@ def test_what_does_not_fit_is_said_before_anything_is_written(export, models: Pa
     with pytest.raises(InvalidInput, match=says):
         export(config)
     assert not list(models.glob("*"))
+
+
+@pytest.mark.parametrize("tag", ["eitherlabel", "binarylabel"])
+def test_a_step_is_found_by_its_tag_and_by_its_newer_name(tmp_path: Path, tag: str) -> None:
+    (tmp_path / "c.toml").write_text(f'[outputs]\nscore = [{{ step = "{tag}", labels = ["no", "yes"] }}]\n')
+    assert Config.load(tmp_path / "c.toml").outputs == {"score": (BinaryLabel(("no", "yes")),)}
 
 
 def test_files_that_are_not_there_are_said(export, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from bookserve.bundle import Bundle, open_bundle, seal
-from bookserve.bundle.variant import NAMES, Variant
+from bookserve.bundle.variant import VARIANTS, Variant
 from bookserve.client import connect
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
@@ -37,7 +37,7 @@ def models(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
     models = tmp_path_factory.mktemp("smaller")
     for run in (write_larger(tmp_path_factory.mktemp("larger")), runs["prices"], runs["writer"]):
-        write_bundle(Source(run.task, run.path / "saved_model", run), models, tuple(NAMES))
+        write_bundle(Source(run.task, run.path / "saved_model", run), models, tuple(VARIANTS))
     write_bundle(Source("reviews", runs["reviews"].path / "saved_model", runs["reviews"]), models, ["float16"])
     return models
 
@@ -162,7 +162,7 @@ def test_the_card_tells_what_each_costs_and_gains(models: Path) -> None:
     bundle = open_bundle(models, "larger")
     card = (bundle.path / "README.md").read_text("utf-8")
     for name, graphs in bundle.manifest.variants.items():
-        assert f"- `{name}`: {NAMES[name]}." in card
+        assert f"- `{name}`: {VARIANTS[name]}." in card
         line = next(line for line in card.splitlines() if line.startswith(f"| `{name}` | `serving_default` |"))
         assert f"{graphs['serving_default'].agreement:.0%} of 16 labels" in line
         assert line.count(" ×") == 3

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -17,39 +12,11 @@ import httpx
 import pytest
 
 from bookserve.api import native_pb2 as pb
-from tests.serve.protocols.native.test_rest import LONG, events
+from tests.serve.processes import FREE, read, refused, started, wait_for
+from tests.serve.protocols.native.texts import LONG, events
 from tests.servers import GRPC_SERVERS
 
-COMMAND = [sys.executable, "-m", "bookserve", "serve"]
-FREE = ["--http-port", "0", "--grpc-port", "0"]
-
-
-@contextmanager
-def started(models: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A server of which both outputs can be read; killed if the test has not stopped it."""
-    command = [*COMMAND, str(models), *FREE, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def refused(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr
-
-
-def read(process: subprocess.Popen[str]) -> dict[str, str]:
-    assert process.stdout
-    return json.loads(process.stdout.readline())
-
-
-def wait_for(process: subprocess.Popen[str], said: str) -> None:
-    assert process.stderr
-    assert any(said in line for line in process.stderr)
+pytestmark = pytest.mark.slow  # starts servers
 
 
 def test_it_says_where_it_is_and_what_it_serves(models: Path) -> None:

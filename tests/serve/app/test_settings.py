@@ -11,8 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve.app.test_lifecycle import COMMAND, FREE, read, refused, started, wait_for
+from tests.serve.processes import COMMAND, FREE, read, refused, started, wait_for
 from tests.servers import start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 
 def with_environment(*arguments: str, **variables: str) -> tuple[int, str]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
-from tests.serve.app.test_lifecycle import FREE, read, refused, started, wait_for
 from tests.serve.metrics import requests
-from tests.serve.protocols.native.test_rest import events
+from tests.serve.processes import FREE, read, refused, started, until, wait_for, workers
+from tests.serve.protocols.native.texts import events
 from tests.servers import GRPC_SERVERS, Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 WORKERS = 3
 ROWS = {"rows": [[1, 2, 3]]}
@@ -31,22 +32,9 @@ def server(models: Path) -> Iterator[Server]:
         yield running
 
 
-def workers(process: subprocess.Popen[str]) -> list[int]:
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return sorted(map(int, path.read_text().split()))
-
-
 def ask(server: Server) -> int:
     """Over a connection of its own, so that any worker may get it."""
     return httpx.post(f"{server.http}{PREDICT}", json=ROWS, trust_env=False, timeout=30).status_code
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came about")
 
 
 @pytest.mark.parametrize("whose", GRPC_SERVERS)

@@ -19,7 +19,7 @@ from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
 from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext, parse_priority
 from tests.bundles import WORDS
-from tests.serve.batching.test_batcher import Doubling, ask, make, rows
+from tests.serve.batching.doubling import Doubling, ask, make, rows
 
 
 def set_call(**fields: Any) -> None:

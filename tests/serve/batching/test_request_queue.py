@@ -20,21 +20,22 @@ from bookserve.graph import Arrays
 from bookserve.runtime.onnx import Session
 from serve.app import grpc_app as rpc
 from serve.app import server
-from serve.app.http_app import http_application
+from serve.app.http_app import combined_fast_route, http_application
 from serve.app.settings import Settings
 from serve.batching import batcher
 from serve.batching.batch_config import BatchConfig
 from serve.batching.batcher import Batcher
 from serve.engine import Engine
+from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
-from serve.protocols.oip import infer as v2
-from serve.protocols.tfserving import fast_route as tfs
+from serve.protocols.base import ServerContext, load_protocols
 from serve.protocols.tfserving.tensors import to_tensor
+from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
 from serve.transport.grpc.interceptor import Interceptor
-from serve.transport.http.fast_path import first_route
 from serve.transport.http.middleware import RequestMiddleware
+from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp
 from tests.servers import GRPC_SERVERS
 
@@ -91,9 +92,13 @@ async def serving(
     assert isinstance(held, Batcher)
     backend = held._backend = Gated(held._backend)
     with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
-        access = RequestMiddleware(http_application(engine, metrics), metrics, None, timeout)
-        ways = (tfs.quick(engine), v2.quick(engine, Limits())) if short else ()
-        web = server._http_server(access, access.short(first_route(*ways)), Settings(models=models))
+        app = http_application(engine, metrics)
+        guarded = RequestMiddleware(app, app.owner, metrics, None, timeout)
+        protocols = load_protocols() if short else []
+        fast = guarded.fast_route(
+            combined_fast_route(protocols, ServerContext(engine, JobQueue(engine), AccessPolicy()))
+        )
+        web = server._http_server(guarded, connection_class(Limits(), fast), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
         made, port = rpc.grpc_server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin

@@ -111,9 +111,9 @@ def test_among_64_others(any_server: Server, offline: str) -> None:
     ],
 )
 def test_a_reader_who_leaves_ends_the_writing(
-    server: Server, http: httpx.Client, path: str, body: dict[str, object]
+    server: Server, server_http: httpx.Client, path: str, body: dict[str, object]
 ) -> None:
-    before = requests(http, model="writer", code="cancelled")
+    before = requests(server_http, model="writer", code="cancelled")
     with httpx.Client(base_url=server.http, trust_env=False) as leaving:
         if "stream" in path or body.get("stream"):
             with leaving.stream("POST", path, json=body) as response:
@@ -121,5 +121,5 @@ def test_a_reader_who_leaves_ends_the_writing(
         else:
             with pytest.raises(httpx.ReadTimeout):
                 leaving.post(path, json=body, timeout=0.2)
-    while requests(http, model="writer", code="cancelled") == before:
+    while requests(server_http, model="writer", code="cancelled") == before:
         pass  # pytest's timeout ends this if the server writes on for nobody

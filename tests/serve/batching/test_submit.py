@@ -19,7 +19,7 @@ from serve.batching.request_context import ClientDisconnected, DeadlineExceeded,
 from serve.engine import Engine
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
-from tests.serve.batching.test_batcher import make, rows
+from tests.serve.batching.doubling import make, rows
 
 
 async def told(batcher: Batcher, *asked: tuple[Arrays, RequestContext]) -> list[Any]:

@@ -14,9 +14,9 @@ import pytest
 
 from bookserve import bundle
 from bookserve.api.requests import GenerateRequest
-from bookserve.bundle import AHEAD
+from bookserve.bundle import MULTI_STEP
 from bookserve.errors import Failed, InvalidInput, Overloaded
-from bookserve.generation.text import Piece, merge, streams
+from bookserve.generation.text import Piece, join_pieces, text_streams
 from bookserve.graph import Arrays
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
@@ -57,8 +57,8 @@ class Runner:
         return (await collect_texts(self.write(request), 1))[0].text
 
     def alone(self, request: GenerateRequest) -> str:
-        (stream,) = streams(self.verb, self.bundle.manifest.graphs["step"], request)
-        return merge(list(stream.write(self.backends["step"].run))).text
+        (stream,) = text_streams(self.verb, self.bundle.manifest.graphs["step"], request)
+        return join_pieces(list(stream.write(self.backends["step"].run))).text
 
 
 @pytest.fixture
@@ -84,20 +84,20 @@ def test_one_among_64_others_writes_what_it_writes_alone(runner: Runner) -> None
         return await asyncio.gather(*map(runner.text, requests))
 
     assert finish(together()) == [runner.alone(request) for request in requests]
-    assert max(rows for graph, rows in runner.rows if graph == AHEAD) > 50  # they did share runs
+    assert max(rows for graph, rows in runner.rows if graph == MULTI_STEP) > 50  # they did share runs
     assert runner.texts.live == 0
 
 
 def test_texts_join_and_leave_between_runs(runner: Runner) -> None:
     async def staggered() -> list[str]:
         first = asyncio.create_task(runner.text(asked(1, length=400)))
-        while (AHEAD, 1) not in runner.rows:
+        while (MULTI_STEP, 1) not in runner.rows:
             await asyncio.sleep(0)
         second = asyncio.create_task(runner.text(asked(2, length=40)))
         return [await first, await second]
 
     assert finish(staggered()) == [runner.alone(asked(1, length=400)), runner.alone(asked(2, length=40))]
-    ahead = [rows for graph, rows in runner.rows if graph == AHEAD]
+    ahead = [rows for graph, rows in runner.rows if graph == MULTI_STEP]
     assert 2 in ahead
     assert ahead[0] == ahead[-1] == 1  # the first was there before and after
 
@@ -140,7 +140,7 @@ def test_texts_under_way_let_others_go_first(runner: Runner, monkeypatch: pytest
 
     async def others() -> tuple[int, int]:
         writing = asyncio.create_task(runner.text(asked(1, length=10_000)))
-        while runner.rows.count((AHEAD, 1)) < 3:
+        while runner.rows.count((MULTI_STEP, 1)) < 3:
             await asyncio.sleep(0)
         before = len(runner.rows)
         await busy(30)
@@ -194,7 +194,7 @@ def test_cancelling_one_leaves_the_others_alone(runner: Runner) -> None:
     async def cancel() -> str:
         others = asyncio.create_task(runner.text(asked(2, length=900)))
         doomed = asyncio.create_task(runner.text(asked(1, length=100_000)))
-        while (AHEAD, 2) not in runner.rows:
+        while (MULTI_STEP, 2) not in runner.rows:
             await asyncio.sleep(0)
         doomed.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -241,7 +241,7 @@ def test_the_others_go_on_when_the_client_that_began_leaves(models: Path) -> Non
 
 def test_a_graph_that_breaks_ends_all_its_texts_and_the_next_ones_are_written(runner: Runner) -> None:
     async def broken() -> list[Any]:
-        runner.broken = AHEAD
+        runner.broken = MULTI_STEP
         return await asyncio.gather(*(runner.text(asked(seed)) for seed in range(3)), return_exceptions=True)
 
     assert [str(error) for error in finish(broken())] == ["it broke."] * 3
@@ -266,7 +266,7 @@ def test_too_many_texts_are_turned_away(runner: Runner) -> None:
 
 
 def test_a_prompt_that_does_not_fit_is_refused_at_the_call(runner: Runner) -> None:
-    with pytest.raises(InvalidInput, match="never saw"):
+    with pytest.raises(InvalidInput, match="does not know"):
         runner.write(asked(0, prompt="xyz"))
     assert runner.texts.live == 0
 

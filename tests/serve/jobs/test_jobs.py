@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,15 @@ import pytest
 
 from bookserve.api.requests import TransformRequest
 from bookserve.errors import NotFound
-from bookserve.formats.images import decode_png, encode_png
+from bookserve.images import decode_image, encode_png
 from serve.engine import Engine
 from serve.jobs import job_queue as queue
 from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests import picture_bundles
+from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
 from tests.servers import start
-
-PHOTO = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
-IMAGE = {"b64": base64.b64encode(encode_png(PHOTO)).decode()}
-#: A job that takes minutes unless it is cancelled.
-LONG = {"iterations": 1000, "max_loss": 1e9, "octaves": 0}
 
 
 @pytest.fixture(scope="module")
@@ -41,22 +36,7 @@ def http(bundles: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def begin(http: httpx.Client, model: str = "dreamer", count: int = 1, **params: Any) -> dict[str, Any]:
-    response = http.post("/api/jobs", json={"model": model, "images": [IMAGE] * count, "params": params})
-    assert response.status_code == 202, response.text
-    job: dict[str, Any] = response.json()["job"]
-    assert response.headers["location"] == f"/api/jobs/{job['id']}"
-    return job
-
-
-def events(http: httpx.Client, job: str) -> Iterator[dict[str, Any]]:
-    with http.stream("GET", f"/api/jobs/{job}/events") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        for line in response.iter_lines():
-            if line:
-                yield json.loads(line.removeprefix("data: "))
-
-
+@pytest.mark.slow
 def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     job = begin(http)
     told = list(events(http, job["id"]))
@@ -64,10 +44,10 @@ def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     assert told[-1]["state"] == "done"
     assert 1 < told[-1]["step"] <= told[-1]["steps"] == 3  # an octave of 71 pixels would be too small to see
     assert told[-1]["loss"] > 0
-    previews = [decode_png(base64.b64decode(event["preview"]["b64"])) for event in told if "preview" in event]
+    previews = [decode_image(base64.b64decode(event["preview"]["b64"])) for event in told if "preview" in event]
     result = http.get(f"/api/jobs/{job['id']}/result")
     assert result.headers["content-type"] == "image/png"
-    picture = decode_png(result.content)
+    picture = decode_image(result.content)
     assert picture.shape == PHOTO.shape
     assert np.array_equal(previews[-1], picture)
     assert np.abs(picture.astype(float) - 127.5).mean() > np.abs(PHOTO.astype(float) - 127.5).mean()  # it climbed
@@ -76,20 +56,23 @@ def test_a_dream_is_watched_and_fetched(http: httpx.Client) -> None:
     assert http.get(f"/api/jobs/{job['id']}").status_code == 404
 
 
+@pytest.mark.slow
 def test_parameters_are_the_caller_s(http: httpx.Client) -> None:
     low = list(events(http, begin(http, iterations=2, height=80, contributions={"bright": 0.5})["id"]))[-1]
     high = list(events(http, begin(http, iterations=2, height=80)["id"]))[-1]
     assert low["steps"] == high["steps"] == 2
     assert low["loss"] == pytest.approx(high["loss"] / 2, rel=1e-5)
-    assert decode_png(http.get(f"/api/jobs/{low['id']}/result").content).shape == (80, 96, 3)
+    assert decode_image(http.get(f"/api/jobs/{low['id']}/result").content).shape == (80, 96, 3)
 
 
+@pytest.mark.slow
 def test_painting_needs_two_pictures_and_copies_the_style(http: httpx.Client) -> None:
     job = begin(http, "painter", 2)
     assert list(events(http, job["id"]))[-1]["state"] == "done"
     assert http.post("/api/jobs", json={"model": "painter", "images": [IMAGE]}).status_code == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -98,7 +81,7 @@ def test_painting_needs_two_pictures_and_copies_the_style(http: httpx.Client) ->
         ({"model": "dreamer", "images": []}, 400, "not valid"),
         ({"model": "dreamer", "images": ["a text"]}, 400, "bytes of picture files"),
         ({"model": "dreamer", "images": [{"b64": "AAAA"}]}, 400, "not a picture"),
-        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is no parameter"),
+        ({"model": "dreamer", "images": [IMAGE], "params": {"unit": 3}}, 400, "'unit' is not a parameter"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"iterations": 0}}, 400, "iterations"),
         ({"model": "dreamer", "images": [IMAGE], "params": {"contributions": {"nowhere": 1}}}, 400, "bright, idle"),
         ({"model": "dreamer", "images": [{"b64": IMAGE["b64"][:200]}]}, 400, "picture"),
@@ -112,6 +95,7 @@ def test_what_is_wrong_is_told_before_anything_is_begun(
     assert said in response.json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client) -> None:
     running, waiting = begin(http, **LONG), begin(http, **LONG)
     told = events(http, running["id"])
@@ -124,6 +108,7 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client)
     assert last["step"] < last["steps"]
 
 
+@pytest.mark.slow
 def test_only_so_many_may_wait(http: httpx.Client) -> None:
     jobs = [begin(http, **LONG)]
     next(event for event in events(http, jobs[0]["id"]) if event["state"] == "running")
@@ -171,6 +156,7 @@ def test_results_are_kept_within_a_number_of_bytes_and_an_age(bundles: Path, mon
     repository.close()
 
 
+@pytest.mark.slow
 def test_the_server_stops_while_a_job_runs(bundles: Path) -> None:
     with start(bundles) as server, httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
         job = begin(client, **LONG)

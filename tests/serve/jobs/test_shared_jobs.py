@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
-from bookserve.formats.images import decode_png
+from bookserve.images import decode_image
 from serve.jobs import job_queue as queue
 from tests import picture_bundles
-from tests.serve.app.test_workers import until, workers
-from tests.serve.jobs.test_jobs import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.processes import until, workers
 from tests.servers import Server, start
 
 #: Connections enough that each of two processes has some.
@@ -58,7 +58,7 @@ def test_every_process_tells_of_every_job_and_gives_its_picture(clients: list[ht
         assert any("preview" in event for event in watched)
     pictures = {client.get(f"/api/jobs/{jobs[0]}/result").content for client in clients}
     assert len(pictures) == 1
-    assert decode_png(pictures.pop()).shape == PHOTO.shape
+    assert decode_image(pictures.pop()).shape == PHOTO.shape
     for client in clients:
         assert [job["id"] for job in client.get("/api/jobs").json()["jobs"]] == jobs
     assert clients[0].delete(f"/api/jobs/{jobs[1]}").status_code == 200
@@ -107,5 +107,5 @@ def test_a_job_whose_process_died_is_told_as_failed(server: Server, clients: lis
     with httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
         assert "died" in told(client, lost)["error"]["message"]
         assert client.get(f"/api/jobs/{lost}/result").status_code == 500
-        assert np.array_equal(decode_png(client.get(f"/api/jobs/{ended}/result").content), decode_png(picture))
+        assert np.array_equal(decode_image(client.get(f"/api/jobs/{ended}/result").content), decode_image(picture))
         assert list(events(client, begin(client, iterations=1)["id"]))[-1]["state"] == "done"  # the turn is free

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bookserve.client import connect
 from bookserve.errors import Failed, InvalidInput, NotReady
 from bookserve.graph import Arrays, Graph
-from bookserve.verb import simple
+from bookserve.verb import plain_answers
 from serve.batching.request_context import CURRENT, DeadlineExceeded, RequestContext
 from serve.batching.request_queue import OnResult
 from serve.engine import Engine
@@ -62,6 +62,7 @@ async def ask(repository: Repository, name: str = "a_chain", x: np.ndarray = X["
     return outputs["y"].tolist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grpc_server", GRPC_SERVERS)
 def test_it_is_asked_like_any_other_model(home: Path, grpc_server: str) -> None:
     rows = [[0, 1, 2], [3, 4, 5]]
@@ -74,7 +75,7 @@ def test_it_is_asked_like_any_other_model(home: Path, grpc_server: str) -> None:
         assert http.get("/v2/models/a_chain").json()["platform"] == "ensemble"
         for url in (server.http, server.grpc, f"local:{home}"):
             with connect(url) as client:
-                assert simple(client.predict("a_chain", rows)) == [{"y": row} for row in expected]
+                assert plain_answers(client.predict("a_chain", rows)) == [{"y": row} for row in expected]
         metrics = http.get("/metrics").text
     assert 'bookserve_requests_total{code="ok",graph="serving_default",model="a_chain"' in metrics
     assert 'bookserve_requests_total{code="ok",graph="serving_default",model="affine"' not in metrics
@@ -147,6 +148,7 @@ def test_its_memory_is_free_at_once_when_it_is_let_go(home: Path) -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_readiness_counts_the_members(home: Path) -> None:
     with start(home, "--model-control") as server, httpx.Client(base_url=server.http) as http:
         assert http.get("/v2/models/a_chain/ready").status_code == 200

@@ -155,6 +155,7 @@ print(json.dumps([half["y"].tolist(), [item.decode() for item in upper["upper"]]
 """
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_served_by_tensorflow(tmp_path: Path) -> None:
     """In processes of their own: TensorFlow takes its time and its memory."""
     directory = tmp_path / "bare/7"

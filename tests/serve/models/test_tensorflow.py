@@ -12,6 +12,8 @@ import pytest
 
 from tests import servers
 
+pytestmark = pytest.mark.slow  # starts servers
+
 MODEL = """
 import sys, tensorflow as tf
 class Texts(tf.Module):

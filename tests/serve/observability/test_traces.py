@@ -21,8 +21,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from bookserve.api import native_pb2 as pb
-from tests.serve.app.test_lifecycle import FREE, refused
+from tests.serve.processes import FREE, refused
 from tests.servers import GRPC_SERVERS, Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"

@@ -15,8 +15,8 @@ import pytest
 
 from bookserve.api import HINT
 from bookserve.api import native_pb2 as pb
+from bookserve.api.native_messages import row_to_message
 from bookserve.api.requests import GenerateRequest
-from bookserve.api.row_messages import to_row
 from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.generation.text import Piece
 from bookserve.verb import Answer
@@ -89,7 +89,7 @@ def test_a_fault_has_its_status_and_no_internals(
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
             predict = channel.unary_unary("/bookserve.v1.Bookserve/Predict")
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await predict(pb.PredictRequest(model="affine", rows=[to_row([1, 2, 3])]).SerializeToString())
+                await predict(pb.PredictRequest(model="affine", rows=[row_to_message([1, 2, 3])]).SerializeToString())
             assert caught.value.code() is grpc_code
             assert caught.value.details() == error["message"]
             assert dict(caught.value.trailing_metadata())[HINT].decode() == error["hint"]

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from bookserve.api import oip_pb2 as v2_pb
 from bookserve.api import tfserving_pb2 as tfs_pb
 from bookserve.errors import BookserveError, Failed
+from serve.app.grpc_app import protocol_services
 from serve.app.http_app import http_application
 from serve.engine import Engine
+from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
-from serve.protocols.oip import grpc_service as v2
-from serve.protocols.tfserving import model_service as models
-from serve.protocols.tfserving import prediction_service as tfs
+from serve.protocols.base import ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, parse_message
 from tests.serve.garbage import KEYS, LIMITS, bodies, damaged, documents, shapes, values, written
@@ -131,11 +131,10 @@ messages = damaged(st.sampled_from([call.SerializeToString() for call in CALLS])
 
 @given(messages)
 def test_every_method_over_grpc(engine: Engine, data: bytes) -> None:
-    doors = AccessPolicy(LIMITS, control=True)
-    services = [tfs.service(engine, doors), models.service(engine, doors), v2.service(engine, doors)]
+    context = ServerContext(engine, JobQueue(engine), AccessPolicy(LIMITS, control=True))
 
     async def ask() -> None:
-        for service in services:
+        for service, _ in protocol_services(load_protocols(), context).values():
             for method in service.methods.values():
                 if isinstance(method, Method):
                     await _refused(method.answer, method.request, data)

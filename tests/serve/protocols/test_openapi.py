@@ -87,6 +87,7 @@ def test_it_is_served_with_a_page_that_needs_nothing_from_elsewhere(http: httpx.
     assert 'fetch("/openapi.json")' in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)  # for the longer search
 @pytest.mark.parametrize(("options", "paths"), [((), "."), (("--model-control",), "/v2/repository")])
 def test_schemathesis_finds_nothing(models: Path, tmp_path: Path, options: tuple[str, ...], paths: str) -> None:

@@ -16,8 +16,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from bookserve.api import oip_pb2 as v2
 from bookserve.api import tfserving_pb2 as tfs
-from tests.serve.app.test_lifecycle import refused
+from tests.serve.processes import refused
 from tests.servers import GRPC_SERVERS, Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 OURS = "https://example.org"
 SERVICES = {
@@ -61,12 +63,12 @@ def test_pages_of_the_named_origin_may_ask(opened: Server, path: str) -> None:
         assert "access-control-allow-origin" not in stranger.headers
 
 
-def test_no_other_page_may_ask_unless_the_operator_says_so(http: httpx.Client) -> None:
+def test_no_other_page_may_ask_unless_the_operator_says_so(server_http: httpx.Client) -> None:
     for path in ("/v1/models/affine", "/v2/models/affine", "/api/models"):
-        reply = http.options(path, headers={"origin": OURS, **PREFLIGHT})
+        reply = server_http.options(path, headers={"origin": OURS, **PREFLIGHT})
         assert reply.status_code in (400, 405)
         assert "access-control-allow-origin" not in reply.headers
-        assert "access-control-allow-origin" not in http.get(path, headers={"origin": OURS}).headers
+        assert "access-control-allow-origin" not in server_http.get(path, headers={"origin": OURS}).headers
 
 
 def test_an_origin_is_no_address_of_a_page(models: Path) -> None:

@@ -1,4 +1,4 @@
-"""The short way of common requests: it answers as the application does, and it keeps HTTP's promises."""
+"""The HTTP fast path answers as the application does, and keeps to HTTP."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from serve.transport.http.fast_path import LONGEST
+from serve.transport.http.fast_path import MAX_FAST_BODY
+from tests.serve.transport.http_peer import post
 from tests.servers import Server, start
+
+pytestmark = pytest.mark.slow  # starts servers
 
 X = np.array([[1, 2, 3]], np.float32)
 INFER = json.dumps(
@@ -44,11 +47,6 @@ def speak(server: Server, *parts: bytes, answers: int = 1) -> list[tuple[int, di
         return found
 
 
-def post(path: str, body: bytes, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
 def in_json(data: np.ndarray) -> bytes:
     """A request for 10,000 rows, whatever they are."""
     return json.dumps(
@@ -70,7 +68,7 @@ def in_json(data: np.ndarray) -> bytes:
         (AFFINE, b'{"instances": [[1, 2, NaN]]}', ()),
         (AFFINE, b'{"instances": [[1, [2], 3]]}', ()),
         (AFFINE, b"", ()),
-        (AFFINE, b'{"instances": [[' + b"1" * LONGEST + b", 2, 3]]}", ()),
+        (AFFINE, b'{"instances": [[' + b"1" * MAX_FAST_BODY + b", 2, 3]]}", ()),
         (AFFINE, b'{"instances": [' + b"[1, 2, 3]," * 9000 + b"[1, 2, 3]]}", ()),
         ("/v2/models/affine/infer", INFER + X.tobytes(), (f"Inference-Header-Content-Length: {len(INFER)}",)),
         ("/v2/models/affine/infer", X.tobytes(), ("Inference-Header-Content-Length: 0",)),
@@ -112,7 +110,7 @@ def test_a_connection_ends_when_the_client_wants_it(server: Server) -> None:
     assert (status, headers["connection"]) == (200, "close")
 
 
-def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
+def test_expect_100_continue_is_answered(server: Server) -> None:
     where = urlsplit(server.http)
     head, _, body = post(AFFINE, ROWS, "Expect: 100-continue").partition(b"\r\n\r\n")
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
@@ -122,7 +120,7 @@ def test_whoever_expects_a_word_before_sending_gets_it(server: Server) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_short_answers_are_counted(models: Path) -> None:
+def test_fast_path_responses_are_counted(models: Path) -> None:
     with start(models) as server, httpx.Client(base_url=server.http, trust_env=False) as http:
         names = {http.post(AFFINE, content=ROWS).headers["x-request-id"] for _ in range(3)}
         assert len(names) == 3
@@ -134,7 +132,7 @@ def test_short_answers_are_counted(models: Path) -> None:
     assert 'bookserve_responses_total{code="200",protocol="tfs/http"} 3.0' in sorted(lines)
 
 
-def test_both_ways_count_alike(models: Path) -> None:
+def test_fast_path_and_application_count_alike(models: Path) -> None:
     head = f"Inference-Header-Content-Length: {len(INFER)}"
     asked = [
         *[(AFFINE, ROWS)] * 3,
@@ -160,7 +158,7 @@ def test_both_ways_count_alike(models: Path) -> None:
 
 def test_no_body_is_longer_than_the_server_allows(models: Path) -> None:
     body = in_json(np.arange(300_000))
-    assert 2**20 < len(body) < LONGEST
+    assert 2**20 < len(body) < MAX_FAST_BODY
     with start(models, "--max-body", "1") as server:
         ((status, _, _),) = speak(server, post("/v2/models/affine/infer", body))
     assert status == 413

@@ -1,106 +1,54 @@
-"""The short way's own connection: who answers what is read, in what order, and when it ends."""
+"""The HTTP connection: whether fast path or application answers a request, in what order, and when it is closed."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from serve.batching.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 from serve.transport.http.http_connection import HttpConnection
-from tests.serve.transport.test_fast_path import post
+from tests.serve.transport.http_peer import connected, post, serving
 
 LIMITS = Limits()
 
 
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the body in brackets, so that one sees who answered."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    content = b"[%b]" % body
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]})
-    await send({"type": "http.response.body", "body": content})
-
-
 @asynccontextmanager
-async def served(quick: FastRoute, limits: Limits = LIMITS) -> AsyncIterator[int]:
-    """The port of a server in this loop that has ``quick`` before ``application``."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=HttpConnection.limited(limits, quick), log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
+async def served(route: FastRoute, limits: Limits = LIMITS) -> AsyncIterator[int]:
+    """The port of a server in this event loop that has ``route`` as its fast path."""
+    async with serving(HttpConnection.limited(limits, route)) as (_, port):
+        yield port
 
 
-class Client:
-    """One connection."""
+class Handlers:
+    """A fast route whose handlers answer with the body in angle brackets.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self.writer = reader, writer
-
-    async def ask(self, *parts: bytes) -> bytes:
-        """The body of the next answer, after sending ``parts`` one by one."""
-        for part in parts:
-            self.writer.write(part)
-            await self.writer.drain()
-            if len(parts) > 1:
-                await asyncio.sleep(0.002)  # so that they are read one by one
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        return await self._reader.readexactly(length)
-
-    async def rest(self) -> bytes:
-        """What comes until the server ends the connection."""
-        return await asyncio.wait_for(self._reader.read(), 30)
-
-
-@asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Client]:
-    client = Client(*await asyncio.open_connection("127.0.0.1", port))
-    try:
-        yield client
-    finally:
-        client.writer.close()
-        await client.writer.wait_closed()
-
-
-class Door:
-    """Answers with the body in angle brackets: later, at once (``!``) or when told to (``~``), or leaves it (``?``), or
-    breaks (``#``)."""
+    They answer later, at once (``!``), when ``gate`` is set (``~``); they decline the body (``?``) or raise (``#``).
+    """
 
     def __init__(self) -> None:
-        #: The paths that it was asked about.
-        self.asked: list[bytes] = []
-        #: The bodies that it was given.
+        #: The paths that were routed.
+        self.routed: list[bytes] = []
+        #: The bodies that were handed over.
         self.given: list[bytes] = []
         self.gate = asyncio.Event()
         self.seconds = 0.0
         self.tasks: list[asyncio.Task[None]] = []
 
     def __call__(self, path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
-        self.asked.append(path)
+        self.routed.append(path)
         return None if path == b"/other" else self.take
 
     def take(self, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
         self.given.append(body)
         if body.startswith(b"#"):
-            raise RuntimeError("the door broke")
+            raise RuntimeError("the handler broke")
         if body.startswith(b"?"):
             return False
         answer = FastResponse(200, b"<%b>" % body)
@@ -117,48 +65,48 @@ class Door:
         reply(answer)
 
 
-def scenario(play: Callable[[Door, int], Any], limits: Limits = LIMITS) -> None:
+def scenario(play: Callable[[Handlers, int], Any], limits: Limits = LIMITS) -> None:
     async def played() -> None:
-        door = Door()
-        async with served(door, limits) as port:
-            await play(door, port)
+        handlers = Handlers()
+        async with served(handlers, limits) as port:
+            await play(handlers, port)
 
     asyncio.run(played())
 
 
-def test_a_head_is_asked_about_once_for_all_connections() -> None:
-    async def play(door: Door, port: int) -> None:
+def test_a_head_is_routed_once_for_all_connections() -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         for _ in range(2):
             async with connected(port) as client:
                 for number in (b"1", b"2", b"3"):
                     assert await client.ask(post("/a", number)) == b"<%b>" % number
                 assert await client.ask(post("/other", b"1")) == b"[1]"
                 assert await client.ask(post("/a", b"44")) == b"<44>"
-        assert door.asked.count(b"/a") == 2  # a head for each length of the body
+        assert handlers.routed.count(b"/a") == 2  # a head for each length of the body
 
     scenario(play)
 
 
-def test_what_the_door_leaves_it_is_not_given_again() -> None:
-    async def play(door: Door, port: int) -> None:
+def test_a_declined_body_is_not_handed_over_again() -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         async with connected(port) as client:
             for body in (b"1", b"?2", b"3", b"?4", b"?5"):
                 await client.ask(post("/a", body))
-        assert door.given == [b"1", b"?2", b"3", b"?4", b"?5"]
+        assert handlers.given == [b"1", b"?2", b"3", b"?4", b"?5"]
 
     scenario(play)
 
 
 def test_a_known_head_waits_for_the_answer_before_it() -> None:
-    async def play(door: Door, port: int) -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         async with connected(port) as client:
             assert await client.ask(post("/a", b"1")) == b"<1>"
             client.writer.write(post("/a", b"~2"))
-            while not door.tasks:
+            while not handlers.tasks:
                 await asyncio.sleep(0)
             client.writer.write(post("/a", b"3"))
             await asyncio.sleep(0.1)
-            door.gate.set()
+            handlers.gate.set()
             assert [await client.ask(), await client.ask()] == [b"<~2>", b"[3]"]
             assert await client.ask(post("/a", b"4")) == b"<4>"
 
@@ -167,7 +115,7 @@ def test_a_known_head_waits_for_the_answer_before_it() -> None:
 
 @pytest.mark.parametrize("body", [b"5", b"!5", b"?5", b"#5", b""])
 def test_what_follows_a_known_head_is_answered_however_it_comes(body: bytes) -> None:
-    async def play(door: Door, port: int) -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         request, follower = post("/a", body), post("/a", b"6" * len(body))
         short, long = b"<%b>" % body, b"[%b]" % body
         expected = long if body[:1] in (b"?", b"#") else short
@@ -189,7 +137,7 @@ def test_what_follows_a_known_head_is_answered_however_it_comes(body: bytes) -> 
 
 
 def test_a_known_head_that_ends_the_connection_ends_it_every_time() -> None:
-    async def play(door: Door, port: int) -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         for body in (b"1", b"2", b"!3", b"?4"):
             request = post("/a", body, "Connection: close")
             async with connected(port) as client:
@@ -201,22 +149,22 @@ def test_a_known_head_that_ends_the_connection_ends_it_every_time() -> None:
     scenario(play)
 
 
-def test_http_1_0_and_other_methods_are_the_applications() -> None:
-    async def play(door: Door, port: int) -> None:
+def test_http_1_0_and_other_methods_go_to_the_application() -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         for _ in range(2):
             async with connected(port) as client:
                 assert await client.ask(post("/a", b"1").replace(b"HTTP/1.1", b"HTTP/1.0")) == b"[1]"
                 assert await client.rest() == b""
             async with connected(port) as client:
                 assert await client.ask(post("/a", b"1").replace(b"POST", b"PUT")) == b"[1]"
-        assert door.asked == []
+        assert handlers.routed == []
 
     scenario(play)
 
 
 def test_an_answer_may_take_longer_than_a_request_may_take_to_arrive() -> None:
-    async def play(door: Door, port: int) -> None:
-        door.seconds = 1.0
+    async def play(handlers: Handlers, port: int) -> None:
+        handlers.seconds = 1.0
         for _ in range(2):  # a head that is new, and one that is known
             async with connected(port) as client:
                 assert await client.ask(post("/a", b"1")) == b"<1>"
@@ -224,16 +172,16 @@ def test_an_answer_may_take_longer_than_a_request_may_take_to_arrive() -> None:
     scenario(play, Limits(seconds=0.3))
 
 
-def test_who_does_not_read_is_not_answered_on_and_on() -> None:
-    async def play(door: Door, port: int) -> None:
+def test_a_client_that_does_not_read_is_not_answered_on_and_on() -> None:
+    async def play(handlers: Handlers, port: int) -> None:
         large = b"!" + b"x" * 60_000
         async with connected(port) as slow, connected(port) as other:
             sent = 0
-            while len(door.given) == sent < 500:
+            while len(handlers.given) == sent < 500:
                 slow.writer.write(post("/a", large))
                 sent += 1
                 for _ in range(100):
-                    if len(door.given) < sent:
+                    if len(handlers.given) < sent:
                         await asyncio.sleep(0.005)
             assert sent < 500
             assert await other.ask(post("/a", b"1")) == b"<1>"
@@ -242,7 +190,7 @@ def test_who_does_not_read_is_not_answered_on_and_on() -> None:
     scenario(play)
 
 
-def test_a_door_hears_when_the_client_has_left() -> None:
+def test_a_handler_sees_when_the_client_has_left() -> None:
     async def scenario() -> None:
         calls: list[RequestContext] = []
         begun = asyncio.Event()
@@ -269,7 +217,7 @@ def test_a_door_hears_when_the_client_has_left() -> None:
     asyncio.run(scenario())
 
 
-def test_a_mistake_is_told_without_internals(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_is_answered_without_internals(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> bytes:
         def take(body: bytes, call: RequestContext, reply: SendResponse) -> bool:
             asyncio.get_running_loop().call_soon(on_result(reply, fail), {})

@@ -13,8 +13,8 @@ import pytest
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.security.api_keys import ApiKeys
-from tests.serve.app.test_lifecycle import read, started, wait_for
 from tests.serve.metrics import requests as counted
+from tests.serve.processes import read, started, wait_for
 from tests.servers import GRPC_SERVERS, Server, start
 
 KEY, OTHER = "k" * 32, "another-key-of-someone-else"
@@ -77,6 +77,7 @@ PATHS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"HEAD", b"OPTIONS", b"DELETE", b"BREW"])
 def test_no_path_and_no_method_passes_without_a_key(guarded: Server, path: str, method: bytes) -> None:
@@ -84,6 +85,7 @@ def test_no_path_and_no_method_passes_without_a_key(guarded: Server, path: str, 
     assert status(guarded, path, method, b"authorization: Bearer wrong\r\n") in (400, 401)
 
 
+@pytest.mark.slow
 def test_no_whole_prediction_passes_without_a_key(guarded: Server) -> None:
     """The commonest requests, which may take a shorter way through the server."""
     tensor = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
@@ -97,6 +99,7 @@ def test_no_whole_prediction_passes_without_a_key(guarded: Server) -> None:
             assert http.post(path, json=body, headers={"x-api-key": KEY}).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/v1/models/affine", "/v2", "/api/models", "/"])
 def test_every_face_opens_with_a_key(guarded: Server, path: str) -> None:
     for shown in (f"Authorization: Bearer {KEY}", f"authorization: bearer  {OTHER} ", f"X-API-Key: {OTHER}"):
@@ -106,11 +109,13 @@ def test_every_face_opens_with_a_key(guarded: Server, path: str) -> None:
     assert status(guarded, f"{path}?api_key={KEY}") == 401
 
 
+@pytest.mark.slow
 def test_whether_it_lives_anybody_may_ask(guarded: Server) -> None:
     assert status(guarded, "/healthz") == 200
     assert status(guarded, "/healthz?x") == 200
 
 
+@pytest.mark.slow
 def test_a_refusal_says_how_to_show_a_key(guarded: Server) -> None:
     answer = httpx.get(f"{guarded.http}/api/models", trust_env=False)
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -136,6 +141,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_no_grpc_method_passes_without_a_key(guarded: Server, method: str) -> None:
     with grpc.insecure_channel(guarded.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
@@ -146,6 +152,7 @@ def test_no_grpc_method_passes_without_a_key(guarded: Server, method: str) -> No
                 assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.slow
 def test_grpc_opens_with_a_key(guarded: Server) -> None:
     with grpc.insecure_channel(guarded.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
         for metadata in ((("authorization", f"Bearer {KEY}"),), (("x-api-key", OTHER),)):
@@ -176,11 +183,11 @@ def test_ids_are_honoured_and_returned(beside: httpx.Client, channel: grpc.Chann
 
 @pytest.mark.parametrize(("name", "value"), [("X-Request-Timeout", "soon"), ("X-Request-Timeout", "-1"),
                                              ("X-Request-Timeout", "nan"), ("X-Priority", "urgent")])  # fmt: skip
-def test_headers_that_say_nothing_sensible_are_refused(http: httpx.Client, name: str, value: str) -> None:
-    answer = http.post("/api/models/affine/predict", json=ROWS, headers={name: value})
+def test_headers_that_say_nothing_sensible_are_refused(server_http: httpx.Client, name: str, value: str) -> None:
+    answer = server_http.post("/api/models/affine/predict", json=ROWS, headers={name: value})
     assert answer.status_code == 400
     assert value in answer.json()["error"]["message"]
-    assert http.get("/v2", headers={name: value}).status_code == 400
+    assert server_http.get("/v2", headers={name: value}).status_code == 400
 
 
 def test_a_priority_that_is_none_is_refused_over_grpc(channel: grpc.Channel) -> None:
@@ -213,6 +220,7 @@ def test_answers_are_counted_by_protocol(beside: httpx.Client, channel: grpc.Cha
     assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1] * 6
 
 
+@pytest.mark.slow
 def test_logs_are_objects_with_the_requests_id(models: Path) -> None:
     with started(models, "--json", "--log-format", "json", "--access-log") as process:
         told = read(process)
@@ -235,6 +243,7 @@ def test_logs_are_objects_with_the_requests_id(models: Path) -> None:
     assert "secret" not in log
 
 
+@pytest.mark.slow
 def test_without_being_asked_requests_are_not_logged(models: Path) -> None:
     with started(models, "--json") as process:
         told = read(process)

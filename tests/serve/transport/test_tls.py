@@ -12,10 +12,13 @@ import grpc
 import httpx
 import pytest
 
-from tests.serve.app.test_lifecycle import FREE, refused
+from tests.serve.processes import FREE, refused
 from tests.servers import GRPC_SERVERS, Server, start
 
-pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+pytestmark = [
+    pytest.mark.slow,  # starts servers
+    pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed"),
+]
 
 MODELS = "/bookserve.v1.Bookserve/Models"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bookserve.steps import Pad, Words
-from bookserve.steps.texts import words_of
+from bookserve.steps.texts import split_words
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Predict
 from trainers import catalogue
@@ -57,7 +57,7 @@ def test_answers_stand_in_their_story_and_depend_on_the_question() -> None:
     told = generated.stories("sample")
     answers = [generated.ANSWERS[label] for label in told.labels]
     pairs = list(zip(told.rows, answers, strict=True))
-    assert all(answer in words_of(row["text"]) for row, answer in pairs)
+    assert all(answer in split_words(row["text"]) for row, answer in pairs)
     asked = {row["question"] for row in told.rows}
     assert len(asked) == 3
     for question in asked:

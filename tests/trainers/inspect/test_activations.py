@@ -35,14 +35,16 @@ def test_a_layer_that_is_called_twice_is_seen_twice() -> None:
 
 
 def test_a_sheet_has_sixteen_channels_a_row_and_blank_ones_are_black() -> None:
-    from bookserve.generation.explain import sheet
+    from bookserve.generation.explain import activation_sheet
 
     maps = np.random.default_rng(0).uniform(size=(1, 29, 29, 20))
     maps[..., 1] = 0.7
-    picture = sheet(maps)
+    picture = activation_sheet(maps)
     assert picture.dtype == np.uint8
     assert picture.shape == (2 * 60, 16 * 60, 3)  # enlarged twice, with a margin around each
     assert not picture[:60, 60:120].any()
     assert picture[:60, :60].any()
-    np.testing.assert_array_equal(sheet(maps * 1000 + 5)[:60, :60], picture[:60, :60])  # each channel on its own scale
-    assert sheet(np.arange(10.0)[None]).ndim == 3
+    np.testing.assert_array_equal(
+        activation_sheet(maps * 1000 + 5)[:60, :60], picture[:60, :60]
+    )  # each channel on its own scale
+    assert activation_sheet(np.arange(10.0)[None]).ndim == 3

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bookserve import images as pictures
 from bookserve.bundle.examples import Examples
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats import images as pictures
 from bookserve.run import Origin, Recipe, Run, create_run
 from bookserve.steps import Pixels, vocabulary
 from bookserve.verb import Sample
@@ -54,7 +54,7 @@ def test_a_concept_is_drawn_from_folders_and_labels(tmp_path: Path, look: Any) -
     out = ("-o", tmp_path / "out")
     look("concept", run.path, "--with", tmp_path / "with", "--without", tmp_path / "without", *out)
     look("concept", run.path, "--with", "7", "--without", "1", "-n", 3, *out)
-    first, second = (pictures.decode_png((tmp_path / "out" / name).read_bytes()) for name in sorted(FILES))
+    first, second = (pictures.decode_image((tmp_path / "out" / name).read_bytes()) for name in sorted(FILES))
     assert first.shape == (3 * 56, 7 * 56, 1)
     assert second.shape == (56, 7 * 56, 1)
     with pytest.raises(NotFound, match=r"'eleven' is neither a folder nor a label.*Its labels are 0, 1"):

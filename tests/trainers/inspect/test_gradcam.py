@@ -12,7 +12,7 @@ from tests.trainers.inspect.small import SIZE, seen
 
 
 def test_grad_cam_is_hot_where_the_object_is(model: Any, photo: np.ndarray) -> None:
-    from bookserve.generation.explain import overlay
+    from bookserve.generation.explain import overlay_heatmap
     from trainers.inspect.gradcam import gradcam
 
     likeliest = gradcam(model, seen(photo), layer="pool")
@@ -25,7 +25,7 @@ def test_grad_cam_is_hot_where_the_object_is(model: Any, photo: np.ndarray) -> N
     assert quadrant > 0.9 * heat.heatmap.sum()
     other = np.rot90(photo, 2)
     assert gradcam(model, seen(other), 1).heatmap[3:, 3:].sum() == pytest.approx(quadrant)
-    laid = overlay(heat.heatmap, np.full((48, 60, 3), 100, np.uint8)).astype(int)
+    laid = overlay_heatmap(heat.heatmap, np.full((48, 60, 3), 100, np.uint8)).astype(int)
     assert laid.shape == (48, 60, 3)
     assert abs(laid[:24, :30] - 100).sum() > 5 * abs(laid[24:, 30:] - 100).sum()
 

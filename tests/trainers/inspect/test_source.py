@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bookserve import images as pictures
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.formats import images as pictures
 from bookserve.run import Run
 from bookserve.steps import Image, ImageNetMeans, Words
 from bookserve.steps.vocabulary import Vocabulary
@@ -43,7 +43,7 @@ def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look
     written = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert "activations_1_base_look.png" in written
     assert {"filters_base_look.png", "filters_mix.png", "gradcam_heatmap.png", "gradcam_overlay.png"} < written.keys()
-    assert pictures.decode_png(written["gradcam_overlay.png"]).shape == (360, 360, 3)  # the photo's own size
+    assert pictures.decode_image(written["gradcam_overlay.png"]).shape == (360, 360, 3)  # the photo's own size
     for place in ("b", "c"):
         assert {path.name: path.read_bytes() for path in (tmp_path / place).iterdir()} == written
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed, NotFound
-from bookserve.formats.images import encode_png
+from bookserve.images import encode_png
 from bookserve.steps import Image
 from trainers.datasets import cats_dogs, photos, weights
 from trainers.networks import vgg

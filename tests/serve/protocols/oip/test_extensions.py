@@ -174,6 +174,7 @@ def states(keeper: httpx.Client, **wish: bool) -> dict[tuple[str, str], str]:
     }
 
 
+@pytest.mark.slow
 def test_models_are_listed_loaded_and_unloaded(keeper: httpx.Client, open_models: Path) -> None:
     assert "model_repository" in keeper.get("/v2").json()["extensions"]
     known = {("affine", "1"): "READY", ("digits", "1"): "UNAVAILABLE", ("digits", "2"): "READY"}
@@ -193,6 +194,7 @@ def test_models_are_listed_loaded_and_unloaded(keeper: httpx.Client, open_models
     assert keeper.get("/v2/models/affine").json()["versions"][-1] == "2"
 
 
+@pytest.mark.slow
 def test_a_broken_version_leaves_the_old_one_serving(keeper: httpx.Client, open_models: Path) -> None:
     shutil.copytree(open_models / "digits" / "2", open_models / "digits" / "3")
     (open_models / "digits" / "3" / "model.onnx").write_bytes(b"")
@@ -203,6 +205,7 @@ def test_a_broken_version_leaves_the_old_one_serving(keeper: httpx.Client, open_
     assert states(keeper)["digits", "3"] == "UNAVAILABLE"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -228,6 +231,7 @@ def test_requests_to_the_repository_that_do_not_fit(keeper: httpx.Client, path: 
     assert len(reply.json()["error"]) > 10
 
 
+@pytest.mark.slow
 def test_the_repository_over_grpc(open_server: Server) -> None:
     with grpc.insecure_channel(open_server.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
         index = channel.unary_unary(f"{SERVICE}RepositoryIndex")

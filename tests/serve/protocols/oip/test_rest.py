@@ -51,11 +51,6 @@ def test_the_id_is_left_out_where_none_was_given(http: httpx.Client) -> None:
     assert "id" not in infer(http, {"inputs": [X | {"data": [0, 1, 2]}]}).json()
 
 
-def test_not_a_number_and_infinity_pass_both_ways(http: httpx.Client) -> None:
-    body = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [NaN, Infinity, -Infinity]}]}'
-    assert infer(http, body).content.endswith(b'"data":[NaN,Infinity,-Infinity]}]}')
-
-
 def test_inputs_and_outputs_as_bytes(http: httpx.Client) -> None:
     x = np.array([[0, 1, 2]], np.float32)
     sized = X | {"parameters": {"binary_data_size": 12}}
@@ -109,12 +104,6 @@ def test_another_graph_by_its_signature(http: httpx.Client) -> None:
     assert infer(http, asked, "writer").json()["outputs"][0]["data"] == [5]
 
 
-def test_a_large_request(http: httpx.Client) -> None:
-    rows = 50_000
-    data = {"name": "x", "shape": [rows, 3], "datatype": "FP32", "data": [0, 1, 2] * rows}
-    assert infer(http, {"inputs": [data]}).json()["outputs"][0]["data"] == [1, 3, 5] * rows
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
@@ -125,7 +114,6 @@ def test_a_large_request(http: httpx.Client) -> None:
         ("GET", f"/v2/models/affine/versions/{'9' * 5000}", 400, "the version '999"),
         ("GET", "/v2/models/affine/versions/-1", 400, "the version '-1'"),
         ("GET", "/v2/models/affine/versions/%C2%B2", 400, "the version"),
-        ("POST", "/v2/models/nothing/infer", 404, "Request for unknown model: 'nothing' is not found"),
         ("POST", "/v2/models/%2e%2e/infer", 404, "Request for unknown model: '..'"),
         ("GET", "/v2/models/affine/infer", 405, "/v2/models/affine/infer does not take GET."),
         ("GET", "/v2/else", 404, "there is nothing at /v2/else."),
@@ -162,7 +150,6 @@ def sized(size: Any, **more: Any) -> dict[str, Any]:
         {"inputs": [X | {"data": [1, 2, None]}]},
         {"inputs": [X | {"data": {"a": 1}}]},
         {"inputs": [X | {"data": None}]},
-        {"inputs": [X | {"data": [1, 2, 3], "datatype": "FP64"}]},
         {"inputs": [X | {"data": [1, 2, 3], "datatype": "FLOAT"}]},
         {"inputs": [X | {"data": [1, 2, 3], "datatype": 1}]},
         {"inputs": [X | {"data": [1, 2, 3], "shape": [3]}]},
@@ -185,7 +172,6 @@ def sized(size: Any, **more: Any) -> dict[str, Any]:
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]},
         {"inputs": [X | {"data": [1, 2, 3]}], "outputs": {}},
         {"inputs": [X | {"data": [1, 2, 3]}], "id": 7},
-        {"inputs": [X | {"data": [1, 2, 3]}], "parameters": {"signature_name": "nothing"}},
         {"inputs": [X | {"data": [1, 2, 3]}], "parameters": {"signature_name": ["x"]}},
         {"inputs": [X | {"data": [1, 2, 3]}], "parameters": {"binary_data_output": 1}},
         sized(12),
@@ -228,8 +214,3 @@ def test_a_wrong_header_length(http: httpx.Client, length: str) -> None:
     body = json.dumps({"inputs": [X | {"data": [1, 2, 3]}]}).encode()
     reply = http.post("/v2/models/affine/infer", content=body, headers={LENGTH: length.encode()})
     assert reply.status_code == 400
-
-
-def test_a_body_beyond_the_limit_is_refused(http: httpx.Client) -> None:
-    reply = infer(http, b" " * (65 * 2**20))
-    assert (reply.status_code, reply.json().keys()) == (413, {"error"})

@@ -12,6 +12,8 @@ import pytest
 
 from tests.servers import Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 ROOT = Path(__file__).parents[4]
 
 

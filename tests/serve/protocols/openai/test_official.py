@@ -184,6 +184,7 @@ def test_nothing_else_is_offered(http: httpx.Client) -> None:
         assert response.json()["error"]["type"] == "invalid_request_error", path
 
 
+@pytest.mark.slow
 def test_a_server_with_keys_wants_one_as_openai_s_client_sends_it(models: Path, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("sk-a-long-enough-key\n")
     with start(models, "--api-key-file", str(tmp_path / "keys")) as guarded:

@@ -1,6 +1,6 @@
-"""The official TensorFlow Serving client, in a process of its own: asks and prints what it understood as JSON.
+"""The official TensorFlow Serving client, in a process of its own: asks servers and prints what it understood as JSON.
 
-Run by ``test_official.py``: ``python -m tests.serve.protocols.tfserving.official_client HOST:PORT``.
+Run by ``test_official.py``: ``python -m tests.serve.protocols.tfserving.official_client HOST:PORT…``.
 """
 
 from __future__ import annotations
@@ -187,4 +187,4 @@ def _models(channel: grpc.Channel) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(sys.argv[1])))
+    sys.stdout.write(json.dumps([main(target) for target in sys.argv[1:]]))

@@ -99,6 +99,7 @@ def test_files_that_are_missing(tmp_path: Path) -> None:
             read(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_encoded_config_of_the_official_library_is_read() -> None:
     script = (
         "import sys; from google.protobuf import text_format;"
@@ -218,6 +219,7 @@ def record(data: bytes) -> bytes:
     return head + checks[0] + data + checks[1]
 
 
+@pytest.mark.slow
 def test_the_official_records_are_read_and_run(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     repository = load(affine, official[0])
     found = list(warmup.read_warmup_requests(affine))
@@ -234,6 +236,7 @@ def test_the_official_records_are_read_and_run(affine: bundle.Bundle, official: 
     assert outputs["y"].tolist() == [[1, 1, 1]]
 
 
+@pytest.mark.slow
 def test_examples_go_into_the_one_input_of_strings(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     (affine.path / warmup.WARMUP_PATH).write_bytes(official[1])
     with pytest.raises(Failed, match="Feature: x"):  # its graph takes three numbers
@@ -246,6 +249,7 @@ def test_examples_go_into_the_one_input_of_strings(affine: bundle.Bundle, offici
     assert b"x" in feeds["examples"][0]
 
 
+@pytest.mark.slow
 def test_records_that_fail_keep_a_version_from_serving(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     good = official[0]
     damaged = bytearray(good)
@@ -270,6 +274,7 @@ def test_records_that_fail_keep_a_version_from_serving(affine: bundle.Bundle, of
         assert said in status.error, said
 
 
+@pytest.mark.slow
 def test_a_thousand_records_are_not_too_many(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     assert len(load(affine, official[0] * 500).models()) == 1
 
@@ -280,6 +285,7 @@ def test_the_checksum_is_crc_32c(data: bytes, crc: int) -> None:
     assert warmup.masked_crc(data) == (((crc >> 15 | crc << 17) & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF
 
 
+@pytest.mark.slow
 def test_every_error_is_one_of_ours(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):

@@ -15,6 +15,8 @@ from bookserve.api import tfserving_pb2 as tfs
 from serve.protocols.tfserving.files import files_pb2 as pb
 from tests.servers import Server, start
 
+pytestmark = pytest.mark.slow  # starts servers
+
 SERVICE = "/tensorflow.serving.ModelService/"
 
 

@@ -6,17 +6,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from tests.servers import Server
+import pytest
+
+from tests.servers import GRPC_SERVERS, Server
 
 ROOT = Path(__file__).parents[4]
 
 
-def test_the_official_client_understands_us(any_server: Server) -> None:
-    command = [sys.executable, "-m", "tests.serve.protocols.tfserving.official_client", any_server.grpc_target]
+@pytest.fixture(scope="module")
+def both(server: Server, builtin: Server) -> dict[str, Any]:
+    """What the client saw of each server; TensorFlow is loaded once."""
+    targets = {"grpcio": server.grpc_target, "builtin": builtin.grpc_target}
+    command = [sys.executable, "-m", "tests.serve.protocols.tfserving.official_client", *targets.values()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
     assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    return dict(zip(targets, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("whose", GRPC_SERVERS)
+def test_the_official_client_understands_us(both: dict[str, Any], whose: str) -> None:
+    seen = both[whose]
     refused = seen.pop("refused")
     code, details = refused.pop("long")
     whole = f"Servable not found for request: Latest({'a' * 3000})"

@@ -1,4 +1,4 @@
-"""Clients that break HTTP/2: each is told why and cut off, and nobody else notices."""
+"""Clients that violate HTTP/2 get the error code of RFC 9113 and lose the stream or the connection; others go on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.security.limits import Limits
-from serve.transport.http2.frame_reader import FRAME
-from tests.serve.transport.http2.peer import Raw, Serving, asked, connected, framed, raw, serving
+from serve.transport.http2.config import Config
+from serve.transport.http2.frame_reader import MAX_FRAME_SIZE
+from tests.serve.transport.http2.peer import Raw, Serving, connected, framed, raw, request_fields, serving
 
-SMALL = Limits(body=10_000, head=4096, streams=8, seconds=0.3)
+SMALL = Config(max_message_size=10_000, max_header_list_size=4096, max_concurrent_streams=8, timeout=0.3)
 
 PROTOCOL, INTERNAL, FLOW, CLOSED, SIZE, REFUSED, COMPRESSION, CALM = 1, 2, 3, 5, 6, 7, 9, 11
 
@@ -23,7 +23,7 @@ Attack = Callable[[Raw], None]
 
 
 def headers(raw_: Raw, number: int = 1, *flags: str) -> hf.HeadersFrame:
-    return raw_.headers(number, asked("echo"), *flags)
+    return raw_.headers(number, request_fields("echo"), *flags)
 
 
 def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
@@ -44,7 +44,7 @@ BREAKS: dict[str, tuple[Attack, int]] = {
     "headers after the end": (lambda r: r.send(headers(r, 1, "END_STREAM"), headers(r, 1, "END_STREAM")), CLOSED),
     "more padding than frame": (lambda r: r.send(frame(1, 4 | 8, 1, b"\xff")), PROTOCOL),
     "padding without a length": (lambda r: r.send(frame(1, 4 | 8, 1, b"")), SIZE),
-    "a frame too large": (lambda r: r.send(frame(0, 0, 1, b"\0" * (FRAME + 1))), SIZE),
+    "a frame too large": (lambda r: r.send(frame(0, 0, 1, b"\0" * (MAX_FRAME_SIZE + 1))), SIZE),
     "a block that another frame cuts": (
         lambda r: r.send(frame(1, 0, 1, b"\x82"), frame(6, 0, 0, b"12345678")),
         PROTOCOL,
@@ -102,30 +102,49 @@ BREAKS: dict[str, tuple[Attack, int]] = {
 
 #: What is sent after the greeting, and the error code with which stream 1 ends, and nothing else.
 RESETS: dict[str, tuple[Attack, int]] = {
-    "data after the end": (lambda r: r.send(r.headers(1, asked("wait"), "END_STREAM"), frame(0, 1, 1, b"")), CLOSED),
+    "data after the end": (
+        lambda r: r.send(r.headers(1, request_fields("wait"), "END_STREAM"), frame(0, 1, 1, b"")),
+        CLOSED,
+    ),
     "a window that grows by nothing": (lambda r: r.send(headers(r), window(1, 0)), PROTOCOL),
     "a window that is too large": (lambda r: r.send(headers(r), window(1, 2**31 - 1)), FLOW),
     "trailers that are not the end": (lambda r: r.send(headers(r), headers(r)), PROTOCOL),
-    "no method": (lambda r: r.send(r.headers(1, asked("echo")[1:])), PROTOCOL),
-    "two paths": (lambda r: r.send(r.headers(1, [(":path", "/"), *asked("echo")])), PROTOCOL),
+    "no method": (lambda r: r.send(r.headers(1, request_fields("echo")[1:])), PROTOCOL),
+    "two paths": (lambda r: r.send(r.headers(1, [(":path", "/"), *request_fields("echo")])), PROTOCOL),
     "an empty path": (
-        lambda r: r.send(r.headers(1, [*asked("echo")[:2], (":path", ""), *asked("echo")[3:]])),
+        lambda r: r.send(r.headers(1, [*request_fields("echo")[:2], (":path", ""), *request_fields("echo")[3:]])),
         PROTOCOL,
     ),
-    "a pseudo-header at the end": (lambda r: r.send(r.headers(1, [*asked("echo")[1:], asked("echo")[0]])), PROTOCOL),
-    "a pseudo-header of answers": (lambda r: r.send(r.headers(1, [(":status", "200"), *asked("echo")])), PROTOCOL),
-    "a name in capitals": (lambda r: r.send(r.headers(1, [*asked("echo"), ("X-Frog", "1")])), PROTOCOL),
-    "a name with a blank": (lambda r: r.send(r.headers(1, [*asked("echo"), ("x frog", "1")])), PROTOCOL),
-    "a value with a line end": (lambda r: r.send(r.headers(1, [*asked("echo"), ("x-frog", "1\r\n2")])), PROTOCOL),
-    "a header of the connection": (lambda r: r.send(r.headers(1, [*asked("echo"), ("connection", "close")])), PROTOCOL),
+    "a pseudo-header at the end": (
+        lambda r: r.send(r.headers(1, [*request_fields("echo")[1:], request_fields("echo")[0]])),
+        PROTOCOL,
+    ),
+    "a pseudo-header of answers": (
+        lambda r: r.send(r.headers(1, [(":status", "200"), *request_fields("echo")])),
+        PROTOCOL,
+    ),
+    "a name in capitals": (lambda r: r.send(r.headers(1, [*request_fields("echo"), ("X-Frog", "1")])), PROTOCOL),
+    "a name with a blank": (lambda r: r.send(r.headers(1, [*request_fields("echo"), ("x frog", "1")])), PROTOCOL),
+    "a value with a line end": (
+        lambda r: r.send(r.headers(1, [*request_fields("echo"), ("x-frog", "1\r\n2")])),
+        PROTOCOL,
+    ),
+    "a header of the connection": (
+        lambda r: r.send(r.headers(1, [*request_fields("echo"), ("connection", "close")])),
+        PROTOCOL,
+    ),
     "other transfer codings": (
-        lambda r: r.send(r.headers(1, [field for field in asked("echo") if field[0] != "te"] + [("te", "gzip")])),
+        lambda r: r.send(
+            r.headers(1, [field for field in request_fields("echo") if field[0] != "te"] + [("te", "gzip")])
+        ),
         PROTOCOL,
     ),
-    "no timeout": (lambda r: r.send(r.headers(1, asked("echo", ("grpc-timeout", "soon")))), PROTOCOL),
-    "no base64": (lambda r: r.send(r.headers(1, asked("echo", ("x-raw-bin", "*")))), PROTOCOL),
+    "no timeout": (lambda r: r.send(r.headers(1, request_fields("echo", ("grpc-timeout", "soon")))), PROTOCOL),
+    "no base64": (lambda r: r.send(r.headers(1, request_fields("echo", ("x-raw-bin", "*")))), PROTOCOL),
     "more data than the window": (
-        lambda r: r.send(r.headers(1, asked("chat")), *[frame(0, 0, 1, b"\0\0\0\x10\0" + b"\0" * 4096) * 60] * 5),
+        lambda r: r.send(
+            r.headers(1, request_fields("chat")), *[frame(0, 0, 1, b"\0\0\0\x10\0" + b"\0" * 4096) * 60] * 5
+        ),
         FLOW,
     ),
 }
@@ -136,7 +155,7 @@ def attack(test: Callable[[Serving, Raw], Awaitable[None]], monkeypatch: pytest.
 
     async def whole() -> None:
         async with serving(SMALL) as served, connected(served.port) as bystander, raw(served.port) as attacker:
-            number = bystander.begin(asked("wait"))
+            number = bystander.begin(request_fields("wait"))
             await bystander.send(number, framed(b"undisturbed"))
             await test(served, attacker)
             served.methods.go_on.set()
@@ -147,10 +166,10 @@ def attack(test: Callable[[Serving, Raw], Awaitable[None]], monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_who_breaks_the_protocol_is_told_why_and_cut_off(
+def test_a_connection_error_ends_the_connection_with_its_code(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
     what, code = BREAKS[name]
 
     async def test(_: Serving, attacker: Raw) -> None:
@@ -164,13 +183,13 @@ def test_who_breaks_the_protocol_is_told_why_and_cut_off(
 
 
 @pytest.mark.parametrize("name", RESETS)
-def test_who_breaks_a_stream_loses_that_stream(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_error_ends_that_stream_alone(name: str, caplog: pytest.LogCaptureFixture) -> None:
     what, code = RESETS[name]
 
     async def test(_: Serving, attacker: Raw) -> None:
         attacker.greet()
         what(attacker)
-        attacker.send(attacker.headers(9, asked("croak"), "END_STREAM"))  # is answered: the connection lives
+        attacker.send(attacker.headers(9, request_fields("croak"), "END_STREAM"))  # is answered: the connection lives
         attacker.send(frame(6, 0, 0, b"the last"))
         found: list[hf.Frame] = []
         while not any(isinstance(one, hf.PingFrame) for one in found):
@@ -195,10 +214,10 @@ def test_who_breaks_a_stream_loses_that_stream(name: str, caplog: pytest.LogCapt
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(6, 0, 0, b"12345678"), b"\0\0"),
     ],
 )
-def test_whoever_does_not_greet_is_cut_off(
+def test_a_client_without_a_preface_is_disconnected(
     greeting: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
 
     async def test(_: Serving, attacker: Raw) -> None:
         attacker.send(greeting)
@@ -208,13 +227,15 @@ def test_whoever_does_not_greet_is_cut_off(
     assert not caplog.records
 
 
-def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("serve.transport.http2.server.TICK", 0.05)
+def test_a_client_that_reads_nothing_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("serve.transport.http2.server.CHECK_INTERVAL", 0.05)
 
     async def test(served: Serving, attacker: Raw) -> None:
         attacker.greet()
         attacker.send(window(0, 2**31 - 1 - 65_535), hf.SettingsFrame(0, settings={4: 2**31 - 1}))
-        attacker.send(attacker.headers(1, asked("length")), frame(0, 1, 1, framed(b"90000000")))
+        attacker.send(attacker.headers(1, request_fields("length")), frame(0, 1, 1, framed(b"90000000")))
         while len(served.server.connections) > 1:
             await asyncio.sleep(0.02)
 
@@ -222,8 +243,11 @@ def test_who_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert not caplog.records
 
 
-def test_who_is_silent_is_asked_and_then_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"serve.transport.http2.server.TICK": 0.05, "serve.transport.http2.transport.IDLE": 0.2}.items():
+def test_an_idle_client_is_pinged_and_then_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "serve.transport.http2.server.CHECK_INTERVAL": 0.05,
+        "serve.transport.http2.connection.IDLE_TIMEOUT": 0.2,
+    }.items():
         monkeypatch.setattr(name, value)
 
     async def whole() -> None:
@@ -231,7 +255,7 @@ def test_who_is_silent_is_asked_and_then_cut_off(monkeypatch: pytest.MonkeyPatch
             dead.greet()
             for _ in range(6):  # it answers, and lives on
                 await peer.read()
-            monkeypatch.setattr("serve.transport.http2.transport.ANSWER", 0.1)
+            monkeypatch.setattr("serve.transport.http2.connection.PING_TIMEOUT", 0.1)
             while len(served.server.connections) > 1:
                 await peer.read()
             frames = await dead.frames()
@@ -257,18 +281,18 @@ def test_whatever_is_sent_the_server_neither_fails_nor_hangs(data: st.DataObject
             if data.draw(st.booleans(), "well-formed"):
                 method = data.draw(st.sampled_from(["echo", "chat", "count", "join", "length", "fail"]), "method")
                 flags = data.draw(st.sampled_from([(), ("END_STREAM",)]), "flags")
-                attacker.send(attacker.headers(number | 1, asked(method), *flags))
+                attacker.send(attacker.headers(number | 1, request_fields(method), *flags))
                 continue
             payload = data.draw(payloads, "payload")
             attacker.send(frame(data.draw(kinds, "kind"), data.draw(st.integers(0, 63), "flags"), number, payload))
         attacker.writer.write_eof()
         await attacker.frames()
 
-    logging.getLogger("bookserve").addHandler(handler)
+    logging.getLogger("http2").addHandler(handler)
     try:
         attack(test)
     finally:
-        logging.getLogger("bookserve").removeHandler(handler)
+        logging.getLogger("http2").removeHandler(handler)
     # A count of so many messages as no request says is the method's mistake, which is told.
     assert not [
         one for one in records if "invalid literal" not in str(one.exc_info) and "unpack" not in str(one.exc_info)

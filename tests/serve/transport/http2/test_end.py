@@ -1,4 +1,4 @@
-"""The end of the builtin gRPC server: what was accepted is answered, and clients know what was not."""
+"""Shutdown of the builtin gRPC server: accepted calls are answered, and GOAWAY tells clients which were not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import grpc
 import hyperframe.frame as hf
 import pytest
 
-from tests.serve.transport.http2.peer import Raw, asked, framed, raw, serving
+from tests.serve.transport.http2.peer import Raw, framed, raw, request_fields, serving
 
 
 async def next_of(peer: Raw, kind: type[hf.Frame]) -> hf.Frame:
@@ -21,24 +21,26 @@ def data(number: int, message: bytes) -> hf.DataFrame:
     return hf.DataFrame(number, framed(message), flags=["END_STREAM"])
 
 
-def test_clients_are_told_and_calls_sent_before_they_heard_are_answered() -> None:
+def test_calls_sent_before_the_client_has_read_goaway_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.transport.http2.connection.SHUTDOWN_PING_TIMEOUT", 100.0)
+
     async def whole() -> None:
         async with serving() as served, raw(served.port) as peer:
             peer.greet()
-            peer.send(peer.headers(1, asked("wait")), data(1, b"to the end"))
+            peer.send(peer.headers(1, request_fields("wait")), data(1, b"to the end"))
             while not served.methods.begun:
                 await asyncio.sleep(0.01)
             stopping = asyncio.create_task(served.server.stop(20))
             told = await next_of(peer, hf.GoAwayFrame)
             assert (told.last_stream_id, told.error_code) == (2**31 - 1, 0)
             ping = await next_of(peer, hf.PingFrame)
-            peer.send(peer.headers(3, asked("echo")), data(3, b"just in time"))
+            peer.send(peer.headers(3, request_fields("echo")), data(3, b"just in time"))
             peer.send(hf.PingFrame(0, ping.opaque_data, flags=["ACK"]))
             told = await next_of(peer, hf.GoAwayFrame)
             assert (told.last_stream_id, told.error_code) == (3, 0)
             answer = await next_of(peer, hf.DataFrame)
             assert (answer.stream_id, answer.data) == (3, framed(b"just in time"))
-            peer.send(peer.headers(5, asked("echo")), data(5, b"too late"))
+            peer.send(peer.headers(5, request_fields("echo")), data(5, b"too late"))
             assert not stopping.done()
             served.methods.go_on.set()
             rest = await peer.frames()
@@ -49,7 +51,7 @@ def test_clients_are_told_and_calls_sent_before_they_heard_are_answered() -> Non
     asyncio.run(whole())
 
 
-def test_who_does_not_answer_is_not_waited_for() -> None:
+def test_a_client_that_does_not_acknowledge_the_ping_is_not_waited_for() -> None:
     async def whole() -> None:
         async with serving() as served, raw(served.port) as peer:
             peer.greet()
@@ -63,7 +65,7 @@ def test_who_does_not_answer_is_not_waited_for() -> None:
     asyncio.run(whole())
 
 
-def test_grpcios_own_client_parts_in_peace() -> None:
+def test_a_call_of_grpcios_client_is_finished() -> None:
     async def whole() -> None:
         async with serving() as served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
             call = channel.unary_unary("/t.T/wait")(b"to the end")
@@ -78,7 +80,7 @@ def test_grpcios_own_client_parts_in_peace() -> None:
     asyncio.run(whole())
 
 
-def test_nobody_waits_longer_than_the_grace() -> None:
+def test_calls_end_after_the_grace_period() -> None:
     async def whole() -> None:
         async with serving() as served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
             call = channel.unary_unary("/t.T/wait")(b"")
@@ -95,7 +97,21 @@ def test_nobody_waits_longer_than_the_grace() -> None:
     asyncio.run(whole())
 
 
-def test_nobody_connects_any_more() -> None:
+def test_no_connection_is_left_open_though_its_client_reads_nothing() -> None:
+    async def whole() -> None:
+        async with serving() as served, raw(served.port) as peer:
+            peer.greet()
+            peer.send(hf.WindowUpdateFrame(0, 2**31 - 1 - 65_535), hf.SettingsFrame(0, settings={4: 2**31 - 1}))
+            peer.send(peer.headers(1, request_fields("length")), data(1, b"90000000"))
+            while not any(connection.paused for connection in served.server.connections):
+                await asyncio.sleep(0.01)
+            await served.server.stop(None)
+            assert not served.server.connections
+
+    asyncio.run(whole())
+
+
+def test_a_stopped_server_refuses_connections() -> None:
     async def whole() -> None:
         async with serving() as served:
             await served.server.stop(None)

@@ -23,7 +23,7 @@ def test_the_commands_move_whole_directories(models: Path, tmp_path: Path) -> No
     done = bookserve("pull", there, "--models", here, "--json")
     assert [(moved["name"], moved["version"]) for moved in json.loads(done.stdout)] == [("digits", 2), ("writer", 1)]
     done = bookserve("pull", there, "digits/1", "digits", "--models", here)
-    assert "digits/2: 2 files, was there already" in done.stdout
+    assert "digits/2: 2 files, already there" in done.stdout
     assert bundle.versions(here, "digits") == [1, 2]
     assert bookserve("predict", "writer", "x", "--url", f"local:{here}").returncode == 5  # it is opened, and generates
     assert bookserve("pull", there, "nothing", "--models", here).returncode == 3

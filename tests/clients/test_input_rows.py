@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats.images import encode_png
-from clients import input_rows as rows_module
+from bookserve.images import encode_png
+from clients import input_rows
 
 PNG = encode_png(np.arange(16, dtype=np.uint8).reshape(4, 4))
 
 
 def read(*inputs: str | Path, stdin: bytes = b"") -> list[Any]:
-    names, rows = rows_module.read_rows(tuple(map(str, inputs)), io.BytesIO(stdin))
+    names, rows = input_rows.read_rows(tuple(map(str, inputs)), io.BytesIO(stdin))
     assert len(names) == len(rows)
     return [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
 
@@ -92,7 +92,7 @@ def test_numpy_files(tmp_path: Path) -> None:
     assert read(tmp_path / "numbers.npy") == [[0, 1], [2, 3], [4, 5]]
     assert read(tmp_path / "texts.npy") == ["one", "two"]
     assert read(tmp_path / "one.npz") == [[1, 0], [0, 1]]
-    _, rows = rows_module.read_rows((str(tmp_path / "two.npz"),), io.BytesIO())
+    _, rows = input_rows.read_rows((str(tmp_path / "two.npz"),), io.BytesIO())
     assert [{name: np.asarray(value).tolist() for name, value in row.items()} for row in rows] == [
         {"a": [1, 0], "b": 5},
         {"a": [0, 1], "b": 6},
@@ -167,5 +167,5 @@ def test_a_literal_meant_as_json_is_not_taken_for_text() -> None:
 
 def test_rows_are_named_by_where_they_came_from(tmp_path: Path) -> None:
     path = written(tmp_path, "two.json", "[1, 2]")
-    names, _ = rows_module.read_rows((str(path), "[3]", "y" * 60), io.BytesIO())
+    names, _ = input_rows.read_rows((str(path), "[3]", "y" * 60), io.BytesIO())
     assert names == ["two.json [0]", "two.json [1]", "[3]", "y" * 39 + "…"]

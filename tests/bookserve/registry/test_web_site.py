@@ -21,7 +21,7 @@ def test_a_web_site_is_pulled_from(big: Bundle, site: str, tmp_path: Path) -> No
     assert (source.names(), source.newest("big")) == (["big"], 1)
     assert pull(source, "big", 1, tmp_path / "here", ignore).sent == big.size
     assert same(big, bundle.open_bundle(tmp_path / "here", "big"))
-    with pytest.raises(InvalidInput, match="a web site only gives"):
+    with pytest.raises(InvalidInput, match="it is a web site"):
         push(big, source, ignore)
 
 
@@ -41,7 +41,7 @@ def test_what_a_failed_pull_brought_is_not_brought_again(
     big: Bundle, site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Site, "budget", 5 * MIB)
-    with pytest.raises(NotReady, match="what has come so far is kept"):
+    with pytest.raises(NotReady, match="the part that has arrived is kept"):
         pull(Location(site), "big", 1, tmp_path / "here", ignore)
     assert bundle.versions(tmp_path / "here", "big") == []
     assert bundle.model_names(tmp_path / "here") == []
@@ -90,7 +90,7 @@ def test_a_manifest_that_leads_outside_writes_nothing(big: Bundle, site: str, tm
 
 
 def test_an_endless_manifest_is_not_read_to_its_end(big: Bundle, site: str, tmp_path: Path) -> None:
-    (big.path / "bundle.json").write_bytes(b" " * (manifest.LARGEST + 20 * MIB))
+    (big.path / "bundle.json").write_bytes(b" " * (manifest.MAX_BYTES + 20 * MIB))
     with pytest.raises(Failed, match="too large for a manifest"):
         pull(Location(site), "big", 1, tmp_path / "here", ignore)
-    assert sum(Site.sent) <= manifest.LARGEST + 2 * MIB
+    assert sum(Site.sent) <= manifest.MAX_BYTES + 2 * MIB

@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, manifest, new_version, seal
 from bookserve.bundle.publication import lock_directory
 from bookserve.errors import InvalidInput, NotFound, NotReady
 from bookserve.registry.location import Location
-from bookserve.registry.transfer import newest, pull, push
+from bookserve.registry.transfer import newest_version, pull, push
 from tests.bookserve.registry.transfers import MIB, Plain, ignore, same
 
 
@@ -42,7 +42,7 @@ def test_a_bucket_is_pushed_to_and_pulled_from(big: Bundle, tmp_path: Path, buck
     pull(
         Location(bucket),
         "big",
-        newest(Location(bucket), "big"),
+        newest_version(Location(bucket), "big"),
         tmp_path / "here",
         lambda more, total: told.append(more),
     )
@@ -55,8 +55,8 @@ def test_a_version_is_there_once_its_manifest_is(big: Bundle, bucket: str) -> No
     push(big, Location(bucket), ignore)
     files.rm("/bucket/models/big/1/bundle.json")
     assert Location(bucket).newest("big") is None
-    with pytest.raises(NotFound, match="no whole version"):
-        newest(Location(bucket), "big")
+    with pytest.raises(NotFound, match="no complete version"):
+        newest_version(Location(bucket), "big")
     assert push(big, Location(bucket), ignore).sent == 0  # the files are still there
     assert Location(bucket).newest("big") == 1
 
@@ -77,9 +77,9 @@ def test_another_bundle_of_that_number_is_never_replaced(big: Bundle, tmp_path: 
         seal(directory, manifest.Manifest(name="big", verb=Plain.verb, graphs={}, parameters=7))
     other = bundle.open_bundle(tmp_path / "others", "big")
     for address in (bucket, str(tmp_path / "there")):
-        with pytest.raises(InvalidInput, match="another big/1, and a version never changes"):
+        with pytest.raises(InvalidInput, match="a different big/1, and versions are never changed"):
             push(other, Location(address), ignore)
-    with pytest.raises(InvalidInput, match="never changes"):
+    with pytest.raises(InvalidInput, match="never changed"):
         pull(Location(bucket), "big", 1, tmp_path / "others", ignore)
     assert same(other, bundle.open_bundle(tmp_path / "others", "big"))
 
@@ -87,7 +87,7 @@ def test_another_bundle_of_that_number_is_never_replaced(big: Bundle, tmp_path: 
 def test_two_transfers_of_one_version_do_not_mix(big: Bundle, shop: Path, tmp_path: Path) -> None:
     with (
         lock_directory(tmp_path / "here" / "big" / ".arriving-1"),
-        pytest.raises(NotReady, match="another transfer brings big/1"),
+        pytest.raises(NotReady, match="another transfer is copying big/1"),
     ):
         pull(Location(str(shop)), "big", 1, tmp_path / "here", ignore)
     pull(Location(str(shop)), "big", 1, tmp_path / "here", ignore)
@@ -129,7 +129,7 @@ def test_a_pull_that_is_killed_at_any_moment_goes_on(big: Bundle, shop: Path, tm
 @pytest.mark.parametrize(
     ("address", "kind", "says"),
     [
-        ("nonsense://x", InvalidInput, "no address"),
+        ("nonsense://x", InvalidInput, "not an address"),
         ("s3://bucket/models", InvalidInput, "s3fs"),
         ("http://127.0.0.1:9/x", NotReady, "cannot be reached"),
         ("/no/such/directory", NotFound, "there is no"),
@@ -143,7 +143,7 @@ def test_places_that_are_none_are_said(address: str, kind: type[Exception], says
 def test_what_is_not_there_is_said(site: str, shop: Path, tmp_path: Path) -> None:
     for source in (Location(site), Location(str(shop))):
         with pytest.raises(NotFound, match="there is no"):
-            newest(source, "other")
+            newest_version(source, "other")
         with pytest.raises(NotFound, match="no version 9"):
             pull(source, "big", 9, tmp_path / "here", ignore)
     assert not (tmp_path / "here").exists()

@@ -10,7 +10,7 @@ import pytest
 
 from bookserve.client import Client
 from bookserve.errors import InvalidInput, NotFound
-from clients.bench.texts import measure
+from clients.bench.texts import measure_texts
 from tests.clients.conftest import Bookserve
 from tests.servers import Server
 
@@ -103,7 +103,7 @@ def test_the_command_refuses(bookserve: Bookserve, option: tuple[str, str]) -> N
 
 def test_the_bench_counts_what_comes(models: Path, server: Server) -> None:
     for url in (server.http, server.grpc):
-        report = measure("writer", models, url, 0.2, [1, 3], with_keras=False)
+        report = measure_texts("writer", models, url, 0.2, [1, 3], with_keras=False)
         lines = report["workloads"]
         scheme = url.partition(":")[0]
         assert [(line["workload"], line["texts"]) for line in lines] == [
@@ -119,6 +119,6 @@ def test_the_bench_counts_what_comes(models: Path, server: Server) -> None:
 
 def test_the_bench_needs_a_model_that_writes(models: Path, server: Server) -> None:
     with pytest.raises(InvalidInput, match="generate"):
-        measure("digits", models, server.http, 0.1, [1], with_keras=False)
+        measure_texts("digits", models, server.http, 0.1, [1], with_keras=False)
     with pytest.raises(NotFound, match="Keras"):
-        measure("writer", models, server.http, 0.1, [1], with_keras=True)
+        measure_texts("writer", models, server.http, 0.1, [1], with_keras=True)

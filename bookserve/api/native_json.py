@@ -1,6 +1,6 @@
-"""Rows and answers as JSON and back: what the server's home door and the HTTP wire share.
+"""Convert rows and answers to JSON and back, for bookserve's own HTTP API and its client.
 
-Bytes, wherever they stand in a row, are ``{"b64": "<standard base64>"}``; arrays are nested lists.
+Bytes anywhere in a row are ``{"b64": "<standard base64>"}``; arrays are nested lists.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from bookserve.verb import Answer
 
 
 def dump_json(value: Any) -> bytes:
-    """A request that holds rows as JSON.
+    """Encode a request with rows as JSON.
 
     Raises:
-        InvalidInput: NaN or infinite numbers, which JSON does not have, or something that is no row.
+        InvalidInput: it has NaN or infinite numbers, which JSON cannot represent, or a value of an unknown type.
     """
     try:
         return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
     except ValueError as error:
-        raise InvalidInput("JSON cannot carry NaN or infinite numbers.", "Use a grpc:// or local: address.") from error
+        raise InvalidInput(
+            "JSON cannot represent NaN or infinite numbers.", "Use a grpc:// or local: address."
+        ) from error
 
 
-def from_plain(value: Any) -> Any:
-    """A row (or part of one) as it was before ``dump``, with arrays as lists.
+def row_from_json(value: Any) -> Any:
+    """A row (or a part of it) from decoded JSON: ``b64`` objects become bytes; arrays stay lists.
 
     Raises:
-        InvalidInput: ``b64`` that is not base64.
+        InvalidInput: a ``b64`` value is not base64.
     """
     if isinstance(value, dict):
         if value.keys() == {"b64"} and isinstance(value["b64"], str):
@@ -40,14 +42,14 @@ def from_plain(value: Any) -> Any:
                 return base64.b64decode(value["b64"], validate=True)
             except ValueError as error:
                 raise InvalidInput(f"a row's b64 is not base64: {error}.", "Use the standard alphabet.") from error
-        return {name: from_plain(item) for name, item in value.items()}
+        return {name: row_from_json(item) for name, item in value.items()}
     if isinstance(value, list) and value and not isinstance(value[0], int | float):
-        return [from_plain(item) for item in value]
+        return [row_from_json(item) for item in value]
     return value
 
 
-def to_answer(value: dict[str, Any]) -> Answer:
-    """The answer that ``bookserve.verb.simple`` made JSON of; numbers are float64 or int64."""
+def answer_from_json(value: dict[str, Any]) -> Answer:
+    """The answer from decoded JSON (``bookserve.verb.plain_answers`` is the inverse); numbers are float64 or int64."""
     return {name: _output(item) for name, item in value.items()}
 
 
@@ -57,7 +59,7 @@ def _output(value: Any) -> list[Label] | np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind == "U":
         return np.asarray(np.vectorize(str.encode, otypes=[object])(array))
-    return array.astype(np.float64) if array.dtype == object else array  # JSON says null for what is not a number
+    return array.astype(np.float64) if array.dtype == object else array  # JSON has null for NaN
 
 
 def _plain(value: Any) -> Any:

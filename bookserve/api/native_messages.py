@@ -1,7 +1,8 @@
-"""Rows, tensors and answers as messages of ``home.proto`` and back, for the server's home door and the gRPC wire.
+"""Convert rows, tensors, answers and pieces of text to messages of ``native.proto`` and back.
 
-Rows are what ``bookserve.verb`` takes: text, bytes of a file, numbers (alone, nested in lists or as arrays), or an
-object that names each input. The JSON forms of the same are in ``plain.py``.
+The server's own gRPC API and its client use these functions. A row is what ``bookserve.verb`` takes: text, bytes of a
+file, numbers (alone, in nested lists or as arrays), or a dictionary with one entry per input. ``native_json.py`` does
+the same for JSON.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label
-from bookserve.verb import Answer
+from bookserve.verb import Answer, Drawn, Piece
 
 
-def to_row(value: Any) -> pb.Row:
+def row_to_message(value: Any) -> pb.Row:
     """One row as a message.
 
     Raises:
-        InvalidInput: nothing (null), lists that differ in length, or another kind of thing.
+        InvalidInput: it is None, has lists of different lengths, or has another type.
     """
     if isinstance(value, str):
         try:
@@ -32,15 +33,15 @@ def to_row(value: Any) -> pb.Row:
     if isinstance(value, bytes):
         return pb.Row(data=value)
     if isinstance(value, dict):
-        return pb.Row(fields=pb.Fields(fields={str(name): to_row(item) for name, item in value.items()}))
-    return pb.Row(tensor=to_tensor(_as_array(value)))
+        return pb.Row(fields=pb.Fields(fields={str(name): row_to_message(item) for name, item in value.items()}))
+    return pb.Row(tensor=tensor_to_message(_as_array(value)))
 
 
-def from_row(row: pb.Row) -> Any:
-    """The row that ``to_row`` was given; numbers and lists of them come back as arrays, a lone one as a number.
+def row_from_message(row: pb.Row) -> Any:
+    """The row of a message. Lists of numbers come back as arrays, a single number as a number.
 
     Raises:
-        InvalidInput: an empty message, or a tensor that ``from_tensor`` refuses.
+        InvalidInput: the message is empty, or ``tensor_from_message`` refuses its tensor.
     """
     kind = row.WhichOneof("kind")
     if kind == "text":
@@ -48,15 +49,15 @@ def from_row(row: pb.Row) -> Any:
     if kind == "data":
         return row.data
     if kind == "fields":
-        return {name: from_row(item) for name, item in row.fields.fields.items()}
+        return {name: row_from_message(item) for name, item in row.fields.fields.items()}
     if kind == "tensor":
-        array = from_tensor(row.tensor)
+        array = tensor_from_message(row.tensor)
         return array if array.ndim else array.item()
     raise InvalidInput("a row is empty.", "Set one of text, data, tensor and fields.")
 
 
-def to_tensor(array: np.ndarray) -> pb.Tensor:
-    """An array of any of ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
+def tensor_to_message(array: np.ndarray) -> pb.Tensor:
+    """An array of one of the ``DTYPES`` as a message; object arrays hold ``bytes`` or ``str``."""
     if array.dtype == object:
         strings = [item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()]
         return pb.Tensor(dtype="string", shape=array.shape, strings=strings)
@@ -64,11 +65,11 @@ def to_tensor(array: np.ndarray) -> pb.Tensor:
     return pb.Tensor(dtype=array.dtype.name, shape=array.shape, content=little.tobytes())
 
 
-def from_tensor(tensor: pb.Tensor) -> np.ndarray:
-    """The array in a message; numbers are a read-only view of its bytes.
+def tensor_from_message(tensor: pb.Tensor) -> np.ndarray:
+    """The array of a message; numbers are a read-only view of its bytes.
 
     Raises:
-        InvalidInput: an unknown dtype, a negative size, or content that does not fill the shape exactly.
+        InvalidInput: the dtype is unknown, a size is negative, or the content does not have the size of the shape.
     """
     shape = tuple(tensor.shape)
     if tensor.dtype not in DTYPES:
@@ -90,47 +91,62 @@ def from_tensor(tensor: pb.Tensor) -> np.ndarray:
     return np.frombuffer(tensor.content, dtype).reshape(shape).astype(numpy_dtype(tensor.dtype), copy=False)
 
 
-def to_answer(answer: Answer) -> pb.Answer:
-    """One row's answer as a message."""
+def answer_to_message(answer: Answer) -> pb.Answer:
+    """The answer to one row as a message."""
     outputs = []
     for name, value in answer.items():
         if isinstance(value, list):
             labels = [pb.Label(label=item.label, score=item.score) for item in value]
             outputs.append(pb.Output(name=name, labels=pb.Labels(labels=labels)))
         else:
-            outputs.append(pb.Output(name=name, tensor=to_tensor(np.asarray(value))))
+            outputs.append(pb.Output(name=name, tensor=tensor_to_message(np.asarray(value))))
     return pb.Answer(outputs=outputs)
 
 
-def from_answer(answer: pb.Answer) -> Answer:
-    """The answer that ``to_answer`` was given.
+def answer_from_message(answer: pb.Answer) -> Answer:
+    """The answer of a message.
 
     Raises:
-        InvalidInput: a tensor that ``from_tensor`` refuses.
+        InvalidInput: ``tensor_from_message`` refuses a tensor.
     """
     found: Answer = {}
     for output in answer.outputs:
         if output.WhichOneof("kind") == "labels":
             found[output.name] = [Label(item.label, item.score) for item in output.labels.labels]
         else:
-            found[output.name] = from_tensor(output.tensor)
+            found[output.name] = tensor_from_message(output.tensor)
     return found
 
 
 def _as_array(value: Any) -> np.ndarray:
-    """Numbers, alone or nested, as an array of one of ``DTYPES``."""
+    """A number or nested lists of numbers as an array of one of the ``DTYPES``."""
     expected = "expected text, the bytes of a file, numbers, or an object that names each input"
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InvalidInput(f"a row holds lists that differ in length; {expected}.") from error
+        raise InvalidInput(f"a row has lists of different lengths; {expected}.") from error
     except OverflowError as error:
-        raise InvalidInput("a row holds a number beyond 64 bits.") from error
+        raise InvalidInput("a row has a number of more than 64 bits.") from error
     if array.dtype.kind in "SU":
         array = np.asarray(value, object)
     if array.dtype == object:
         if not all(isinstance(item, str | bytes) for item in array.ravel()):
-            raise InvalidInput(f"a row holds a mixture, or nothing (null); {expected}.")
+            raise InvalidInput(f"a row has values of different types, or null; {expected}.")
     elif array.dtype.name not in DTYPES:
         raise InvalidInput(f"a row holds {array.dtype}; {expected}.")
     return array
+
+
+def piece_to_message(piece: Piece) -> pb.GenerateReply:
+    """A piece of text as a message."""
+    drawn = [
+        pb.Drawn(text=one.text, logprob=one.logprob, top=[pb.Drawn(text=text, logprob=log) for text, log in one.top])
+        for one in piece.drawn
+    ]
+    return pb.GenerateReply(text=piece.text, index=piece.index, finish=piece.finish, drawn=drawn)
+
+
+def piece_from_message(reply: pb.GenerateReply) -> Piece:
+    """The piece of text of a message."""
+    drawn = [Drawn(one.text, one.logprob, tuple((top.text, top.logprob) for top in one.top)) for one in reply.drawn]
+    return Piece(reply.text, reply.index, reply.finish, tuple(drawn))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SOAK = Path(__file__).parent.parent / "bench/soak.py"
+SOAK = Path(__file__).parents[2] / "bench/soak.py"
 
 
 @pytest.mark.parametrize(("seconds", "workers"), [(15, 2), (5, 1)])

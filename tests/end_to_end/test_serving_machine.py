@@ -10,7 +10,7 @@ import pytest
 
 from tests import servers
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-serve/bin/python"
 
 

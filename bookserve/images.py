@@ -1,4 +1,4 @@
-"""Pictures: between the bytes of an image file and arrays of pixels. Pillow is imported at first use."""
+"""Convert between image files and arrays of pixels. Pillow is imported at first use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 
-#: A larger picture is refused before it is decoded: a few kilobytes of PNG can unfold into gigabytes.
+#: Larger pictures are refused before they are decoded, because a small PNG file can expand to gigabytes.
 MAX_PIXELS = 50_000_000
 
 
 def as_pixels(row: Any, height: int, width: int, channels: int) -> np.ndarray:
-    """One picture (file bytes or an array of values 0–255) → uint8 array [height, width, channels].
+    """One picture (file bytes, or an array of values 0–255) → uint8 array [height, width, channels].
 
     Raises:
-        InvalidInput: not a picture that Pillow reads, too large, or values that are not pixels.
+        InvalidInput: Pillow cannot read the picture, it is too large, or the values are not pixels.
     """
     from PIL import Image
 
@@ -32,7 +32,7 @@ def as_pixels(row: Any, height: int, width: int, channels: int) -> np.ndarray:
             return pixels
         picture = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
     if "A" in picture.getbands() or "transparency" in picture.info:
-        paper = Image.new("RGBA", picture.size, "white")  # what viewers show behind transparent strokes
+        paper = Image.new("RGBA", picture.size, "white")  # the background that viewers show
         picture = Image.alpha_composite(paper, picture.convert("RGBA"))
     picture = picture.convert(mode)
     if picture.size != (width, height):
@@ -51,10 +51,10 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def encode_animation(frames: Iterable[np.ndarray], kind: Literal["gif", "apng"], seconds: float = 0.1) -> bytes:
-    """Pictures uint8 [height, width, 1 or 3], each shown for ``seconds``, as a GIF or APNG that plays for ever.
+    """Pictures uint8 [height, width, 1 or 3], each shown for ``seconds``, as a GIF or APNG that repeats.
 
     Raises:
-        InvalidInput: no frame.
+        InvalidInput: there is no frame.
     """
     from PIL import Image
 
@@ -68,18 +68,17 @@ def encode_animation(frames: Iterable[np.ndarray], kind: Literal["gif", "apng"],
     return buffer.getvalue()
 
 
-def decode_png(data: bytes) -> np.ndarray:
-    """The bytes of a picture → uint8 array [height, width, channels] in the picture's own size."""
+def decode_image(data: bytes) -> np.ndarray:
+    """The bytes of an image file (PNG, JPEG or another format of Pillow) → uint8 array [height, width, channels]."""
     picture = _decode(data)
     pixels = np.asarray(picture.convert("L" if len(picture.getbands()) == 1 else "RGB"), np.uint8)
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
 def contact_sheet(images: np.ndarray, columns: int | None = None, scale: int = 1) -> np.ndarray:
-    """uint8 array [n, height, width, channels] → one picture of all, row by row.
+    """Pictures uint8 [n, height, width, channels] → one picture with all of them, row by row.
 
-    It is nearly square unless ``columns`` is set. ``scale`` enlarges every pixel to a square of that many, so that
-    small digits can be looked at.
+    It is nearly square unless ``columns`` is set. ``scale`` enlarges every pixel to a square of that size.
     """
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
@@ -99,7 +98,7 @@ def _decode(data: bytes) -> Any:
         if picture.width * picture.height > MAX_PIXELS:
             raise InvalidInput(
                 f"the picture has {picture.width} × {picture.height} pixels; at most {MAX_PIXELS:,} are accepted.",
-                "Make it smaller first.",
+                "Make it smaller.",
             )
         picture.load()
         return ImageOps.exif_transpose(picture)
@@ -107,16 +106,16 @@ def _decode(data: bytes) -> Any:
         raise
     except UnidentifiedImageError as error:
         raise InvalidInput(
-            f"these {len(data):,} bytes are not a picture of any known format.", "Send a PNG or JPEG file."
+            f"these {len(data):,} bytes are not a picture in a known format.", "Send a PNG or JPEG file."
         ) from error
-    except Exception as error:  # Pillow's readers raise many kinds; each means that these bytes are no picture
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise InvalidInput(
-            f"the picture cannot be read ({len(data):,} bytes): {error}.", "Send a whole PNG or JPEG file."
+            f"the picture cannot be read ({len(data):,} bytes): {error}.", "Send a complete PNG or JPEG file."
         ) from error
 
 
 def _pixel_values(row: Any, height: int, width: int, channels: int) -> np.ndarray:
-    """Numbers 0–255 in any of the accepted shapes → uint8 array."""
+    """Numbers 0–255 in one of the accepted shapes → uint8 array."""
     expected = f"[{height}, {width}, {channels}] or the bytes of a picture file"
     try:
         array = np.asarray(row)

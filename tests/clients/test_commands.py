@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bookserve.client import connect
-from bookserve.formats.images import decode_png, encode_png
+from bookserve.images import decode_image, encode_png
 from clients.predict import BATCH
 from tests.clients.conftest import Bookserve
 
@@ -42,7 +42,7 @@ def test_sample_is_the_same_over_every_wire(bookserve: Bookserve, url: str, mode
     assert bookserve("sample", "plane", "--grid", "3", "-o", "here.png", "--url", url).code == 0
     assert bookserve("sample", "plane", "--grid", "3", "-o", "local.png", "--url", f"local:{models}").code == 0
     assert Path("here.png").read_bytes() == Path("local.png").read_bytes()
-    assert decode_png(Path("here.png").read_bytes()).shape == (3 * 64, 3 * 64, 1)
+    assert decode_image(Path("here.png").read_bytes()).shape == (3 * 64, 3 * 64, 1)
 
 
 def test_models_is_the_same_over_every_wire(bookserve: Bookserve, url: str, models: Path) -> None:
@@ -106,8 +106,8 @@ def test_generate_takes_its_prompt_from_standard_input(bookserve: Bookserve) -> 
 
 def test_sample_chooses_points_and_names_its_file(bookserve: Bookserve, models: Path) -> None:
     done = bookserve("sample", "plane", "-n", "5", "--seed", "3")
-    assert "5 pictures are in plane.png (192 × 128 pixels)" in done.out
-    assert decode_png(Path("plane.png").read_bytes()).shape == (128, 192, 1)
+    assert "5 pictures written to plane.png (192 × 128 pixels)" in done.out
+    assert decode_image(Path("plane.png").read_bytes()).shape == (128, 192, 1)
     bookserve("sample", "plane", "--latent", "0.5,-1", "--latent", "0,0", "-o", "raw.npy")
     with connect(f"local:{models}") as client:
         assert np.array_equal(np.load("raw.npy"), client.sample("plane", latent=[[0.5, -1], [0, 0]]).images)
@@ -129,7 +129,7 @@ def test_models_of_a_directory(bookserve: Bookserve, models: Path, tmp_path: Pat
     ("code", "complaint", "arguments"),
     [
         (2, "INPUT", ["predict", "digits"]),
-        (2, "suffixes", ["predict", "digits", "[1]", "-o", "answers.xlsx"]),
+        (2, "must end in one of .json", ["predict", "digits", "[1]", "-o", "answers.xlsx"]),
         (2, "only one", ["sample", "plane", "-n", "3", "--grid", "2"]),
         (2, "numbers like", ["sample", "plane", "--latent", "one,two"]),
         (2, "not both", ["models", "--models", ".", "--url", "local:."]),
@@ -149,7 +149,7 @@ def test_models_of_a_directory(bookserve: Bookserve, models: Path, tmp_path: Pat
         (5, "picture", ["predict", "digits", "broken.png"]),
         (5, "does not sample", ["sample", "digits"]),
         (5, "2 finite numbers", ["sample", "plane", "--latent", "1,2,3"]),
-        (5, "no address", ["models", "--url", "nonsense"]),
+        (5, "not an address", ["models", "--url", "nonsense"]),
         (1, "cannot be written", ["sample", "plane", "-o", "no/such/place.png"]),
     ],
 )

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bookserve import bundle
 from bookserve.cli.main import cli
-from bookserve.formats.images import decode_png
+from bookserve.images import decode_image
 from bookserve.runtime.onnx import OnnxSession
 from tests.servers import start
 
@@ -40,7 +40,7 @@ def test_a_trained_gan_is_sampled(tmp_path: Path) -> None:
     (drawn,) = OnnxSession(found.path / str(found.graph("decode")[1].onnx)).run({"latent": latent}).values()
     assert np.abs((drawn + 1) * 127.5 - pixels).max() < 1  # tanh's -1 to 1 as 0 to 255
     assert pixels.std(axis=0).max() > 0  # no two alike
-    sheet = decode_png(sample("frogs.png", "-n", "6").read_bytes())
+    sheet = decode_image(sample("frogs.png", "-n", "6").read_bytes())
     assert np.array_equal(sheet[:64:2, :64:2], pixels[0])
     walk = np.load(sample("walk.npy", "-n", "3", "--walk", "4", "--interpolate", "slerp"), allow_pickle=False)
     assert len(walk) == 9

@@ -16,16 +16,18 @@ import httpx
 import numpy as np
 import pytest
 
-from bookserve import bundle, run
+from bookserve import bundle, images, run
 from bookserve.cli.demo import TASKS
-from bookserve.formats import images as pictures
+from bookserve.cli.programs import home
+from tests.hostile_directory import write_hostile_files
 
 pytestmark = pytest.mark.timeout(900)
 
 
-def bookserve(*arguments: str) -> str:
+def bookserve(*arguments: str, cwd: Path | None = None) -> str:
     command = [sys.executable, "-m", "bookserve", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(home())}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -36,8 +38,10 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def said(directory: Path) -> str:
-    return bookserve("demo", "--directory", str(directory))
+def said(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the demo prints, in a directory where other files have the names of bookserve's packages."""
+    elsewhere = write_hostile_files(tmp_path_factory.mktemp("hostile"))
+    return bookserve("demo", "--directory", str(directory), cwd=elsewhere)
 
 
 def test_every_stage_is_in_the_table(said: str, directory: Path) -> None:
@@ -57,7 +61,7 @@ def test_the_runs_are_trained_well_enough(said: str, directory: Path) -> None:
 
 
 def test_the_pictures_are_digits_as_our_own_convnet_reads_them(said: str, directory: Path) -> None:
-    grid = pictures.decode_png((directory / "pictures/digits_grid.png").read_bytes())
+    grid = images.decode_image((directory / "pictures/digits_grid.png").read_bytes())
     side = grid.shape[0] // 15
     tiles = grid.reshape(15, side, 15, side, -1).swapaxes(1, 2).reshape(225, side, side, -1)
     rows = tiles.tolist()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SERVERS = Path(__file__).parent.parent / "bench/servers.py"
+SERVERS = Path(__file__).parents[2] / "bench/servers.py"
 
 
 def line(model: str, server: str, wire: str, rate: int, cpu: int) -> dict[str, Any]:

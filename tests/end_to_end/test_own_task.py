@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import trainers
+from bookserve.cli.programs import PROGRAMS, home
 from tests.servers import start
 
 TASK = '''"""A model of one's own: which of two numbers is larger.
@@ -26,8 +26,8 @@ import numpy as np
 
 from bookserve.steps import BinaryLabel, Numbers
 from bookserve.verb import Predict
-from trainers import baseline
 from trainers.datasets.generated import Generated
+from trainers.preparation import baseline
 from trainers.preparation.generated_data import divided
 from trainers.task import Task
 
@@ -67,27 +67,28 @@ TASK = Task(
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Path:
-    """A copy of the trainers' room with one file more."""
-    shutil.copytree(Path(trainers.__file__).parent, tmp_path / "trainers", ignore=shutil.ignore_patterns("__pycache__"))
+def copy(tmp_path: Path) -> Path:
+    """A copy of bookserve's packages with one file more."""
+    for package in ("bookserve", *PROGRAMS):
+        shutil.copytree(home() / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "trainers" / "ch09" / "larger.py").write_text(TASK, "utf-8")
     return tmp_path
 
 
-def test_one_file_more_is_one_model_more(house: Path) -> None:
+def test_one_file_more_is_one_model_more(copy: Path) -> None:
     def bookserve(*words: str) -> str:
         command = [sys.executable, "-m", "bookserve", *words]
-        environment = {**os.environ, "PYTHONPATH": str(house)}
-        done = subprocess.run(command, cwd=house, env=environment, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "larger" in [task["name"] for task in json.loads(bookserve("tasks", "--json"))]
     assert "no skill" in bookserve("train", "larger", "--data", "sample")
-    (metrics,) = house.glob("runs/larger/*/metrics.json")
+    (metrics,) = copy.glob("runs/larger/*/metrics.json")
     assert json.loads(metrics.read_text())["test_accuracy"] > 0.9
     bookserve("export", "larger")
-    with start(house / "models") as server:
+    with start(copy / "models") as server:
         body = json.dumps({"rows": [[1.0, 3.0], [3.0, 1.0]]}).encode()
         with urllib.request.urlopen(f"{server.http}/api/models/larger/predict", body, timeout=30) as answer:
             said = json.load(answer)

@@ -1,0 +1,27 @@
+"""The limits that a server keeps to, and where it logs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Config:
+    """Limits of a server and of each of its connections."""
+
+    #: Bytes of a gRPC message as it was sent.
+    max_message_size: int = 64 * MIB
+    #: Bytes of a gRPC message after decompression.
+    max_decompressed_size: int = 64 * MIB
+    #: Bytes of a call's header list: SETTINGS_MAX_HEADER_LIST_SIZE.
+    max_header_list_size: int = 64 * 1024
+    #: Calls that a connection may have open at a time: SETTINGS_MAX_CONCURRENT_STREAMS.
+    max_concurrent_streams: int = 1024
+    #: Seconds that a client has for the TLS handshake, its first SETTINGS frame, the rest of a header block, and for
+    #: reading what it was sent.
+    timeout: float = 60
+    #: Where exceptions of methods are logged.
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("http2"))
