@@ -37,7 +37,7 @@ from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute,
 #: Bodies larger than this (bytes) are parsed in a thread, so that they do not block the event loop.
 INLINE_BYTES = 262_144
 
-_LENGTH_HEADER = LENGTH_HEADER.encode()
+_LENGTH = LENGTH_HEADER.encode()
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?/infer")
 
 
@@ -89,7 +89,7 @@ def fast_route(engine: Engine, limits: Limits) -> FastRoute:
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        length = headers[_LENGTH_HEADER].decode("latin-1") if _LENGTH_HEADER in headers else None
+        length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
         return partial(handle, match[1].decode(), (match[2] or b"").decode(), length)
 
     def handle(
@@ -128,9 +128,7 @@ def _fast_response(call: _ModelCall, result: Arrays | BookserveError) -> FastRes
         return _error_response(error)
     if header is None:
         return FastResponse(200, content)
-    return FastResponse(
-        200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH_HEADER, header)
-    )
+    return FastResponse(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
 
 
 def _error_response(error: BookserveError) -> FastResponse:
