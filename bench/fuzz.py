@@ -69,7 +69,7 @@ def document(data: bytes) -> None:
 def predictions(data: bytes) -> None:
     """TensorFlow Serving's JSON; what the fast parser accepts, the general one must read alike."""
     fast = regular.parse_regular(data, SPECS)
-    general, _ = rows.feeds(rows.parse(data, LIMITS.depth), SPECS)
+    general, _ = rows.read_inputs(rows.parse_request(data, LIMITS.depth), SPECS)
     if fast is not None:
         for name, array in general.items():
             np.testing.assert_array_equal(fast[0][name], array)
@@ -77,7 +77,7 @@ def predictions(data: bytes) -> None:
 
 def records(data: bytes) -> None:
     """TensorFlow Serving's examples as JSON."""
-    examples.from_json(rows.parse(data, LIMITS.depth), "classify")
+    examples.examples_from_json(rows.parse_request(data, LIMITS.depth), "classify")
 
 
 def tensor(data: bytes) -> None:
@@ -87,7 +87,7 @@ def tensor(data: bytes) -> None:
 
 def inference(data: bytes) -> None:
     """The Open Inference Protocol's body; its first byte is the length of the JSON before the tensors."""
-    v2.parse(data[1:], str(data[0]) if data else None, LIMITS.depth)
+    v2.parse_body(data[1:], str(data[0]) if data else None, LIMITS.depth)
 
 
 def gzipped(data: bytes) -> None:

@@ -23,7 +23,7 @@ from serve.models.live_model import LiveModel
 from serve.models.model_config import ModelConfig
 from serve.models.repository import Repository, VersionStatus
 from serve.observability.metrics import Metrics
-from serve.observability.statistics import Counted
+from serve.observability.statistics import RequestCounts
 from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
@@ -59,9 +59,9 @@ class Engine:
         """All versions known or on disk; see ``Repository.index``."""
         return await asyncio.to_thread(self._repository.index)
 
-    def counted(self, model: LiveModel) -> Counted:
+    def counted(self, model: LiveModel) -> RequestCounts:
         """The counts of one version since the server started."""
-        return self._metrics.statistics.of(model.name, model.version)
+        return self._metrics.statistics.of_version(model.name, model.version)
 
     async def load(self, name: str) -> None:
         """Load a model of the repository; see ``Repository.load``."""
@@ -211,7 +211,7 @@ class _MeasuredRequest:
         self._labels = model.name, model.version, graph
         self._context = context
         if context.trace is not None:
-            context.trace.asked(*self._labels)
+            context.trace.set_graph(*self._labels)
         self._start = time.perf_counter()
 
     def __enter__(self) -> None:
@@ -229,4 +229,4 @@ class _MeasuredRequest:
         else:
             code = error.code if isinstance(error, BookserveError) else "failed"
         elapsed = time.perf_counter() - self._start
-        self._metrics.answered(*self._labels, elapsed, code, self._context.protocol)
+        self._metrics.count_request(*self._labels, elapsed, code, self._context.protocol)

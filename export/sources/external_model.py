@@ -19,7 +19,7 @@ from bookserve.formats import external_model
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.base import Declarations
 from bookserve.verb import Predict
-from export.sources import apply_config as knowledge
+from export.sources.apply_config import apply_config
 from export.sources.config import Config
 
 _SEED = 20_180_101
@@ -85,7 +85,7 @@ def describe_model(model: Model, config: Config) -> Description:
             "A SavedModel gets signatures by: tf.saved_model.save(module, path, signatures=…)",
         )
     default, graph = next(iter(graphs.items()))
-    known = knowledge.apply_config(
+    known = apply_config(
         config,
         default,
         graph,

@@ -1,1 +1,1 @@
-"""The server's process: command line, settings, start, drain and worker processes."""
+"""The server process: command line, settings, start, drain, worker processes."""

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The gRPC server: the services of every protocol, health and reflection, on the builtin server or grpcio's."""
+"""Builds the gRPC server: the services of every protocol, health and reflection, on the builtin server or on grpcio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.protocols.base import Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
-from serve.transport.grpc.health import Health
+from serve.transport.grpc.health import HealthService
 from serve.transport.grpc.service import Service, descriptor_pool
 from serve.transport.http2 import server as http2
 from serve.transport.http2.config import Config
@@ -26,32 +26,32 @@ from serve.transport.sockets import bind_tcp, bind_unix
 
 
 class Address(NamedTuple):
-    """Where gRPC is to be had."""
+    """The address on which gRPC is served."""
 
     host: str
     port: int
     tls: Tls | None = None
-    #: Whether other processes bind the port, too, each of which gets some of the connections.
+    #: Whether several worker processes bind the port; each gets a part of the connections.
     shared: bool = False
 
 
 def protocol_services(protocols: Iterable[Protocol], context: ServerContext) -> dict[str, tuple[Service, Protocol]]:
-    """The gRPC services of these protocols by their full names, each with its protocol.
+    """The gRPC services of these protocols by full name, each with its protocol.
 
     Raises:
-        ValueError: two of them have one name.
+        ValueError: two protocols have a service of the same name.
     """
-    found: dict[str, tuple[Service, Protocol]] = {}
+    services: dict[str, tuple[Service, Protocol]] = {}
     for protocol in protocols:
         for service in protocol.services(context):
-            if service.name in found:
-                other = found[service.name][1].name
+            if service.name in services:
+                other = services[service.name][1].name
                 raise ValueError(f"the protocols '{other}' and '{protocol.name}' both have the service {service.name}.")
-            found[service.name] = service, protocol
-    return found
+            services[service.name] = service, protocol
+    return services
 
 
-def server(
+def grpc_server(
     engine: Engine,
     address: Address,
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
@@ -59,35 +59,36 @@ def server(
     services: Sequence[Service] | None = None,
     builtin: bool = True,
 ) -> tuple[grpc.aio.Server | http2.Server, int]:
-    """A server bound to its address (port 0: a free one), not yet started, and the port it got.
+    """A server that is bound to its address but not started, and its port (port 0 means any free port).
 
-    It is the ``builtin`` one, or grpcio's. By default it has the ``services`` of every protocol there is.
+    It is the ``builtin`` server or grpcio's. By default it has the services of all protocols.
 
     Raises:
-        Failed: the address is taken, or not one of this machine's.
+        Failed: the address is in use, or is not an address of this machine.
     """
     policy = policy or AccessPolicy()
     if services is None:
         context = ServerContext(engine, JobQueue(engine), policy)
         services = [service for service, _ in protocol_services(load_protocols(), context).values()]
-    made, port = (_builtin if builtin else _grpcio)(address, interceptors, policy)
-    made.add_generic_rpc_handlers([service.handler() for service in services])
+    server, port = (_builtin_server if builtin else _grpcio_server)(address, interceptors, policy)
+    server.add_generic_rpc_handlers([service.handler() for service in services])
     names = [service.name for service in services]
-    health_pb2_grpc.add_HealthServicer_to_server(Health(engine, names), made)
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(engine, names), server)
     pool = descriptor_pool(services, [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR])
-    reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, made)
-    return made, port
+    reflection_service = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_service, server)
+    return server, port
 
 
-def _grpcio(
+def _grpcio_server(
     address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[grpc.aio.Server, int]:
     limits = policy.limits
-    made = grpc.aio.server(
+    server = grpc.aio.server(
         interceptors=interceptors,
         options=[
-            ("grpc.so_reuseport", int(address.shared)),  # a taken port must be an error, not half of the requests
+            # Otherwise a second server could bind the port, and would take half of the requests.
+            ("grpc.so_reuseport", int(address.shared)),
             ("grpc.max_receive_message_length", limits.body),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", limits.streams),
@@ -96,27 +97,28 @@ def _grpcio(
         ],
     )
     if policy.grpc_socket:
-        _bind(made, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
+        _bind_grpcio(server, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
     host = f"[{address.host}]" if ":" in address.host else address.host
-    return made, _bind(made, f"{host}:{address.port}", "Choose another: --grpc-port 0 finds one.", address.tls)
+    hint = "Choose another port; --grpc-port 0 finds a free one."
+    return server, _bind_grpcio(server, f"{host}:{address.port}", hint, address.tls)
 
 
-def _bind(made: grpc.aio.Server, address: str, hint: str, tls: Tls | None = None) -> int:
+def _bind_grpcio(server: grpc.aio.Server, address: str, hint: str, tls: Tls | None = None) -> int:
     try:
-        return int(made.add_secure_port(address, _credentials(tls)) if tls else made.add_insecure_port(address))
+        return int(server.add_secure_port(address, _credentials(tls)) if tls else server.add_insecure_port(address))
     except RuntimeError as error:
-        raise Failed(f"the gRPC address {address} cannot be had.", hint) from error
+        raise Failed(f"cannot listen for gRPC on {address}.", hint) from error
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """The server's certificate, and whose clients' certificates it wants to see."""
+    """The server's certificate and key, and the authority of client certificates if they are required."""
     clients = tls.clients.read_bytes() if tls.clients else None
     return grpc.ssl_server_credentials(
         [(tls.key.read_bytes(), tls.certificate.read_bytes())], clients, require_client_auth=clients is not None
     )
 
 
-def _builtin(
+def _builtin_server(
     address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
 ) -> tuple[http2.Server, int]:
     limits, tls = policy.limits, address.tls
@@ -128,12 +130,12 @@ def _builtin(
         timeout=limits.seconds,
         logger=logging.getLogger("bookserve"),
     )
-    made = http2.Server(config, interceptors)
+    server = http2.Server(config, interceptors)
     if policy.grpc_socket:
-        unix = ExitStack()
-        for sock in unix.enter_context(bind_unix(policy.grpc_socket)):
-            made.listen(sock)
-        made.add_cleanup(unix.close)
+        cleanup = ExitStack()
+        for sock in cleanup.enter_context(bind_unix(policy.grpc_socket)):
+            server.listen(sock)
+        server.add_cleanup(cleanup.close)
     listener = bind_tcp("gRPC", address.host, address.port, address.shared)
-    made.listen(listener, http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None)
-    return made, int(listener.getsockname()[1])
+    server.listen(listener, http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None)
+    return server, int(listener.getsockname()[1])

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""The HTTP application: the routes of every protocol and of the pages, behind one place that answers errors."""
+"""Builds the HTTP application: the routes of all protocols and of the pages, and one place that answers errors."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from serve.transport.http.fast_path import FastRoute, first_route
 
 
 class HttpApplication:
-    """An ASGI application. Whatever a handler raises is answered as the protocol of the path writes errors."""
+    """An ASGI application. An exception in a handler is answered in the error format of the path's protocol."""
 
     def __init__(self, routes: Sequence[BaseRoute], paths: PathTable, limits: Limits) -> None:
         self._router = Router(routes, redirect_slashes=False)
         self._paths = paths
-        #: How much of a request's body is read; see ``serve/transport/http/body.py``.
+        #: Limits on request bodies; see ``serve/transport/http/body.py``.
         self.limits = limits
 
     @property
@@ -43,16 +43,16 @@ class HttpApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        scope["app"] = self  # by which the router knows that it may raise, and handlers find the limits
+        scope["app"] = self  # the router then raises HTTPException, and handlers find the limits
         started = False
 
-        async def watched(message: Message) -> None:
+        async def tracked_send(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._router(scope, receive, watched)
+            await self._router(scope, receive, tracked_send)
         except Exception as error:
             response = self._error_response(scope, error)
             if started:
@@ -73,17 +73,17 @@ class HttpApplication:
         return response
 
 
-def application(
+def http_application(
     engine: Engine,
     metrics: Metrics,
     policy: AccessPolicy | None = None,
     jobs: JobQueue | None = None,
     protocols: Sequence[Protocol] | None = None,
 ) -> HttpApplication:
-    """The application of one server; by default it speaks every protocol there is.
+    """The application of one server, by default with all protocols.
 
     Raises:
-        ValueError: two protocols claim one path, or a route lies outside its protocol's prefixes.
+        ValueError: two protocols claim the same prefix, or a route is outside its protocol's prefixes.
     """
     server = ServerContext(engine, jobs or JobQueue(engine), policy or AccessPolicy())
     protocols = load_protocols() if protocols is None else protocols
@@ -94,23 +94,24 @@ def application(
             path = getattr(route, "path", "")
             if paths.owner(path) is not protocol:
                 owner = paths.owner(path).name
-                whose = f"belongs to '{owner}'" if owner else "is not below one of its prefixes"
-                raise ValueError(f"protocol '{protocol.name}' has a route {path}, which {whose}.")
+                reason = f"belongs to '{owner}'" if owner else "is not below one of its prefixes"
+                raise ValueError(f"protocol '{protocol.name}' has a route {path}, which {reason}.")
             routes.append(route)
-    # A route of a longer prefix comes first: another protocol's route may take everything below a shorter one.
+    # Routes with longer prefixes come first: a route of another protocol may match everything below a shorter prefix.
     routes.sort(key=lambda route: -getattr(route, "path", "").partition("{")[0].count("/"))
     return HttpApplication([*routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
 
 
-def fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:
-    """The fast paths of all protocols that have one, as one."""
+def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:
+    """One fast route that tries the fast routes of all protocols."""
     return first_route(*(protocol.fast_route(context) for protocol in protocols if protocol.fast_route))
 
 
 def allow_origins(app: ASGIApp, origins: tuple[str, ...], headers: Sequence[str]) -> ASGIApp:
-    """Let pages of those origins read answers (CORS); without it browsers keep them from every page but our own.
+    """Allow pages of these origins to read responses (CORS).
 
-    ``headers`` are the protocols' own. This stands before the API keys: a browser's preflight request carries none.
+    ``headers`` are those of the protocols. This middleware runs before the API keys are checked, since a browser's
+    preflight request has no key.
     """
     if not origins:
         return app

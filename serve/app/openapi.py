@@ -1,6 +1,6 @@
-"""The OpenAPI document of every HTTP route, put together from what each protocol says of its own.
+"""Builds the OpenAPI document of all HTTP routes from the descriptions of the protocols.
 
-python -m serve.app.openapi [--check]     write docs/openapi.json, or fail where it is out of date
+python -m serve.app.openapi [--check]     write docs/openapi.json, or fail if it is out of date
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def openapi_document(protocols: Iterable[Protocol]) -> dict[str, Any]:
     """The document, ready for JSON.
 
     Raises:
-        ValueError: two protocols describe one path, or give one name to different things.
+        ValueError: two protocols describe the same path or schema name differently.
     """
     from serve.app import pages
 
@@ -66,7 +66,7 @@ def _merge(into: dict[str, Any], more: Any) -> None:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Fail where the file is out of date.")
+@click.option("--check", is_flag=True, help="Only check the file; fail if it is out of date.")
 def main(check: bool) -> None:
     """Write docs/openapi.json."""
     text = json.dumps(openapi_document(load_protocols()), indent=1, ensure_ascii=False) + "\n"

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Server: the life of ``bookserve serve`` – bind, load, answer, drain – in one process and one event loop."""
+"""Runs the server in one process and one event loop: bind, load models, answer requests, drain."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ from serve.transport.http.middleware import RequestMiddleware
 from serve.transport.http.uvicorn_contract import connection_class
 from serve.transport.sockets import bind_tcp, bind_unix
 
-#: Seconds that accepted requests have to finish once the server was told to stop.
-GRACE = 30
-#: Seconds that a server goes on after it was told to stop, so that it reads what was sent before. gRPC's own end would
-#: cancel calls that wait to be handed over.
-LAST = 0.25
-#: Seconds that an idle connection is kept: longer than common clients keep theirs, so that they end it, not we.
-KEEP_ALIVE = 75
+#: Seconds within which accepted requests must finish after the server was told to stop.
+GRACE_SECONDS = 30
+#: Seconds for which the server continues after it was told to stop, so that it reads requests that were sent before.
+#: gRPC's own shutdown would cancel calls that have not reached their handler.
+DRAIN_SECONDS = 0.25
+#: Seconds for which an idle connection is kept: longer than in common clients, so that the client closes it first.
+KEEP_ALIVE_SECONDS = 75
 
 logger = logging.getLogger("bookserve")
 
 
 class Ready(NamedTuple):
-    """What to tell the user once requests are answered."""
+    """What the user is shown when the server answers requests."""
 
     http: str
     grpc: str
-    #: Names of the models, one for each live version.
+    #: Model names, one for each live version.
     models: list[str]
-    #: Versions that could not be loaded, in sentences.
+    #: Error messages of versions that could not be loaded.
     errors: list[str]
 
 
 class Worker(NamedTuple):
-    """The part of one process among several that serve the same addresses."""
+    """One of several worker processes that serve the same addresses."""
 
-    #: Its counts and its jobs are written there, beside those of the others.
+    #: Directory in which the workers share their metrics and jobs.
     counts: Path
-    #: Becomes readable when the process that started it is gone.
+    #: File descriptor that becomes readable when the parent process has ended.
     lifeline: int
 
 
@@ -69,17 +69,17 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
     """Serve until SIGINT or SIGTERM, then finish what was accepted. ``ready`` is called once.
 
     Raises:
-        NotFound: no such directory or file, or no models in it.
-        InvalidInput: a file of the settings is wrong.
-        Failed: an address is taken, or none of the models can be loaded.
+        NotFound: no such directory or file, or it has no models.
+        InvalidInput: a file that the settings name is invalid.
+        Failed: an address is in use, or no model can be loaded.
     """
-    serving = _serve(settings, ready, worker)
+    main = _serve(settings, ready, worker)
     try:
         import uvloop
     except ModuleNotFoundError:  # Windows
-        asyncio.run(serving)
+        asyncio.run(main)
     else:
-        uvloop.run(serving)
+        uvloop.run(main)
 
 
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
@@ -90,13 +90,15 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
-    stop = _on_signals()
-    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as local:
+    stop = _stop_on_signals()
+    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as unix_sockets:
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
-            bind_tcp("gRPC", host, settings.grpc_port).close()  # tells why an address cannot be had; gRPC does not
-        if shared:  # nobody connects to this process before it can answer
-            errors = await _load(repository, settings)
+            bind_tcp(
+                "gRPC", host, settings.grpc_port
+            ).close()  # gives the reason if the address cannot be used; grpcio does not
+        if shared:  # this worker listens only after loading, so that it gets no connections before
+            errors = await _load_models(repository, settings)
         protocols = load_protocols()
         services = grpc_app.protocol_services(protocols, ServerContext(engine, jobs, access))
         labels = {name: protocol.grpc_label for name, (_, protocol) in services.items()}
@@ -104,42 +106,46 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
         address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared)
         builtin = settings.grpc_server == "builtin"
         handlers = [service for service, _ in services.values()]
-        grpc_server, grpc_port = grpc_app.server(engine, address, [interceptor], access, handlers, builtin)
-        chores: list[asyncio.Task[None]] = []
+        grpc_server, grpc_port = grpc_app.grpc_server(engine, address, [interceptor], access, handlers, builtin)
+        background_tasks: list[asyncio.Task[None]] = []
         try:
             if not shared:
-                errors = await _load(repository, settings)
-            app = http_app.application(engine, metrics, access, jobs, protocols)
-            guarded = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
-            fast_route = guarded.fast_route(http_app.fast_route(protocols, ServerContext(engine, jobs, access)))
+                errors = await _load_models(repository, settings)
+            app = http_app.http_application(engine, metrics, access, jobs, protocols)
+            middleware = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
+            fast_route = middleware.fast_route(
+                http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))
+            )
             headers = [header for protocol in protocols for header in protocol.headers]
             connection = connection_class(access.limits, fast_route, headers)
-            web = _web(http_app.allow_origins(guarded, access.origins, headers), connection, settings)
-            serving = asyncio.create_task(web.serve([listener, *local]))
-            serving.add_done_callback(lambda _: stop.set())
+            http_server = _http_server(
+                http_app.allow_origins(middleware, access.origins, headers), connection, settings
+            )
+            http_task = asyncio.create_task(http_server.serve([listener, *unix_sockets]))
+            http_task.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
             gc.collect()
-            gc.freeze()  # what lives as long as the server need not be looked through again and again
+            gc.freeze()  # objects that live as long as the server need not be scanned again
             engine.ready = True
-            shown, secure = f"[{host}]" if ":" in host else host, "s" if settings.tls else ""
+            url_host, secure = f"[{host}]" if ":" in host else host, "s" if settings.tls else ""
             names = [model.name for model in engine.models()]
-            ready(Ready(f"http{secure}://{shown}:{port}", f"grpc{secure}://{shown}:{grpc_port}", names, errors))
+            ready(Ready(f"http{secure}://{url_host}:{port}", f"grpc{secure}://{url_host}:{grpc_port}", names, errors))
             if settings.poll:
-                chores.append(asyncio.create_task(_poll(repository, settings)))
+                background_tasks.append(asyncio.create_task(_poll_repository(repository, settings)))
             if worker:
-                chores.append(asyncio.create_task(metrics.share()))
+                background_tasks.append(asyncio.create_task(metrics.share()))
                 asyncio.get_running_loop().add_reader(worker.lifeline, stop.set)
             await stop.wait()
-            logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE)
+            logger.info("stopping: accepted requests have %d s to finish; a second signal ends at once", GRACE_SECONDS)
             engine.ready = False
-            # Jobs end first, since calls that watch one end with it.
-            await asyncio.gather(jobs.close(), asyncio.sleep(LAST))
-            web.should_exit = True
-            await asyncio.gather(serving, grpc_server.stop(GRACE))
+            # Jobs end first, since calls that watch a job end with it.
+            await asyncio.gather(jobs.close(), asyncio.sleep(DRAIN_SECONDS))
+            http_server.should_exit = True
+            await asyncio.gather(http_task, grpc_server.stop(GRACE_SECONDS))
         finally:
             await jobs.close()
-            for chore in chores:
-                chore.cancel()
+            for task in background_tasks:
+                task.cancel()
             if worker:
                 asyncio.get_running_loop().remove_reader(worker.lifeline)
                 metrics.share_now()
@@ -162,39 +168,39 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
         unavailable_labels=settings.unavailable_labels,
         controlled=not shared,
     )
-    served = models_config.read_models_config(settings.model_config_file) if settings.model_config_file else None
-    return Repository(settings.models, metrics, served, options)
+    configs = models_config.read_models_config(settings.model_config_file) if settings.model_config_file else None
+    return Repository(settings.models, metrics, configs, options)
 
 
-async def _load(repository: Repository, settings: Settings) -> list[str]:
-    """Load what can be loaded; why the rest cannot, in sentences."""
-    await asyncio.to_thread(repository.load)  # in a thread, so that signals are heard
+async def _load_models(repository: Repository, settings: Settings) -> list[str]:
+    """Load all models; the error messages of those that cannot be loaded."""
+    await asyncio.to_thread(repository.load)  # in a thread, so that signals are handled
     errors = repository.errors()
     if not repository.models() and not settings.poll:
         where = settings.model_config_file or settings.models
         if errors:
             raise Failed(f"none of the models in {where} can be loaded: {errors[0].message}", errors[0].hint)
         raise NotFound(f"there are no models in '{where}'.", "Write bundles there with: bookserve export")
-    plain = [model.name for model in repository.models() if settings.variant not in model.bundle.manifest.variants]
-    if settings.variant and plain:
-        logger.warning("served in float32, since exported without %s: %s", settings.variant, ", ".join(plain))
+    without = [model.name for model in repository.models() if settings.variant not in model.bundle.manifest.variants]
+    if settings.variant and without:
+        logger.warning("served in float32, since exported without %s: %s", settings.variant, ", ".join(without))
     return [str(error) for error in errors]
 
 
-async def _poll(repository: Repository, settings: Settings) -> None:
-    """Look again and again what there is to serve; a ``models.config`` that has become wrong changes nothing."""
+async def _poll_repository(repository: Repository, settings: Settings) -> None:
+    """Look for changes every ``settings.poll`` seconds; an invalid ``models.config`` changes nothing."""
     path = settings.model_config_file
-    seen = path and path.stat().st_mtime_ns
+    last_mtime = path and path.stat().st_mtime_ns
     while True:
         await asyncio.sleep(settings.poll)
         try:
-            changed = None
+            mtime = None
             with suppress(OSError):  # it is being replaced
-                changed = path and path.stat().st_mtime_ns
-            if path and changed and changed != seen:
-                seen = changed
+                mtime = path and path.stat().st_mtime_ns
+            if path and mtime and mtime != last_mtime:
+                last_mtime = mtime
                 await asyncio.to_thread(repository.reload, models_config.read_models_config(path))
-                logger.info("serving the models of %s as it is now", path)
+                logger.info("%s has changed: serving its models now", path)
             else:
                 await asyncio.to_thread(repository.refresh)
         except BookserveError as error:
@@ -203,20 +209,20 @@ async def _poll(repository: Repository, settings: Settings) -> None:
             logger.exception("looking for new versions failed")
 
 
-def _web(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
+def _http_server(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
     tls = settings.tls
-    return _Web(
+    return _HttpServer(
         uvicorn.Config(
             app,
             http=connection,
             log_config=None,
-            log_level="critical",  # the application logs its own mistakes
+            log_level="critical",  # the application logs its own errors
             access_log=False,
             server_header=False,
             lifespan="off",
             ws="none",
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
             ssl_certfile=str(tls.certificate) if tls else None,
             ssl_keyfile=str(tls.key) if tls else None,
             ssl_ca_certs=str(tls.clients) if tls and tls.clients else None,
@@ -225,24 +231,24 @@ def _web(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.Server:
     )
 
 
-class _Web(uvicorn.Server):
-    """uvicorn without its own signal handlers: both servers must hear of the end at once."""
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the HTTP and the gRPC server must stop together."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def _on_signals() -> asyncio.Event:
-    """An event that the first SIGINT or SIGTERM sets; the second one ends the process at once."""
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; a second signal ends the process at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
-    def heard(number: int) -> None:
+    def handle(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, heard, number)
+        loop.add_signal_handler(number, handle, number)
     return stop

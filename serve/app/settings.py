@@ -1,4 +1,4 @@
-"""Settings: everything that ``bookserve serve`` can be told, by flag, environment variable or TOML file."""
+"""Defines the settings of ``bookserve serve``, and reads them from a TOML file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serve.security.access_policy import AccessPolicy
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """The server's certificate chain and key, and who signs the clients' certificates where they must show one."""
+    """The server's certificate chain and key, and the authority of client certificates if they are required."""
 
     certificate: Path
     key: Path
@@ -27,7 +27,7 @@ class Tls(msgspec.Struct, frozen=True):
         """
         Raises:
             NotFound: one of the files is missing.
-            InvalidInput: certificate and key do not belong together, or are none.
+            InvalidInput: a file is not PEM, or the key does not belong to the certificate.
         """
         for path in filter(None, (self.certificate, self.key, self.clients)):
             if not path.is_file():
@@ -45,44 +45,44 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """One server."""
+    """The settings of one server."""
 
     models: Path
     host: str = "127.0.0.1"
     http_port: int = 8501
     grpc_port: int = 8500
-    #: Whose HTTP/2: the ``builtin`` one in the server's own event loop, or that of ``grpcio``.
+    #: The gRPC server: ``builtin`` (HTTP/2 in the server's own event loop) or ``grpcio``.
     grpc_server: str = "builtin"
-    #: A ``models.config`` to serve instead of the directory.
+    #: A ``models.config`` that lists the models, instead of the directory ``models``.
     model_config_file: Path | None = None
     unavailable_labels: bool = False
     policy: VersionPolicy = VersionPolicy()
-    #: Seconds between looks at the directory (and the ``models.config``); 0 for never.
+    #: Seconds between checks for changes in the directory and the ``models.config``; 0 for never.
     poll: float = 0.0
     lazy: bool = False
     max_loaded: int = 0
     canary_share: float = 0.0
     batching: BatchConfig = BatchConfig()
-    #: The form to serve models in that have it; '' for float32.
+    #: Variant to serve of models that have it, such as ``int8``; '' for float32.
     variant: str = ""
-    #: Seconds that a request may take where it does not say itself; 0 for any time.
+    #: Time limit in seconds for requests that set none; 0 for no limit.
     request_timeout: float = 0.0
     api_key_file: Path | None = None
     tls: Tls | None = None
     access_log: bool = False
     log_format: str = "text"
-    #: Address of an OpenTelemetry collector that is told of every request; '' for none.
+    #: URL of an OpenTelemetry collector that gets the traces; '' for none.
     otel: str = ""
     access: AccessPolicy = AccessPolicy()
     workers: int = 1
 
 
 def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """The options that a TOML file gives, by their names with underscores.
+    """The options in a TOML file, by name with underscores.
 
     Raises:
         NotFound: no such file.
-        InvalidInput: it is not TOML, or names an option that is not ``known``.
+        InvalidInput: it is not TOML, or sets an option that is not ``known``.
     """
     try:
         document = tomllib.loads(path.read_text("utf-8"))
@@ -93,7 +93,7 @@ def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:
     options = {key.replace("-", "_"): value for key, value in document.items()}
     if unknown := [key for key in document if key.replace("-", "_") not in known]:
         listed = ", ".join(sorted(name.replace("_", "-") for name in known))
-        raise InvalidInput(f"{path} sets '{unknown[0]}', which is no option.", f"Options: {listed}.")
+        raise InvalidInput(f"{path} sets '{unknown[0]}', which is not an option.", f"Options: {listed}.")
     if wrong := [key for key, value in options.items() if isinstance(value, dict | list)]:
         raise InvalidInput(f"{path}: '{wrong[0]}' must be a single value.")
     return options

@@ -1,8 +1,8 @@
-"""Workers: several processes that serve the same addresses, and the one that starts them and replaces those that die.
+"""Runs several worker processes that serve the same addresses, and replaces those that die.
 
-That one loads nothing and answers nothing. It holds the ports, so that nobody else takes them; each worker listens on
-them itself, and the kernel spreads the connections over those that do. A worker listens only once it can answer, so
-one that is killed costs the requests that it had, and no others.
+The parent process loads no models and answers no requests. It holds the ports, so that no other program takes them.
+Each worker listens on them itself, and the kernel distributes the connections. A worker listens only after its models
+are loaded, so a killed worker loses only the requests that it was working on.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ from serve.app.settings import Settings
 from serve.observability.metrics import Metrics
 from serve.transport.sockets import bind_tcp
 
-#: Seconds to wait before a worker is replaced that died as soon as it had started.
+#: Seconds to wait before replacing a worker that died soon after its start.
 _BACKOFF = 1.0
-#: A worker that lived for so many seconds had started well.
-_LIVED = 5.0
-#: Where the counts of dead workers are kept.
-GONE = "gone"
+#: A worker that ran for this many seconds has not died at its start.
+_STARTED_SECONDS = 5.0
+#: File with the sum of the counts of workers that have ended.
+ENDED_WORKERS = "gone"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 logger = logging.getLogger("bookserve")
 
 
-class _Told(msgspec.Struct):
-    """What a worker tells once: that it is ready, or why it never will be."""
+class _StartReport(msgspec.Struct):
+    """The message of a worker to its parent: it is ready, or it could not start."""
 
     ready: list[object] | None = None
     error: tuple[str, str, str] | None = None
 
 
 def run(settings: Settings, ready: Callable[[Ready], None]) -> None:
-    """Serve with ``settings.workers`` processes; else as ``server.run``.
+    """Serve with ``settings.workers`` processes; otherwise like ``server.run``.
 
     Raises:
-        NotFound, InvalidInput, Failed: as ``server.run``, from whichever worker said so first.
+        NotFound, InvalidInput, Failed: see ``server.run``; the error of the first worker that could not start.
     """
     with (
         bind_tcp("HTTP", settings.host, settings.http_port, shared=True) as http,
         bind_tcp("gRPC", settings.host, settings.grpc_port, shared=True) as grpc,
         tempfile.TemporaryDirectory(prefix="bookserve-") as counts,
     ):
-        found = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}
-        _Supervisor(msgspec.structs.replace(settings, **found), Path(counts)).run(ready)
+        ports = {"http_port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}
+        _Supervisor(msgspec.structs.replace(settings, **ports), Path(counts)).run(ready)
 
 
 class _Supervisor:
     def __init__(self, settings: Settings, counts: Path) -> None:
         self._settings = settings
         self._counts = counts
-        #: Start of each worker by its process number.
+        #: Start time (``time.monotonic``) of each worker by process id.
         self._workers: dict[int, float] = {}
         self._stopping = False
         self._lifeline, self._life = os.pipe()
@@ -72,12 +72,12 @@ class _Supervisor:
         for number in _SIGNALS:
             signal.signal(number, self._stop)
         pipes = [self._start() for _ in range(self._settings.workers)]
-        told = [self._hear(pipe) for pipe in pipes]
-        errors = [one.error for one in told if one.error]
+        reports = [self._read_report(pipe) for pipe in pipes]
+        errors = [report.error for report in reports if report.error]
         if errors:
             self._stop(signal.SIGTERM)
-        elif all(one.ready for one in told):
-            ready(msgspec.convert(told[0].ready, Ready))
+        elif all(report.ready for report in reports):
+            ready(msgspec.convert(reports[0].ready, Ready))
         self._watch()
         os.close(self._life)
         os.close(self._lifeline)
@@ -87,76 +87,80 @@ class _Supervisor:
         logger.info("stopped")
 
     def _start(self) -> int:
-        """Start a worker; the end of a pipe from which to hear what it tells."""
-        hears, tells = os.pipe()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # none may come between the fork and knowing of the worker
+        """Start a worker; the read end of the pipe for its report."""
+        read_end, write_end = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # no signal may come before the new worker is recorded
         pid = os.fork()
         if not pid:
-            os.close(hears)
+            os.close(read_end)
             os.close(self._life)
-            self._work(tells)
-        os.close(tells)
+            self._work(write_end)
+        os.close(write_end)
         self._workers[pid] = time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        return hears
+        return read_end
 
-    def _work(self, tells: int) -> NoReturn:
+    def _work(self, write_end: int) -> NoReturn:
         """The whole life of a worker process."""
         code = 1
         try:
-            os.setpgid(0, 0)  # Ctrl-C goes to the parent alone, which hands it on
+            os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which forwards it
             for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)  # the server has its own
+                signal.signal(number, signal.SIG_DFL)  # the server installs its own handlers
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-            def tell(told: _Told) -> None:
+            def send_report(report: _StartReport) -> None:
                 with suppress(OSError):
-                    os.write(tells, msgspec.json.encode(told) + b"\n")
-                    os.close(tells)
+                    os.write(write_end, msgspec.json.encode(report) + b"\n")
+                    os.close(write_end)
 
             try:
                 worker = Worker(self._counts, self._lifeline)
-                server.run(self._settings, lambda ready: tell(_Told(list(ready))), worker)
+                server.run(self._settings, lambda ready: send_report(_StartReport(list(ready))), worker)
                 code = 0
             except BookserveError as error:
-                tell(_Told(error=(error.code, error.message, error.hint)))
+                send_report(_StartReport(error=(error.code, error.message, error.hint)))
                 logger.error("worker %d: %s", os.getpid(), error)
         except BaseException:
-            logger.exception("worker %d broke", os.getpid())
+            logger.exception("worker %d failed", os.getpid())
         finally:
             logging.shutdown()
-            os._exit(code)  # what the parent process opened is the parent's to close
+            os._exit(code)  # skips the cleanup of what the parent process opened
 
-    def _hear(self, pipe: int) -> _Told:
+    def _read_report(self, pipe: int) -> _StartReport:
         with os.fdopen(pipe, "rb") as reader:
             line = reader.readline()
-        return msgspec.json.decode(line, type=_Told) if line else _Told(error=("failed", "a worker did not start.", ""))
+        return (
+            msgspec.json.decode(line, type=_StartReport)
+            if line
+            else _StartReport(error=("failed", "a worker did not start.", ""))
+        )
 
     def _watch(self) -> None:
-        """Replace workers that die, until the last one has stopped."""
+        """Replace workers that end, until the last one has stopped."""
         while self._workers:
             pid, status = os.waitpid(-1, 0)
             started = self._workers.pop(pid, None)
             if started is None:
                 continue
-            self._bury(pid)
+            self._keep_counts(pid)
             if not self._stopping:
-                logger.error("worker %d ended (%s); another takes its place", pid, _how(status))
-                if time.monotonic() - started < _LIVED:
+                logger.error("worker %d ended (%s); another takes its place", pid, _exit_reason(status))
+                if time.monotonic() - started < _STARTED_SECONDS:
                     time.sleep(_BACKOFF)
                 if not self._stopping:
                     os.close(self._start())
 
-    def _bury(self, pid: int) -> None:
-        """Keep the counts of a worker that is gone: a total that shrinks would look like a restart."""
-        kept, gone = Metrics(), self._counts / GONE
+    def _keep_counts(self, pid: int) -> None:
+        """Keep the counts of a worker that has ended: a total that decreases would look like a restart."""
+        total, ended = Metrics(), self._counts / ENDED_WORKERS
         path = self._counts / str(pid)
-        for source in (gone, path):
+        for source in (ended, path):
             with suppress(OSError, msgspec.DecodeError):
-                kept.add(source.read_bytes(), gauges=False)
+                total.add(source.read_bytes(), gauges=False)
         path.unlink(missing_ok=True)
-        (self._counts / ".gone").write_bytes(kept.state())
-        (self._counts / ".gone").rename(gone)
+        (self._counts / ".gone").write_bytes(total.state())
+        (self._counts / ".gone").rename(ended)
 
     def _stop(self, number: int, _: object = None) -> None:
         self._stopping = True
@@ -165,7 +169,7 @@ class _Supervisor:
                 os.kill(pid, number)
 
 
-def _how(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return (
         f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.waitstatus_to_exitcode(status)}"
     )

@@ -257,5 +257,5 @@ class Batcher:
     def _deliver_results(group: list[PendingRequest], results: Sequence[Arrays | BookserveError], start: float) -> None:
         for request, result in zip(group, results, strict=True):
             if request.context.trace is not None:
-                request.context.trace.ran(request.queued_at, start, time.perf_counter(), len(group))
+                request.context.trace.add_run(request.queued_at, start, time.perf_counter(), len(group))
             request.deliver(result)

@@ -1,1 +1,1 @@
-"""JSON as arrays and back, strictly and fast."""
+"""Converts JSON to arrays and back, strictly and fast."""

@@ -1,6 +1,6 @@
-"""Nested: the lists of a JSON document as arrays, strictly – a number, a truth value and a string are never mixed up.
+"""Converts nested JSON lists to arrays, strictly: a number, a boolean and a string are never taken for each other.
 
-The sentences are those that TensorFlow Serving's clients know.
+Errors have TensorFlow Serving's messages.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ import orjson
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
 
-#: Axes that an array may have; NumPy itself ends at 64.
+#: Most axes that an array may have; NumPy's own limit is 64.
 MAX_AXES = 32
-#: Elements that an empty array may have beside its empty axes: NumPy refuses what could not be addressed.
-MAX_EMPTY = 2**48
+#: Largest product of the other axes of an array with a size of 0: NumPy refuses what it could not address.
+MAX_EMPTY_ELEMENTS = 2**48
 
 _ACCEPTED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
 
-def to_array(value: Any, dtype: str, word: str) -> np.ndarray:
-    """A number, string, or (nested, regular) list of them as an array of that dtype; the nesting is its shape.
+def to_array(value: Any, dtype: str, type_name: str) -> np.ndarray:
+    """An array of that dtype from a scalar or from regularly nested lists; the nesting gives the shape.
 
-    Integers must be written without a point and lie in the range of the dtype, truth values are true and false, strings
-    are text or ``{"b64": …}``; floats take any number. ``word`` is what the protocol calls the dtype.
+    Integers must be written without a point and lie in the range of the dtype; booleans are true and false; strings are
+    text or ``{"b64": …}``; floats may be any number. ``type_name`` is the protocol's name of the dtype, for errors.
 
     Raises:
-        InvalidInput: an element of another kind or out of range, or lists of unequal length.
+        InvalidInput: an element has another type or is out of range, or lists differ in length.
     """
     leaves, shape = _flatten(value)
     if len(shape) > MAX_AXES:
-        raise InvalidInput(f"the lists are nested {len(shape)} deep; at most {MAX_AXES} are possible.")
-    flat = _strings(leaves, word) if dtype == "string" else _numbers(leaves, numpy_dtype(dtype), word)
+        raise InvalidInput(f"the lists are nested {len(shape)} deep; at most {MAX_AXES} are supported.")
+    flat = _strings(leaves, type_name) if dtype == "string" else _numbers(leaves, numpy_dtype(dtype), type_name)
     return flat.reshape(shape)
 
 
 def is_shape(sizes: Sequence[int]) -> bool:
-    """Whether an array may have that shape, if there are as many elements as it says."""
+    """Whether these sizes are a shape that NumPy accepts; the number of elements is not checked."""
     if len(sizes) > MAX_AXES or min(sizes, default=0) < 0:
         return False
-    return 0 not in sizes or math.prod(size for size in sizes if size) <= MAX_EMPTY
+    return 0 not in sizes or math.prod(size for size in sizes if size) <= MAX_EMPTY_ELEMENTS
 
 
 def is_b64(value: Any) -> bool:
-    """Whether ``value`` is the JSON form of bytes."""
+    """Whether ``value`` is the JSON form of bytes, ``{"b64": "…"}``."""
     return type(value) is dict and value.keys() == {"b64"} and type(value["b64"]) is str
 
 
-def decode_b64(leaves: list[Any], word: str = "string") -> list[bytes]:
-    """Strings of JSON, each a text or bytes as ``{"b64": …}``.
+def decode_b64(leaves: list[Any], type_name: str = "string") -> list[bytes]:
+    """The bytes of JSON strings, each a text or ``{"b64": …}``.
 
     Raises:
-        InvalidInput: another kind of value, or text that is not base64.
+        InvalidInput: a value of another type, or text that is not base64.
     """
-    return [leaf.encode() if type(leaf) is str else _from_b64(leaf, word) for leaf in leaves]
+    return [leaf.encode() if type(leaf) is str else _from_b64(leaf, type_name) for leaf in leaves]
 
 
 def shorten(value: Any) -> str:
-    """A JSON value as errors quote it: long ones are cut."""
+    """A JSON value for an error message, cut if it is long."""
     if isinstance(value, list | dict):
         return "[…]" if isinstance(value, list) else "{…}"
     if isinstance(value, str) and len(value) > 64:
@@ -72,7 +72,7 @@ def shorten(value: Any) -> str:
 
 
 def _flatten(value: Any) -> tuple[list[Any], list[int]]:
-    """The leaves in row-major order, and the shape."""
+    """The elements in row-major order, and the shape."""
     if type(value) is not list:
         return [value], []
     shape = [len(value)]
@@ -94,52 +94,55 @@ def _flatten(value: Any) -> tuple[list[Any], list[int]]:
     return value, shape
 
 
-def _numbers(leaves: list[Any], dtype: np.dtype, word: str) -> np.ndarray:
+def _numbers(leaves: list[Any], dtype: np.dtype, type_name: str) -> np.ndarray:
     accepted = _ACCEPTED[dtype.kind]
     if not accepted.issuperset(map(type, leaves)):
-        raise _unexpected(next(leaf for leaf in leaves if type(leaf) not in accepted), word)
+        raise _wrong_type(next(leaf for leaf in leaves if type(leaf) not in accepted), type_name)
     try:
         with np.errstate(over="ignore"):  # a number too large for a float is infinite
             return np.array(leaves, dtype)
     except OverflowError:
         raise InvalidInput(
-            f"JSON Value: {shorten(_outlier(leaves, dtype))} Type: Number is not of expected type: {word}.",
+            f"JSON Value: {shorten(_out_of_range(leaves, dtype))} Type: Number is not of expected type: {type_name}.",
             "It is out of range.",
         ) from None
 
 
-def _outlier(leaves: list[Any], dtype: np.dtype) -> Any:
+def _out_of_range(leaves: list[Any], dtype: np.dtype) -> Any:
     if dtype.kind == "f":
         return max(leaves, key=abs)
     limits = np.iinfo(dtype)
     return next(leaf for leaf in leaves if not limits.min <= leaf <= limits.max)
 
 
-def _strings(leaves: list[Any], word: str) -> np.ndarray:
+def _strings(leaves: list[Any], type_name: str) -> np.ndarray:
     array = np.empty(len(leaves), object)
-    array[:] = decode_b64(leaves, word)
+    array[:] = decode_b64(leaves, type_name)
     return array
 
 
-def _from_b64(leaf: Any, word: str) -> bytes:
+def _from_b64(leaf: Any, type_name: str) -> bytes:
     if type(leaf) is not dict:
-        raise _unexpected(leaf, word)
+        raise _wrong_type(leaf, type_name)
     if not is_b64(leaf):
         raise InvalidInput(
-            f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.", 'Bytes are {"b64": "…"}, alone.'
+            f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.",
+            "Bytes must be an object with the key b64 only.",
         )
     text = leaf["b64"]
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise InvalidInput("Unable to base64 decode.", "Use the standard alphabet, not the web-safe one.") from None
+        raise InvalidInput(
+            "Unable to base64 decode.", "Use the standard base64 alphabet, not the URL-safe one."
+        ) from None
 
 
 _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "Number", type(None): "Null"}
 
 
-def _unexpected(leaf: Any, word: str) -> InvalidInput:
+def _wrong_type(leaf: Any, type_name: str) -> InvalidInput:
     if type(leaf) is list:
         return InvalidInput("Encountered list at unexpected level: all values must be nested equally deep.")
     kind = str(leaf) if type(leaf) is bool else _KINDS[type(leaf)]
-    return InvalidInput(f"JSON Value: {shorten(leaf)} Type: {kind} is not of expected type: {word}")
+    return InvalidInput(f"JSON Value: {shorten(leaf)} Type: {kind} is not of expected type: {type_name}")

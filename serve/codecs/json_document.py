@@ -1,7 +1,7 @@
-"""Document: JSON bodies as Python values, and answers with arrays as JSON, with NaN and Infinity as bare words.
+"""Parses JSON bodies and writes JSON with arrays, including the literals NaN and Infinity.
 
-TensorFlow Serving and Triton read and write those words, though JSON itself does not have them. Whatever holds none
-goes through orjson alone.
+TensorFlow Serving and Triton read and write these literals, though JSON itself does not have them. Documents without
+them are handled by orjson alone.
 """
 
 from __future__ import annotations
@@ -16,71 +16,73 @@ import orjson
 
 from bookserve.errors import InvalidInput
 
-#: A string, and every byte that is no bracket.
+#: A string literal, and all bytes that are not brackets.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
-    """Parse UTF-8 JSON; with ``trailing``, whatever stands behind the first document is ignored.
+    """Parse UTF-8 JSON. With ``trailing``, bytes after the document are ignored.
 
     Raises:
-        InvalidInput: not JSON, or lists and objects nested more than ``depth`` deep; the message tells where.
+        InvalidInput: the body is not JSON (the message gives the offset), or is nested more than ``depth`` deep.
     """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
-        value, body = _tolerant(body, trailing)
+        value, body = _parse_tolerantly(body, trailing)
     if len(body) > 2 * depth and _is_deeper(body, depth):
         raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")
     return value
 
 
 def _is_deeper(body: bytes, depth: int) -> bool:
-    """Whether well-formed JSON has more than ``depth`` brackets within each other."""
+    """Whether well-formed JSON is nested more than ``depth`` deep."""
     if body.count(b"[") + body.count(b"{") <= depth:
         return False
     brackets = _STRING.sub(b"", body).translate(bytes.maketrans(b"{}", b"[]"), _NO_BRACKET)
     for _ in range(depth):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"")  # the innermost
+        brackets = brackets.replace(b"[]", b"")  # removes the innermost level
     return bool(brackets)
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON; arrays are what ``elements`` made of them."""
+    """Write JSON. Arrays must be converted with ``array_to_json`` first."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def elements(array: np.ndarray) -> Any:
-    """An array of numbers or truth values as ``dumps`` takes it: each float in the fewest digits that give it back."""
+def array_to_json(array: np.ndarray) -> Any:
+    """An array of numbers or booleans as ``dumps`` takes it. Floats have the fewest digits that restore the value."""
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
     if array.dtype.kind != "f":
         return array if array.ndim else array.item()
     text = dumps(array if array.ndim else array[None])
-    if b"null" in text:  # so orjson writes each number that is not finite, and nothing else in an array of numbers
-        words = [b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _odd(array)]
+    if b"null" in text:  # orjson's text for NaN and Infinity; nothing else in an array of numbers gives it
+        words = [
+            b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity" for value in _not_finite(array)
+        ]
         texts = text.split(b"null")
         text = b"".join(chain.from_iterable(zip(texts, words, strict=False))) + texts[-1]
     return orjson.Fragment(text if array.ndim else text[1:-1])
 
 
-def _odd(array: np.ndarray) -> list[float]:
+def _not_finite(array: np.ndarray) -> list[float]:
     return list(array[~np.isfinite(array)].tolist())
 
 
-def _tolerant(body: bytes, trailing: bool) -> tuple[Any, bytes]:
-    """What Python's own parser makes of a body that orjson refuses, and the bytes of the document itself."""
+def _parse_tolerantly(body: bytes, trailing: bool) -> tuple[Any, bytes]:
+    """Parse with Python's own parser what orjson refuses; the value, and the bytes of the document itself."""
     try:
         text = body.decode("utf-8-sig").lstrip(" \t\r\n")
         value, end = json.JSONDecoder().raw_decode(text)
         if not trailing and text[end:].strip(" \t\r\n"):
             raise json.JSONDecodeError("Extra data", text, end)
-        if "\\ud" in text.lower():  # half of a surrogate pair is no character; it could not be told in an answer
+        if "\\ud" in text.lower():  # half of a surrogate pair is not a character and cannot be encoded as UTF-8
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise InvalidInput(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error

@@ -1,4 +1,4 @@
-"""Numbers: a JSON text of nothing but numbers in lists, as one flat array and without a Python object for each."""
+"""Parses a JSON list of numbers, nested or flat, into one flat array, without a Python object for each number."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Literal, cast
 import numpy as np
 import simdjson
 
-#: Every byte that a number may have, or that may stand between numbers beside commas and brackets.
-BYTES = b"0123456789+-.eE \t\r\n"
+#: All bytes that may occur in numbers, and the whitespace between them; commas and brackets are not included.
+NUMBER_BYTES = b"0123456789+-.eE \t\r\n"
 _KINDS = "fiu"
-#: Bytes; a parser keeps as much memory as its longest text needed, so longer ones get a parser of their own.
-_KEPT = 4 << 20
+#: Texts longer than this (bytes) get a parser of their own: a parser keeps the memory that its longest text needed.
+_MAX_KEPT = 4 << 20
 
 
 class _Parsers(threading.local):
-    """One parser for each thread, since bodies may be parsed in several. A new one for each text would cost more than
-    the parsing: the allocator gives its memory back to the system each time, and has it laid out anew."""
+    """One parser for each thread, since bodies are parsed in several threads.
+
+    A new parser for each text would cost more than the parsing: its memory would be returned to the system and mapped
+    again every time.
+    """
 
     def __init__(self) -> None:
         self.parser = simdjson.Parser()
@@ -26,33 +29,33 @@ class _Parsers(threading.local):
 _PARSERS = _Parsers()
 
 
-def readable(dtype: np.dtype) -> bool:
-    """Whether ``flat`` reads numbers of that kind."""
+def is_readable(dtype: np.dtype) -> bool:
+    """Whether ``parse_numbers`` supports that dtype."""
     return dtype.kind in _KINDS and dtype != np.float16
 
 
 def parse_numbers(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | None:
-    """The numbers in ``text``, ``[…]``, as a flat array of a ``readable`` dtype, lists within lists unfolded.
+    """The numbers in the JSON list ``text`` as a flat array of a dtype that ``is_readable``.
 
-    None where it is no JSON, or a number is out of range or not of the dtype's kind: what reads Python values knows
-    what to say about it.
+    None if the text is not JSON, or a number is out of range or of another kind than the dtype: the caller then parses
+    it in the ordinary way, which gives a precise error.
     """
-    kind, wide = _WIDE[dtype.kind == "f"]
+    kind, wide = _PARSED_AS[dtype.kind == "f"]
     try:
-        parser = _PARSERS.parser if len(text) <= _KEPT else simdjson.Parser()
+        parser = _PARSERS.parser if len(text) <= _MAX_KEPT else simdjson.Parser()
         numbers = cast(simdjson.Array, parser.parse(text))
-        read = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
+        parsed = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
     except (ValueError, TypeError):
         return None
     if kind == "d":
         with np.errstate(over="ignore"):  # a number too large for a float is infinite
-            return read.astype(dtype)
-    array = read.astype(dtype)
-    return array if np.array_equal(array, read) else None
+            return parsed.astype(dtype)
+    array = parsed.astype(dtype)
+    return array if np.array_equal(array, parsed) else None
 
 
-#: What simdjson reads the numbers as, and NumPy's name for that: whether they are floats.
-_WIDE: dict[bool, tuple[Literal["d", "i"], type[np.float64] | type[np.int64]]] = {
+#: simdjson's type code and NumPy's type of the parsed numbers, by whether the dtype is a float.
+_PARSED_AS: dict[bool, tuple[Literal["d", "i"], type[np.float64] | type[np.int64]]] = {
     True: ("d", np.float64),
     False: ("i", np.int64),
 }

@@ -1,4 +1,4 @@
-"""Job: one picture being changed – what was asked, how far it is, what came of it."""
+"""Defines a job: one DeepDream or style transfer, with its state, progress and result."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 from bookserve.errors import BookserveError
 from bookserve.verb import Transform
 
-#: States in which a job has come to its end.
-ENDED = ("done", "failed", "cancelled")
+#: States in which a job has ended.
+ENDED_STATES = ("done", "failed", "cancelled")
 
 
 class Job:
-    """One job. All but ``cancelling`` belongs to the event loop's thread."""
+    """One job. Only ``cancelling`` may be used from other threads than the event loop's."""
 
     def __init__(
         self,
@@ -26,59 +26,59 @@ class Job:
         version: int,
         verb: Transform,
         pictures: np.ndarray,
-        show: Callable[[Job], None] = lambda job: None,
+        on_change: Callable[[Job], None] = lambda job: None,
     ) -> None:
-        """``show`` is called after every change."""
+        """``on_change`` is called after every change."""
         self.id = secrets.token_urlsafe(9)
         self.model, self.version = model, version
         self.verb = verb
-        #: uint8 [1 or 2, height, width, 3]; let go of at the end.
+        #: uint8 [1 or 2, height, width, 3]; None after the job has ended.
         self.pictures: np.ndarray | None = pictures
-        #: ``queued``, ``running`` or one of ``ENDED``.
+        #: ``queued``, ``running`` or one of ``ENDED_STATES``.
         self.state = "queued"
         self.step = self.steps = 0
         self.loss: float | None = None
-        #: PNG of the newest stage, and of the result.
+        #: PNG of the latest stage, and of the result.
         self.preview: bytes | None = None
         self.picture: bytes | None = None
         self.error: BookserveError | None = None
-        #: Asked to stop; looked at between two runs of the graph.
+        #: Whether the job shall stop; checked between two runs of the graph.
         self.cancelling = False
         self.created, self.ended_at = time.time(), 0.0
         self._changed = asyncio.Event()
-        self._show = show
+        self._on_change = on_change
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in ENDED
+        """Whether the job has ended."""
+        return self.state in ENDED_STATES
 
     @property
     def size(self) -> int:
-        """Bytes that it keeps once it has ended."""
+        """Bytes of the pictures that are kept after the job has ended."""
         return len(self.picture or b"") + len(self.preview or b"")
 
-    def change(self, **fields: Any) -> None:
-        """Set attributes and wake whoever watches."""
+    def update(self, **fields: Any) -> None:
+        """Set attributes, and wake all watchers."""
         for name, value in fields.items():
             setattr(self, name, value)
         if self.ended and not self.ended_at:
             self.ended_at, self.pictures = time.time(), None
-        self._show(self)
+        self._on_change(self)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     async def watch(self) -> AsyncGenerator[None]:
-        """Yield now and after every change, for the last time when it has ended; slow watchers miss some in between."""
+        """Yield now and after every change, for the last time when the job has ended. Slow watchers miss changes."""
         while True:
-            changed, ended = self._changed, self.ended  # it may change while the watcher looks
+            changed, ended = self._changed, self.ended  # the job may change while the watcher runs
             yield
             if ended:
                 return
             await changed.wait()
 
-    def told(self) -> dict[str, Any]:
-        """What is told of it, without pictures."""
+    def fields(self) -> dict[str, Any]:
+        """The JSON fields of the job, without pictures."""
         fields: dict[str, Any] = {
             "id": self.id,
             "model": self.model,
@@ -90,10 +90,10 @@ class Job:
             "created": round(self.created, 3),
         }
         if self.error:
-            fields["error"] = job_fields(self.error)
+            fields["error"] = error_fields(self.error)
         return fields
 
 
-def job_fields(error: BookserveError) -> dict[str, str]:
-    """What is told of an error."""
+def error_fields(error: BookserveError) -> dict[str, str]:
+    """The JSON fields of an error."""
     return {"code": error.code, "message": error.message, "hint": error.hint}

@@ -100,8 +100,8 @@ class LiveModel:
             batcher = Batcher(
                 graph,
                 session,
-                partial(self._metrics.ran, *labels),
-                partial(self._metrics.waited, *labels),
+                partial(self._metrics.count_run, *labels),
+                partial(self._metrics.count_waits, *labels),
                 self._batching,
                 Padding.for_graph(manifest.verb, graph) if self._batching.pad else None,
             )

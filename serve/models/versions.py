@@ -207,7 +207,7 @@ class ModelVersions:
             self._errors.pop(version, None)
             self._replace_live(version, model)
             self._set_state(version, "AVAILABLE")
-            self._metrics.loaded(self.config.name, version, True)
+            self._metrics.count_load(self.config.name, version, True)
         return version in self._live
 
     def _note_failure(self, version: int, error: BookserveError, still_live: bool = False) -> None:
@@ -216,7 +216,7 @@ class ModelVersions:
         if not still_live:
             self._errors[version] = error
             self._set_state(version, "END", str(error))
-            self._metrics.loaded(self.config.name, version, False)
+            self._metrics.count_load(self.config.name, version, False)
 
     def _load_on_request(self, version: int | None) -> LiveModel:
         """Load a version that is not live, if it may be loaded. None is the default version. Raises as ``find``."""
@@ -260,7 +260,7 @@ class ModelVersions:
         if version in self._live or self._statuses.get(version, VersionStatus(0, "")).state != "UNLOADING":
             return  # it was loaded again meanwhile
         self._set_state(version, "END")
-        self._metrics.unloaded(self.config.name, version)
+        self._metrics.forget_version(self.config.name, version)
         ended = [status.version for status in self.status() if status.state == "END" and not status.error]
         for old in ended[_MAX_ENDED:]:
             del self._statuses[old]

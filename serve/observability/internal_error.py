@@ -1,4 +1,7 @@
-"""The one place that turns an unexpected exception into an answer without internals: the log gets the traceback."""
+"""Turns an unexpected exception into an error without internals, and logs its traceback.
+
+All protocols use this one function.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from bookserve.errors import Failed
 
 
 def internal_error(what_failed: str, error: BaseException) -> Failed:
-    """Log ``error`` with its traceback and return what a client may be told of it.
+    """Log ``error`` with its traceback, and return the error that the client gets instead.
 
     ``what_failed`` is a sentence for the log, such as ``GET /v2/models failed``.
     """

@@ -1,4 +1,4 @@
-"""Logs: lines for people or JSON for machines, each with the id of the request that it is about."""
+"""Configures logging as text or JSON lines, each with the id of the current request, and writes the access log."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import msgspec
 from serve.request_context import CURRENT
 
 FORMATS = ("text", "json")
-#: Requests, one line each; silent unless it is asked for.
+#: The access log: one line for each request; disabled unless ``--access-log`` is given.
 access = logging.getLogger("bookserve.access")
 
 
-def configure_logging(kind: str, access_log: bool) -> None:
-    """Write what is logged to standard error in this form."""
+def configure_logging(log_format: str, access_log: bool) -> None:
+    """Log to standard error in one of ``FORMATS``."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if kind == "json" else _Text("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_Json() if log_format == "json" else _Text("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     access.setLevel(logging.INFO if access_log else logging.WARNING)
 
 
-def log_request(protocol: str, what: str, code: str, seconds: float, client: str) -> None:
-    """Note one request in the access log."""
-    fields = {"protocol": protocol, "request": what, "code": code, "seconds": round(seconds, 6), "client": client}
-    access.info("%s %s %s %.1f ms", client, what, code, seconds * 1000, extra={"fields": fields})
+def log_request(protocol: str, request: str, code: str, seconds: float, client: str) -> None:
+    """Write one request to the access log. ``code`` is the status of the response."""
+    fields = {"protocol": protocol, "request": request, "code": code, "seconds": round(seconds, 6), "client": client}
+    access.info("%s %s %s %.1f ms", client, request, code, seconds * 1000, extra={"fields": fields})
 
 
 class _Text(logging.Formatter):
-    """The usual line, and the request's id where there is one."""
+    """A text line, followed by the id of the request if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        return f"{line} [{call.id}]" if (call := CURRENT.get()).id else line
+        return f"{line} [{context.id}]" if (context := CURRENT.get()).id else line
 
 
 class _Json(logging.Formatter):
-    """One object a line: time (UTC), level, message, request_id, the record's own fields, and an exception's trace."""
+    """One JSON object in each line: time (UTC), level, message, request_id, the record's own fields, a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

@@ -1,7 +1,7 @@
-"""Metrics: what the server counts, in Prometheus's words, served at ``/metrics``.
+"""Counts requests, runs and loads, and writes the counts in Prometheus's text format for ``/metrics``.
 
-Counting happens for every request, so a count is a plain number in a dictionary and Prometheus's own library only
-writes what is there when somebody asks. Several processes of one server add up their counts by ``state`` and ``add``.
+Every request is counted, so a count is a plain number in a dictionary; Prometheus's library is used only to write the
+text. The worker processes of one server add up their counts with ``state`` and ``add``.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from serve.observability.statistics import Statistics
 
-#: Seconds, from a small graph's tenth of a millisecond to a long text.
-_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_GRAPH = ("model", "version", "graph")
+#: Bounds in seconds: from 0.1 ms for a small graph to the time of a long text.
+_SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_GRAPH_LABELS = ("model", "version", "graph")
 
 Labels = tuple[str, ...]
 
 
-class Family(msgspec.Struct):
-    """One metric: its words, and a number (or the counts of its buckets, and at last their sum) by label values."""
+class MetricFamily(msgspec.Struct):
+    """One metric with its values by label values.
+
+    A value is a list: one number; or for a histogram the count of each bucket, and the sum at the end.
+    """
 
     name: str
     text: str
     labels: Labels
-    #: Upper bounds, for a histogram.
+    #: Upper bounds of the buckets, for a histogram.
     bounds: tuple[float, ...] = ()
     gauge: bool = False
     cells: dict[Labels, list[float]] = {}
@@ -57,24 +60,24 @@ class Family(msgspec.Struct):
         cell[-1] += value
 
     def add(self, cells: Iterable[tuple[Labels, Sequence[float]]]) -> None:
-        """Add the numbers of another process's family; of a gauge, the larger one counts."""
+        """Add the values of another process; for a gauge, keep the larger value."""
         for labels, numbers in cells:
-            mine = self.cells.get(tuple(labels)) or [0.0] * len(numbers)
-            together = max if self.gauge else operator.add
-            self.cells[tuple(labels)] = list(map(together, mine, numbers))
+            own = self.cells.get(tuple(labels)) or [0.0] * len(numbers)
+            combine = max if self.gauge else operator.add
+            self.cells[tuple(labels)] = list(map(combine, own, numbers))
 
     def metric(self) -> Metric:
-        """This family for Prometheus's library."""
-        made: Any
+        """This metric as an object of Prometheus's library."""
+        metric: Any
         if self.bounds:
-            made = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+            metric = HistogramMetricFamily(self.name, self.text, labels=self.labels)
             for labels, cell in list(self.cells.items()):
-                made.add_metric(labels, list(self._cumulated(cell)), cell[-1])
-            return made  # type: ignore[no-any-return]
-        made = (GaugeMetricFamily if self.gauge else CounterMetricFamily)(self.name, self.text, labels=self.labels)
+                metric.add_metric(labels, list(self._cumulated(cell)), cell[-1])
+            return metric  # type: ignore[no-any-return]
+        metric = (GaugeMetricFamily if self.gauge else CounterMetricFamily)(self.name, self.text, labels=self.labels)
         for labels, cell in list(self.cells.items()):
-            made.add_metric(labels, cell[0])
-        return made  # type: ignore[no-any-return]
+            metric.add_metric(labels, cell[0])
+        return metric  # type: ignore[no-any-return]
 
     def _cumulated(self, cell: Sequence[float]) -> Iterator[tuple[str, float]]:
         total = 0.0
@@ -84,24 +87,31 @@ class Family(msgspec.Struct):
 
 
 class Metrics:
-    """Counters of one server, apart from those of any other in this process."""
+    """The metrics of one server. Several servers in one process have separate ones."""
 
     def __init__(self, counts: Path | None = None) -> None:
-        """``counts`` is the directory in which the processes of one server show each other their counts."""
+        """``counts`` is the directory through which the worker processes of one server share their counts."""
         self._counts = counts
         self.statistics = Statistics()
 
-        def family(name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False) -> Family:
-            return Family(f"bookserve_{name}", text, labels, bounds, gauge, {})
+        def family(
+            name: str, text: str, labels: Labels, bounds: tuple[float, ...] = (), gauge: bool = False
+        ) -> MetricFamily:
+            return MetricFamily(f"bookserve_{name}", text, labels, bounds, gauge, {})
 
         ends = "Requests answered, by how they ended."
-        self._requests = family("requests", ends, (*_GRAPH, "protocol", "code"))
+        self._requests = family("requests", ends, (*_GRAPH_LABELS, "protocol", "code"))
         self._latency = family(
-            "request_seconds", "Time from a checked request to its answer.", (*_GRAPH, "protocol"), _SECONDS
+            "request_seconds",
+            "Time from a checked request to its answer.",
+            (*_GRAPH_LABELS, "protocol"),
+            _SECONDS_BUCKETS,
         )
-        self._queue = family("queue_seconds", "Time that a request waited for its run.", _GRAPH, _SECONDS)
-        self._batch_rows = family("batch_rows", "Rows run together.", _GRAPH, _ROWS)
-        self._run_time = family("run_seconds", "Time of one run of a graph.", _GRAPH, _SECONDS)
+        self._queue = family(
+            "queue_seconds", "Time that a request waited for its run.", _GRAPH_LABELS, _SECONDS_BUCKETS
+        )
+        self._batch_rows = family("batch_rows", "Rows run together.", _GRAPH_LABELS, _ROWS_BUCKETS)
+        self._run_time = family("run_seconds", "Time of one run of a graph.", _GRAPH_LABELS, _SECONDS_BUCKETS)
         self._responses = family(
             "responses", "Answers sent, those included that no model had a part in.", ("protocol", "code")
         )
@@ -122,87 +132,89 @@ class Metrics:
             self._cpu,
         )
 
-    def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
+    def count_run(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on a batch of ``rows``."""
         labels = (model, str(version), graph)
         self._batch_rows.observe(labels, rows)
-        self.statistics.ran(model, version, graph, rows, seconds)
+        self.statistics.count_run(model, version, graph, rows, seconds)
         self._run_time.observe(labels, seconds)
 
-    def waited(self, model: str, version: int, graph: str, seconds: list[float]) -> None:
-        """Note how long each request of a run had waited for it."""
+    def count_waits(self, model: str, version: int, graph: str, seconds: list[float]) -> None:
+        """Record how long each request of a run had waited for it."""
         labels = (model, str(version), graph)
-        for waited in seconds:
-            self._queue.observe(labels, waited)
-        self.statistics.waited(model, version, graph, seconds)
+        for wait in seconds:
+            self._queue.observe(labels, wait)
+        self.statistics.count_waits(model, version, graph, seconds)
 
-    def answered(self, model: str, version: int, graph: str, seconds: float, code: str, protocol: str = "") -> None:
+    def count_request(
+        self, model: str, version: int, graph: str, seconds: float, code: str, protocol: str = ""
+    ) -> None:
         """Count one request and how it ended: ``ok``, an error's code, or ``cancelled``."""
         labels = (model, str(version), graph, protocol)
         self._requests.count((*labels, code))
-        self.statistics.answered(model, version, graph, seconds, code == "ok")
+        self.statistics.count_request(model, version, graph, seconds, code == "ok")
         self._latency.observe(labels, seconds)
 
-    def responded(self, protocol: str, code: str) -> None:
-        """Count one answer by its protocol's own code."""
+    def count_response(self, protocol: str, code: str) -> None:
+        """Count one response by its protocol and its status code."""
         self._responses.count((protocol, code))
 
-    def loaded(self, model: str, version: int, available: bool) -> None:
-        """Note that a version was loaded, or that it could not be."""
+    def count_load(self, model: str, version: int, available: bool) -> None:
+        """Count one attempt to load a version."""
         self._loads.count((model, str(version), "ok" if available else "failed"))
         self._available.cells[model, str(version)] = [float(available)]
 
-    def unloaded(self, model: str, version: int) -> None:
-        """Drop what was counted for a version that is gone: a server that lives for years must not grow by it."""
+    def forget_version(self, model: str, version: int) -> None:
+        """Drop the counts of an unloaded version, so that a server that runs for years does not grow."""
         gone = (model, str(version))
         for family in self._families:
             if family.labels[:2] == ("model", "version"):
                 for labels in [labels for labels in family.cells if labels[:2] == gone]:
                     family.cells.pop(labels, None)
-        self.statistics.unloaded(model, version)
+        self.statistics.forget_version(model, version)
 
     def state(self) -> bytes:
-        """All numbers, for another process to add."""
+        """All values, encoded for another process to ``add``."""
         return msgspec.json.encode({family.name: list(family.cells.items()) for family in self._families})
 
     def add(self, state: bytes, gauges: bool = True) -> None:
-        """Add the numbers of another process; without its gauges if it does not live any more."""
+        """Add the values of another process; without gauges if that process has ended."""
         for name, cells in msgspec.json.decode(state, type=dict[str, list[tuple[Labels, list[float]]]]).items():
             for family in self._families:
                 if family.name == name and (gauges or not family.gauge):
                     family.add(cells)
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus's library asks for."""
+        """The collector interface of Prometheus's library."""
         for family in self._families:
             yield family.metric()
 
     def expose(self) -> tuple[bytes, str]:
-        """All metrics in Prometheus's text format, those of other processes added, and its content type."""
+        """All metrics in Prometheus's text format, with those of other processes added, and the content type."""
         registry = CollectorRegistry()
         if self._counts is None:
             registry.register(self)
-            ProcessCollector(registry=registry)  # memory, CPU time and open files of the process
+            ProcessCollector(registry=registry)  # memory, CPU time and open files of this process
         else:
             self.share_now()
             total = Metrics()
             for path in self._counts.glob("[0-9g]*"):
-                with suppress(OSError, msgspec.DecodeError):  # it was replaced or removed meanwhile
+                with suppress(OSError, msgspec.DecodeError):  # another process is replacing or removing it
                     total.add(path.read_bytes())
             registry.register(total)
         return generate_latest(registry), CONTENT_TYPE_LATEST
 
     async def share(self) -> None:
-        """Show the other processes what was counted, every second."""
+        """Share the counts with the other processes, every second, until cancelled."""
         while True:
             self.share_now()
             await asyncio.sleep(1)
 
     def share_now(self) -> None:
-        """Write what was counted to where the other processes read it."""
+        """Write the counts to the file that the other processes read."""
         if self._counts is None:
             return
-        import resource  # where there are several processes, there is this
+        import resource  # not on Windows, which has no worker processes either
 
         worker = str(os.getpid())
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -210,6 +222,6 @@ class Metrics:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self._memory.cells[(worker,)] = [float(pages * resource.getpagesize())]
         self._cpu.cells[(worker,)] = [used.ru_utime + used.ru_stime]
-        with suppress(OSError):  # the directory is gone: the server is ending
+        with suppress(OSError):  # the directory was removed: the server is stopping
             (self._counts / f".{worker}").write_bytes(self.state())
             (self._counts / f".{worker}").rename(self._counts / worker)

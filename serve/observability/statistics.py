@@ -1,6 +1,6 @@
-"""Statistics: what was counted of each graph since the server began, as totals that can be read back.
+"""Counts requests and runs of each graph since the server started, for protocols in which clients read statistics.
 
-Prometheus's metrics are for watching from outside; these are for protocols in which a client asks the server itself.
+Unlike the metrics for Prometheus, these totals can be read back.
 """
 
 from __future__ import annotations
@@ -13,36 +13,34 @@ import msgspec
 
 
 class Duration(msgspec.Struct):
-    """How often something took how long altogether."""
+    """A number of events and their total time in nanoseconds."""
 
     count: int = 0
     ns: int = 0
 
     def plus(self, other: Duration) -> Duration:
-        """Both together."""
+        """The sum of both."""
         return Duration(self.count + other.count, self.ns + other.ns)
 
 
-class Counted(msgspec.Struct):
-    """What was counted of one graph, or of all graphs of one version."""
+class RequestCounts(msgspec.Struct):
+    """The counts of one graph, or the sum over all graphs of one version."""
 
-    #: Requests answered, and those that ended otherwise: from the checked request to the answer.
+    #: Requests that succeeded and that failed; the time is from the checked request to the result.
     success: Duration = msgspec.field(default_factory=Duration)
     fail: Duration = msgspec.field(default_factory=Duration)
-    #: How long requests waited for their run.
+    #: Time that requests waited for their run.
     queue: Duration = msgspec.field(default_factory=Duration)
-    #: Runs by the number of rows that were run together.
+    #: Runs by batch size.
     runs: dict[int, Duration] = msgspec.field(default_factory=dict)
-    #: Seconds since 1970 of the last answer; 0 where there was none.
+    #: Unix time in seconds of the last result; 0 if there was none.
     last: float = 0
 
-    def plus(self, other: Counted) -> Counted:
-        """Both together."""
-        mine, others = dict(self.runs), dict(other.runs)  # copied at once: a run may end in another thread meanwhile
-        runs = {
-            rows: mine.get(rows, Duration()).plus(others.get(rows, Duration())) for rows in sorted({*mine, *others})
-        }
-        return Counted(
+    def plus(self, other: RequestCounts) -> RequestCounts:
+        """The sum of both."""
+        own, others = dict(self.runs), dict(other.runs)  # copies: a run may end in another thread at the same time
+        runs = {rows: own.get(rows, Duration()).plus(others.get(rows, Duration())) for rows in sorted({*own, *others})}
+        return RequestCounts(
             success=self.success.plus(other.success),
             fail=self.fail.plus(other.fail),
             queue=self.queue.plus(other.queue),
@@ -52,13 +50,13 @@ class Counted(msgspec.Struct):
 
 
 class Statistics:
-    """Counts of one server. Of each graph, runs are counted by one thread at a time and answers by the event loop."""
+    """The counts of one server. For each graph, one thread at a time counts runs; the event loop counts requests."""
 
     def __init__(self) -> None:
-        self._graphs: dict[tuple[str, int], dict[str, Counted]] = defaultdict(lambda: defaultdict(Counted))
+        self._graphs: dict[tuple[str, int], dict[str, RequestCounts]] = defaultdict(lambda: defaultdict(RequestCounts))
 
-    def ran(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
-        """Count one run of a graph on ``rows`` rows."""
+    def count_run(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
+        """Count one run of a graph on a batch of ``rows``."""
         runs = self._graphs[model, version][graph].runs
         duration = runs.get(rows)
         if duration is None:
@@ -66,27 +64,27 @@ class Statistics:
         duration.count += 1
         duration.ns += int(seconds * 1e9)
 
-    def waited(self, model: str, version: int, graph: str, seconds: Sequence[float]) -> None:
+    def count_waits(self, model: str, version: int, graph: str, seconds: Sequence[float]) -> None:
         """Count how long each request of a run had waited for it."""
         queue = self._graphs[model, version][graph].queue
         queue.count += len(seconds)
         queue.ns += int(sum(seconds) * 1e9)
 
-    def unloaded(self, model: str, version: int) -> None:
-        """Forget a version that is gone."""
+    def forget_version(self, model: str, version: int) -> None:
+        """Drop the counts of an unloaded version."""
         self._graphs.pop((model, version), None)
 
-    def answered(self, model: str, version: int, graph: str, seconds: float, success: bool) -> None:
+    def count_request(self, model: str, version: int, graph: str, seconds: float, success: bool) -> None:
         """Count one request and how it ended."""
-        counted = self._graphs[model, version][graph]
-        duration = counted.success if success else counted.fail
+        counts = self._graphs[model, version][graph]
+        duration = counts.success if success else counts.fail
         duration.count += 1
         duration.ns += int(seconds * 1e9)
-        counted.last = time.time()
+        counts.last = time.time()
 
-    def of(self, model: str, version: int) -> Counted:
-        """All that was counted of one version."""
-        total = Counted()
-        for counted in list(self._graphs.get((model, version), {}).values()):
-            total = total.plus(counted)
+    def of_version(self, model: str, version: int) -> RequestCounts:
+        """The sum of the counts of all graphs of one version."""
+        total = RequestCounts()
+        for counts in list(self._graphs.get((model, version), {}).values()):
+            total = total.plus(counts)
         return total

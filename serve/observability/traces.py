@@ -1,9 +1,9 @@
-"""Traces: where the time of a request went, told to an OpenTelemetry collector (OTLP over HTTP).
+"""Records how each request spends its time, and sends traces to an OpenTelemetry collector (OTLP over HTTP).
 
-A request to a door is one span; its time in the queue and its time in a run are spans below it. W3C's ``traceparent``
-is taken over from HTTP headers and gRPC metadata, so that the span hangs below the caller's. Spans are sent in batches
-by a thread of OpenTelemetry's own. Its standard variables (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER``,
-``OTEL_EXPORTER_OTLP_HEADERS``, …) hold. The package is an extra; without ``--otel`` nothing of it is imported.
+A request to a protocol is one span; its time in the queue and in each run are child spans. W3C's ``traceparent`` is
+read from HTTP headers and gRPC metadata, so that the span becomes a child of the caller's. A thread of OpenTelemetry
+sends the spans in batches. OpenTelemetry's environment variables (``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER``,
+``OTEL_EXPORTER_OTLP_HEADERS``, …) are respected. The packages are an extra; without ``--otel`` none is imported.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from urllib.parse import urlsplit
 from bookserve import __version__
 from bookserve.errors import InvalidInput
 
-#: Seconds that the last spans have to reach the collector when the server ends.
-PATIENCE = 5.0
-#: Runs of one request that get spans of their own; texts have thousands.
-_RUNS = 16
-#: What of a request's headers or metadata says which trace it belongs to.
-CARRIED = frozenset(("traceparent", "tracestate"))
-#: Codes of gRPC that are the server's fault, by OpenTelemetry's conventions.
-_FAULTS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
+#: Seconds to wait for the last spans to reach the collector when the server stops.
+SHUTDOWN_SECONDS = 5.0
+#: Most runs of one request that get spans; generating a text takes thousands of runs.
+_MAX_RUN_SPANS = 16
+#: Headers or metadata that say which trace a request belongs to.
+TRACE_HEADERS = frozenset(("traceparent", "tracestate"))
+#: gRPC codes that count as server errors by OpenTelemetry's conventions.
+_SERVER_ERRORS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
 
 Attributes = Mapping[str, str | int]
 
 
 class Tracer:
-    """The traces of one process."""
+    """Begins traces, and sends them to the collector."""
 
     def __init__(self, endpoint: str) -> None:
-        """``endpoint`` is the collector's address, to which ``/v1/traces`` is appended where it has no path.
+        """``endpoint`` is the URL of the collector; ``/v1/traces`` is appended if it has no path.
 
         Raises:
-            InvalidInput: it is no address, or OpenTelemetry is not installed.
+            InvalidInput: it is not a URL, or OpenTelemetry is not installed.
         """
         url = urlsplit(endpoint)
         if url.scheme not in ("http", "https") or not url.netloc:
-            raise InvalidInput(f"'{endpoint}' is no address of a collector.", "Write --otel http://127.0.0.1:4318")
+            raise InvalidInput(
+                f"'{endpoint}' is not the URL of a collector.", "Use, for example, --otel http://127.0.0.1:4318"
+            )
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -50,71 +52,71 @@ class Tracer:
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
         except ModuleNotFoundError as error:
             raise InvalidInput(
-                "traces need the packages of OpenTelemetry.", "Install them: pip install 'bookserve[otel]'"
+                "--otel needs the packages of OpenTelemetry.", "Install them: pip install 'bookserve[otel]'"
             ) from error
         address = endpoint if url.path.strip("/") else f"{endpoint.rstrip('/')}/v1/traces"
         named = Resource.create({"service.name": "bookserve", "service.version": __version__})
-        resource = named.merge(OTELResourceDetector().detect())  # what the environment says goes before
+        resource = named.merge(OTELResourceDetector().detect())  # the environment takes precedence
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(address)))
         self._tracer = self._provider.get_tracer("bookserve", __version__)
-        self._read = TraceContextTextMapPropagator().extract
+        self._extract = TraceContextTextMapPropagator().extract
         self._kind = SpanKind.SERVER
 
-    def begin(self, name: str, carried: Mapping[str, str], attributes: Attributes) -> Trace | None:
-        """The trace of a request that begins now; None where it is not to be recorded.
+    def begin(self, name: str, headers: Mapping[str, str], attributes: Attributes) -> Trace | None:
+        """Begin the trace of a request; None if it is not sampled.
 
-        ``carried`` holds those of the request's headers that are in ``CARRIED``.
+        ``headers`` are those of the request's headers that are in ``TRACE_HEADERS``.
         """
-        context = self._read(carried) if carried else None
+        context = self._extract(headers) if headers else None
         span = self._tracer.start_span(name, context, self._kind, attributes)
         return Trace(self._tracer, span) if span.is_recording() else None
 
     def close(self) -> None:
-        """Send what was not sent yet; this blocks for ``PATIENCE`` seconds at most."""
+        """Send the remaining spans; this blocks for ``SHUTDOWN_SECONDS`` at most."""
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
-        closing.join(PATIENCE)
+        closing.join(SHUTDOWN_SECONDS)
 
 
 class Trace:
-    """One request that is recorded."""
+    """The trace of one request."""
 
     __slots__ = ("_epoch", "_runs", "_span", "_tracer")
 
     def __init__(self, tracer: Any, span: Any) -> None:
         self._tracer = tracer
         self._span = span
-        #: Nanoseconds between the clock of spans and that of ``time.perf_counter``.
+        #: Nanoseconds to add to ``time.perf_counter`` for the clock of spans, Unix time.
         self._epoch = time.time_ns() - time.perf_counter_ns()
         self._runs = 0
 
-    def asked(self, model: str, version: int, graph: str) -> None:
-        """Note what is asked."""
+    def set_graph(self, model: str, version: int, graph: str) -> None:
+        """Record which graph the request runs."""
         self._span.set_attributes({"bookserve.model": model, "bookserve.version": version, "bookserve.graph": graph})
 
-    def ran(self, since: float, start: float, end: float, together: int) -> None:
-        """Note a run among ``together`` requests; the times are of ``time.perf_counter``."""
+    def add_run(self, queued: float, start: float, end: float, requests: int) -> None:
+        """Add the spans of one run of a batch of ``requests``; the times are from ``time.perf_counter``."""
         self._runs += 1
-        if self._runs > _RUNS:
+        if self._runs > _MAX_RUN_SPANS:
             return
         from opentelemetry.trace import set_span_in_context
 
-        below = set_span_in_context(self._span)
-        for name, begun, over in (("queue", since, start), ("run", start, end)):
-            span = self._tracer.start_span(name, below, start_time=self._clock(begun))
+        parent = set_span_in_context(self._span)
+        for name, span_start, span_end in (("queue", queued, start), ("run", start, end)):
+            span = self._tracer.start_span(name, parent, start_time=self._clock(span_start))
             if name == "run":
-                span.set_attribute("bookserve.requests", together)
-            span.end(self._clock(over))
+                span.set_attribute("bookserve.requests", requests)
+            span.end(self._clock(span_end))
 
-    def http(self, status: int, route: str, request_id: str) -> None:
-        """End it with the status of an answer over HTTP; ``route`` is the path's template, '' where none fits."""
-        found: dict[str, str | int] = {"http.response.status_code": status, "bookserve.request_id": request_id}
-        self._end(found | {"http.route": route} if route else found, status >= 500)
+    def end_http(self, status: int, route: str, request_id: str) -> None:
+        """End the trace with an HTTP status; ``route`` is the path's template, or ''."""
+        attributes: dict[str, str | int] = {"http.response.status_code": status, "bookserve.request_id": request_id}
+        self._end(attributes | {"http.route": route} if route else attributes, status >= 500)
 
-    def grpc(self, code: str, request_id: str) -> None:
-        """End it with the code of a call."""
-        self._end({"rpc.response.status_code": code, "bookserve.request_id": request_id}, code in _FAULTS)
+    def end_grpc(self, code: str, request_id: str) -> None:
+        """End the trace with a gRPC status code."""
+        self._end({"rpc.response.status_code": code, "bookserve.request_id": request_id}, code in _SERVER_ERRORS)
 
     def _end(self, attributes: Attributes, failed: bool) -> None:
         from opentelemetry.trace import StatusCode

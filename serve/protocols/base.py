@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""What a protocol of the server is, as one value: ``Protocol``.
+"""Defines ``Protocol``: one value that holds everything the server needs to know of a protocol.
 
 The HTTP application, the gRPC server, authentication, CORS, metrics, the fast path and the OpenAPI document iterate
 over a list of these values and know no protocol by name. To add a protocol, add a package beside this file with a
@@ -27,7 +27,7 @@ from serve.transport.grpc.service import Service
 from serve.transport.http.body import TooLarge
 from serve.transport.http.fast_path import FastRoute
 
-#: HTTP status by ``BookserveError.code``, where a protocol's own documents say nothing else.
+#: HTTP status by ``BookserveError.code``, unless the specification of a protocol says otherwise.
 HTTP_STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 
 
@@ -39,24 +39,24 @@ class ServerContext(NamedTuple):
     policy: AccessPolicy
 
 
-#: Writes an error as the protocol does. The status is the protocol's own for that error, or the one that is given.
+#: Makes the response for an error in the protocol's format. Without a status, the protocol chooses it.
 ErrorResponse = Callable[[BookserveError, int | None], Response]
 
 
 def error_fields(error: BookserveError) -> dict[str, str]:
-    """An error as the API of bookserve writes it."""
+    """An error as the fields of bookserve's own API."""
     return {"code": error.code, "message": error.message, "hint": error.hint}
 
 
 def json_error(error: BookserveError, status: int | None = None) -> Response:
-    """``{"error": {"code", "message", "hint"}}``: the format of ``/api``, and of paths that belong to no protocol."""
+    """``{"error": {"code", "message", "hint"}}``: the format of ``/api`` and of paths that belong to no protocol."""
     response = Response(
         msgspec.json.encode({"error": error_fields(error)}),
         413 if isinstance(error, TooLarge) else status or HTTP_STATUS[error.code],
         media_type="application/json",
     )
     if isinstance(error, TooLarge):
-        response.headers["connection"] = "close"  # rather than read the rest of the body only to throw it away
+        response.headers["connection"] = "close"  # otherwise the rest of the body would have to be read and discarded
     return response
 
 
@@ -64,59 +64,59 @@ def json_error(error: BookserveError, status: int | None = None) -> Response:
 class Protocol:
     """One protocol that the server speaks, over HTTP, gRPC or both."""
 
-    #: Short and unique; metrics, traces and the access log call its requests ``<name>/http`` and ``<name>/grpc``.
+    #: Short and unique. Metrics, traces and the access log use the labels ``<name>/http`` and ``<name>/grpc``.
     name: str
-    #: The paths that are the protocol's: each of these, and everything below it, without regard to case. One that ends
-    #: with a slash stands for what is below it alone.
+    #: Paths that belong to the protocol, each with everything below it; case does not matter. A prefix that ends with
+    #: a slash means only what is below it.
     prefixes: tuple[str, ...] = ()
-    #: Makes the HTTP routes. Handlers may raise ``BookserveError``; the application answers with ``error_response``.
+    #: Makes the HTTP routes. If a handler raises a ``BookserveError``, the application answers with ``error_response``.
     routes: Callable[[ServerContext], Sequence[BaseRoute]] = lambda _: ()
     error_response: ErrorResponse = json_error
-    #: What to try where a path below a prefix does not exist.
-    not_found_hint: str = "GET / and /api/models tell what there is."
-    #: Headers of requests and answers that are the protocol's own, in lower case; browsers need to be told of them.
+    #: Hint of the error for a path below a prefix that does not exist.
+    not_found_hint: str = "GET / describes this server, GET /api/models lists its models."
+    #: Request and response headers of the protocol, in lower case; CORS allows and exposes them.
     headers: tuple[str, ...] = ()
-    #: Makes the fast path of the commonest requests, which answers without ASGI.
+    #: Makes the fast route: it answers the most common requests without ASGI.
     fast_route: Callable[[ServerContext], FastRoute] | None = None
     #: Makes the gRPC services.
     services: Callable[[ServerContext], Sequence[Service]] = lambda _: ()
-    #: Describes the HTTP routes for the OpenAPI document.
+    #: Makes the protocol's part of the OpenAPI document.
     openapi: Callable[[], ApiDescription] = ApiDescription
 
     @property
     def http_label(self) -> str:
-        """The name of its HTTP requests in metrics, traces and logs."""
+        """The label of HTTP requests in metrics, traces and logs."""
         return f"{self.name}/http" if self.name else "http"
 
     @property
     def grpc_label(self) -> str:
-        """The name of its gRPC calls in metrics, traces and logs."""
+        """The label of gRPC calls in metrics, traces and logs."""
         return f"{self.name}/grpc"
 
 
-#: Stands for paths that belong to no protocol: pages, health, metrics, and what does not exist.
+#: Stands for paths that belong to no protocol: pages, health, metrics, and paths that do not exist.
 NO_PROTOCOL = Protocol(name="")
 
 
 class PathTable:
-    """Which protocol a path belongs to. Of nested prefixes the longest decides."""
+    """Maps a path to the protocol that it belongs to. If several prefixes match, the longest one decides."""
 
     def __init__(self, protocols: Iterable[Protocol]) -> None:
         """
         Raises:
-            ValueError: two protocols have one name or claim one prefix, or a prefix is not a path.
+            ValueError: two protocols have the same name or claim the same prefix, or a prefix is not a path.
         """
         self._prefixes: dict[str, Protocol] = {}
         self._only_below: set[str] = set()
         names: set[str] = set()
         for protocol in protocols:
             if protocol.name in names:
-                raise ValueError(f"two protocols are called '{protocol.name}'.")
+                raise ValueError(f"two protocols have the name '{protocol.name}'; rename one of them.")
             names.add(protocol.name)
             for prefix in protocol.prefixes:
                 key = prefix.lower().removesuffix("/")
                 if not key.startswith("/"):
-                    raise ValueError(f"protocol '{protocol.name}' claims '{prefix}', which is no path like '/v1'.")
+                    raise ValueError(f"protocol '{protocol.name}' claims '{prefix}'; expected a path such as '/v1'.")
                 if key in self._prefixes:
                     other = self._prefixes[key].name
                     raise ValueError(f"the protocols '{other}' and '{protocol.name}' both claim the path '{prefix}'.")
@@ -126,7 +126,7 @@ class PathTable:
         self._deepest = max((prefix.count("/") for prefix in self._prefixes), default=0)
 
     def owner(self, path: str) -> Protocol:
-        """The protocol of a path; ``NO_PROTOCOL`` where it is none's."""
+        """The protocol of a path, or ``NO_PROTOCOL``."""
         segments = path.lower().split("/", self._deepest + 1)
         for count in range(min(len(segments), self._deepest + 1), 1, -1):
             key = "/".join(segments[:count])
@@ -137,7 +137,7 @@ class PathTable:
 
 
 def load_protocols() -> list[Protocol]:
-    """The ``PROTOCOL`` of every package below ``serve.protocols``, by the package's name."""
+    """The ``PROTOCOL`` of every package below ``serve.protocols``, in order of the packages' names."""
     import serve.protocols as package
 
     return [

@@ -1,1 +1,1 @@
-"""Who may ask for what, and how much: API keys, limits, access policy."""
+"""API keys, request limits and access policy, the same for every protocol."""

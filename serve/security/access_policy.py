@@ -1,4 +1,4 @@
-"""Doors: what the operator decided about who may ask for what, the same for every protocol."""
+"""Defines the access policy that the operator sets: limits, CORS origins, model control, Unix sockets."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from serve.security.limits import Limits
 
 
 class AccessPolicy(msgspec.Struct, frozen=True):
-    """The defaults let any client ask models and nobody change which are loaded."""
+    """By default every client may run models, and no client may load or unload them."""
 
     limits: Limits = Limits()
-    #: Origins whose pages may read answers, such as ``https://example.org``; ``*`` means every one.
+    #: CORS: origins whose pages may read responses, such as ``https://example.org``; ``*`` means all.
     origins: tuple[str, ...] = ()
     #: Whether clients may load and unload models.
     control: bool = False
-    #: Unix sockets beside the ports.
+    #: Paths of Unix sockets to listen on in addition to the ports; '' for none.
     http_socket: str = ""
     grpc_socket: str = ""
 
     def check_control(self) -> None:
-        """Refuse a request that would change which models are loaded, or list those that are not.
+        """Refuse requests that load, unload or reload models, or list models that are not loaded.
 
         Raises:
-            Forbidden: the operator did not allow it.
+            Forbidden: model control is not allowed.
         """
         if not self.control:
-            raise Forbidden("this server lets no client control its models.", "Start it with: --model-control")
+            raise Forbidden("model control is disabled on this server.", "Start it with: --model-control")
 
 
 class Forbidden(InvalidInput):
-    """A request that the operator did not allow; doors answer 403 or PERMISSION_DENIED."""
+    """The access policy does not allow the request (HTTP 403, gRPC PERMISSION_DENIED)."""

@@ -1,5 +1,7 @@
-"""Keys: who may ask. A file holds one API key a line; a request shows one as ``Authorization: Bearer KEY`` or
-``X-API-Key: KEY`` (over gRPC as metadata of these names)."""
+"""Reads API keys from a file (one key for each line) and compares the keys of requests with them.
+
+A request sends its key as ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``; over gRPC as metadata of these names.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +12,26 @@ from pathlib import Path
 
 from bookserve.errors import InvalidInput, NotFound
 
-#: Characters of the shortest key that is accepted.
-SHORTEST = 16
-#: What a request without a key is told.
-MESSAGE = "an API key is needed."
-HINT = "Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
+#: Minimum length of a key in characters.
+MIN_LENGTH = 16
+#: Error message and hint for requests without a valid key.
+KEY_NEEDED = "an API key is needed."
+KEY_HINT = "Send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'."
 
 
 class ApiKeys:
-    """The keys of one server, kept as digests: all of one length, so that comparing them tells nothing."""
+    """The keys of one server, kept as digests of equal length, so that the time to compare them reveals nothing."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key.encode()) for key in keys]
 
     @classmethod
     def read(cls, path: Path) -> ApiKeys:
-        """The keys in a file; empty lines and those that begin with ``#`` are passed over.
+        """The keys in a file; empty lines and lines that begin with ``#`` are ignored.
 
         Raises:
             NotFound: no such file.
-            InvalidInput: no keys in it, or one that is too short.
+            InvalidInput: the file has no keys, or one that is too short.
         """
         try:
             lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
@@ -40,23 +42,23 @@ class ApiKeys:
         keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
             raise InvalidInput(f"{path} holds no API key.", "Write one a line into it, such as: openssl rand -hex 32")
-        if any(len(key) < SHORTEST for key in keys):
-            raise InvalidInput(f"a key in {path} has fewer than {SHORTEST} characters.", "Use: openssl rand -hex 32")
+        if any(len(key) < MIN_LENGTH for key in keys):
+            raise InvalidInput(f"a key in {path} has fewer than {MIN_LENGTH} characters.", "Use: openssl rand -hex 32")
         return cls(keys)
 
-    def admit(self, name: bytes, value: bytes) -> bool:
-        """Whether this header (its name in small letters) shows one of the keys."""
+    def accepts(self, name: bytes, value: bytes) -> bool:
+        """Whether this header (name in lower case) carries one of the keys."""
         if name == b"authorization":
             scheme, _, value = value.partition(b" ")
             if scheme.lower() != b"bearer":
                 return False
         elif name != b"x-api-key":
             return False
-        shown = _digest(value.strip())
-        found = False
-        for digest in self._digests:  # all of them, always
-            found |= hmac.compare_digest(shown, digest)
-        return found
+        sent = _digest(value.strip())
+        is_valid = False
+        for digest in self._digests:  # always all of them, so that the time does not depend on the key
+            is_valid |= hmac.compare_digest(sent, digest)
+        return is_valid
 
 
 def _digest(key: bytes) -> bytes:

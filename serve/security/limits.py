@@ -1,4 +1,4 @@
-"""Limits: how much of what a client may send. Every door and both servers hold to the same ones."""
+"""Defines the limits on what a client may send. All protocols, HTTP and gRPC use the same ones."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ MIB = 2**20
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What is refused beyond these numbers costs no more than reading it."""
+    """A request beyond a limit is refused before it costs more than reading it."""
 
-    #: Bytes of a request as sent: an HTTP body, or a gRPC message.
+    #: Bytes of a request as sent: an HTTP body or a gRPC message.
     body: int = 64 * MIB
-    #: Bytes of a body after inflating.
+    #: Bytes of a body after decompression.
     inflated: int = 64 * MIB
     #: Bytes of an HTTP request's line and headers together, and of a gRPC call's metadata.
     head: int = 64 * 1024
-    #: Lists and objects within each other in a JSON body.
+    #: Nesting depth of lists and objects in a JSON body.
     depth: int = 64
-    #: Elements of one tensor, as its shape declares them.
+    #: Elements of one tensor, by its shape.
     elements: int = 2**26
-    #: Calls that one gRPC connection may have open at a time.
+    #: Concurrent calls on one gRPC connection.
     streams: int = 1024
-    #: Seconds that an HTTP request may take to arrive.
+    #: Seconds within which an HTTP request must arrive completely.
     seconds: float = 60

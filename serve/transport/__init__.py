@@ -1,1 +1,1 @@
-"""HTTP/1.1 and gRPC: connections, middleware, bodies and sockets."""
+"""HTTP/1.1 and gRPC transport: connections, middleware, bodies, sockets. It knows no protocol."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from starlette.types import ASGIApp
 
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
@@ -47,7 +47,7 @@ def application_client(models: Path) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        transport = ApplicationTransport(application(engine, metrics), loop)
+        transport = ApplicationTransport(http_application(engine, metrics), loop)
         with httpx.Client(transport=transport, base_url="http://application") as client:
             yield client
     finally:

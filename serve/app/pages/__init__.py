@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Paths that belong to no protocol: the playground, the API's documentation, health, and metrics."""
+"""Serves the paths that belong to no protocol: playground, API documentation, health, metrics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from serve.app.openapi import openapi_document
 from serve.engine import Engine
 from serve.observability.metrics import Metrics
 from serve.protocols.base import Protocol
-from serve.protocols.openapi import OBJECT, STRING, ApiDescription, answer, operation
+from serve.protocols.openapi import OBJECT, STRING, ApiDescription, operation, response
 
-#: What a page may do: run its own script and style, and call this server and nothing else.
+#: Content security policy: pages may run their own scripts and styles, and call only this server.
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
 
@@ -54,7 +54,7 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol]) -> l
 
 
 def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that answers with the file of that name beside this one."""
+    """A handler that returns the file of that name in this folder."""
     content = Path(__file__).with_name(name).read_bytes()
     headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
 
@@ -65,24 +65,26 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 def describe() -> ApiDescription:
-    """These paths in the OpenAPI document."""
+    """The description of these paths for the OpenAPI document."""
     html, text, json = {"text/html": STRING}, {"text/plain": STRING}, {"application/json": OBJECT}
     return ApiDescription(
         tag="Operations",
         paths={
-            "/": {"get": operation("playground", "A page to try every model", {"200": answer("The page.", html)})},
+            "/": {"get": operation("playground", "A page to try every model", {"200": response("The page.", html)})},
             "/docs": {
-                "get": operation("docs", "A page to read and try this document", {"200": answer("The page.", html)})
+                "get": operation("docs", "A page to read and try this document", {"200": response("The page.", html)})
             },
-            "/openapi.json": {"get": operation("openapi", "This document", {"200": answer("The document.", json)})},
-            "/healthz": {"get": operation("healthz", "The process lives", {"200": answer("It does.", text)})},
+            "/openapi.json": {"get": operation("openapi", "This document", {"200": response("The document.", json)})},
+            "/healthz": {"get": operation("healthz", "The process lives", {"200": response("It does.", text)})},
             "/readyz": {
                 "get": operation(
                     "readyz",
                     "Models are loaded and the server does not drain",
-                    {"200": answer("Ready.", text), "503": answer("Not ready.", text)},
+                    {"200": response("Ready.", text), "503": response("Not ready.", text)},
                 )
             },
-            "/metrics": {"get": operation("metrics", "Metrics for Prometheus", {"200": answer("The metrics.", text)})},
+            "/metrics": {
+                "get": operation("metrics", "Metrics for Prometheus", {"200": response("The metrics.", text)})
+            },
         },
     )

@@ -1,1 +1,1 @@
-"""bookserve's own API: rows, prompts and pictures, over HTTP under ``/api`` and over gRPC."""
+"""bookserve's own API (rows, prompts and pictures): HTTP below ``/api``, and gRPC."""

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Errors of bookserve's own gRPC services: a status code, the message, and the hint as trailing metadata."""
+"""Errors of bookserve's own gRPC services: status code, message, and the hint as trailing metadata."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CODES = {
     "overloaded": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "failed": grpc.StatusCode.INTERNAL,
 }
-#: Characters of a message or a hint: both are headers, and clients refuse more than 8 KiB of those.
-_LONGEST = 1000
+#: Longest message and longest hint in characters: both are sent as headers, and clients refuse more than 8 KiB.
+_MAX_CHARACTERS = 1000
 
 
 def call_status(error: BookserveError) -> CallStatus:
-    """How a call ends that failed so."""
-    hint = error.hint[:_LONGEST].encode()
-    return CallStatus(_CODES[error.code], error.message[:_LONGEST], ((HINT, hint),))
+    """The gRPC status of an error."""
+    hint = error.hint[:_MAX_CHARACTERS].encode()
+    return CallStatus(_CODES[error.code], error.message[:_MAX_CHARACTERS], ((HINT, hint),))

@@ -1,9 +1,10 @@
 # ruff: noqa: TID253
-"""Looking into convnets over HTTP: ``POST /api/models/NAME/explain`` and ``…/activations``.
+"""The HTTP routes that explain convnets: ``explain``, ``activations`` and ``filters`` below ``/api/models/NAME``.
 
-Both take an ``ExplainRequest`` (``bookserve/api/requests.py``). The first answers with a class, its score, the heat map
-and the picture under it; the second with every layer's channels as a picture. With ``Accept: image/png`` the first
-answers with that picture alone. ``GET /api/models/NAME/filters`` gives the patterns that the filters answer to.
+``POST …/explain`` and ``POST …/activations`` take an ``ExplainRequest`` (``bookserve/api/requests.py``). ``explain``
+returns a class, its score, the Grad-CAM heat map and the picture with the heat map on top; with ``Accept: image/png``
+that picture alone. ``activations`` returns the channels of every layer as a picture. ``GET …/filters`` returns the
+patterns that the filters respond to.
 """
 
 from __future__ import annotations
@@ -17,50 +18,56 @@ from starlette.routing import BaseRoute, Route
 
 from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request
-from bookserve.generation import explain
+from bookserve.generation import explain as explanations
 from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.explanations import explain_picture, layer_activations
-from serve.protocols.native.responses import json_response, names_of
+from serve.protocols.native.responses import json_response, model_fields
 from serve.transport.http.body import read_body
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
     """Grad-CAM, activations and filters."""
 
-    async def asked(request: Request) -> tuple[LiveModel, ExplainRequest]:
+    async def read_request(request: Request) -> tuple[LiveModel, ExplainRequest]:
         body = parse_request(ExplainRequest, await read_body(request))
         live = engine.model(request.path_params["name"], body.version)
         return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 
-    async def why(request: Request) -> Response:
-        live, body = await asked(request)
-        found = await explain_picture(engine, live, body)
-        picture = await asyncio.to_thread(encode_png, found.overlay)
+    async def explain(request: Request) -> Response:
+        live, body = await read_request(request)
+        explanation = await explain_picture(engine, live, body)
+        picture = await asyncio.to_thread(encode_png, explanation.overlay)
         if "image/png" in request.headers.get("accept", ""):
             return Response(picture, media_type="image/png")
-        answer = {"label": found.label, "score": found.score, "heatmap": found.heatmap.tolist()}
-        return json_response(names_of(live) | answer | {"overlay": _b64(picture)})
+        fields = {
+            "label": explanation.label,
+            "score": explanation.score,
+            "heatmap": explanation.heatmap.tolist(),
+        }
+        return json_response(model_fields(live) | fields | {"overlay": _b64(picture)})
 
     async def activations(request: Request) -> Response:
-        live, body = await asked(request)
+        live, body = await read_request(request)
         layers = [
             {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
             for layer in await layer_activations(engine, live, body)
         ]
-        return json_response(names_of(live) | {"layers": layers})
+        return json_response(model_fields(live) | {"layers": layers})
 
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
-        found = await asyncio.to_thread(explain.filter_patterns, live.bundle)
-        layers = [{"name": f.name, "shape": f.shape, "picture": _b64(encode_png(f.picture))} for f in found]
-        return json_response(names_of(live) | {"layers": layers})
+        layers = [
+            {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
+            for layer in await asyncio.to_thread(explanations.filter_patterns, live.bundle)
+        ]
+        return json_response(model_fields(live) | {"layers": layers})
 
     return [
         Route("/api/models/{name}/filters", filters),
-        Route("/api/models/{name}/explain", why, methods=["POST"]),
+        Route("/api/models/{name}/explain", explain, methods=["POST"]),
         Route("/api/models/{name}/activations", activations, methods=["POST"]),
     ]
 

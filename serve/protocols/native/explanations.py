@@ -1,4 +1,4 @@
-"""Grad-CAM and activations of a live model, for the HTTP and gRPC forms of bookserve's own API."""
+"""Computes Grad-CAM and layer activations of a live model, for both the HTTP and the gRPC form of the API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve.models.live_model import LiveModel
 
 
 async def explain_picture(engine: Engine, live: LiveModel, request: ExplainRequest) -> explain.Explanation:
-    """Grad-CAM; see ``bookserve.generation.explain.explain``. In a thread, since it runs the head many times."""
+    """Grad-CAM; see ``bookserve.generation.explain.explain``. It runs in a thread: it needs many runs of a graph."""
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
     explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())
@@ -20,7 +20,7 @@ async def explain_picture(engine: Engine, live: LiveModel, request: ExplainReque
 
 
 async def layer_activations(engine: Engine, live: LiveModel, request: ExplainRequest) -> list[explain.Layer]:
-    """What every layer gives; see ``bookserve.generation.explain.layers``."""
+    """The output of every layer; see ``bookserve.generation.explain.layers``."""
     verb, graphs = live.bundle.verb(Predict), live.bundle.manifest.graphs
     explain.check_explains(live.name, graphs)
     run = engine.runner(live, asyncio.get_running_loop())

@@ -16,38 +16,38 @@ from serve.engine import Engine
 from serve.protocols.native.errors import call_status
 from serve.transport.grpc.service import Method, ServerStream, Service
 
-#: Fields of requests that may be absent.
-_OPTIONAL = (
+#: Fields of requests that are optional.
+_OPTIONAL_NAMES = (
     *("version", "length", "temperature", "seed", "n", "grid", "top_k", "top_p", "logprobs", "mode"),
     *("truncation", "walk", "interpolate", "start", "count"),
 )
 
 
 def service(engine: Engine) -> Service:
-    """Models, predictions, texts and samples."""
+    """The methods Models, Predict, Generate and Sample."""
 
     async def models(_: pb.ModelsRequest) -> pb.ModelsReply:
         return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
 
     async def predict(request: pb.PredictRequest) -> pb.PredictReply:
         rows = [row_from_message(row) for row in request.rows]
-        body = validate_request(PredictRequest, {"rows": rows, **_present(request)})
+        body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
         answers = await engine.predict(live, body.rows)
         return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
-        fields = {"prompt": request.prompt, "stop": list(request.stop), **_present(request)}
+        fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
         body = validate_request(GenerateRequest, fields)
-        async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as written:
-            async for pieces in written:
+        async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as stream:
+            async for pieces in stream:
                 for piece in pieces:
                     yield piece_to_message(piece)
 
     async def sample(request: pb.SampleRequest) -> pb.SampleReply:
         points = [list(point.coordinates) for point in request.latent]
         images = [row_from_message(row) for row in request.images]
-        fields = {"latent": points or None, "images": images or None, **_present(request)}
+        fields = {"latent": points or None, "images": images or None, **_optional_fields(request)}
         body = validate_request(SampleRequest, fields)
         live = engine.model(request.model, body.version)
         latent, pixels = await engine.sample(live, body)
@@ -70,7 +70,7 @@ def service(engine: Engine) -> Service:
     )
 
 
-def _present(request: Any) -> dict[str, Any]:
-    """The optional fields that the caller did set."""
+def _optional_fields(request: Any) -> dict[str, Any]:
+    """The optional fields that the request sets."""
     names = request.DESCRIPTOR.fields_by_name
-    return {name: getattr(request, name) for name in _OPTIONAL if name in names and request.HasField(name)}
+    return {name: getattr(request, name) for name in _OPTIONAL_NAMES if name in names and request.HasField(name)}

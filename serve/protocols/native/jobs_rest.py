@@ -1,13 +1,13 @@
 # ruff: noqa: TID253
-"""Jobs over HTTP, under ``/api/jobs``: start, list, watch by server-sent events, fetch the picture, cancel.
+"""The HTTP routes of jobs, below ``/api/jobs``: start, list, watch, fetch the picture, cancel.
 
 ============================  ==================================================================================
 ``POST /api/jobs``            a ``TransformRequest`` (``bookserve/api/requests.py``) → 202, the job
-``GET /api/jobs``             every job
-``GET /api/jobs/ID``          one job: state, step of steps, loss
-``GET /api/jobs/ID/events``   the same whenever it changes; ``preview`` is a PNG after each stage, ``done`` the last
-``GET /api/jobs/ID/result``   the picture, a PNG (409 before it is done)
-``DELETE /api/jobs/ID``       cancel, or forget once it has ended
+``GET /api/jobs``             all jobs
+``GET /api/jobs/ID``          one job: state, step, steps, loss
+``GET /api/jobs/ID/events``   server-sent events, one for each change; ``preview`` is a PNG, ``done`` marks the last
+``GET /api/jobs/ID/result``   the picture as PNG (409 before the job is done)
+``DELETE /api/jobs/ID``       cancel the job, or forget it if it has ended
 ============================  ==================================================================================
 """
 
@@ -34,59 +34,59 @@ from serve.transport.http.body import read_body
 
 
 def routes(jobs: JobQueue) -> list[BaseRoute]:
-    """Everything under ``/api/jobs``."""
+    """All routes below ``/api/jobs``."""
 
-    def job(request: Request) -> Job | RemoteJob:
+    def requested_job(request: Request) -> Job | RemoteJob:
         return jobs.get(request.path_params["id"])
 
     async def start(request: Request) -> Response:
-        asked = parse_request(TransformRequest, await read_body(request))
-        images = [row_from_json(image) for image in asked.images]
-        begun = await jobs.start(msgspec.structs.replace(asked, images=images))
-        return json_response({"job": begun.told()}, 202, {"location": f"/api/jobs/{begun.id}"})
+        body = parse_request(TransformRequest, await read_body(request))
+        images = [row_from_json(image) for image in body.images]
+        job = await jobs.start(msgspec.structs.replace(body, images=images))
+        return json_response({"job": job.fields()}, 202, {"location": f"/api/jobs/{job.id}"})
 
-    async def every(_: Request) -> Response:
-        return json_response({"jobs": [found.told() for found in jobs.list()]})
+    async def list_jobs(_: Request) -> Response:
+        return json_response({"jobs": [job.fields() for job in jobs.list()]})
 
-    async def one(request: Request) -> Response:
-        return json_response({"job": job(request).told()})
+    async def describe(request: Request) -> Response:
+        return json_response({"job": requested_job(request).fields()})
 
     async def events(request: Request) -> Response:
         return StreamingResponse(
-            _events(job(request)), media_type="text/event-stream", headers={"cache-control": "no-store"}
+            _events(requested_job(request)), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )
 
     async def result(request: Request) -> Response:
-        found = job(request)
-        if found.error:
-            raise found.error
-        picture = found.picture
+        job = requested_job(request)
+        if job.error:
+            raise job.error
+        picture = job.picture
         if picture is None:
-            error = NotReady(f"the job '{found.id}' is {found.state}.", f"Watch /api/jobs/{found.id}/events")
+            error = NotReady(f"the job '{job.id}' is {job.state}.", f"Watch /api/jobs/{job.id}/events")
             return json_error(error, 409)
         return Response(picture, media_type="image/png")
 
     async def cancel(request: Request) -> Response:
-        return json_response({"job": jobs.cancel(request.path_params["id"]).told()})
+        return json_response({"job": jobs.cancel(request.path_params["id"]).fields()})
 
     return [
         Route("/api/jobs", start, methods=["POST"]),
-        Route("/api/jobs", every),
+        Route("/api/jobs", list_jobs),
         Route("/api/jobs/{id}", cancel, methods=["DELETE"]),
-        Route("/api/jobs/{id}", one),
+        Route("/api/jobs/{id}", describe),
         Route("/api/jobs/{id}/events", events),
         Route("/api/jobs/{id}/result", result),
     ]
 
 
 async def _events(job: Job | RemoteJob) -> AsyncIterator[bytes]:
-    shown = None
+    sent_preview = None
     async with aclosing(job.watch()) as changes:
         async for _ in changes:
-            fields: dict[str, Any] = job.told()
-            if (preview := job.preview) is not shown and preview is not None:
-                shown = preview
-                fields["preview"] = {"b64": shown}  # msgspec writes bytes as base64
+            fields: dict[str, Any] = job.fields()
+            if (preview := job.preview) is not sent_preview and preview is not None:
+                sent_preview = preview
+                fields["preview"] = {"b64": preview}  # msgspec writes bytes as base64
             if job.ended:
                 fields["done"] = True
             yield b"data: %b\n\n" % msgspec.json.encode(fields)

@@ -15,17 +15,17 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    answer,
     array,
     enum,
-    json_answer,
     json_body,
+    json_response,
     operation,
     parameter,
     parameters,
     record,
     reference,
-    sentences,
+    response,
+    status_descriptions,
     struct_schemas,
 )
 
@@ -35,19 +35,18 @@ _BODIES = (PredictRequest, GenerateRequest, SampleRequest, TransformRequest, Exp
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/api``."""
+    """Every path below ``/api``."""
     errors = ErrorResponses(
         "Error",
         record("error", error=record("code message hint", code=enum(*_CODES), message=STRING, hint=STRING)),
-        sentences(400, 404, 413, 429, 500, 503),
+        status_descriptions(400, 404, 413, 429, 500, 503),
     )
-    # Two protocols have a PredictRequest, so these are called after their path.
+    # Schema names are shared by all protocols, and two protocols have a PredictRequest: hence the prefix.
     bodies = {f"Api{name}": schema for name, schema in struct_schemas(*_BODIES).items()}
     return ApiDescription(
         tag="bookserve",
         description="Rows and prompts in; labels, texts and pictures out.",
         paths=_model_paths(errors) | _job_paths(errors),
-        # Two protocols have a PredictRequest; this one's is called after its path.
         schemas=errors.schemas | _schemas() | bodies,
         parameters=MODEL | {"job": parameter("id", "path", STRING, "Id of a job.")},
         responses=errors.responses,
@@ -55,24 +54,24 @@ def describe() -> ApiDescription:
 
 
 def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
-    run = errors(400, 404, 413, 429, 500, 503)
+    run_errors = errors(400, 404, 413, 429, 500, 503)
     path, names = "/api/models/{model}", parameters("model")
 
-    def post(id: str, summary: str, response: Schema, request: type, example: object) -> Schema:
+    def post(id: str, summary: str, success: Schema, request: type, example: object) -> Schema:
         body = json_body(reference(f"Api{request.__name__}"), example)
-        return {"parameters": names, "post": operation(id, summary, {"200": response} | run, body)}
+        return {"parameters": names, "post": operation(id, summary, {"200": success} | run_errors, body)}
 
-    pictures = answer(
+    pictures = response(
         "The points and their pictures as PNG; where Accept is image/png one contact sheet, where it is "
         "application/x-npz both as arrays of an NPZ file: latent, float32 [n, d], and images, uint8 [n, height, width, "
         "channels].",
         {"application/json": reference("Pictures"), "image/png": BYTES, "application/x-npz": BYTES},
     )
-    heat_map = answer(
+    heat_map = response(
         "The class, its score, the heat map and the picture under it; where Accept is image/png that picture alone.",
         {"application/json": reference("Explanation"), "image/png": BYTES},
     )
-    text = answer(
+    text = response(
         "The text; as server-sent events where stream is true.",
         {"application/json": reference("Text"), "text/event-stream": STRING},
     )
@@ -81,7 +80,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "models",
                 "List all live models",
-                {"200": json_answer("The models.", record("models", models=array(reference("Summary"))))},
+                {"200": json_response("The models.", record("models", models=array(reference("Summary"))))},
             )
         },
         path: {
@@ -89,13 +88,13 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "described",
                 "One model, with its verb, graphs and versions",
-                {"200": json_answer("The model.", reference("Described"))} | errors(404, 503),
+                {"200": json_response("The model.", reference("Described"))} | errors(404, 503),
             ),
         },
         f"{path}/predict": post(
             "answer",
             "Predict rows: texts, numbers, pictures",
-            json_answer("An answer for each row.", reference("Answers")),
+            json_response("An answer for each row.", reference("Answers")),
             PredictRequest,
             {"rows": [[0, 1, 2]]},
         ),
@@ -109,7 +108,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
         f"{path}/activations": post(
             "activations",
             "What every layer of a convnet gives for a picture",
-            json_answer("The layers, with their channels as PNG.", reference("Layers")),
+            json_response("The layers, with their channels as PNG.", reference("Layers")),
             ExplainRequest,
             {"row": _PNG},
         ),
@@ -118,7 +117,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "filters",
                 "The patterns that a convnet's filters respond to",
-                {"200": json_answer("The convolutions, with their patterns as PNG.", reference("Layers"))}
+                {"200": json_response("The convolutions, with their patterns as PNG.", reference("Layers"))}
                 | errors(404, 500, 503),
                 parameters=[parameter("version", "query", INTEGER)],
             ),
@@ -127,22 +126,22 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
 
 
 def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
-    job, one = parameters("job"), json_answer("The job.", reference("JobReply"))
-    every = record("jobs", jobs=array(reference("Job")))
+    job, one = parameters("job"), json_response("The job.", reference("JobReply"))
+    all_jobs = record("jobs", jobs=array(reference("Job")))
     start = {"model": "deepdream", "images": [_PNG], "params": {"octaves": 2}}
     return {
         "/api/jobs": {
             "post": operation(
                 "startJob",
                 "Start a DeepDream or a style transfer",
-                {"202": json_answer("The job, which is queued.", reference("JobReply"))}
+                {"202": json_response("The job, which is queued.", reference("JobReply"))}
                 | errors(400, 404, 413, 429, 500, 503),
                 json_body(reference("ApiTransformRequest"), start),
             ),
             "get": operation(
                 "jobs",
                 "List all jobs",
-                {"200": json_answer("The jobs, oldest first.", every)} | errors(500),
+                {"200": json_response("The jobs, oldest first.", all_jobs)} | errors(500),
             ),
         },
         "/api/jobs/{id}": {
@@ -158,7 +157,7 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 "watchJob",
                 "Watch a job: an event whenever it changes",
                 {
-                    "200": answer(
+                    "200": response(
                         "A job in each event; preview is a PNG after each stage, done stands in the last.",
                         {"text/event-stream": STRING},
                     )
@@ -172,8 +171,8 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 "fetchJob",
                 "The picture that a job made",
                 {
-                    "200": answer("The picture.", {"image/png": BYTES}),
-                    "409": json_answer("The job has not succeeded, or not yet.", reference("Error")),
+                    "200": response("The picture.", {"image/png": BYTES}),
+                    "409": json_response("The job has not succeeded, or not yet.", reference("Error")),
                 }
                 | errors(404, 429, 500, 503),
             ),

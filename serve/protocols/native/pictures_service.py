@@ -1,7 +1,4 @@
-"""DeepDream, style transfer and explanations over gRPC: the service ``bookserve.v1.Pictures``.
-
-Its messages are those of ``bookserve/api/pictures.proto``.
-"""
+"""DeepDream, style transfer and explanations over gRPC: the service of ``bookserve/api/pictures.proto``."""
 
 from __future__ import annotations
 
@@ -26,20 +23,20 @@ from serve.transport.grpc.service import Method, ServerStream, Service
 
 
 def service(engine: Engine, jobs: JobQueue) -> Service:
-    """DeepDream and style transfer with their progress, and explanations of convnets."""
+    """The methods Transform (with progress), Explain, Activations and Filters."""
 
     def model(request: Any) -> LiveModel:
         return engine.model(request.model, request.version if request.HasField("version") else None)
 
     async def transform(request: pb.TransformRequest) -> AsyncGenerator[pb.TransformProgress]:
-        fields = {"model": request.model, "images": list(request.images), "params": _params(request.params)}
-        job = await jobs.start(validate_request(TransformRequest, fields | _version(request)))
-        shown = None
+        fields = {"model": request.model, "images": list(request.images), "params": _parse_params(request.params)}
+        job = await jobs.start(validate_request(TransformRequest, fields | _version_field(request)))
+        sent_preview = None
         try:
             async with aclosing(job.watch()) as changes:
                 async for _ in changes:
-                    preview = job.preview if job.preview is not shown else None
-                    shown = job.preview
+                    preview = job.preview if job.preview is not sent_preview else None
+                    sent_preview = job.preview
                     yield pb.TransformProgress(
                         job=job.id,
                         state=job.state,
@@ -57,23 +54,23 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
     async def explain(request: pb.ExplainRequest) -> pb.ExplainReply:
         live = model(request)
-        found = await explain_picture(engine, live, _body(request))
+        explanation = await explain_picture(engine, live, _explain_request(request))
         return pb.ExplainReply(
             model=live.name,
             version=live.version,
-            label=found.label,
-            score=found.score,
-            heatmap=tensor_to_message(found.heatmap),
-            overlay=await asyncio.to_thread(encode_png, found.overlay),
+            label=explanation.label,
+            score=explanation.score,
+            heatmap=tensor_to_message(explanation.heatmap),
+            overlay=await asyncio.to_thread(encode_png, explanation.overlay),
         )
 
     async def activations(request: pb.ExplainRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _reply(live, await layer_activations(engine, live, _body(request)))
+        return _layers_reply(live, await layer_activations(engine, live, _explain_request(request)))
 
     async def filters(request: pb.FiltersRequest) -> pb.ActivationsReply:
         live = model(request)
-        return _reply(live, await asyncio.to_thread(explanations.filter_patterns, live.bundle))
+        return _layers_reply(live, await asyncio.to_thread(explanations.filter_patterns, live.bundle))
 
     return Service(
         pb.DESCRIPTOR.services_by_name["Pictures"].full_name,
@@ -87,21 +84,23 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
     )
 
 
-def _reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
+def _layers_reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
     pictures = [pb.Layer(name=layer.name, shape=layer.shape, picture=encode_png(layer.picture)) for layer in layers]
     return pb.ActivationsReply(model=live.name, version=live.version, layers=pictures)
 
 
-def _body(request: Any) -> ExplainRequest:
+def _explain_request(request: Any) -> ExplainRequest:
     label = request.label if request.HasField("label") else None
-    return validate_request(ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version(request))
+    return validate_request(
+        ExplainRequest, {"row": row_from_message(request.row), "label": label} | _version_field(request)
+    )
 
 
-def _version(request: Any) -> dict[str, int]:
+def _version_field(request: Any) -> dict[str, int]:
     return {"version": request.version} if request.HasField("version") else {}
 
 
-def _params(text: str) -> Any:
+def _parse_params(text: str) -> Any:
     try:
         return json.loads(text or "{}")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""bookserve's own API, over HTTP and gRPC, as one protocol of the server."""
+"""Registers bookserve's own API (HTTP and gRPC) with the server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""JSON answers of bookserve's own API."""
+"""JSON responses of bookserve's own API."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from serve.models.live_model import LiveModel
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """``value`` as JSON: bytes become base64 text, and NaN, which JSON does not have, becomes null."""
-    return Response(msgspec.json.encode(value, enc_hook=_plain), status, headers, media_type="application/json")
+    """A response with ``value`` as JSON: bytes become base64 text, and NaN, which JSON does not have, becomes null."""
+    return Response(
+        msgspec.json.encode(value, enc_hook=_encode_vocabulary), status, headers, media_type="application/json"
+    )
 
 
-def names_of(live: LiveModel) -> dict[str, Any]:
-    """The fields that say which model and version answered."""
+def model_fields(live: LiveModel) -> dict[str, Any]:
+    """The fields ``model`` and ``version`` of a response."""
     return {"model": live.name, "version": live.version}
 
 
-def _plain(value: Any) -> str:
+def _encode_vocabulary(value: Any) -> str:
     if not isinstance(value, Vocabulary):
         raise TypeError(f"{type(value)} has no JSON form")
-    return f"assets/{value.name}.json"  # the list itself is a file of the bundle
+    return f"assets/{value.name}.json"  # the words are in this file of the bundle

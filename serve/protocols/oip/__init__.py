@@ -1,1 +1,1 @@
-"""The Open Inference Protocol with Triton's extensions, over HTTP under ``/v2`` and over gRPC."""
+"""The Open Inference Protocol with Triton's extensions: HTTP below ``/v2``, and gRPC."""

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Errors in the Open Inference Protocol, over HTTP and over gRPC, as Triton and KServe answer them."""
+"""Errors of the Open Inference Protocol, in the HTTP and gRPC forms of Triton and KServe."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
 #: By ``BookserveError.code``.
-_HTTP = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
-_GRPC = {
+_HTTP_STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 503, "failed": 500}
+_GRPC_CODES = {
     "not_found": grpc.StatusCode.NOT_FOUND,
     "invalid_input": grpc.StatusCode.INVALID_ARGUMENT,
     "not_ready": grpc.StatusCode.UNAVAILABLE,
     "overloaded": grpc.StatusCode.UNAVAILABLE,
     "failed": grpc.StatusCode.INTERNAL,
 }
-#: Bytes of an error's sentence, which may quote what a client sent; gRPC clients refuse long headers.
-LONGEST = 1024
+#: Longest error message in bytes. Messages may quote the request, and gRPC clients refuse long headers.
+MAX_MESSAGE_BYTES = 1024
 
 
 def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
-    return 403 if isinstance(error, Forbidden) else _HTTP[error.code]
+    return 403 if isinstance(error, Forbidden) else _HTTP_STATUS[error.code]
 
 
 def call_status(error: BookserveError) -> CallStatus:
-    """How a call ends that failed so."""
-    code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC[error.code]
+    """The gRPC status of an error."""
+    code = grpc.StatusCode.PERMISSION_DENIED if isinstance(error, Forbidden) else _GRPC_CODES[error.code]
     return CallStatus(code, truncate(str(error)))
 
 
 def error_response(error: BookserveError, status: int | None = None) -> Response:
-    """``{"error": "<sentence>"}`` with the status of the error, or the one that is given."""
+    """``{"error": "<message>"}`` with ``status``, or with the status of the error if None."""
     return json_response({"error": truncate(str(error))}, status or http_status(error))
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """An answer in JSON."""
+    """A response with ``value`` as JSON."""
     return Response(dumps(value), status, media_type="application/json")
 
 
 def truncate(message: str) -> str:
-    """A message of at most ``LONGEST`` bytes."""
-    return message.encode()[:LONGEST].decode(errors="ignore")
+    """``message`` cut to at most ``MAX_MESSAGE_BYTES`` bytes of UTF-8."""
+    return message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore")

@@ -1,8 +1,8 @@
 # ruff: noqa: TID253
-"""The generate extension of the Open Inference Protocol: a text in, a text out, whole or as it is written.
+"""The generate extension of the Open Inference Protocol: text in, generated text out, whole or as a stream.
 
-Source: ``specification/protocol/generate_rest.yaml`` of the protocol, Triton's ``extension_generate.md``. A token is a
-character here. Unknown parameters are passed over, as Triton does.
+Source: ``specification/protocol/generate_rest.yaml`` of the protocol, and Triton's ``extension_generate.md``. A token
+is a character here. Unknown parameters are ignored, as Triton does.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from serve.codecs.json_document import dumps, loads
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
-from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import error_response, json_response, truncate
+from serve.protocols.oip.request import find_model
 from serve.transport.http.body import TooLarge, read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
-#: By ``BookserveError.code``: this extension's own codes.
-STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
+#: HTTP status by ``BookserveError.code``; this extension has statuses of its own.
+HTTP_STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
 _REASONS = {"length": "length", "stop": "stop_sequence"}
 
 
 class GenerateParameters(msgspec.Struct, frozen=True):
-    """How to write; what is missing or ``null`` is the protocol's default. ``seed``, ``top_k``, ``mode`` are ours."""
+    """Sampling parameters. Missing or ``null`` means the default; ``seed``, ``top_k`` and ``mode`` are additions."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -43,38 +43,38 @@ class GenerateParameters(msgspec.Struct, frozen=True):
     stop: str | list[str] | None = None
     seed: Seed | None = None
     mode: Literal["state", "window"] | None = None
-    #: Tell why the text ended, and the log-probability of each character.
+    #: Also return why the text ended, and the log-probability of each character.
     details: bool | None = None
     best_of: int | None = None
     frequency_penalty: float | None = None
 
 
 class GenerateCall(msgspec.Struct, frozen=True):
-    """Body of a request."""
+    """The JSON body of a request."""
 
     text_input: str
     parameters: GenerateParameters = GenerateParameters()
     id: str = ""
 
     def request(self) -> GenerateRequest:
-        """What the engine is asked.
+        """The same request in the form that the engine takes.
 
         Raises:
-            InvalidInput: a parameter is out of bounds, or not offered.
+            InvalidInput: a parameter is out of range or not supported.
         """
-        given = self.parameters
-        if given.frequency_penalty or (given.best_of or 1) != 1:
-            raise InvalidInput("frequency_penalty and best_of are not offered by this server.")
+        parameters = self.parameters
+        if parameters.frequency_penalty or (parameters.best_of or 1) != 1:
+            raise InvalidInput("frequency_penalty and best_of are not supported by this server.", "Leave them out.")
         fields = {
             "prompt": self.text_input,
-            "temperature": 1.0 if given.temperature is None else given.temperature,
-            "top_p": 1.0 if given.top_p is None else given.top_p,
-            "top_k": given.top_k,
-            "length": 20 if given.max_tokens is None else given.max_tokens,
-            "stop": [given.stop] if isinstance(given.stop, str) else given.stop or [],
-            "seed": given.seed,
-            "mode": given.mode or "state",
-            "logprobs": 0 if given.details else None,
+            "temperature": 1.0 if parameters.temperature is None else parameters.temperature,
+            "top_p": 1.0 if parameters.top_p is None else parameters.top_p,
+            "top_k": parameters.top_k,
+            "length": 20 if parameters.max_tokens is None else parameters.max_tokens,
+            "stop": [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or [],
+            "seed": parameters.seed,
+            "mode": parameters.mode or "state",
+            "logprobs": 0 if parameters.details else None,
         }
         return validate_request(GenerateRequest, fields)
 
@@ -84,20 +84,20 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
     async def generate(request: Request) -> Response:
         try:
-            live, call = await _asked(engine, request)
+            live, call = await _read_request(engine, request)
             texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
-            if not texts:  # nobody is there to read it
+            if not texts:  # the client has disconnected
                 return Response(status_code=499)
-            return json_response(_answer(live, call, texts[0]))
+            return json_response(_text_fields(live, call, texts[0]))
         except BookserveError as error:
-            return _failure(error)
+            return _error_response(error)
 
     async def generate_stream(request: Request) -> Response:
         try:
-            live, call = await _asked(engine, request)
+            live, call = await _read_request(engine, request)
             return EventStream(_events(live, call, engine.generate(live, call.request())))
         except BookserveError as error:
-            return _failure(error)
+            return _error_response(error)
 
     return [
         Route(f"{path}/{handler.__name__}", handler, methods=["POST"])
@@ -106,40 +106,40 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-async def _asked(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
+async def _read_request(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
     document = loads(await read_body(request), depth=request.app.limits.depth)
     try:
         call = msgspec.convert(document, GenerateCall)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from error
-    return asked.find(engine, request.path_params["name"], request.path_params.get("version", "")), call
+    return find_model(engine, request.path_params["name"], request.path_params.get("version", "")), call
 
 
-async def _events(live: LiveModel, call: GenerateCall, written: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+async def _events(live: LiveModel, call: GenerateCall, stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
     try:
-        async with aclosing(written):
-            async for pieces in written:
+        async with aclosing(stream):
+            async for pieces in stream:
                 for piece in pieces:
-                    yield _event({**_answer(live, call, piece), "done": bool(piece.finish)})
+                    yield _event({**_text_fields(live, call, piece), "done": bool(piece.finish)})
     except Exception as error:
-        known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
-        yield _event({"error": truncate(str(known))})
+        failure = error if isinstance(error, BookserveError) else internal_error("generating a text failed", error)
+        yield _event({"error": truncate(str(failure))})
 
 
-def _answer(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]:
-    answer: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version), "text_output": piece.text}
+def _text_fields(live: LiveModel, call: GenerateCall, piece: Piece) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version), "text_output": piece.text}
     if call.id:
-        answer["id"] = call.id
+        fields["id"] = call.id
     if call.parameters.details:
-        answer["details"] = {
+        fields["details"] = {
             "finish_reason": _REASONS.get(piece.finish),
-            "logprobs": [{"text": one.text, "logprob": one.logprob} for one in piece.drawn],
+            "logprobs": [{"text": drawn.text, "logprob": drawn.logprob} for drawn in piece.drawn],
         }
-    return answer
+    return fields
 
 
-def _failure(error: BookserveError) -> Response:
-    return error_response(error, 413 if isinstance(error, TooLarge) else STATUS[error.code])
+def _error_response(error: BookserveError) -> Response:
+    return error_response(error, 413 if isinstance(error, TooLarge) else HTTP_STATUS[error.code])
 
 
 def _event(value: Any) -> bytes:

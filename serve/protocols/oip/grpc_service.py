@@ -1,7 +1,7 @@
 """The Open Inference Protocol over gRPC: the service ``inference.GRPCInferenceService``.
 
-A request that holds its tensors in ``raw_input_contents`` is answered in ``raw_output_contents``, one with typed
-``contents`` in such; float16 is always raw, since there is no typed list for it.
+A request with ``raw_input_contents`` is answered with ``raw_output_contents``, one with typed ``contents`` with typed
+contents. A response with a float16 output is always raw, since the protocol has no typed list for float16.
 """
 
 from __future__ import annotations
@@ -17,18 +17,29 @@ from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.oip import metadata
-from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import call_status, truncate
+from serve.protocols.oip.metadata import model_metadata, server_metadata
 from serve.protocols.oip.model_repository import ModelRepository
-from serve.protocols.oip.statistics import statistics
-from serve.protocols.oip.tensors import count, datatype, from_raw, to_raw
+from serve.protocols.oip.request import (
+    check_parameters,
+    find_graph,
+    find_model,
+    input_spec,
+    is_model_ready,
+    models_for_statistics,
+    requested_outputs,
+    run_graph,
+    select_outputs,
+)
+from serve.protocols.oip.statistics import statistics_response
+from serve.protocols.oip.tensors import datatype_of, element_count, from_raw, to_raw
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service, Stream, requests_until
 
-#: Requests with more bytes than this are unpacked in a thread, so that the event loop goes on.
+#: Requests larger than this (bytes) are decoded in a thread, so that they do not block the event loop.
 INLINE_BYTES = 1_048_576
 
+#: The typed list of ``InferTensorContents`` for each datatype.
 _FIELDS = {
     "BOOL": "bool_contents",
     "INT8": "int_contents",
@@ -46,49 +57,50 @@ _FIELDS = {
 
 
 def service(engine: Engine, policy: AccessPolicy) -> Service:
-    """The protocol's methods, and those of Triton's extensions for streams, statistics and the repository."""
+    """The methods of the protocol and of Triton's extensions: streams, statistics and model repository."""
     repository = ModelRepository(engine, policy)
 
-    async def live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+    async def server_live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    async def ready(_: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+    async def server_ready(_: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=engine.ready)
 
     async def model_ready(request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         try:
-            return pb.ModelReadyResponse(ready=asked.ready(engine, request.name, request.version))
-        except NotFound:  # whoever waits for a model asks until the answer is yes
+            return pb.ModelReadyResponse(ready=is_model_ready(engine, request.name, request.version))
+        except NotFound:  # clients that wait for a model poll until it is ready
             return pb.ModelReadyResponse(ready=False)
 
     async def server(_: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**metadata.server(policy))
+        return pb.ServerMetadataResponse(**server_metadata(policy))
 
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
-        return pb.ModelMetadataResponse(**metadata.model(engine, asked.find(engine, request.name, request.version)))
+        return pb.ModelMetadataResponse(**model_metadata(engine, find_model(engine, request.name, request.version)))
 
     async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        found = asked.find(engine, request.model_name, request.model_version)
-        signature, graph = asked.graph(found, _signature(request))
-        wishes = [(output.name, _plain(output.parameters)) for output in request.outputs]
-        wanted = asked.outputs(found, graph, wishes)
+        live = find_model(engine, request.model_name, request.model_version)
+        signature, graph = find_graph(live, _signature_name(request))
+        outputs = [(output.name, _parameter_values(output.parameters)) for output in request.outputs]
+        class_counts = requested_outputs(live, graph, outputs)
         if request.ByteSize() > INLINE_BYTES:
-            feeds = await asyncio.to_thread(_feeds, found, graph, request)
+            feeds = await asyncio.to_thread(_read_inputs, live, graph, request)
         else:
-            feeds = _feeds(found, graph, request)
-        outputs = await asked.run(engine, found, signature, feeds)
-        return _answer(found, request, asked.chosen(found, signature, outputs, wanted))
+            feeds = _read_inputs(live, graph, request)
+        arrays = await run_graph(engine, live, signature, feeds)
+        return _response(live, request, select_outputs(live, signature, arrays, class_counts))
 
     async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
         async for request in requests_until(lambda: not engine.ready, requests):
             try:
                 yield pb.ModelStreamInferResponse(infer_response=await infer(request))
-            except BookserveError as error:  # of this request; the stream goes on
+            except BookserveError as error:  # fails this request only; the stream continues
                 failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
                 yield pb.ModelStreamInferResponse(error_message=truncate(str(error)), infer_response=failed)
 
     async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        return pb.ModelStatisticsResponse(**statistics(engine, asked.some(engine, request.name, request.version)))
+        models = models_for_statistics(engine, request.name, request.version)
+        return pb.ModelStatisticsResponse(**statistics_response(engine, models))
 
     async def index(request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
         return pb.RepositoryIndexResponse(models=await repository.index(request.ready))
@@ -102,8 +114,8 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         return pb.RepositoryModelUnloadResponse()
 
     methods: dict[str, Method | Stream] = {
-        "ServerLive": Method(live, pb.ServerLiveRequest, pb.ServerLiveResponse),
-        "ServerReady": Method(ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
+        "ServerLive": Method(server_live, pb.ServerLiveRequest, pb.ServerLiveResponse),
+        "ServerReady": Method(server_ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
         "ServerMetadata": Method(server, pb.ServerMetadataRequest, pb.ServerMetadataResponse),
         "ModelReady": Method(model_ready, pb.ModelReadyRequest, pb.ModelReadyResponse),
         "ModelMetadata": Method(model, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
@@ -117,42 +129,45 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
     return Service("inference.GRPCInferenceService", methods, call_status)
 
 
-def _signature(request: pb.ModelInferRequest) -> object:
+def _signature_name(request: pb.ModelInferRequest) -> object:
     if "signature_name" not in request.parameters:
         return ""
-    return _plain(request.parameters)["signature_name"]
+    return _parameter_values(request.parameters)["signature_name"]
 
 
-def _plain(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+def _parameter_values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
     return {
         name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
         for name, parameter in parameters.items()
     }
 
 
-def _feeds(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
-    raws = list(request.raw_input_contents)
-    if raws and len(raws) != len(request.inputs):
-        raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raws)} raw_input_contents.")
+def _read_inputs(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -> Arrays:
+    raw_contents = list(request.raw_input_contents)
+    if raw_contents and len(raw_contents) != len(request.inputs):
+        raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raw_contents)} raw_input_contents.")
     arrays: Arrays = {}
-    for place, tensor in enumerate(request.inputs):
-        asked.check_parameters(tensor.name, tensor.parameters)
-        spec = asked.spec(live, graph, tensor.name, tensor.datatype, arrays)
-        if not raws:
+    for index, tensor in enumerate(request.inputs):
+        check_parameters(tensor.name, tensor.parameters)
+        spec = input_spec(live, graph, tensor.name, tensor.datatype, arrays)
+        if not raw_contents:
             arrays[tensor.name] = _from_contents(tensor, spec)
         elif tensor.HasField("contents"):
-            raise InvalidInput(f"input '{tensor.name}' has contents beside raw_input_contents.", "Use one of the two.")
+            raise InvalidInput(f"input '{tensor.name}' has contents and raw_input_contents.", "Use one of the two.")
         else:
-            arrays[tensor.name] = from_raw(tensor.name, raws[place], spec.dtype, list(tensor.shape))
+            arrays[tensor.name] = from_raw(tensor.name, raw_contents[index], spec.dtype, list(tensor.shape))
     return arrays
 
 
 def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> np.ndarray:
     field = _FIELDS.get(tensor.datatype)
     if field is None:
-        raise InvalidInput(f"input '{tensor.name}' is {tensor.datatype}.", "Send it in raw_input_contents.")
+        raise InvalidInput(
+            f"input '{tensor.name}' has datatype {tensor.datatype}, which has no typed contents.",
+            "Send it in raw_input_contents.",
+        )
     shape = list(tensor.shape)
-    elements = count(tensor.name, shape)
+    elements = element_count(tensor.name, shape)
     given = getattr(tensor.contents, field)
     if len(given) != elements:
         raise InvalidInput(
@@ -169,9 +184,9 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     return narrow.reshape(shape)
 
 
-def _answer(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
+def _response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
-    types = {name: datatype(array) for name, array in outputs.items()}
+    types = {name: datatype_of(array) for name, array in outputs.items()}
     typed = not request.raw_input_contents and "FP16" not in types.values()
     for name, array in outputs.items():
         tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)

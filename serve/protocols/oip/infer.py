@@ -1,4 +1,4 @@
-"""Infer: one inference request of the Open Inference Protocol over HTTP, from its body to the body of its answer."""
+"""Answers one HTTP inference request of the Open Inference Protocol, from request body to response body."""
 
 from __future__ import annotations
 
@@ -13,55 +13,77 @@ from bookserve.graph import Arrays, Graph
 from serve.codecs.json_document import dumps
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import http_status, truncate
-from serve.protocols.oip.infer_body import LENGTH, Request, answer, feeds, parse, parse_long
+from serve.protocols.oip.infer_body import (
+    LENGTH_HEADER,
+    InferRequest,
+    encode_response,
+    parse_body,
+    parse_long_body,
+    read_inputs,
+)
+from serve.protocols.oip.request import (
+    find_graph,
+    find_model,
+    requested_outputs,
+    run_graph,
+    select_outputs,
+    submit_graph,
+)
 from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
-#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
+#: Bodies larger than this (bytes) are parsed in a thread, so that they do not block the event loop.
 INLINE_BYTES = 262_144
 
-_LENGTH = LENGTH.encode()
+_LENGTH = LENGTH_HEADER.encode()
 _PATH = re.compile(rb"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?/infer")
 
 
-class _Meant(NamedTuple):
-    """What a request means, beside its tensors."""
+class _ModelCall(NamedTuple):
+    """A parsed request without its tensors: the model, the graph and the outputs that it asks for."""
 
     live: LiveModel
-    request: Request
+    request: InferRequest
     signature: str
     graph: Graph
-    wanted: dict[str, int]
+    #: Requested outputs: 0 for the tensor, else the number of classes.
+    class_counts: dict[str, int]
 
-    def answer(self, outputs: Arrays) -> tuple[bytes, int | None]:
-        return answer(self.live, self.request, asked.chosen(self.live, self.signature, outputs, self.wanted))
+    def encode(self, outputs: Arrays) -> tuple[bytes, int | None]:
+        """The response body; see ``encode_response``."""
+        selected = select_outputs(self.live, self.signature, outputs, self.class_counts)
+        return encode_response(self.live, self.request, selected)
 
 
 async def infer(
     engine: Engine, limits: Limits, name: str, version: str, body: bytes, length: str | None
 ) -> tuple[bytes, int | None]:
-    """The body that answers, and the length of its JSON part where bytes follow; ``length`` is that of the request.
+    """The response body, and the length of its JSON part if binary tensors follow (else None).
+
+    ``length`` is the request's header ``Inference-Header-Content-Length``.
 
     Raises:
-        BookserveError: any of the five.
+        BookserveError: the request is invalid, or running it failed.
     """
-    found = asked.find(engine, name, version)
+    live = find_model(engine, name, version)
     in_thread = len(body) > INLINE_BYTES
     depth = limits.depth
-    request, binary = await asyncio.to_thread(parse, body, length, depth) if in_thread else parse(body, length, depth)
-    meant = _meant(found, request)
     if in_thread:
-        arrays = await asyncio.to_thread(feeds, found, meant.graph, request, binary)
+        request, binary = await asyncio.to_thread(parse_body, body, length, depth)
     else:
-        arrays = feeds(found, meant.graph, request, binary)
-    return meant.answer(await asked.run(engine, found, meant.signature, arrays))
+        request, binary = parse_body(body, length, depth)
+    call = _resolve(live, request)
+    if in_thread:
+        feeds = await asyncio.to_thread(read_inputs, live, call.graph, request, binary)
+    else:
+        feeds = read_inputs(live, call.graph, request, binary)
+    return call.encode(await run_graph(engine, live, call.signature, feeds))
 
 
 def fast_route(engine: Engine, limits: Limits) -> FastRoute:
-    """Inference requests without ASGI; those that have to become Python objects are left to the application."""
+    """The fast path of inference requests. Bodies whose tensors must become Python objects are left to ASGI."""
 
     def route(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
         match = _PATH.fullmatch(path)
@@ -74,40 +96,40 @@ def fast_route(engine: Engine, limits: Limits) -> FastRoute:
         name: str, version: str, length: str | None, body: bytes, context: RequestContext, reply: SendResponse
     ) -> bool:
         try:
-            found = asked.find(engine, name, version)
-            parsed = (parse if len(body) <= INLINE_BYTES else parse_long)(body, length, limits.depth)
+            live = find_model(engine, name, version)
+            parsed = (parse_body if len(body) <= INLINE_BYTES else parse_long_body)(body, length, limits.depth)
             if parsed is None:
                 return False
             request, binary = parsed
-            meant = _meant(found, request)
-            arrays = feeds(found, meant.graph, request, binary)
-            return asked.submit(
-                engine, found, meant.signature, arrays, context, on_result(reply, partial(_answer, meant))
+            call = _resolve(live, request)
+            feeds = read_inputs(live, call.graph, request, binary)
+            return submit_graph(
+                engine, live, call.signature, feeds, context, on_result(reply, partial(_fast_response, call))
             )
         except BookserveError as error:
-            reply(_refusal(error))
+            reply(_error_response(error))
             return True
 
     return route
 
 
-def _meant(live: LiveModel, request: Request) -> _Meant:
-    signature, graph = asked.graph(live, request.parameters.get("signature_name", ""))
-    wanted = asked.outputs(live, graph, [(output.name, output.parameters) for output in request.outputs])
-    return _Meant(live, request, signature, graph, wanted)
+def _resolve(live: LiveModel, request: InferRequest) -> _ModelCall:
+    signature, graph = find_graph(live, request.parameters.get("signature_name", ""))
+    class_counts = requested_outputs(live, graph, [(output.name, output.parameters) for output in request.outputs])
+    return _ModelCall(live, request, signature, graph, class_counts)
 
 
-def _answer(meant: _Meant, result: Arrays | BookserveError) -> FastResponse:
+def _fast_response(call: _ModelCall, result: Arrays | BookserveError) -> FastResponse:
     if isinstance(result, BookserveError):
-        return _refusal(result)
+        return _error_response(result)
     try:
-        content, header = meant.answer(result)
+        content, header = call.encode(result)
     except BookserveError as error:
-        return _refusal(error)
+        return _error_response(error)
     if header is None:
         return FastResponse(200, content)
     return FastResponse(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))
 
 
-def _refusal(error: BookserveError) -> FastResponse:
+def _error_response(error: BookserveError) -> FastResponse:
     return FastResponse(http_status(error), dumps({"error": truncate(str(error))}))

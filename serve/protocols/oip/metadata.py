@@ -1,4 +1,4 @@
-"""Metadata: what the Open Inference Protocol tells of this server and of a model."""
+"""Server and model metadata of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from serve.protocols.oip.tensors import DATATYPES
 from serve.security.access_policy import AccessPolicy
 
 
-def server(policy: AccessPolicy) -> dict[str, Any]:
-    """Name, version and the extensions of the protocol that this server has."""
+def server_metadata(policy: AccessPolicy) -> dict[str, Any]:
+    """Name and version of this server, and the protocol extensions that it supports."""
     extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
     if policy.control:
         extensions.append("model_repository")
     return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
 
 
-def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
-    """The versions of a model that can be asked, and the tensors of its default graph."""
+def model_metadata(engine: Engine, live: LiveModel) -> dict[str, Any]:
+    """The available versions of a model, and the inputs and outputs of its default graph."""
     _, graph = live.bundle.graph()
     states = engine.status(live.name)
     return {
@@ -35,7 +35,7 @@ def model(engine: Engine, live: LiveModel) -> dict[str, Any]:
 
 
 def _platform(graph: Graph) -> str:
-    """What runs it, in Triton's words."""
+    """Triton's name for what runs the graph."""
     return "ensemble" if graph.members else "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel"
 
 

@@ -1,4 +1,4 @@
-"""Repository: Triton's extension by which clients list, load and unload models, where the operator allows it."""
+"""Triton's model repository extension: clients list, load and unload models, if the operator allows it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLO
 
 
 class ModelRepository:
-    """The three calls, each refused where the operator did not allow control."""
+    """Index, load and unload. Each is refused unless the server was started with ``--model-control``."""
 
     def __init__(self, engine: Engine, policy: AccessPolicy) -> None:
         self._engine = engine
         self._policy = policy
 
     async def index(self, ready: bool = False) -> list[dict[str, str]]:
-        """All versions that lie on disk or are loaded; with ``ready`` only those that can be asked.
+        """All versions that are on disk or loaded; with ``ready`` only those that answer requests.
 
         Raises:
-            Forbidden: control is not allowed.
+            Forbidden: model control is not allowed.
         """
         self._policy.check_control()
         listed = [
@@ -41,23 +41,25 @@ class ModelRepository:
         """Load a model's newest version.
 
         Raises:
-            Forbidden: control is not allowed.
-            InvalidInput: parameters that would change the model.
+            Forbidden: model control is not allowed.
+            InvalidInput: there are parameters, such as a configuration or files; none is supported.
             NotFound, NotReady: see ``Engine.load``.
         """
         self._policy.check_control()
-        for parameter in parameters:  # a configuration or files of the client's own
-            raise InvalidInput(f"the parameter '{parameter[:64]}' is not supported.", "Models are what lies on disk.")
+        for parameter in parameters:
+            raise InvalidInput(
+                f"the parameter '{parameter[:64]}' is not supported.", "Models are loaded from disk only, as they are."
+            )
         try:
             await self._engine.load(name)
         except NotFound as error:
             raise NotFound(f"Request for unknown model: '{name}' is not found.", error.hint) from error
 
     async def unload(self, name: str) -> None:
-        """Let go of all versions of a model. There are no dependents here that could go with it.
+        """Unload all versions of a model.
 
         Raises:
-            Forbidden: control is not allowed.
+            Forbidden: model control is not allowed.
             NotFound: it is not loaded.
         """
         self._policy.check_control()
@@ -67,13 +69,13 @@ class ModelRepository:
             raise NotFound(f"Request for unknown model: '{name}' is not found.", error.hint) from error
 
 
-def parameters(document: Any) -> dict[str, Any]:
-    """The parameters in the body of a request to load or unload.
+def body_parameters(document: Any) -> dict[str, Any]:
+    """The ``parameters`` in the body of a load or unload request.
 
     Raises:
-        InvalidInput: it is no object, or they are none.
+        InvalidInput: the body or its parameters are not a JSON object.
     """
-    found = document.get("parameters", {}) if type(document) is dict else None
-    if type(found) is not dict:
-        raise InvalidInput("the body is not a JSON object whose 'parameters' are one.", "Send {} or nothing.")
-    return found
+    parameters = document.get("parameters", {}) if type(document) is dict else None
+    if type(parameters) is not dict:
+        raise InvalidInput("the body and its 'parameters' must be JSON objects.", "Send {} or no body.")
+    return parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.protocols.oip.generate import GenerateCall
-from serve.protocols.oip.infer_body import LENGTH
+from serve.protocols.oip.infer_body import LENGTH_HEADER
 from serve.protocols.oip.tensors import DATATYPES
 from serve.protocols.openapi import (
     BOOLEAN,
@@ -16,17 +16,17 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    answer,
     array,
     enum,
-    json_answer,
     json_body,
+    json_response,
     operation,
     parameter,
     parameters,
     record,
     reference,
-    sentences,
+    response,
+    status_descriptions,
     struct_schemas,
 )
 
@@ -35,21 +35,21 @@ _LENGTH_OF_JSON = "Bytes of the JSON part, where tensors follow as bytes."
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/v2``."""
+    """Every path below ``/v2``."""
     errors = ErrorResponses(
-        "V2Error", record("error", error=STRING), sentences(400, 403, 404, 413, 422, 424, 429, 500, 503)
+        "V2Error", record("error", error=STRING), status_descriptions(400, 403, 404, 413, 422, 424, 429, 500, 503)
     )
     paths: dict[str, Schema] = {
         "/v2": {
             "get": operation(
                 "server",
                 "Name, version and extensions of the server",
-                {"200": json_answer("The server.", reference("V2Server"))},
+                {"200": json_response("The server.", reference("V2Server"))},
             )
         },
         "/v2/health/live": {
             "get": operation(
-                "live", "Whether the process lives", {"200": json_answer("It does.", record("live", live=BOOLEAN))}
+                "live", "Whether the process lives", {"200": json_response("It does.", record("live", live=BOOLEAN))}
             )
         },
         "/v2/health/ready": {"get": operation("ready", "Whether requests are answered", _ready("Yes.", "Not now."))},
@@ -57,14 +57,14 @@ def describe() -> ApiDescription:
             "get": operation(
                 "stats",
                 "Statistics of every model",
-                {"200": json_answer("All models.", reference("V2Statistics"))},
+                {"200": json_response("All models.", reference("V2Statistics"))},
             )
         },
         "/v2/repository/index": {
             "post": operation(
                 "index",
                 "List the versions on disk or loaded",
-                {"200": json_answer("All of them.", reference("V2Index"))} | errors(400, 403, 413),
+                {"200": json_response("All of them.", reference("V2Index"))} | errors(400, 403, 413),
                 json_body(record(ready=BOOLEAN | {"description": "Only versions that are ready."}), {}, required=False),
                 description=_CONTROL,
             )
@@ -77,7 +77,7 @@ def describe() -> ApiDescription:
             "post": operation(
                 verb,
                 f"{verb.capitalize()} a model",
-                {"200": json_answer("Done.", done)} | errors(400, 403, 404, 413, 503),
+                {"200": json_response("Done.", done)} | errors(400, 403, 404, 413, 503),
                 json_body(record(parameters=OBJECT), {}, required=False),
                 description=_CONTROL,
             ),
@@ -105,11 +105,11 @@ def describe() -> ApiDescription:
 
 
 def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorResponses) -> dict[str, Schema]:
-    look, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
+    read_errors, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
     generate = errors(404, 413, 422, 424, 429, 500, 503)
     body = json_body(reference("GenerateCall"), {"text_input": "abc", "parameters": {"max_tokens": 20}})
-    reply = json_answer("The text.", reference("GenerateReply"))
-    events = answer("The text, piece by piece.", {"text/event-stream": {}})
+    reply = json_response("The text.", reference("GenerateReply"))
+    events = response("The text, piece by piece.", {"text/event-stream": {}})
     numbers = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0, 1, 2]}]}
     infer = {
         "required": True,
@@ -120,10 +120,10 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             "application/octet-stream": {"schema": BYTES},
         },
     }
-    outputs = answer(
+    outputs = response(
         "The outputs.",
         {"application/json": reference("InferReply"), "application/octet-stream": BYTES},
-        headers={LENGTH.title(): {"description": _LENGTH_OF_JSON, "schema": COUNT}},
+        headers={LENGTH_HEADER.title(): {"description": _LENGTH_OF_JSON, "schema": COUNT}},
     )
     calls = {
         "": (
@@ -131,7 +131,7 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             operation(
                 f"model{suffix}",
                 "Versions and tensors of a model",
-                {"200": json_answer("The model.", reference("V2Model"))} | look,
+                {"200": json_response("The model.", reference("V2Model"))} | read_errors,
             ),
         ),
         "/ready": (
@@ -145,7 +145,7 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             operation(
                 f"modelStats{suffix}",
                 "Statistics of a model",
-                {"200": json_answer("The model.", reference("V2Statistics"))} | look,
+                {"200": json_response("The model.", reference("V2Statistics"))} | read_errors,
             ),
         ),
         "/infer": (
@@ -162,16 +162,16 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
             ),
         ),
     }
-    both = {"/infer": (*names, "jsonLength")}
+    with_header = {"/infer": (*names, "jsonLength")}
     return {
-        path + rest: {"parameters": parameters(*both.get(rest, names)), method: call}
+        path + rest: {"parameters": parameters(*with_header.get(rest, names)), method: call}
         for rest, (method, call) in calls.items()
     }
 
 
 def _ready(yes: str, no: str) -> dict[str, Schema]:
     schema = record("ready", name=STRING, ready=BOOLEAN)
-    return {"200": json_answer(yes, schema), "503": json_answer(no, schema)}
+    return {"200": json_response(yes, schema), "503": json_response(no, schema)}
 
 
 def _schemas() -> dict[str, Schema]:
@@ -179,7 +179,7 @@ def _schemas() -> dict[str, Schema]:
         "name datatype shape", name=STRING, datatype=reference("Datatype"), shape=array(INTEGER | {"minimum": -1})
     )
     duration = record("count ns", count=COUNT, ns=COUNT)
-    asked = reference("Parameters")
+    request_parameters = reference("Parameters")
     batch = record(
         "batch_size", batch_size=COUNT, compute_input=duration, compute_infer=duration, compute_output=duration
     )
@@ -199,7 +199,7 @@ def _schemas() -> dict[str, Schema]:
         shape=array(COUNT),
         datatype=reference("Datatype"),
         data=array(),
-        parameters=asked,
+        parameters=request_parameters,
     )
     state = enum("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
     return {
@@ -216,9 +216,9 @@ def _schemas() -> dict[str, Schema]:
         "InferRequest": record(
             "inputs",
             id=STRING,
-            parameters=asked,
+            parameters=request_parameters,
             inputs=array(reference("InferInput")),
-            outputs=array(record("name", name=STRING, parameters=asked)),
+            outputs=array(record("name", name=STRING, parameters=request_parameters)),
         ),
         "InferInput": record(
             "name shape datatype",
@@ -226,7 +226,7 @@ def _schemas() -> dict[str, Schema]:
             shape=array(INTEGER),
             datatype=reference("Datatype"),
             data={"description": "Flat or nested, row by row."},
-            parameters=asked,
+            parameters=request_parameters,
         ),
         "InferReply": record(
             "model_name model_version outputs",

@@ -1,18 +1,18 @@
-"""The Open Inference Protocol, over HTTP and gRPC, as one protocol of the server."""
+"""Registers the Open Inference Protocol (HTTP and gRPC) with the server."""
 
 from __future__ import annotations
 
 from serve.protocols.base import Protocol
 from serve.protocols.oip import generate, grpc_service, infer, openapi, rest
 from serve.protocols.oip.errors import error_response
-from serve.protocols.oip.infer_body import LENGTH
+from serve.protocols.oip.infer_body import LENGTH_HEADER
 
 PROTOCOL = Protocol(
     name="v2",
     prefixes=("/v2",),
     routes=lambda server: [*rest.routes(server.engine, server.policy), *generate.routes(server.engine)],
     error_response=error_response,
-    headers=(LENGTH,),
+    headers=(LENGTH_HEADER,),
     fast_route=lambda server: infer.fast_route(server.engine, server.policy.limits),
     services=lambda server: (grpc_service.service(server.engine, server.policy),),
     openapi=openapi.describe,

@@ -1,6 +1,6 @@
-"""Asked: what a request of the Open Inference Protocol means – which model, graph, inputs and outputs.
+"""Finds the model, graph, inputs and outputs that a request of the Open Inference Protocol names, over HTTP or gRPC.
 
-A model's default graph answers; another one does where the request's parameter ``signature_name`` names it.
+The model's default graph is run, unless the request's parameter ``signature_name`` names another one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from serve.protocols.oip import classification
 from serve.protocols.oip.tensors import DATATYPES
 from serve.request_context import RequestContext
 
-#: Parameters of Triton's extensions that would change the form of an answer; ignoring them would mislead.
-_FOREIGN = ("shared_memory_region",)
+#: Parameters that would change where tensors are read from or written to. They are refused rather than ignored.
+_UNSUPPORTED = ("shared_memory_region",)
 
 
-def find(engine: Engine, name: str, version: str) -> LiveModel:
-    """The live model of that name, the newest version where ``version`` is empty.
+def find_model(engine: Engine, name: str, version: str) -> LiveModel:
+    """The live model of that name and version; '' means the newest version.
 
     Raises:
-        InvalidInput: the version is no number.
+        InvalidInput: the version is not a number.
         NotFound: no such model or version.
-        NotReady: it could not be loaded.
+        NotReady: the version could not be loaded.
     """
     if version and not (version.isascii() and version.isdigit() and len(version) < 19):
         raise InvalidInput(f"the version '{version}' is not a number.")
@@ -38,23 +38,23 @@ def find(engine: Engine, name: str, version: str) -> LiveModel:
         raise NotFound(f"Request for unknown model: '{name}'{which} is not found.", error.hint) from error
 
 
-def ready(engine: Engine, name: str, version: str) -> bool:
-    """Whether that model can be asked now.
+def is_model_ready(engine: Engine, name: str, version: str) -> bool:
+    """Whether the model answers requests now.
 
     Raises:
-        InvalidInput, NotFound: see ``find``.
+        InvalidInput, NotFound: see ``find_model``.
     """
     try:
-        return find(engine, name, version).has_live_members() and engine.ready
+        return find_model(engine, name, version).has_live_members() and engine.ready
     except NotReady:
         return False
 
 
-def graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
-    """The graph that a request's parameter ``signature_name`` names; '' means the default one.
+def find_graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
+    """The name of a graph and the graph, by the request's parameter ``signature_name``; '' means the default graph.
 
     Raises:
-        InvalidInput: there is none of that name.
+        InvalidInput: the model has no graph of that name.
     """
     if not isinstance(signature, str):
         raise InvalidInput("the parameter signature_name is not a string.")
@@ -64,11 +64,11 @@ def graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
         raise InvalidInput(error.message, error.hint) from error
 
 
-def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collection[str]) -> TensorSpec:
-    """What the graph declares about an input.
+def input_spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collection[str]) -> TensorSpec:
+    """The declaration of an input. ``given`` are the names of the inputs that were read before.
 
     Raises:
-        InvalidInput: there is no such input, it was given before, or it is of another datatype.
+        InvalidInput: the graph has no such input, it is given twice, or it has another datatype.
     """
     if name not in graph.inputs:
         raise InvalidInput(
@@ -82,8 +82,8 @@ def spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collect
     return declared
 
 
-async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
-    """Run a graph; inputs of another shape than declared are refused in Triton's words.
+async def run_graph(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+    """Run a graph. Inputs of the wrong shape are refused with Triton's message.
 
     Raises:
         InvalidInput, Overloaded, Failed: see ``Engine.run``.
@@ -95,26 +95,26 @@ async def run(engine: Engine, live: LiveModel, graph: str, feeds: Arrays) -> Arr
         raise
 
 
-def submit(
-    engine: Engine, live: LiveModel, graph: str, feeds: Arrays, context: RequestContext, on_result: OnResult
+def submit_graph(
+    engine: Engine, live: LiveModel, graph: str, feeds: Arrays, context: RequestContext, done: OnResult
 ) -> bool:
-    """``run`` without a task; see ``Engine.submit``.
+    """Like ``run_graph``, but ``done`` is called with the result; see ``Engine.submit``.
 
     Raises:
-        InvalidInput, Overloaded: (at the call) see ``run``.
+        InvalidInput, Overloaded: (at the call) see ``run_graph``.
     """
     try:
-        return engine.submit(live, graph, feeds, context, on_result)
+        return engine.submit(live, graph, feeds, context, done)
     except InvalidInput:
         check_shapes(live, graph, feeds)
         raise
 
 
 def check_shapes(live: LiveModel, graph: str, feeds: Arrays) -> None:
-    """Refuse inputs of another shape than declared in Triton's words.
+    """Refuse inputs of another shape than the graph declares, with Triton's message.
 
     Raises:
-        InvalidInput: there is such an input.
+        InvalidInput: an input has another shape.
     """
     for name, spec in live.bundle.graph(graph)[1].inputs.items():
         if name in feeds:
@@ -126,61 +126,67 @@ def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[i
     if len(shape) != len(declared) or any(size not in (-1, given) for size, given in zip(declared, shape, strict=True)):
         raise InvalidInput(
             f"unexpected shape for input '{name}' for model '{live.name}'. "
-            f"Expected {_listed(declared)}, got {_listed(shape)}"
+            f"Expected {_shape_text(declared)}, got {_shape_text(shape)}"
         )
 
 
-def _listed(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def outputs(live: LiveModel, graph: Graph, wishes: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, int]:
-    """The outputs to answer with, in order – those named, or all – and how many classes of each; 0 means the tensor.
+def requested_outputs(
+    live: LiveModel, graph: Graph, requested: Sequence[tuple[str, Mapping[str, Any]]]
+) -> dict[str, int]:
+    """The outputs to return, in order, each with its number of classes; 0 means the tensor itself.
+
+    ``requested`` are names and parameters; if it is empty, all outputs are returned.
 
     Raises:
-        InvalidInput: one is unknown or named twice, or a parameter of it cannot be honoured.
+        InvalidInput: an output is unknown or named twice, or one of its parameters is not supported.
     """
-    found: dict[str, int] = {}
-    for name, parameters in wishes:
+    class_counts: dict[str, int] = {}
+    for name, parameters in requested:
         if name not in graph.outputs:
             raise InvalidInput(
                 f"unexpected inference output '{name}' for model '{live.name}'.",
                 f"It gives {', '.join(graph.outputs)}.",
             )
-        if name in found:
-            raise InvalidInput(f"output '{name}' is asked for twice.")
+        if name in class_counts:
+            raise InvalidInput(f"output '{name}' is requested twice.")
         check_parameters(name, parameters)
         count = parameters.get(classification.PARAMETER)
-        found[name] = 0 if count is None else classification.wanted(name, graph.outputs[name], count)
-    return found or dict.fromkeys(graph.outputs, 0)
+        if count is not None:
+            count = classification.requested_class_count(name, graph.outputs[name], count)
+        class_counts[name] = count or 0
+    return class_counts or dict.fromkeys(graph.outputs, 0)
 
 
-def chosen(live: LiveModel, graph: str, outputs: Arrays, wanted: Mapping[str, int]) -> Arrays:
-    """The outputs that ``outputs`` told, as tensors or as their likeliest classes."""
+def select_outputs(live: LiveModel, graph: str, outputs: Arrays, class_counts: Mapping[str, int]) -> Arrays:
+    """The requested outputs, as tensors or as their likeliest classes; see ``requested_outputs``."""
     return {
-        name: classification.likeliest(live, graph, name, outputs[name], count) if count else outputs[name]
-        for name, count in wanted.items()
+        name: classification.likeliest_classes(live, graph, name, outputs[name], count) if count else outputs[name]
+        for name, count in class_counts.items()
     }
 
 
-def some(engine: Engine, name: str, version: str) -> list[LiveModel]:
-    """The live models that a request for statistics means: all, all versions of one, or one version.
+def models_for_statistics(engine: Engine, name: str, version: str) -> list[LiveModel]:
+    """The live models that a statistics request names: all of them, all versions of one, or one version.
 
     Raises:
-        InvalidInput, NotFound, NotReady: see ``find``.
+        InvalidInput, NotFound, NotReady: see ``find_model``.
     """
     if not name:
         return engine.models()
-    found = find(engine, name, version)
-    return [found] if version else [live for live in engine.models() if live.name == name]
+    live = find_model(engine, name, version)
+    return [live] if version else [live for live in engine.models() if live.name == name]
 
 
 def check_parameters(name: str, parameters: Collection[str]) -> None:
-    """Refuse the parameters of an output (or input) that this server cannot honour; others may be ignored.
+    """Refuse parameters of an input or output that must not be ignored.
 
     Raises:
-        InvalidInput: it has such a parameter.
+        InvalidInput: there is such a parameter.
     """
-    for foreign in _FOREIGN:
-        if foreign in parameters:
-            raise InvalidInput(f"the parameter '{foreign}' of '{name}' is not supported by this server.")
+    for parameter in _UNSUPPORTED:
+        if parameter in parameters:
+            raise InvalidInput(f"the parameter '{parameter}' of '{name}' is not supported by this server.")

@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
-"""The Open Inference Protocol over HTTP: everything under ``/v2``.
+"""The HTTP routes of the Open Inference Protocol, below ``/v2``.
 
-Source: https://github.com/kserve/open-inference-protocol. Errors are ``{"error": "<sentence>"}``.
+Source: https://github.com/kserve/open-inference-protocol. Errors are ``{"error": "<message>"}``.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from starlette.routing import BaseRoute, Route
 from bookserve.errors import InvalidInput
 from serve.codecs.json_document import loads
 from serve.engine import Engine
-from serve.protocols.oip import metadata
-from serve.protocols.oip import request as asked
 from serve.protocols.oip.errors import json_response
 from serve.protocols.oip.infer import infer
-from serve.protocols.oip.infer_body import LENGTH
-from serve.protocols.oip.model_repository import ModelRepository, parameters
-from serve.protocols.oip.statistics import statistics
+from serve.protocols.oip.infer_body import LENGTH_HEADER
+from serve.protocols.oip.metadata import model_metadata, server_metadata
+from serve.protocols.oip.model_repository import ModelRepository, body_parameters
+from serve.protocols.oip.request import find_model, is_model_ready, models_for_statistics
+from serve.protocols.oip.statistics import statistics_response
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
 
 
 def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
-    """Everything under ``/v2`` but the generate extension."""
+    """All routes below ``/v2`` except those of the generate extension."""
     depth = policy.limits.depth
     repository = ModelRepository(engine, policy)
 
     async def server(_: Request) -> Response:
-        return json_response(metadata.server(policy))
+        return json_response(server_metadata(policy))
 
     async def live(_: Request) -> Response:
         return json_response({"live": True})
@@ -41,51 +41,52 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         return json_response({"ready": engine.ready}, 200 if engine.ready else 503)
 
     async def model(request: Request) -> Response:
-        return json_response(metadata.model(engine, asked.find(engine, *_named(request))))
+        return json_response(model_metadata(engine, find_model(engine, *_model_and_version(request))))
 
     async def model_ready(request: Request) -> Response:
-        name, version = _named(request)
-        is_ready = asked.ready(engine, name, version)
+        name, version = _model_and_version(request)
+        is_ready = is_model_ready(engine, name, version)
         return json_response({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def infer_model(request: Request) -> Response:
-        length = request.headers.get(LENGTH)
-        content, header = await infer(engine, policy.limits, *_named(request), await read_body(request), length)
+        length = request.headers.get(LENGTH_HEADER)
+        body = await read_body(request)
+        content, header = await infer(engine, policy.limits, *_model_and_version(request), body, length)
         packed, headers = await compress_body(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")
-        return Response(packed, 200, headers | {LENGTH: str(header)}, "application/octet-stream")
+        return Response(packed, 200, headers | {LENGTH_HEADER: str(header)}, "application/octet-stream")
 
     async def stats(request: Request) -> Response:
-        name, version = _named(request)
-        return json_response(statistics(engine, asked.some(engine, name, version)))
+        name, version = _model_and_version(request)
+        return json_response(statistics_response(engine, models_for_statistics(engine, name, version)))
 
     async def index(request: Request) -> Response:
-        document = await _document(request)
+        document = await control_document(request)
         only_ready = document.get("ready", False)
         if type(only_ready) is not bool:
-            raise InvalidInput("'ready' is not true or false.")
+            raise InvalidInput("'ready' must be true or false.")
         return json_response(await repository.index(only_ready))
 
     async def load(request: Request) -> Response:
-        name, _ = _named(request)
-        await repository.load(name, parameters(await _document(request)))
+        name, _ = _model_and_version(request)
+        await repository.load(name, body_parameters(await control_document(request)))
         return json_response({"name": name, "load": True})
 
     async def unload(request: Request) -> Response:
-        name, _ = _named(request)
-        parameters(await _document(request))
+        name, _ = _model_and_version(request)
+        body_parameters(await control_document(request))
         await repository.unload(name)
         return json_response({"name": name, "unload": True})
 
-    async def _document(request: Request) -> dict[str, Any]:
+    async def control_document(request: Request) -> dict[str, Any]:
         policy.check_control()
         document = loads(await read_body(request) or b"{}", depth=depth)
         if type(document) is not dict:
-            raise InvalidInput("the body is not a JSON object.", "Send {} or nothing.")
+            raise InvalidInput("the body is not a JSON object.", "Send {} or no body.")
         return document
 
-    found: list[BaseRoute] = [
+    all_routes: list[BaseRoute] = [
         Route("/v2", server),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
@@ -95,14 +96,14 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         Route("/v2/repository/models/{name}/unload", unload, methods=["POST"]),
     ]
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        found += [
+        all_routes += [
             Route(path, model),
             Route(f"{path}/ready", model_ready),
             Route(f"{path}/stats", stats),
             Route(f"{path}/infer", infer_model, methods=["POST"]),
         ]
-    return found
+    return all_routes
 
 
-def _named(request: Request) -> tuple[str, str]:
+def _model_and_version(request: Request) -> tuple[str, str]:
     return request.path_params.get("name", ""), request.path_params.get("version", "")

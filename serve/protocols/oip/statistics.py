@@ -1,7 +1,7 @@
-"""Statistics: what was counted of models, in the form of Triton's statistics extension.
+"""Model statistics in the form of Triton's statistics extension.
 
-``inference_count`` counts rows and ``execution_count`` runs. What this server does not measure apart, the work before
-and behind a run, is 0. Of several processes, each counts its own.
+``inference_count`` counts rows, ``execution_count`` runs. ``compute_input`` and ``compute_output`` are 0: this server
+does not measure them separately. With several worker processes, each reports its own counts.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from serve.models.live_model import LiveModel
 from serve.observability.statistics import Duration
 
 
-def statistics(engine: Engine, lives: list[LiveModel]) -> dict[str, Any]:
-    """The counts of some live models."""
-    return {"model_stats": [_one(engine, live) for live in lives]}
+def statistics_response(engine: Engine, models: list[LiveModel]) -> dict[str, Any]:
+    """The statistics of these live models."""
+    return {"model_stats": [_version_statistics(engine, live) for live in models]}
 
 
-def _one(engine: Engine, live: LiveModel) -> dict[str, Any]:
-    counted = engine.counted(live)
+def _version_statistics(engine: Engine, live: LiveModel) -> dict[str, Any]:
+    counts = engine.counted(live)
     runs = Duration()
-    for duration in counted.runs.values():
+    for duration in counts.runs.values():
         runs = runs.plus(duration)
     return {
         "name": live.name,
         "version": str(live.version),
-        "last_inference": int(counted.last * 1000),
-        "inference_count": sum(rows * duration.count for rows, duration in counted.runs.items()),
+        "last_inference": int(counts.last * 1000),
+        "inference_count": sum(rows * duration.count for rows, duration in counts.runs.items()),
         "execution_count": runs.count,
         "inference_stats": {
-            "success": _duration(counted.success),
-            "fail": _duration(counted.fail),
-            "queue": _duration(counted.queue),
+            "success": _duration(counts.success),
+            "fail": _duration(counts.fail),
+            "queue": _duration(counts.queue),
             "compute_input": _duration(),
             "compute_infer": _duration(runs),
             "compute_output": _duration(),
@@ -46,7 +46,7 @@ def _one(engine: Engine, live: LiveModel) -> dict[str, Any]:
                 "compute_infer": _duration(duration),
                 "compute_output": _duration(),
             }
-            for rows, duration in counted.runs.items()
+            for rows, duration in counts.runs.items()
         ],
     }
 

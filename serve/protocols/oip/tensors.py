@@ -1,4 +1,7 @@
-"""Tensors: the Open Inference Protocol's datatypes, and raw bytes (little-endian, row-major) as arrays and back."""
+"""The datatypes of the Open Inference Protocol, and the conversion of arrays from and to its binary form.
+
+Binary tensors are little-endian and row-major; each string is its length (uint32) followed by its bytes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
 from serve.codecs.json_arrays import is_shape
 
-#: By the dtypes of a graph.
+#: The protocol's datatype by the dtype of a graph's tensor.
 DATATYPES: Mapping[str, str] = {
     "bool": "BOOL",
     "int8": "INT8",
@@ -30,19 +33,19 @@ DATATYPES: Mapping[str, str] = {
     "string": "BYTES",
 }
 
-_WORDS = {numpy_dtype(name): word for name, word in DATATYPES.items()}
+_DATATYPE_BY_DTYPE = {numpy_dtype(name): word for name, word in DATATYPES.items()}
 
 
-def datatype(array: np.ndarray) -> str:
+def datatype_of(array: np.ndarray) -> str:
     """The protocol's name of an array's element type."""
-    return _WORDS[array.dtype]
+    return _DATATYPE_BY_DTYPE[array.dtype]
 
 
-def count(name: str, shape: Sequence[int]) -> int:
-    """How many elements an input of that shape has.
+def element_count(name: str, shape: Sequence[int]) -> int:
+    """The number of elements of an input of that shape.
 
     Raises:
-        InvalidInput: a negative size, or too many axes or elements.
+        InvalidInput: a negative size, too many axes, or too many elements.
     """
     if not is_shape(shape):
         raise InvalidInput(f"input '{name}' has no usable shape.", "Send the size of every axis.")
@@ -50,12 +53,12 @@ def count(name: str, shape: Sequence[int]) -> int:
 
 
 def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[int]) -> np.ndarray:
-    """The array of a graph's ``dtype`` whose elements are ``data``.
+    """The array of a graph's ``dtype`` and this shape from its binary form.
 
     Raises:
-        InvalidInput: not as many bytes as the shape takes; for strings, not as many lengths and strings.
+        InvalidInput: ``data`` has not as many bytes, or as many strings, as the shape needs.
     """
-    elements = count(name, shape)
+    elements = element_count(name, shape)
     if dtype == "string":
         return _strings(name, bytes(data), elements).reshape(shape)
     element = numpy_dtype(dtype)
@@ -65,20 +68,20 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
         )
     if dtype == "bool":
         return np.frombuffer(data, np.uint8).astype(bool).reshape(shape)
-    array = _turned(np.frombuffer(data, element)).reshape(shape)
-    # Behind a JSON header it may begin at any byte; the runtime wants whole words.
+    array = _little_endian(np.frombuffer(data, element)).reshape(shape)
+    # After a JSON part the data may begin at any offset; the runtime needs aligned memory.
     return array if array.flags.aligned else array.copy()
 
 
 def to_raw(array: np.ndarray) -> bytes:
-    """The elements of an array; each string behind its length."""
+    """The binary form of an array."""
     if array.dtype == object:
         return b"".join([struct.pack("<I", len(item)) + item for item in array.ravel().tolist()])
-    return _turned(array).tobytes()
+    return _little_endian(array).tobytes()
 
 
-def _turned(array: np.ndarray) -> np.ndarray:
-    """From the wire's order of bytes to the machine's, or back."""
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    """Convert between little-endian and the byte order of this machine, in either direction."""
     return array if sys.byteorder == "little" else array.byteswap()
 
 
@@ -89,15 +92,15 @@ def _strings(name: str, data: bytes, elements: int) -> np.ndarray:
     if 4 * elements > len(data):
         raise wrong
     array = np.empty(elements, object)
-    place = 0
+    offset = 0
     for index in range(elements):
-        if place + 4 > len(data):
+        if offset + 4 > len(data):
             raise wrong
-        end = place + 4 + int.from_bytes(data[place : place + 4], "little")
+        end = offset + 4 + int.from_bytes(data[offset : offset + 4], "little")
         if end > len(data):
             raise wrong
-        array[index] = data[place + 4 : end]
-        place = end
-    if place != len(data):
+        array[index] = data[offset + 4 : end]
+        offset = end
+    if offset != len(data):
         raise wrong
     return array

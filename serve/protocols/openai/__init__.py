@@ -1,1 +1,1 @@
-"""OpenAI's completions: the door for everything that speaks to ``https://api.openai.com/v1/completions``."""
+"""OpenAI's completions API: HTTP below ``/openai/v1``."""

@@ -10,27 +10,27 @@ from serve.protocols.openapi import (
     ApiDescription,
     ErrorResponses,
     Schema,
-    answer,
     array,
     enum,
-    json_answer,
     json_body,
+    json_response,
     operation,
     parameters,
     record,
     reference,
-    sentences,
+    response,
+    status_descriptions,
     struct_schemas,
 )
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/openai``."""
+    """Every path below ``/openai``."""
     text = {"type": ["string", "null"]}
     errors = ErrorResponses(
         "OpenAIError",
         record("error", error=record("message type param code", message=STRING, type=STRING, param=text, code=text)),
-        sentences(400, 404, 413, 429, 500, 503),
+        status_descriptions(400, 404, 413, 429, 500, 503),
     )
     listed = record("object data", object={"const": "list"}, data=array(reference("OpenAIModel")))
     paths: dict[str, Schema] = {
@@ -38,7 +38,7 @@ def describe() -> ApiDescription:
             "get": operation(
                 "openaiModels",
                 "List the models that generate text",
-                {"200": json_answer("All of them.", listed)} | errors(500),
+                {"200": json_response("All of them.", listed)} | errors(500),
             )
         },
         "/openai/v1/models/{model}": {
@@ -46,7 +46,7 @@ def describe() -> ApiDescription:
             "get": operation(
                 "openaiModel",
                 "One model that generates text",
-                {"200": json_answer("The model.", reference("OpenAIModel"))} | errors(404, 500, 503),
+                {"200": json_response("The model.", reference("OpenAIModel"))} | errors(404, 500, 503),
             ),
         },
         "/openai/v1/completions": {
@@ -54,7 +54,7 @@ def describe() -> ApiDescription:
                 "completions",
                 "Generate texts",
                 {
-                    "200": answer(
+                    "200": response(
                         "The texts; as server-sent events where stream is true.",
                         {"application/json": reference("Completion"), "text/event-stream": {}},
                     )

@@ -1,4 +1,4 @@
-"""OpenAI's completions API as one protocol of the server."""
+"""Registers OpenAI's completions API with the server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ PROTOCOL = Protocol(
     prefixes=("/openai",),
     routes=lambda server: rest.routes(server.engine),
     error_response=error_response,
-    not_found_hint="This server has POST /openai/v1/completions.",
+    not_found_hint="This server has GET /openai/v1/models and POST /openai/v1/completions.",
     openapi=openapi.describe,
 )

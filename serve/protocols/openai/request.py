@@ -1,4 +1,4 @@
-"""Asked: what a request for completions means – which model, and what it is to write.
+"""Reads completion requests: their fields, the model that they name, and what the engine must generate for them.
 
 A token is a character here. Source: https://platform.openai.com/docs/api-reference/completions
 """
@@ -31,15 +31,15 @@ _Prompt = Annotated[str, msgspec.Meta(max_length=MAX_PROMPT)]
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """How a stream ends."""
+    """Options of a streamed response."""
 
     include_usage: bool | None = None
 
 
 class Completions(msgspec.Struct, frozen=True):
-    """Body of ``POST /openai/v1/completions``; ``null`` is the default of every field, unknown ones are passed over.
+    """Body of ``POST /openai/v1/completions``. ``null`` means a field's default; unknown fields are ignored.
 
-    ``top_k`` and ``mode`` are ours: the official client sends them in ``extra_body``.
+    ``top_k`` and ``mode`` are additions; the official client sends them with ``extra_body``.
     """
 
     model: str
@@ -63,103 +63,107 @@ class Completions(msgspec.Struct, frozen=True):
     mode: Literal["state", "window"] | None = None
 
     def prompts(self) -> list[str]:
-        """The texts to go on with, at least one.
+        """The prompts, at least one.
 
         Raises:
-            InvalidInput: they are ids, or too many, or nothing.
+            InvalidInput: the list is empty, too long, or holds token ids instead of texts.
         """
         given = self.prompt if isinstance(self.prompt, list) else [self.prompt or ""]
         if not given:
-            raise Refused("the list of prompts is empty.", "prompt")
+            raise InvalidField("the list of prompts is empty.", "prompt")
         if not all(isinstance(prompt, str) and len(prompt) <= MAX_PROMPT for prompt in given):
-            raise Refused(
+            raise InvalidField(
                 f"a prompt is no text of up to {MAX_PROMPT:,} characters; ids of tokens are not taken.", "prompt"
             )
-        if len(given) * self.written > MAX_TEXTS:
-            raise Refused(f"{len(given)} prompts make more than {MAX_TEXTS} texts.", "prompt")
+        if len(given) * self.texts_per_prompt > MAX_TEXTS:
+            raise InvalidField(f"{len(given)} prompts make more than {MAX_TEXTS} texts.", "prompt")
         return given
 
     @property
-    def written(self) -> int:
-        """Texts that are written for each prompt; ``n`` of them are answered."""
+    def texts_per_prompt(self) -> int:
+        """Number of texts generated for each prompt; ``n`` of them are returned."""
         return max(self.n or 1, self.best_of or 1)
 
-    def check(self) -> None:
-        """Refuse what this server cannot do, rather than do something else.
+    def check_supported(self) -> None:
+        """Refuse fields that this server does not support, rather than ignore them.
 
         Raises:
-            InvalidInput: such a field is set, or two contradict each other.
+            InvalidInput: such a field is set, or two fields contradict each other.
         """
         for field in ("suffix", "presence_penalty", "frequency_penalty", "logit_bias"):
             if getattr(self, field):
-                raise Refused(f"'{field}' is not offered by this server.", field)
+                raise InvalidField(f"'{field}' is not supported by this server.", field)
         if self.best_of is not None and self.best_of < (self.n or 1):
-            raise Refused(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
-        if self.stream and self.written > (self.n or 1):
-            raise Refused("the best of several texts is known when all are written: it cannot be streamed.", "best_of")
+            raise InvalidField(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
+        if self.stream and self.texts_per_prompt > (self.n or 1):
+            raise InvalidField(
+                "best_of cannot be streamed: the best text is known only when all are complete.", "best_of"
+            )
         if self.stream_options and not self.stream:
-            raise Refused("stream_options are for streams.", "stream_options")
+            raise InvalidField("stream_options needs stream: true.", "stream_options")
         if self.echo and self.logprobs is not None:
-            raise Refused("log-probabilities of the prompt are not told.", "echo")
+            raise InvalidField(
+                "echo and logprobs cannot be combined: log-probabilities of the prompt are not supported.", "echo"
+            )
 
-    def generate(self, prompt: str) -> GenerateRequest:
-        """What the engine is asked for one prompt.
+    def engine_request(self, prompt: str) -> GenerateRequest:
+        """The request to the engine for one prompt.
 
         Raises:
-            InvalidInput: the texts are too long together.
+            InvalidInput: the texts are too long in total.
         """
-        best = self.written > (self.n or 1)
+        needs_ranking = self.texts_per_prompt > (self.n or 1)
         fields = {
             "prompt": prompt,
             "length": self.max_tokens or 16,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "top_p": self.top_p or 1.0,
             "top_k": self.top_k,
-            "n": self.written,
+            "n": self.texts_per_prompt,
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop or [],
             "seed": self.seed,
-            "logprobs": 0 if best and self.logprobs is None else self.logprobs,
+            "logprobs": 0 if needs_ranking and self.logprobs is None else self.logprobs,
             "mode": self.mode or "state",
         }
         return validate_request(GenerateRequest, fields)
 
 
-class Refused(InvalidInput):
-    """A field that cannot be used, by its name."""
+class InvalidField(InvalidInput):
+    """A field of the request is invalid; ``field`` is its name."""
 
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
 
 
-class NoModel(NotFound):
-    """A model that is not there, or does not write."""
+class UnknownModel(NotFound):
+    """The model does not exist, or does not generate texts."""
 
 
-def find(engine: Engine, model: str) -> LiveModel:
-    """The live model called ``name``, or ``name:version``.
+def find_text_model(engine: Engine, model: str) -> LiveModel:
+    """The live model of the name ``NAME`` or ``NAME:VERSION``.
 
     Raises:
-        NoModel: none of that name writes texts.
+        UnknownModel: the model does not exist, or does not generate texts.
         NotReady: it could not be loaded.
     """
     name, _, version = model.partition(":")
     try:
         if version and not (version.isascii() and version.isdigit() and len(version) < 19):
-            raise NotFound(f"'{version[:40]}' is no version.")
+            raise NotFound(f"'{version[:40]}' is not a version number.")
         live = engine.model(name, int(version) if version else None)
     except NotFound as error:
-        raise NoModel(f"The model '{model[:200]}' does not exist.", _offered(engine)) from error
+        raise UnknownModel(f"The model '{model[:200]}' does not exist.", _text_models_hint(engine)) from error
     if not isinstance(live.bundle.manifest.verb, Generate):
-        raise NoModel(f"The model '{model[:200]}' does not write texts.", _offered(engine))
+        raise UnknownModel(f"The model '{model[:200]}' does not generate texts.", _text_models_hint(engine))
     return live
 
 
-def writers(engine: Engine) -> list[LiveModel]:
-    """All live models that write, by name and version."""
+def text_models(engine: Engine) -> list[LiveModel]:
+    """All live models that generate texts, by name and version."""
     return [live for live in engine.models() if isinstance(live.bundle.manifest.verb, Generate)]
 
 
-def _offered(engine: Engine) -> str:
-    names = sorted({live.name for live in writers(engine)})
-    return f"These do: {', '.join(names)}." if names else "No model here does."
+def _text_models_hint(engine: Engine) -> str:
+    names = sorted({live.name for live in text_models(engine)})
+    return f"Models that generate texts: {', '.join(names)}." if names else "No model of this server generates texts."

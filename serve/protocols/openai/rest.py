@@ -1,7 +1,7 @@
 # ruff: noqa: TID253
-"""OpenAI's completions over HTTP, under ``/openai/v1``: completions (whole or as a stream), and the models that write.
+"""The HTTP routes of OpenAI's completions API, below ``/openai/v1``: completions, and the models that generate texts.
 
-Any key is accepted. Errors are ``{"error": {"message", "type", "param", "code"}}``.
+Errors are ``{"error": {"message", "type", "param", "code"}}``.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from bookserve.generation.text import Piece
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.engine import Engine
 from serve.observability.internal_error import internal_error
-from serve.protocols.openai import response as answer
-from serve.protocols.openai.request import Completions, Refused, find, writers
-from serve.protocols.openai.response import Answer, json_response
+from serve.protocols.openai.request import Completions, InvalidField, find_text_model, text_models
+from serve.protocols.openai.response import CompletionResponse, error_fields, json_response, mean_logprob, model_fields
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -33,26 +32,28 @@ _FIELD = re.compile(r"`\$\.(\w+)")
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
-    """Everything under ``/openai/v1``."""
+    """All routes below ``/openai/v1``."""
 
     async def models(_: Request) -> Response:
-        return json_response({"object": "list", "data": [answer.model(live, live.name) for live in writers(engine)]})
+        return json_response(
+            {"object": "list", "data": [model_fields(live, live.name) for live in text_models(engine)]}
+        )
 
     async def model(request: Request) -> Response:
         name = request.path_params["model"]
-        return json_response(answer.model(find(engine, name), name))
+        return json_response(model_fields(find_text_model(engine, name), name))
 
     async def completions(request: Request) -> Response:
-        asked = _parse(await read_body(request))
-        live = find(engine, asked.model)
-        prompts = asked.prompts()
-        requests = [asked.generate(prompt) for prompt in prompts]
-        # Made before any is begun, so that a prompt that does not fit is answered as an error.
-        written = [engine.generate(live, one, PAUSE if asked.stream else WHOLE) for one in requests]
-        if asked.stream:
-            return EventStream(_events(asked, Answer(asked.model, prompts), prompts, written))
-        whole = await unless_disconnected(request.receive, _whole(asked, requests, written))
-        return json_response(whole) if whole else Response(status_code=499)  # nobody is there to read it
+        body = _parse_request(await read_body(request))
+        live = find_text_model(engine, body.model)
+        prompts = body.prompts()
+        requests = [body.engine_request(prompt) for prompt in prompts]
+        # All are created before the first is started, so that an invalid prompt is answered with an error status.
+        streams = [engine.generate(live, item, PAUSE if body.stream else WHOLE) for item in requests]
+        if body.stream:
+            return EventStream(_events(body, CompletionResponse(body.model, prompts), prompts, streams))
+        whole = await unless_disconnected(request.receive, _complete_response(body, requests, streams))
+        return json_response(whole) if whole else Response(status_code=499)  # the client has disconnected
 
     return [
         Route("/openai/v1/models", models),
@@ -61,92 +62,92 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-async def _whole(
-    asked: Completions, requests: list[GenerateRequest], written: list[AsyncGenerator[list[Piece]]]
+async def _complete_response(
+    body: Completions, requests: list[GenerateRequest], streams: list[AsyncGenerator[list[Piece]]]
 ) -> dict[str, Any]:
-    """All texts at once; of ``best_of`` the ``n`` whose characters are the likeliest on the mean."""
-    made = Answer(asked.model, [request.prompt for request in requests])
+    """The whole response; of ``best_of`` texts it has the ``n`` with the highest mean log-probability."""
+    response = CompletionResponse(body.model, [request.prompt for request in requests])
     choices: list[dict[str, Any]] = []
     all_texts = await asyncio.gather(
-        *(collect_texts(one, request.n) for one, request in zip(written, requests, strict=True))
+        *(collect_texts(stream, request.n) for stream, request in zip(streams, requests, strict=True))
     )
     for request, texts in zip(requests, all_texts, strict=True):
-        best = sorted(texts, key=answer.mean_logprob, reverse=True) if request.n > (asked.n or 1) else texts
-        for text in best[: asked.n or 1]:
-            told = text if asked.logprobs is not None else msgspec.structs.replace(text, drawn=())
-            choices.append(made.choice(len(choices), told, request.prompt if asked.echo else ""))
-        for text in best[asked.n or 1 :]:
-            made.count(text)
-    return made.whole(choices)
+        best = sorted(texts, key=mean_logprob, reverse=True) if request.n > (body.n or 1) else texts
+        for text in best[: body.n or 1]:
+            shown = text if body.logprobs is not None else msgspec.structs.replace(text, drawn=())
+            choices.append(response.choice(len(choices), shown, request.prompt if body.echo else ""))
+        for text in best[body.n or 1 :]:
+            response.count(text)
+    return response.body(choices)
 
 
 async def _events(
-    asked: Completions, made: Answer, prompts: list[str], written: list[AsyncGenerator[list[Piece]]]
+    body: Completions, response: CompletionResponse, prompts: list[str], streams: list[AsyncGenerator[list[Piece]]]
 ) -> AsyncIterator[bytes]:
-    """One event for each piece, the usage where it was asked for, and ``[DONE]``; or the error that ended it."""
-    n = asked.n or 1
-    usage = {"usage": None} if asked.stream_options and asked.stream_options.include_usage else {}
-    echoes = {index: prompts[index // n] for index in range(n * len(prompts))} if asked.echo else {}
+    """Server-sent events: one for each piece, the usage if requested, and ``[DONE]``; or an error at the end."""
+    n = body.n or 1
+    usage = {"usage": None} if body.stream_options and body.stream_options.include_usage else {}
+    echoes = {index: prompts[index // n] for index in range(n * len(prompts))} if body.echo else {}
     try:
-        async with aclosing(_together(written)) as pieces:
-            async for place, some in pieces:
+        async with aclosing(_merge_streams(streams)) as pieces:
+            async for prompt_index, new_pieces in pieces:
                 chunks = []
-                for piece in some:
-                    index = place * n + piece.index
-                    choice = made.choice(index, piece, echoes.pop(index, ""))
-                    chunks.append(_event(made.chunk([choice], **usage)))
+                for piece in new_pieces:
+                    index = prompt_index * n + piece.index
+                    choice = response.choice(index, piece, echoes.pop(index, ""))
+                    chunks.append(_event(response.chunk([choice], **usage)))
                 yield b"".join(chunks)
         if usage:
-            yield _event(made.chunk([], usage=made.usage()))
+            yield _event(response.chunk([], usage=response.usage()))
         yield b"data: [DONE]\n\n"
     except Exception as error:
-        known = error if isinstance(error, BookserveError) else internal_error("a text broke off", error)
-        yield _event(answer.failure(known))
+        failure = error if isinstance(error, BookserveError) else internal_error("generating a text failed", error)
+        yield _event(error_fields(failure))
 
 
-async def _together(written: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerator[tuple[int, list[Piece]]]:
-    """What any of them yields, as it comes, with its place in the list."""
-    if len(written) == 1:
-        async with aclosing(written[0]) as only:
+async def _merge_streams(streams: list[AsyncGenerator[list[Piece]]]) -> AsyncGenerator[tuple[int, list[Piece]]]:
+    """Yield what any of the streams yields, as soon as it comes, with the stream's index."""
+    if len(streams) == 1:
+        async with aclosing(streams[0]) as only:
             async for pieces in only:
                 yield 0, pieces
         return
     queue: asyncio.Queue[tuple[int, list[Piece] | Exception | None]] = asyncio.Queue(1)
 
-    async def drain(place: int, texts: AsyncGenerator[list[Piece]]) -> None:
+    async def drain(index: int, texts: AsyncGenerator[list[Piece]]) -> None:
         try:
             async with aclosing(texts):
                 async for pieces in texts:
-                    await queue.put((place, pieces))
-            await queue.put((place, None))
+                    await queue.put((index, pieces))
+            await queue.put((index, None))
         except Exception as error:
-            await queue.put((place, error))
+            await queue.put((index, error))
 
     async with AsyncExitStack() as stack:
-        for place, texts in enumerate(written):
-            task = asyncio.create_task(drain(place, texts))
+        for index, texts in enumerate(streams):
+            task = asyncio.create_task(drain(index, texts))
             stack.callback(task.cancel)
-        left = len(written)
-        while left:
-            place, came = await queue.get()
-            if isinstance(came, Exception):
-                raise came
-            if came is None:
-                left -= 1
+        running = len(streams)
+        while running:
+            index, item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
             else:
-                yield place, came
+                yield index, item
 
 
-def _parse(body: bytes) -> Completions:
+def _parse_request(data: bytes) -> Completions:
     try:
-        asked = msgspec.json.decode(body, type=Completions)
+        body = msgspec.json.decode(data, type=Completions)
     except msgspec.ValidationError as error:
         field = _FIELD.search(str(error))
-        raise Refused(f"the request is not valid: {error}.", field[1] if field else "") from error
+        raise InvalidField(f"the request is not valid: {error}.", field[1] if field else "") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"the request is not JSON: {error}.", "") from error
-    asked.check()
-    return asked
+        raise InvalidField(f"the request is not JSON: {error}.", "") from error
+    body.check_supported()
+    return body
 
 
 def _event(value: Any) -> bytes:

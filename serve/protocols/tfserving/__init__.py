@@ -1,1 +1,1 @@
-"""TensorFlow Serving's REST and gRPC APIs."""
+"""TensorFlow Serving's APIs: REST below ``/v1``, and gRPC."""

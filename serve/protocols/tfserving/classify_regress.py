@@ -1,7 +1,7 @@
-"""Verdicts: a graph's outputs as classes with scores, or as one number a row.
+"""Makes classification and regression results from a graph's outputs: classes with scores, or one number for each row.
 
-TensorFlow Serving needs a signature made for this. Here any graph of one float a row gives numbers, and any graph of
-scores gives classes, which bear the labels of the model's verb where it has some.
+TensorFlow Serving needs signatures made for this. Here any graph with one float for each row can regress, and any graph
+with scores can classify; the classes have the labels of the model's verb, if it has labels.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import numpy as np
 
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
-from bookserve.formats import tf_example as tfexample
+from bookserve.formats import tf_example
 from bookserve.graph import Arrays, Graph
-from serve.codecs.json_document import dumps, elements
-from serve.models import class_scores as classes
+from serve.codecs.json_document import array_to_json, dumps
+from serve.models.class_scores import class_scores, label_steps
 from serve.models.live_model import LiveModel
 
-#: The names of the two kinds, as requests of several tasks give them.
+#: Method names of the two tasks, as in ``MultiInferenceRequest``.
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 _FLOATS = ("float16", "float32", "float64")
 
 
 def check_classifies(live: LiveModel, signature: str, graph: Graph) -> None:
-    """Refuse before the run what ``classify`` could not answer.
+    """Check before the run that ``classify`` can use the graph.
 
     Raises:
-        InvalidInput: the graph has several outputs and none with labels, or its scores are no floats by class.
+        InvalidInput: no single output has the scores, or it is not a float tensor [batch, classes].
     """
-    spec = graph.outputs[_scored(live, signature, graph)]
+    spec = graph.outputs[_score_output(live, signature, graph)]
     if spec.dtype not in _FLOATS or len(spec.shape) != 2:
         raise InvalidInput(
             f"Expected Tensor shape: [batch_size num_classes] of floats but got {spec}.", "Use predict, or regress."
@@ -36,13 +36,13 @@ def check_classifies(live: LiveModel, signature: str, graph: Graph) -> None:
 
 
 def classify(live: LiveModel, signature: str, graph: Graph, outputs: Arrays) -> pb.ClassificationResult:
-    """For each row every class with its score, in the order of the graph.
+    """All classes with their scores for each row, in the order of the graph's output.
 
     Raises:
-        Failed: the model names more or fewer classes than it has scores.
+        Failed: the number of labels differs from the number of scores.
     """
-    name = _scored(live, signature, graph)
-    values, labels = classes.class_scores(outputs[name], classes.label_steps(live, signature).get(name))
+    name = _score_output(live, signature, graph)
+    values, labels = class_scores(outputs[name], label_steps(live, signature).get(name))
     return pb.ClassificationResult(
         classifications=[
             pb.Classifications(
@@ -54,10 +54,10 @@ def classify(live: LiveModel, signature: str, graph: Graph, outputs: Arrays) -> 
 
 
 def check_regresses(graph: Graph) -> None:
-    """Refuse before the run what ``regress`` could not answer.
+    """Check before the run that ``regress`` can use the graph.
 
     Raises:
-        InvalidInput: the graph has several outputs, or another than one float a row.
+        InvalidInput: the graph has several outputs, or its output is not one float for each row.
     """
     if len(graph.outputs) != 1:
         raise InvalidInput(f"Expected one output Tensor, found {len(graph.outputs)}.", "Use predict.")
@@ -70,35 +70,35 @@ def check_regresses(graph: Graph) -> None:
 
 
 def regress(live: LiveModel, signature: str, outputs: Arrays) -> pb.RegressionResult:
-    """The only output's number for each row, in the unit that the model's verb gives it."""
+    """The number of each row from the only output, in the unit of the model's verb."""
     (array,) = outputs.values()
     manifest = live.bundle.manifest
-    answer = tfexample.example_signatures_of(manifest.verb, manifest.graphs)
-    if isinstance(answer, tfexample.Regress) and answer.graph == signature:
-        array = answer.values(array)
+    signature_of_verb = tf_example.example_signatures_of(manifest.verb, manifest.graphs)
+    if isinstance(signature_of_verb, tf_example.Regress) and signature_of_verb.graph == signature:
+        array = signature_of_verb.values(array)
     with np.errstate(over="ignore"):  # a double too large for a float is infinite
         values = array.astype(np.float32).ravel().tolist()
     return pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values])
 
 
-def dump(result: pb.InferenceResult) -> bytes:
-    """A result as JSON: for each row its number, or a list of its classes, each ``["label", score]``."""
+def result_to_json(result: pb.InferenceResult) -> bytes:
+    """A result as JSON: for each row a number, or a list of classes ``["label", score]``."""
     if result.HasField("regression_result"):
         values = np.array([row.value for row in result.regression_result.regressions], np.float32)
-        return dumps({"results": elements(values)})
+        return dumps({"results": array_to_json(values)})
     return dumps(
         {
             "results": [
-                [[item.label, elements(np.asarray(item.score, np.float32))] for item in row.classes]
+                [[item.label, array_to_json(np.asarray(item.score, np.float32))] for item in row.classes]
                 for row in result.classification_result.classifications
             ]
         }
     )
 
 
-def _scored(live: LiveModel, signature: str, graph: Graph) -> str:
-    """The output that holds the scores: the one with labels, or the only one."""
-    found = list(classes.label_steps(live, signature)) or list(graph.outputs)
+def _score_output(live: LiveModel, signature: str, graph: Graph) -> str:
+    """The name of the output with the scores: the one that has labels, or the only one."""
+    found = list(label_steps(live, signature)) or list(graph.outputs)
     if len(found) != 1:
         raise InvalidInput(f"Expected one output of scores, found {len(found)}.", "Use predict.")
     return found[0]

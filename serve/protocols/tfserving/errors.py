@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Errors in TensorFlow Serving: the canonical gRPC code of each, and the HTTP status that belongs to it."""
+"""Errors of TensorFlow Serving's APIs: the canonical gRPC code of each error, and the HTTP status for that code."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from serve.security.access_policy import Forbidden
 from serve.transport.grpc.service import CallStatus
 from serve.transport.http.body import TooLarge
 
-#: The number of the canonical code of a version that could not be loaded.
-UNKNOWN = grpc.StatusCode.UNKNOWN.value[0]
-#: Bytes of a message that are sent as status details; clients refuse long headers.
-LONGEST = 1024
-#: Characters of a message over HTTP; what a client sent may be quoted in it.
-LONGEST_SENTENCE = 2048
+#: Number of the canonical code UNKNOWN, which is the status of a version that could not be loaded.
+UNKNOWN_CODE = grpc.StatusCode.UNKNOWN.value[0]
+#: Longest message in bytes that is sent as gRPC status details; clients refuse long headers.
+MAX_DETAILS_BYTES = 1024
+#: Longest message in characters over HTTP; messages may quote the request.
+MAX_MESSAGE_CHARACTERS = 2048
 
 
-class Unmet(InvalidInput):
-    """What TensorFlow Serving calls a failed precondition."""
+class FailedPrecondition(InvalidInput):
+    """TensorFlow Serving's FAILED_PRECONDITION."""
 
 
-class Unsupported(InvalidInput):
-    """Something that TensorFlow Serving's protocol does not carry."""
+class Unimplemented(InvalidInput):
+    """TensorFlow Serving's UNIMPLEMENTED: the request is valid, but its protocol does not support it."""
 
 
 _CODES: dict[type, grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
-    Unmet: grpc.StatusCode.FAILED_PRECONDITION,
-    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
     Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -43,7 +43,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     Failed: grpc.StatusCode.INTERNAL,
 }
 
-_HTTP = {
+_HTTP_STATUS = {
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -56,8 +56,8 @@ _HTTP = {
 }
 
 
-def code(error: BookserveError) -> grpc.StatusCode:
-    """The canonical code of an error."""
+def grpc_code(error: BookserveError) -> grpc.StatusCode:
+    """The canonical gRPC code of an error, by the nearest of its classes."""
     return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
 
 
@@ -65,21 +65,21 @@ def http_status(error: BookserveError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, TooLarge):
         return 413
-    return _HTTP[code(error)]
+    return _HTTP_STATUS[grpc_code(error)]
 
 
 def call_status(error: BookserveError) -> CallStatus:
-    """How a call ends that failed so."""
+    """The gRPC status of an error."""
     encoded = str(error).encode()
-    cut = encoded[:LONGEST].decode(errors="ignore") + "...TRUNCATED"
-    return CallStatus(code(error), str(error) if len(encoded) <= LONGEST else cut)
+    cut = encoded[:MAX_DETAILS_BYTES].decode(errors="ignore") + "...TRUNCATED"
+    return CallStatus(grpc_code(error), str(error) if len(encoded) <= MAX_DETAILS_BYTES else cut)
 
 
 def error_body(error: BookserveError) -> bytes:
-    """``{"error": "<sentence>"}``."""
-    return dumps({"error": str(error)[:LONGEST_SENTENCE]})
+    """``{"error": "<message>"}`` as JSON."""
+    return dumps({"error": str(error)[:MAX_MESSAGE_CHARACTERS]})
 
 
 def error_response(error: BookserveError, status: int | None = None) -> Response:
-    """``{"error": "<sentence>"}`` with the status of the error, or the one that is given."""
+    """``{"error": "<message>"}`` with ``status``, or the status of the error if None."""
     return Response(error_body(error), status or http_status(error), media_type="application/json")

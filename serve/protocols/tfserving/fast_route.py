@@ -1,4 +1,4 @@
-"""The fast path of TensorFlow Serving's REST API: predictions in JSON that is nested exactly as the graph declares."""
+"""The fast path of TensorFlow Serving's REST API: predict requests with JSON nested exactly as the graph declares."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from functools import partial
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
-from serve.codecs import regular_json as regular
 from serve.codecs.json_document import dumps
+from serve.codecs.regular_json import parse_regular
 from serve.engine import Engine
-from serve.protocols.tfserving import errors
-from serve.protocols.tfserving import predict_json as rows
+from serve.protocols.tfserving import errors, predict_json
 from serve.request_context import RequestContext
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse, on_result
 
-#: The path as nearly all clients send it; a path that needs unquoting or other case is left to the application.
+#: The path as nearly all clients send it. Paths with escapes or capital letters are left to the application.
 _PREDICT = re.compile(rb"/v1/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,18}))?:predict")
 
 
 def fast_route(engine: Engine) -> FastRoute:
-    """Predictions for the default graph of a model; everything else is left to the application."""
+    """Predictions with the default graph of a model; everything else is left to the application."""
 
     def route(path: bytes, _: Mapping[bytes, bytes]) -> FastHandler | None:
         match = _PREDICT.fullmatch(path)
@@ -33,23 +32,23 @@ def fast_route(engine: Engine) -> FastRoute:
         except BookserveError:
             return False
         signature, graph = live.bundle.graph()
-        read = regular.parse_regular(body, graph.inputs)
-        if read is None:
+        parsed = parse_regular(body, graph.inputs)
+        if parsed is None:
             return False
-        feeds, by_row = read
+        feeds, by_row = parsed
         try:
-            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_answer, by_row)))
+            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_fast_response, by_row)))
         except BookserveError as error:
-            reply(_answer(by_row, error))
+            reply(_fast_response(by_row, error))
             return True
 
     return route
 
 
-def _answer(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
+def _fast_response(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
     if not isinstance(result, BookserveError):
         try:
-            return FastResponse(200, rows.answer(result, by_row))
+            return FastResponse(200, predict_json.encode_outputs(result, by_row))
         except BookserveError as error:
             result = error
     return FastResponse(errors.http_status(result), dumps({"error": str(result)}))

@@ -1,4 +1,4 @@
-"""Metadata: a bundle's graphs as TensorFlow's SignatureDefs."""
+"""Describes a bundle's graphs as TensorFlow's SignatureDefs."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from bookserve.graph import TensorSpec
 from serve.models.live_model import LiveModel
 from serve.protocols.tfserving.tensors import NUMBERS
 
-#: What a request that names no signature means.
-DEFAULT = "serving_default"
-#: The type of the message that ``GetModelMetadata`` packs.
+#: The signature of requests that name none.
+DEFAULT_SIGNATURE = "serving_default"
+#: Type URL of the message that ``GetModelMetadata`` returns in an ``Any``.
 TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
-def signatures(live: LiveModel) -> pb.SignatureDefMap:
-    """All graphs of a model by name; the default one also under the name ``serving_default``."""
+def signature_defs(live: LiveModel) -> pb.SignatureDefMap:
+    """All graphs of a model by name; the default graph also as ``serving_default``."""
     graphs = dict(live.bundle.manifest.graphs)
-    graphs.setdefault(DEFAULT, live.bundle.graph()[1])
+    graphs.setdefault(DEFAULT_SIGNATURE, live.bundle.graph()[1])
     return pb.SignatureDefMap(
         signature_def={
             name: pb.SignatureDef(
-                inputs={key: _info(f"{name}_{key}", spec) for key, spec in graph.inputs.items()},
-                outputs={key: _info(f"{name}_{key}", spec) for key, spec in graph.outputs.items()},
+                inputs={key: _tensor_info(f"{name}_{key}", spec) for key, spec in graph.inputs.items()},
+                outputs={key: _tensor_info(f"{name}_{key}", spec) for key, spec in graph.outputs.items()},
                 method_name="tensorflow/serving/predict",
             )
             for name, graph in graphs.items()
@@ -29,6 +29,6 @@ def signatures(live: LiveModel) -> pb.SignatureDefMap:
     )
 
 
-def _info(name: str, spec: TensorSpec) -> pb.TensorInfo:
+def _tensor_info(name: str, spec: TensorSpec) -> pb.TensorInfo:
     dims = [pb.TensorShapeProto.Dim(size=size) for size in spec.sizes()]
     return pb.TensorInfo(name=f"{name}:0", dtype=NUMBERS[spec.dtype], tensor_shape=pb.TensorShapeProto(dim=dims))

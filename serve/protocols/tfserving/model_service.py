@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API beside predictions: the service ``tensorflow.serving.ModelService``."""
+"""TensorFlow Serving's model management over gRPC: the service ``tensorflow.serving.ModelService``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from bookserve.errors import InvalidInput
 from serve.engine import Engine
 from serve.protocols.tfserving import errors
 from serve.protocols.tfserving.files import models_config
-from serve.protocols.tfserving.servable import find, states
+from serve.protocols.tfserving.servable import find_model, version_states
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service
 
 
 def service(engine: Engine, policy: AccessPolicy) -> Service:
-    """The state of a model's versions, and which models are served at all."""
+    """The methods GetModelStatus and HandleReloadConfigRequest."""
 
     async def get_status(request: pb.GetModelStatusRequest) -> pb.GetModelStatusResponse:
         if not request.HasField("model_spec"):
@@ -23,15 +23,17 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             raise InvalidInput("ModelSpec has no name specified.")
         version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
         if spec.version_label:
-            version = find(engine, spec.name, None, spec.version_label).version
+            version = find_model(engine, spec.name, None, spec.version_label).version
         return pb.GetModelStatusResponse(
             model_version_status=[
                 pb.ModelVersionStatus(
                     version=state.version,
                     state=state.state,
-                    status=pb.StatusProto(error_code=errors.UNKNOWN if state.error else 0, error_message=state.error),
+                    status=pb.StatusProto(
+                        error_code=errors.UNKNOWN_CODE if state.error else 0, error_message=state.error
+                    ),
                 )
-                for state in states(engine, spec.name, version)
+                for state in version_states(engine, spec.name, version)
             ]
         )
 

@@ -12,24 +12,24 @@ from serve.protocols.openapi import (
     Schema,
     array,
     enum,
-    json_answer,
     json_body,
+    json_response,
     operation,
     parameter,
     parameters,
     record,
     reference,
-    sentences,
+    status_descriptions,
 )
 
 _STATES = ("UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END")
-_BODY = "The content type is not looked at; gzip and deflate are accepted."
+_BODY = "The content type is ignored; gzip and deflate are accepted."
 
 
 def describe() -> ApiDescription:
-    """Every path under ``/v1``: each call for the default version, for a version's number and for a label."""
+    """Every path below ``/v1``: each call for the default version, for a version number and for a label."""
     errors = ErrorResponses(
-        "Sentence", record("error", error=STRING), sentences(400, 403, 404, 413, 422, 424, 429, 500, 501, 503)
+        "Sentence", record("error", error=STRING), status_descriptions(400, 403, 404, 413, 422, 424, 429, 500, 501, 503)
     )
     paths: dict[str, Schema] = {}
     for suffix, path, names in (
@@ -37,15 +37,16 @@ def describe() -> ApiDescription:
         ("Version", "/v1/models/{model}/versions/{version}", parameters("model", "versionNumber")),
         ("Label", "/v1/models/{model}/labels/{label}", parameters("model", "label")),
     ):
-        run = errors(400, 404, 413, 429, 500, 501, 503)
-        look = errors(400, 404, 503)
+        run_errors = errors(400, 404, 413, 429, 500, 501, 503)
+        read_errors = errors(400, 404, 503)
         calls = {
             f"{path}:predict": (
                 "post",
                 operation(
                     f"predict{suffix}",
                     "Run a model on tensors",
-                    {"200": json_answer("The answer, in the form of the request.", reference("PredictReply"))} | run,
+                    {"200": json_response("The answer, in the form of the request.", reference("PredictReply"))}
+                    | run_errors,
                     json_body(reference("PredictRequest"), {"instances": [[0, 1, 2]]}, description=_BODY),
                 ),
             ),
@@ -54,7 +55,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"classify{suffix}",
                     "Classes with scores, for tf.Example records",
-                    {"200": json_answer("One result for each record.", reference("ClassifyReply"))} | run,
+                    {"200": json_response("One result for each record.", reference("ClassifyReply"))} | run_errors,
                     json_body(reference("RecordsRequest"), {"examples": [{"x": [0.0, 1.0, 2.0]}]}, description=_BODY),
                 ),
             ),
@@ -63,7 +64,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"regress{suffix}",
                     "One number for each tf.Example record",
-                    {"200": json_answer("One number for each record.", reference("RegressReply"))} | run,
+                    {"200": json_response("One number for each record.", reference("RegressReply"))} | run_errors,
                     json_body(reference("RecordsRequest"), {"examples": [{"x": [0.0, 1.0, 2.0]}]}, description=_BODY),
                 ),
             ),
@@ -72,7 +73,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"status{suffix}",
                     "States of a model's versions",
-                    {"200": json_answer("All versions, or the one asked for.", reference("Status"))} | look,
+                    {"200": json_response("All versions, or the one asked for.", reference("Status"))} | read_errors,
                 ),
             ),
             f"{path}/metadata": (
@@ -80,7 +81,7 @@ def describe() -> ApiDescription:
                 operation(
                     f"metadata{suffix}",
                     "Signatures of a model",
-                    {"200": json_answer("Every graph as a SignatureDef.", reference("Metadata"))} | look,
+                    {"200": json_response("Every graph as a SignatureDef.", reference("Metadata"))} | read_errors,
                 ),
             ),
         }

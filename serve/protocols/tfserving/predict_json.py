@@ -1,7 +1,7 @@
-"""Rows: TensorFlow Serving's two JSON forms of a prediction, by row (``instances``) and by column (``inputs``).
+"""Reads and writes TensorFlow Serving's two JSON forms of a prediction: by row (``instances``), by column (``inputs``).
 
-One thing differs from TensorFlow Serving: a number outside the range of a narrow integer type is refused; there it
-wraps around.
+One difference from TensorFlow Serving: an integer outside the range of its type is refused here; there it wraps around.
+Source: https://www.tensorflow.org/tfx/serving/api_rest#predict_api
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, TensorSpec
 from serve.codecs.json_arrays import is_b64, shorten, to_array
-from serve.codecs.json_document import dumps, elements, loads
-from serve.protocols.tfserving.errors import Unsupported
+from serve.codecs.json_document import array_to_json, dumps, loads
+from serve.protocols.tfserving.errors import Unimplemented
 
 Specs = Mapping[str, TensorSpec]
 
-#: What TensorFlow calls the element types, where it has names of its own.
-_WORDS = {"float32": "float", "float64": "double", "float16": "half"}
+#: TensorFlow's names of element types, where they differ from NumPy's.
+_TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
-def parse(body: bytes, depth: int) -> dict[str, Any]:
-    """The JSON object of a request. Bytes behind it are ignored.
+def parse_request(body: bytes, depth: int) -> dict[str, Any]:
+    """The JSON object of a request. Bytes after it are ignored.
 
     Raises:
-        InvalidInput: it is none, or nested more than ``depth`` deep.
+        InvalidInput: the body is not a JSON object, or is nested more than ``depth`` deep.
     """
     document = loads(body, depth=depth, trailing=True)
     if type(document) is not dict:
@@ -38,37 +38,37 @@ def parse(body: bytes, depth: int) -> dict[str, Any]:
     return document
 
 
-def feeds(document: dict[str, Any], inputs: Specs) -> tuple[Arrays, bool]:
-    """The arrays in a request's object, and whether they came by row.
+def read_inputs(document: dict[str, Any], inputs: Specs) -> tuple[Arrays, bool]:
+    """The input arrays of a request by name, and whether they came by row.
 
     Raises:
-        InvalidInput: not the inputs of the graph, or values that are not of their types.
+        InvalidInput: the names are not the inputs of the graph, or a value is not of its input's type.
     """
     if "instances" in document and "inputs" in document:
         raise InvalidInput("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
     if "instances" in document:
-        return _by_row(document["instances"], inputs), True
+        return _inputs_by_row(document["instances"], inputs), True
     if "inputs" in document:
-        return _by_column(document["inputs"], inputs), False
+        return _inputs_by_column(document["inputs"], inputs), False
     raise InvalidInput("Missing 'inputs' or 'instances' key")
 
 
-def answer(outputs: Arrays, by_row: bool) -> bytes:
-    """The outputs as JSON in the form of the request. The name of a sole output is left out.
+def encode_outputs(outputs: Arrays, by_row: bool) -> bytes:
+    """The outputs as JSON in the form of the request. The name of a single output is left out.
 
     Raises:
-        InvalidInput: an output has no rows (or another number of them), or holds bytes that JSON cannot carry.
+        InvalidInput: by row, an output has no rows, or another number of them; or a string output is not UTF-8.
     """
     if not by_row:
-        columns = {name: _plain(name, array) for name, array in outputs.items()}
+        columns = {name: _json_value(name, array) for name, array in outputs.items()}
         return dumps({"outputs": columns if len(columns) > 1 else columns.popitem()[1]})
     rows = _count_rows(outputs)
     if len(outputs) == 1:
-        return dumps({"predictions": _plain(*next(iter(outputs.items())))})
+        return dumps({"predictions": _json_value(*next(iter(outputs.items())))})
     return dumps(
         {
             "predictions": [
-                {name: _plain(name, array[index, ...]) for name, array in outputs.items()} for index in range(rows)
+                {name: _json_value(name, array[index, ...]) for name, array in outputs.items()} for index in range(rows)
             ]
         }
     )
@@ -78,38 +78,38 @@ def _count_rows(outputs: Arrays) -> int:
     rows = None
     for name, array in outputs.items():
         if not array.ndim:
-            raise InvalidInput(f"Tensor name: {name} has no shape information.", "Ask in the column form, 'inputs'.")
+            raise InvalidInput(f"Tensor name: {name} has no shape information.", "Use the column form, 'inputs'.")
         if rows not in (None, len(array)):
             raise InvalidInput(
                 f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {rows}.",
-                "Ask in the column form, 'inputs'.",
+                "Use the column form, 'inputs'.",
             )
         rows = len(array)
     return rows or 0
 
 
-def _plain(name: str, array: np.ndarray) -> Any:
+def _json_value(name: str, array: np.ndarray) -> Any:
     if array.dtype != object:
-        return elements(array)
+        return array_to_json(array)
     texts = np.empty(array.shape, object)
     for index, item in np.ndenumerate(array):
-        texts[index] = {"b64": base64.b64encode(item).decode()} if name.endswith("_bytes") else _text(name, item)
+        texts[index] = {"b64": base64.b64encode(item).decode()} if name.endswith("_bytes") else _decode_text(name, item)
     return texts.tolist()
 
 
-def _text(name: str, item: bytes) -> str:
+def _decode_text(name: str, item: bytes) -> str:
     try:
         return item.decode()
     except UnicodeDecodeError:
-        raise InvalidInput(f"output '{name}' holds bytes that are not UTF-8 text.", "Ask over gRPC.") from None
+        raise InvalidInput(f"output '{name}' holds bytes that are not UTF-8 text.", "Use gRPC.") from None
 
 
-def _by_column(value: Any, inputs: Specs) -> Arrays:
+def _inputs_by_column(value: Any, inputs: Specs) -> Arrays:
     if type(value) is not dict or is_b64(value):
         if len(inputs) > 1:
             raise InvalidInput(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
-                f"tensorinfo_map: {_listed(inputs)}"
+                f"tensorinfo_map: {_names_text(inputs)}"
             )
         value = dict.fromkeys(inputs, value)
     for name in inputs:
@@ -118,7 +118,7 @@ def _by_column(value: Any, inputs: Specs) -> Arrays:
     return {name: _array(value[name], spec) for name, spec in inputs.items()}
 
 
-def _by_row(instances: Any, inputs: Specs) -> Arrays:
+def _inputs_by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances) is not list:
         raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be a list/array")
     if not instances:
@@ -126,30 +126,30 @@ def _by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances[0]) is not dict and len(inputs) > 1:
         raise InvalidInput(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-            f"tensorinfo_map: {_listed(inputs)}"
+            f"tensorinfo_map: {_names_text(inputs)}"
         )
-    named = _is_named(instances[0])
+    named = _is_row_object(instances[0])
     try:
         if not named:
             return {name: _array(instances, spec) for name, spec in inputs.items()}
         if not all(type(row) is dict and row.keys() == inputs.keys() for row in instances):
-            raise InvalidInput(f"keys must be equal to: {_listed(inputs)}")
+            raise InvalidInput(f"keys must be equal to: {_names_text(inputs)}")
         return {name: _array([row[name] for row in instances], spec) for name, spec in inputs.items()}
     except InvalidInput as error:
-        raise _blame(instances, inputs, named) or error from error
+        raise _first_bad_row(instances, inputs, named) or error from error
 
 
-def _blame(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | None:
-    """What is wrong with the first row that cannot stand beside those before it."""
+def _first_bad_row(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | None:
+    """The error of the first row that does not fit the rows before it; None if every row fits."""
     shapes: dict[str, tuple[int, ...]] = {}
     for index, row in enumerate(instances):
-        if named != _is_named(row):
+        if named != _is_row_object(row):
             got = "object but got list" if named else "value/list but got object"
             return InvalidInput(f"Expecting {got} at item {index} of input list")
         items = row if named else dict.fromkeys(inputs, row)
         for name, value in items.items():
             try:
-                _fit(name, value, inputs, shapes)
+                _check_row_value(name, value, inputs, shapes)
             except InvalidInput as error:
                 key = f" key: {name}" if named else ""
                 return InvalidInput(
@@ -160,36 +160,38 @@ def _blame(instances: list[Any], inputs: Specs, named: bool) -> InvalidInput | N
         if items.keys() != inputs.keys():
             return InvalidInput(
                 f"Failed to process element: {index} of 'instances' list. "
-                f"JSON object: {shorten(row)} keys must be equal to: {_listed(inputs)}"
+                f"JSON object: {shorten(row)} keys must be equal to: {_names_text(inputs)}"
             )
     return None
 
 
-def _fit(name: str, value: Any, inputs: Specs, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_row_value(name: str, value: Any, inputs: Specs, shapes: dict[str, tuple[int, ...]]) -> None:
     if name not in inputs:
-        raise InvalidInput(f"JSON object: does not have named input: {name}.", f"The inputs are: {_listed(inputs)}.")
+        raise InvalidInput(
+            f"JSON object: does not have named input: {name}.", f"The inputs are: {_names_text(inputs)}."
+        )
     array = _array(value, inputs[name])
     shape = shapes.setdefault(name, array.shape)
     if array.size != np.prod(shape):
         raise InvalidInput(f"Expecting tensor size: {np.prod(shape)} but got: {array.size}")
     if array.shape != shape:
-        raise InvalidInput(f"Expecting shape {_sizes(shape)} but got: {_sizes(array.shape)}")
+        raise InvalidInput(f"Expecting shape {_shape_text(shape)} but got: {_shape_text(array.shape)}")
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
-    word = _WORDS.get(spec.dtype, spec.dtype)
+    type_name = _TENSORFLOW_NAMES.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
-        raise Unsupported(f"Conversion of JSON Value: {shorten(value)} to type: {word}.", "Send it over gRPC.")
-    return to_array(value, spec.dtype, word)
+        raise Unimplemented(f"Conversion of JSON Value: {shorten(value)} to type: {type_name}.", "Send it over gRPC.")
+    return to_array(value, spec.dtype, type_name)
 
 
-def _is_named(row: Any) -> bool:
+def _is_row_object(row: Any) -> bool:
     return type(row) is dict and not is_b64(row)
 
 
-def _listed(inputs: Specs) -> str:
+def _names_text(inputs: Specs) -> str:
     return ",".join(sorted(inputs))
 
 
-def _sizes(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, shape))}]"

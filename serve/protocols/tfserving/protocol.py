@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST and gRPC APIs as one protocol of the server."""
+"""Registers TensorFlow Serving's REST and gRPC APIs with the server."""
 
 from __future__ import annotations
 

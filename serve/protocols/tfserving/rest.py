@@ -1,9 +1,9 @@
 # ruff: noqa: TID253
-"""TensorFlow Serving's REST API: everything under ``/v1``.
+"""TensorFlow Serving's REST API: everything below ``/v1``.
 
-Source: https://www.tensorflow.org/tfx/serving/api_rest. Paths are matched without regard to case, of a
-request's headers only ``Content-Encoding`` matters, and whatever is malformed is answered 400. Errors are
-``{"error": "<sentence>"}``.
+Source: https://www.tensorflow.org/tfx/serving/api_rest. As there, the case of a path does not matter, of the headers
+only ``Content-Encoding`` and ``Accept-Encoding`` are read, and every malformed request is answered with 400. Errors are
+``{"error": "<message>"}``.
 """
 
 from __future__ import annotations
@@ -24,37 +24,34 @@ from starlette.types import Receive, Scope, Send
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
-from serve.codecs import regular_json as regular
 from serve.codecs.json_document import dumps
+from serve.codecs.regular_json import parse_regular
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.repository import VersionStatus
 from serve.observability.internal_error import internal_error
-from serve.protocols.tfserving import classify_regress as verdicts
-from serve.protocols.tfserving import errors, servable
-from serve.protocols.tfserving import predict_json as rows
-from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving import classify_regress, errors, predict_json, servable, tf_examples
 from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
-from serve.protocols.tfserving.metadata import DEFAULT, signatures
+from serve.protocols.tfserving.metadata import DEFAULT_SIGNATURE, signature_defs
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
 
-#: Bodies with more bytes than this are parsed in a thread, so that the event loop goes on.
+#: Bodies larger than this (bytes) are parsed in a thread, so that they do not block the event loop.
 INLINE_BYTES = 262_144
 
 _VERSION = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_CALL = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
-_LOOK = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?")
+_RUN_PATH = re.compile(rf"(?i)/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<verb>classify|regress|predict)")
+_STATUS_PATH = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?P<metadata>/metadata)?")
 _TASKS = {"classify": CLASSIFY, "regress": REGRESS}
 
 
 def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
-    """Everything under ``/v1``."""
+    """One route for everything below ``/v1``."""
     return [Route(f"/{letter}1/{{rest:path}}", _RestApi(engine, policy)) for letter in "vV"]
 
 
 class _RestApi:
-    """Answers every path with every HTTP method, since TensorFlow Serving has an answer of its own for wrong ones."""
+    """Handles every path and every HTTP method: TensorFlow Serving answers wrong ones in its own way."""
 
     def __init__(self, engine: Engine, policy: AccessPolicy) -> None:
         self._engine = engine
@@ -75,64 +72,66 @@ class _RestApi:
     async def _answer(self, request: Request) -> bytes:
         # The path as it was sent: an escaped slash or colon is part of a name.
         path = request.scope.get("raw_path", request.url.path.encode()).partition(b"?")[0].decode("latin-1")
-        if request.method == "POST" and (match := _CALL.fullmatch(path)):
-            return await self._call(match, await read_body(request))
-        if request.method == "GET" and (match := _LOOK.fullmatch(path)):
-            return self._look(match)
+        if request.method == "POST" and (match := _RUN_PATH.fullmatch(path)):
+            return await self._run(match, await read_body(request))
+        if request.method == "GET" and (match := _STATUS_PATH.fullmatch(path)):
+            return self._describe(match)
         raise InvalidInput(f"Malformed request: {request.method} {path}")
 
-    async def _call(self, asked: re.Match[str], body: bytes) -> bytes:
+    async def _run(self, path: re.Match[str], body: bytes) -> bytes:
         in_thread = len(body) > INLINE_BYTES
-        verb = asked["verb"].lower()
+        verb = path["verb"].lower()
         if verb != "predict":
-            judge = partial(self._records, asked, verb, body)
-            live, signature, given = await asyncio.to_thread(judge) if in_thread else judge()
-            (result,) = await servable.judge(self._engine, live, [(_TASKS[verb], signature)], given)
-            return verdicts.dump(result)
-        read = partial(self._read, asked, body)
-        live, signature, (feeds, by_row) = await asyncio.to_thread(read) if in_thread else read()
-        return rows.answer(await self._engine.run(live, signature, feeds), by_row)
+            read = partial(self._read_examples, path, verb, body)
+            live, signature, examples = await asyncio.to_thread(read) if in_thread else read()
+            (result,) = await servable.classify_and_regress(self._engine, live, [(_TASKS[verb], signature)], examples)
+            return classify_regress.result_to_json(result)
+        parse = partial(self._read_predict, path, body)
+        live, signature, (feeds, by_row) = await asyncio.to_thread(parse) if in_thread else parse()
+        return predict_json.encode_outputs(await self._engine.run(live, signature, feeds), by_row)
 
-    def _read(self, asked: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
-        """Which model and graph is asked, and with what."""
-        with suppress(BookserveError):  # said below, in TensorFlow Serving's order
-            live = self._find(asked)
-            signature, graph = _signature(live, "")
-            if quick := regular.parse_regular(body, graph.inputs):
-                return live, signature, quick
-        document = rows.parse(body, self._limits.depth)
-        live = self._find(asked)
-        signature, graph = _signature(live, document.get("signature_name", ""))
-        return live, signature, rows.feeds(document, graph.inputs)
+    def _read_predict(self, path: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
+        """The model and graph of a predict request, its inputs, and whether they came by row."""
+        with suppress(BookserveError):  # raised again below, where errors come in TensorFlow Serving's order
+            live = self._find_model(path)
+            signature, graph = _find_graph(live, "")
+            if parsed := parse_regular(body, graph.inputs):
+                return live, signature, parsed
+        document = predict_json.parse_request(body, self._limits.depth)
+        live = self._find_model(path)
+        signature, graph = _find_graph(live, document.get("signature_name", ""))
+        return live, signature, predict_json.read_inputs(document, graph.inputs)
 
-    def _records(self, asked: re.Match[str], verb: str, body: bytes) -> tuple[LiveModel, str, pb.Input]:
-        document = rows.parse(body, self._limits.depth)
-        live = self._find(asked)
+    def _read_examples(self, path: re.Match[str], verb: str, body: bytes) -> tuple[LiveModel, str, pb.Input]:
+        document = predict_json.parse_request(body, self._limits.depth)
+        live = self._find_model(path)
         try:
-            signature, _ = servable.graph_of(live, name := document.get("signature_name", ""))
+            signature, _ = servable.find_graph(live, name := document.get("signature_name", ""))
         except NotFound as error:
-            raise _no_signature(name) from error
-        return live, signature, examples.from_json(document, verb)
+            raise _unknown_signature(name) from error
+        return live, signature, tf_examples.examples_from_json(document, verb)
 
-    def _look(self, asked: re.Match[str]) -> bytes:
-        if not asked["name"]:
+    def _describe(self, path: re.Match[str]) -> bytes:
+        if not path["name"]:
             raise InvalidInput("Missing model name in request.")
-        if not asked["metadata"]:
-            known = servable.states(self._engine, unquote(asked["name"]), _version(asked))
-            return dumps({"model_version_status": [_state(status) for status in known]})
-        live = self._find(asked)
-        found = MessageToDict(
-            signatures(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        if not path["metadata"]:
+            statuses = servable.version_states(self._engine, unquote(path["name"]), _version_number(path))
+            return dumps({"model_version_status": [_status_fields(status) for status in statuses]})
+        live = self._find_model(path)
+        signature_fields = MessageToDict(
+            signature_defs(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         spec = {"name": live.name, "signature_name": "", "version": str(live.version)}
-        return dumps({"model_spec": spec, "metadata": {"signature_def": found}})
+        return dumps({"model_spec": spec, "metadata": {"signature_def": signature_fields}})
 
-    def _find(self, asked: re.Match[str]) -> LiveModel:
-        return servable.find(self._engine, unquote(asked["name"]), _version(asked), unquote(asked["label"] or ""))
+    def _find_model(self, path: re.Match[str]) -> LiveModel:
+        return servable.find_model(
+            self._engine, unquote(path["name"]), _version_number(path), unquote(path["label"] or "")
+        )
 
 
-def _version(asked: re.Match[str]) -> int | None:
-    text = asked["version"]
+def _version_number(path: re.Match[str]) -> int | None:
+    text = path["version"]
     if text is None:
         return None
     if len(text) > 19 or int(text) >= 2**63:
@@ -140,20 +139,20 @@ def _version(asked: re.Match[str]) -> int | None:
     return int(text)
 
 
-def _signature(live: LiveModel, name: str) -> tuple[str, Graph]:
+def _find_graph(live: LiveModel, name: str) -> tuple[str, Graph]:
     try:
         return live.bundle.graph(name)
     except NotFound as error:
-        raise _no_signature(name) from error
+        raise _unknown_signature(name) from error
 
 
-def _no_signature(name: str) -> InvalidInput:
-    return InvalidInput(f'Serving signature name: "{name or DEFAULT}" not found in signature def')
+def _unknown_signature(name: str) -> InvalidInput:
+    return InvalidInput(f'Serving signature name: "{name or DEFAULT_SIGNATURE}" not found in signature def')
 
 
-def _state(known: VersionStatus) -> dict[str, Any]:
+def _status_fields(status: VersionStatus) -> dict[str, Any]:
     return {
-        "version": str(known.version),
-        "state": known.state,
-        "status": {"error_code": "UNKNOWN" if known.error else "OK", "error_message": known.error},
+        "version": str(status.version),
+        "state": status.state,
+        "status": {"error_code": "UNKNOWN" if status.error else "OK", "error_message": status.error},
     }

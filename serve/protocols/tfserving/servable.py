@@ -1,98 +1,99 @@
-"""Servable: the model and the graph that a request of TensorFlow Serving's protocol means, found or refused in its
-words."""
+"""Finds the model and graph that a request of TensorFlow Serving's APIs names, and runs classify and regress tasks.
+
+Errors have TensorFlow Serving's messages.
+"""
 
 from __future__ import annotations
 
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.formats import tf_example as tfexample
+from bookserve.formats import tf_example
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.versions import UnknownLabel, VersionStatus
-from serve.protocols.tfserving import classify_regress as verdicts
-from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving import classify_regress, tf_examples
 
 
-def find(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
-    """The live model of that name: the newest version, or the one asked for.
+def find_model(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
+    """The live model of that name, and of that version or label; without both, the newest version.
 
     Raises:
         NotFound: no such model or version.
         InvalidInput: the model has no such label.
-        NotReady: it could not be loaded.
+        NotReady: the version could not be loaded.
     """
     try:
         return engine.model(name, version, label)
     except UnknownLabel as error:
         raise InvalidInput(f"Unrecognized servable version label: {label}") from error
     except NotFound as error:
-        wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        raise NotFound(f"Servable not found for request: {wanted}") from error
+        servable = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        raise NotFound(f"Servable not found for request: {servable}") from error
 
 
-def states(engine: Engine, name: str, version: int | None = None) -> list[VersionStatus]:
-    """The versions of a model and their states, or that of the one asked for.
+def version_states(engine: Engine, name: str, version: int | None = None) -> list[VersionStatus]:
+    """The states of all versions of a model, or of one version.
 
     Raises:
         NotFound: no such model or version.
     """
     try:
-        found = engine.status(name)
+        statuses = engine.status(name)
     except NotFound:
-        found = []
-    if not found:
+        statuses = []
+    if not statuses:
         raise NotFound(f"Could not find any versions of model {name}")
-    found = [status for status in found if version in (None, status.version)]
-    if not found:
+    statuses = [status for status in statuses if version in (None, status.version)]
+    if not statuses:
         raise NotFound(f"Could not find version {version} of model {name}")
-    return found
+    return statuses
 
 
-def graph_of(live: LiveModel, signature: str) -> tuple[str, Graph]:
-    """The graph that a signature over records means, with its proper name: its own, or that of ``classify``.
+def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
+    """The name of a graph and the graph, for a signature that takes tf.Example records.
 
     Raises:
         NotFound: no such graph.
     """
     manifest = live.bundle.manifest
-    return live.bundle.graph(tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
+    return live.bundle.graph(tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
 
 
-def tell(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
-    """The graph of a task (``verdicts.CLASSIFY`` or ``REGRESS``) with its proper name.
+def find_task_graph(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
+    """The name of a graph and the graph, for a task (``CLASSIFY`` or ``REGRESS``) and a signature.
 
     Raises:
         NotFound: no such graph.
-        InvalidInput: it does not give what the task takes.
+        InvalidInput: the outputs of the graph do not suit the task.
     """
-    name, graph = graph_of(live, signature)
-    if task == verdicts.CLASSIFY:
-        verdicts.check_classifies(live, name, graph)
+    name, graph = find_graph(live, signature)
+    if task == classify_regress.CLASSIFY:
+        classify_regress.check_classifies(live, name, graph)
     else:
-        verdicts.check_regresses(graph)
+        classify_regress.check_regresses(graph)
     return name, graph
 
 
-async def judge(
-    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], given: pb.Input
+async def classify_and_regress(
+    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], examples: pb.Input
 ) -> list[pb.InferenceResult]:
-    """Run the records in ``given`` through the graph of each task and signature; a graph is run once for all.
+    """Run the records in ``examples`` for each task and signature. A graph that several tasks share is run once.
 
     Raises:
-        NotFound, InvalidInput: see ``tell`` and ``examples.feeds``.
+        NotFound, InvalidInput: see ``find_task_graph`` and ``tf_examples.example_inputs``.
         Overloaded, Failed: see ``Engine.run``.
     """
-    graphs = [tell(task, live, signature) for task, signature in tasks]
-    ran: dict[str, Arrays] = {}
+    graphs = [find_task_graph(task, live, signature) for task, signature in tasks]
+    outputs: dict[str, Arrays] = {}
     results = []
     for (task, _), (name, graph) in zip(tasks, graphs, strict=True):
-        if name not in ran:
-            ran[name] = await engine.run(live, name, examples.feeds(given, graph))
+        if name not in outputs:
+            outputs[name] = await engine.run(live, name, tf_examples.example_inputs(examples, graph))
         result = pb.InferenceResult()
-        if task == verdicts.CLASSIFY:
-            result.classification_result.CopyFrom(verdicts.classify(live, name, graph, ran[name]))
+        if task == classify_regress.CLASSIFY:
+            result.classification_result.CopyFrom(classify_regress.classify(live, name, graph, outputs[name]))
         else:
-            result.regression_result.CopyFrom(verdicts.regress(live, name, ran[name]))
+            result.regression_result.CopyFrom(classify_regress.regress(live, name, outputs[name]))
         results.append(result)
     return results

@@ -1,7 +1,7 @@
-"""Tensors: TensorFlow's TensorProto as arrays and back.
+"""Converts TensorFlow's TensorProto to arrays and back.
 
-Requests may hold their elements in ``tensor_content`` or in the typed list. Answers use the typed list, as TensorFlow
-Serving's do, since clients read ``float_val`` and the like directly.
+Requests may hold their elements in ``tensor_content`` or in the typed list. Responses use the typed list, as TensorFlow
+Serving does, since clients read ``float_val`` and the like directly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bookserve.graph import numpy_dtype
 from serve.codecs.json_arrays import is_shape
 from serve.security.limits import Limits
 
-#: TensorFlow's number of each element type.
+#: TensorFlow's number of each dtype.
 NUMBERS: Mapping[str, pb.DataType] = {
     "bool": pb.DT_BOOL,
     "int8": pb.DT_INT8,
@@ -53,23 +53,23 @@ _FIELDS = {
 
 
 def to_array(name: str, tensor: pb.TensorProto, limits: Limits) -> np.ndarray:
-    """The array that a TensorProto holds. One element in the typed list stands for all of them.
+    """The array that a TensorProto holds. A single element in the typed list fills the whole shape.
 
     Raises:
-        InvalidInput: an unknown type or shape, too large a one, or not as many elements as the shape says; the message
+        InvalidInput: an unsupported type, an invalid or too large shape, or the wrong number of elements; the message
             names the input.
     """
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:
         known = pb.DataType.values()
         word = pb.DataType.Name(tensor.dtype) if tensor.dtype in known else f"number {tensor.dtype}"
-        raise InvalidInput(f"input '{name}' is of type {word}, which no model here takes.")
+        raise InvalidInput(f"input '{name}' has type {word}, which is not supported.")
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.tensor_shape.unknown_rank or not is_shape(shape):
         raise InvalidInput(f"input '{name}' has no usable shape.", "Send the size of every axis.")
     count = math.prod(shape)
     if count > limits.elements:
-        raise InvalidInput(f"input '{name}' has {count} elements; at most {limits.elements} are taken.")
+        raise InvalidInput(f"input '{name}' has {count} elements; at most {limits.elements} are accepted.")
     content = tensor.tensor_content
     flat = _from_content(name, content, dtype, count) if content else _from_list(name, tensor, dtype)
     if flat.size == count:
@@ -85,7 +85,7 @@ def to_tensor(array: np.ndarray) -> pb.TensorProto:
     shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in array.shape])
     tensor = pb.TensorProto(dtype=NUMBERS[dtype], tensor_shape=shape)
     if dtype in ("float32", "float64"):
-        # On the wire such a list is nothing but the elements' bytes; merging them is thirty times faster than adding.
+        # The encoded list is the bytes of its elements; merging them is thirty times faster than adding elements.
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         number = pb.TensorProto.DESCRIPTOR.fields_by_name[_FIELDS[dtype]].number
         tensor.MergeFromString(bytes([number << 3 | 2]) + _varint(len(raw)) + raw)
@@ -123,27 +123,27 @@ def _from_list(name: str, tensor: pb.TensorProto, dtype: str) -> np.ndarray:
 
 
 def _strings(name: str, content: bytes, count: int) -> np.ndarray:
-    """Strings in ``tensor_content``: all their lengths as varints, then all their bytes."""
+    """Strings in ``tensor_content``: all lengths as varints, then all bytes."""
     wrong = InvalidInput(f"input '{name}' has a tensor_content that is not {count} strings.")
     if count > len(content):
         raise wrong
-    lengths, place = [], 0
+    lengths, offset = [], 0
     for _ in range(count):
         length, shift = 0, 0
         while True:
-            if place == len(content) or shift > 28:
+            if offset == len(content) or shift > 28:
                 raise wrong
-            byte = content[place]
-            place, length, shift = place + 1, length | (byte & 127) << shift, shift + 7
+            byte = content[offset]
+            offset, length, shift = offset + 1, length | (byte & 127) << shift, shift + 7
             if byte < 128:
                 break
         lengths.append(length)
-    if place + sum(lengths) != len(content):
+    if offset + sum(lengths) != len(content):
         raise wrong
     flat = np.empty(count, object)
     for index, length in enumerate(lengths):
-        flat[index] = content[place : place + length]
-        place += length
+        flat[index] = content[offset : offset + length]
+        offset += length
     return flat
 
 

@@ -1,8 +1,8 @@
-"""Examples: tf.Example records, from JSON or from a message, as the inputs of a model's ordinary graph.
+"""Converts tf.Example records, from JSON or from a message, to the inputs of a graph.
 
-A feature bears the name of an input and holds one row of it, flat. TensorFlow Serving needs a graph that parses
-serialized records for this; here any graph will do. Whole numbers are taken where a model wants floats: JSON does not
-tell ``1`` from ``1.0``.
+A feature has the name of an input and holds one row of it, flattened. TensorFlow Serving needs a graph that parses
+serialized records; here any graph works. Integers are accepted where a model takes floats, since JSON writers may write
+``1`` for ``1.0``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
 from serve.codecs.json_arrays import decode_b64, is_b64, shorten
 
-_KINDS = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
-_TAKEN = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
+_KIND_NAMES = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
+_ACCEPTED_KINDS = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
 
 
-def from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
-    """The records under ``examples``, with those features of ``context`` that they lack.
+def examples_from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
+    """The records in ``examples``, and the features in ``context`` that apply to all of them.
 
     Raises:
-        InvalidInput: no records, or features that are not lists of one kind.
+        InvalidInput: there are no records, or a feature is not a list of values of one kind.
     """
     if "examples" not in document:
         raise InvalidInput(f"When method is {verb}, key 'examples' is expected and was not found")
@@ -42,19 +42,19 @@ def from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
     return pb.Input(example_list_with_context=pb.ExampleListWithContext(examples=examples, context=context))
 
 
-def feeds(given: pb.Input, graph: Graph) -> Arrays:
-    """The inputs of ``graph``, a row for each record.
+def example_inputs(message: pb.Input, graph: Graph) -> Arrays:
+    """The inputs of ``graph``, one row for each record.
 
     Raises:
-        InvalidInput: no records, a graph without rows, or a feature that is missing or does not fit.
+        InvalidInput: there are no records, the graph takes no batches, or a feature is missing or does not fit.
     """
     if not graph.batched:
-        raise InvalidInput("this graph does not take rows one by one.", "Use predict.")
-    found = getattr(given, given.WhichOneof("kind") or "example_list")
-    if not found.examples:
+        raise InvalidInput("this graph does not take a batch of rows.", "Use predict.")
+    examples = getattr(message, message.WhichOneof("kind") or "example_list")
+    if not examples.examples:
         raise InvalidInput("Input is empty.")
-    shared = found.context.features.feature if isinstance(found, pb.ExampleListWithContext) else {}
-    records = [example.features.feature for example in found.examples]
+    shared = examples.context.features.feature if isinstance(examples, pb.ExampleListWithContext) else {}
+    records = [example.features.feature for example in examples.examples]
     return {name: _column(name, spec, records, shared) for name, spec in graph.inputs.items()}
 
 
@@ -66,13 +66,18 @@ def _column(
 ) -> np.ndarray:
     shape = spec.sizes()[1:]
     if shape.count(-1) > 1:
-        raise InvalidInput(f"input '{name}' has several open axes: a flat feature does not tell them.", "Use predict.")
+        raise InvalidInput(
+            f"input '{name}' has several open axes; a flat feature does not give their sizes.", "Use predict."
+        )
     rows = []
     for index, record in enumerate(records):
         feature = record[name] if name in record else shared.get(name)
         rows.append(_row(f"Name: example {index}, Feature: {name}", feature, spec, shape))
     if len({row.shape for row in rows}) > 1:
-        raise InvalidInput(f"Feature: {name} differs in length from example to example.", "Send such examples alone.")
+        raise InvalidInput(
+            f"Feature: {name} differs in length from example to example.",
+            "Send examples of different lengths in separate requests.",
+        )
     return np.stack(rows)
 
 
@@ -81,11 +86,13 @@ def _row(where: str, feature: pb.Feature | None, spec: TensorSpec, shape: list[i
     if feature is None or kind is None:
         raise InvalidInput(f"{where} (data type: {spec.dtype}) is required but could not be found.")
     dtype = numpy_dtype(spec.dtype)
-    if kind not in _TAKEN.get(dtype.kind, ("bytes_list",)):
-        raise InvalidInput(f"{where}. Data types don't match. Data type: {_KINDS[kind]} but expected: {spec.dtype}.")
+    if kind not in _ACCEPTED_KINDS.get(dtype.kind, ("bytes_list",)):
+        raise InvalidInput(
+            f"{where}. Data types don't match. Data type: {_KIND_NAMES[kind]} but expected: {spec.dtype}."
+        )
     values = list(getattr(feature, kind).value)
-    wanted = abs(math.prod(shape))
-    if len(values) % wanted if -1 in shape and wanted else len(values) != wanted:
+    size = abs(math.prod(shape))
+    if len(values) % size if -1 in shape and size else len(values) != size:
         raise InvalidInput(f"{where}. Number of values != expected. Values size: {len(values)} but expected {spec}.")
     flat = np.empty(len(values), object)
     flat[:] = values
@@ -107,9 +114,9 @@ def _example(record: Any) -> pb.Example:
 
 def _feature(name: str, value: Any) -> pb.Feature:
     values = value if type(value) is list else [value]
-    kinds = {_kind(name, item) for item in values}
+    kinds = {_kind_of(name, item) for item in values}
     if len(kinds) > 1:
-        expected = _KINDS[_kind(name, values[0])].replace("string", "bytes")
+        expected = _KIND_NAMES[_kind_of(name, values[0])].replace("string", "bytes")
         raise InvalidInput(f"Unexpected element type in feature: {name} expecting type: {expected}")
     kind = kinds.pop() if kinds else ""
     if kind == "bytes_list":
@@ -125,7 +132,7 @@ def _feature(name: str, value: Any) -> pb.Feature:
     return pb.Feature()
 
 
-def _kind(name: str, item: Any) -> str:
+def _kind_of(name: str, item: Any) -> str:
     if type(item) in (bool, int):
         return "int64_list"
     if type(item) is float:

@@ -1,1 +1,1 @@
-"""What every gRPC method shares, whichever server carries it."""
+"""gRPC services, interceptor and health, independent of the gRPC server (builtin or grpcio)."""

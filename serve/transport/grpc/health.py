@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Health: the standard gRPC health service; every service here is as ready as the engine."""
+"""The standard gRPC health service: a service is SERVING if the engine is ready."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from grpc_health.v1 import health_pb2_grpc
 
 from serve.engine import Engine
 
-#: Seconds between two looks of a watcher.
-PAUSE = 0.5
+#: Seconds between two checks for a watching client.
+POLL_SECONDS = 0.5
 
 
-class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    """``grpc.health.v1.Health`` for the services of those names, and for '' which means the whole server."""
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
+    """``grpc.health.v1.Health`` for the services of these names, and for '', which means the whole server."""
 
     def __init__(self, engine: Engine, names: Iterable[str]) -> None:
         self._engine = engine
@@ -26,26 +26,26 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     async def Check(  # noqa: N802 - the protocol's name
         self, request: pb.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> pb.HealthCheckResponse:
-        """How that service is now; NOT_FOUND where there is none of that name."""
+        """The status of a service now; NOT_FOUND if there is no such service."""
         if request.service not in self._names:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service here")
-        return pb.HealthCheckResponse(status=self._now(request.service))
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service on this server")
+        return pb.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(  # noqa: N802 - the protocol's name
         self, request: pb.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.HealthCheckResponse]:
-        """How that service is now, and again whenever that changes, until the server drains."""
-        told = None
+        """The status of a service now and after every change, until the server drains."""
+        sent = None
         while True:
-            now = self._now(request.service)
-            if now != told:
+            now = self._status(request.service)
+            if now != sent:
                 yield pb.HealthCheckResponse(status=now)
-            if told == pb.HealthCheckResponse.SERVING != now:
-                return  # it drains, and waits for its calls to end
-            told = now
-            await asyncio.sleep(PAUSE)
+            if sent == pb.HealthCheckResponse.SERVING != now:
+                return  # the server drains, and waits for its calls to end
+            sent = now
+            await asyncio.sleep(POLL_SECONDS)
 
-    def _now(self, service: str) -> int:
+    def _status(self, service: str) -> int:
         if service not in self._names:
             return int(pb.HealthCheckResponse.SERVICE_UNKNOWN)
         now = pb.HealthCheckResponse.SERVING if self._engine.ready else pb.HealthCheckResponse.NOT_SERVING

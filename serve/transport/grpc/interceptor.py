@@ -1,8 +1,9 @@
 # ruff: noqa: TID253
-"""gRPC interceptor: API key, request id, time limit, priority, metrics, access log and trace of every call.
+"""gRPC interceptor: checks the API key and handles request id, time limit, priority, metrics, access log and trace.
 
-The metadata ``authorization`` or ``x-api-key``, ``x-request-id`` and ``x-priority`` are read; the id is returned as
-initial metadata. A call's own deadline needs no header: gRPC ends the call when it is over, and what waits is dropped.
+The metadata ``authorization`` or ``x-api-key``, ``x-request-id`` and ``x-priority`` are read; the request id is sent
+back as initial metadata. A call's own deadline needs no header: gRPC cancels the call at its deadline, and a waiting
+request is then dropped.
 """
 
 from __future__ import annotations
@@ -17,34 +18,34 @@ import grpc
 from bookserve.errors import InvalidInput
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Tracer
+from serve.observability.traces import TRACE_HEADERS, Tracer
 from serve.request_context import CURRENT, RequestContext, parse_priority
-from serve.security.api_keys import HINT, MESSAGE, ApiKeys
+from serve.security.api_keys import KEY_HINT, KEY_NEEDED, ApiKeys
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Stands before every method."""
+    """Wraps the handler of every method."""
 
     def __init__(
         self,
         metrics: Metrics,
         keys: ApiKeys | None = None,
         timeout: float = 0.0,
-        traces: Tracer | None = None,
+        tracer: Tracer | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """``labels`` are the names of services in metrics, traces and the access log, by the service's full name; the
-        others, such as health and reflection, are called ``grpc``. ``timeout`` is in seconds; 0 for no limit."""
+        """``labels`` are the labels of services in metrics, traces and the access log, by full name; other services,
+        such as health and reflection, have the label ``grpc``. ``timeout`` is in seconds; 0 for no limit."""
         self._labels = labels or {}
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
-        self._traces = traces
+        self._tracer = tracer
         self._wrapped: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """The handler of a call."""
-        if self._keys and not any(self._keys.admit(key.encode(), _bytes(value)) for key, value in _metadata(details)):
+        """The wrapped handler of a method, or one that refuses a call without a key."""
+        if self._keys and not any(self._keys.accepts(key.encode(), _bytes(value)) for key, value in _metadata(details)):
             return grpc.unary_unary_rpc_method_handler(_unauthenticated)
         handler = await continuation(details)
         if handler is None:
@@ -61,64 +62,73 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         if inspect.isasyncgenfunction(behaviour):
 
             async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
+                start, request_context, code = (
+                    time.perf_counter(),
+                    await self._begin_context(service, method, context),
+                    "CANCELLED",
+                )
                 try:
                     async for reply in behaviour(request, context):
                         yield reply
                     code = "OK"
                 finally:
-                    self._ended(method, call, code, start, context)
+                    self._record_end(method, request_context, code, start, context)
 
             wrapped: Any = streamed
         elif inspect.iscoroutinefunction(behaviour):
 
-            async def answered(request: Any, context: Any) -> Any:
-                start, call, code = time.perf_counter(), await self._call(service, method, context), "CANCELLED"
+            async def unary(request: Any, context: Any) -> Any:
+                start, request_context, code = (
+                    time.perf_counter(),
+                    await self._begin_context(service, method, context),
+                    "CANCELLED",
+                )
                 try:
                     reply = await behaviour(request, context)
                     code = "OK"
                     return reply
                 finally:
-                    self._ended(method, call, code, start, context)
+                    self._record_end(method, request_context, code, start, context)
 
-            wrapped = answered
+            wrapped = unary
         else:
             return handler
         make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    async def _call(self, service: str, method: str, context: Any) -> RequestContext:
-        """What the metadata says of a call."""
-        call = RequestContext(service, deadline=time.perf_counter() + self._timeout if self._timeout else None)
-        CURRENT.set(call)
+    async def _begin_context(self, service: str, method: str, context: Any) -> RequestContext:
+        """Make the context of a call from its metadata, and set it as the current one."""
+        deadline = time.perf_counter() + self._timeout if self._timeout else None
+        request_context = RequestContext(service, deadline=deadline)
+        CURRENT.set(request_context)
         for key, value in context.invocation_metadata() or ():
             if key == "x-request-id" and isinstance(value, str) and len(value) <= 128 and value.isprintable():
-                call.id = value
+                request_context.id = value
                 await context.send_initial_metadata((("x-request-id", value),))
             elif key == "x-priority":
                 try:
-                    call.priority = parse_priority(str(value))
+                    request_context.priority = parse_priority(str(value))
                 except InvalidInput as error:
-                    self._metrics.responded(service, "INVALID_ARGUMENT")
+                    self._metrics.count_response(service, "INVALID_ARGUMENT")
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        if self._traces is not None and service != "grpc":  # probes and reflection have none
-            carried = {key: value for key, value in context.invocation_metadata() or () if key in CARRIED}
-            asked = {"rpc.system.name": "grpc", "rpc.method": method[1:], "bookserve.protocol": service}
-            call.trace = self._traces.begin(method[1:], carried, asked)
-        return call
+        if self._tracer is not None and service != "grpc":  # probes and reflection have none
+            headers = {key: value for key, value in context.invocation_metadata() or () if key in TRACE_HEADERS}
+            attributes = {"rpc.system.name": "grpc", "rpc.method": method[1:], "bookserve.protocol": service}
+            request_context.trace = self._tracer.begin(method[1:], headers, attributes)
+        return request_context
 
-    def _ended(self, method: str, call: RequestContext, code: str, start: float, context: Any) -> None:
+    def _record_end(self, method: str, request_context: RequestContext, code: str, start: float, context: Any) -> None:
         if code != "OK" and context.code():
-            code = _name(context.code())
-        self._metrics.responded(call.protocol, code)
-        if call.trace is not None:
-            call.trace.grpc(code, call.id)
+            code = _code_name(context.code())
+        self._metrics.count_response(request_context.protocol, code)
+        if request_context.trace is not None:
+            request_context.trace.end_grpc(code, request_context.id)
         if logs.access.isEnabledFor(20):  # INFO
-            logs.log_request(call.protocol, method, code, time.perf_counter() - start, context.peer())
+            logs.log_request(request_context.protocol, method, code, time.perf_counter() - start, context.peer())
 
 
 async def _unauthenticated(_: bytes, context: Any) -> bytes:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{MESSAGE} {HINT}")
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"{KEY_NEEDED} {KEY_HINT}")
     return b""  # not reached: abort raises
 
 
@@ -130,6 +140,6 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-def _name(code: Any) -> str:
-    """The status's name; gRPC tells numbers, too."""
+def _code_name(code: Any) -> str:
+    """The name of a status code; grpcio may give a number instead."""
     return code.name if isinstance(code, grpc.StatusCode) else str(code)

@@ -1,9 +1,9 @@
 # ruff: noqa: TID253
-"""A gRPC service as a table of its methods: served by either gRPC server, and described to clients by reflection.
+"""Defines gRPC services as tables of methods, for both gRPC servers and for reflection.
 
-The messages of TensorFlow Serving and the Open Inference Protocol are of packages of our own, so that they never
-collide with the official ones in one process; the services bear the official names. Reflection describes them in a
-descriptor pool of its own for the same reason.
+The messages of TensorFlow Serving and of the Open Inference Protocol are in protobuf packages of our own, so that they
+do not collide with the official ones in one process; the services have the official names. Reflection uses a separate
+descriptor pool for the same reason.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from google.protobuf.message import DecodeError, Message
 from bookserve.errors import BookserveError, InvalidInput
 from serve.observability.internal_error import internal_error
 
-#: Seconds after which an idle stream checks whether the server drains.
-PAUSE = 0.5
+#: Seconds between two checks of an idle stream whether the server drains.
+POLL_SECONDS = 0.5
 
 T = TypeVar("T")
 
 
 class CallStatus(NamedTuple):
-    """How a failed call ends: status code, details, and trailing metadata."""
+    """The status of a failed call: code, details, trailing metadata."""
 
     code: grpc.StatusCode
     details: str
     trailing: tuple[tuple[str, str | bytes], ...] = ()
 
 
-#: Writes an error as the protocol does.
+#: Makes the status for an error as the protocol defines it.
 ErrorStatus = Callable[[BookserveError], CallStatus]
 
 
@@ -49,7 +49,7 @@ class Method(NamedTuple):
 
 
 class ServerStream(NamedTuple):
-    """A method of one request and many replies."""
+    """A server-streaming method: one request, many replies."""
 
     answers: Callable[[Any], AsyncGenerator[Any]]
     request: type[Message]
@@ -57,7 +57,7 @@ class ServerStream(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """A method of many requests and many replies, for as long as both sides like."""
+    """A bidirectional streaming method: many requests, many replies."""
 
     answers: Callable[[AsyncIterator[Any]], AsyncIterator[Any]]
     request: type[Message]
@@ -65,14 +65,14 @@ class Stream(NamedTuple):
 
 
 class Service(NamedTuple):
-    """A service under its full name, such as ``inference.GRPCInferenceService``."""
+    """A service with its full name, such as ``inference.GRPCInferenceService``."""
 
     name: str
     methods: Mapping[str, Method | ServerStream | Stream]
     error_status: ErrorStatus
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """The handler of all calls to this service, for a gRPC server."""
+        """The handler of all methods of this service, for a gRPC server."""
         return grpc.method_handlers_generic_handler(
             self.name, {name: self._handler(method) for name, method in self.methods.items()}
         )
@@ -83,9 +83,9 @@ class Service(NamedTuple):
         return self._server_stream(method) if isinstance(method, ServerStream) else self._stream(method)
 
     def _unary(self, method: Method) -> grpc.RpcMethodHandler:
-        """A method that ends with the status of whatever went wrong, a request that cannot be read included."""
+        """The handler of a unary method. An unreadable request ends with a status of the protocol, too."""
 
-        async def answered(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             try:
                 return (await method.answer(parse_message(method.request, data))).SerializeToString()
             except Exception as error:
@@ -93,10 +93,10 @@ class Service(NamedTuple):
             await context.abort(*status)
             return b""  # not reached: abort raises
 
-        return grpc.unary_unary_rpc_method_handler(answered)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
     def _server_stream(self, method: ServerStream) -> grpc.RpcMethodHandler:
-        async def answered(data: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        async def handle(data: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
                 async with aclosing(method.answers(parse_message(method.request, data))) as replies:
                     async for reply in replies:
@@ -106,10 +106,10 @@ class Service(NamedTuple):
                 status = self._status(error)
             await context.abort(*status)
 
-        return grpc.unary_stream_rpc_method_handler(answered)
+        return grpc.unary_stream_rpc_method_handler(handle)
 
     def _stream(self, method: Stream) -> grpc.RpcMethodHandler:
-        async def answered(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        async def handle(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
                 async for reply in method.answers(parse_message(method.request, data) async for data in requests):
                     yield reply.SerializeToString()
@@ -118,7 +118,7 @@ class Service(NamedTuple):
                 status = self._status(error)
             await context.abort(*status)
 
-        return grpc.stream_stream_rpc_method_handler(answered)
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     def _status(self, error: Exception) -> CallStatus:
         if not isinstance(error, BookserveError):
@@ -130,7 +130,7 @@ def parse_message(kind: type[Message], data: bytes) -> Message:
     """The message in ``data``.
 
     Raises:
-        InvalidInput: it is none of that kind.
+        InvalidInput: it is not a message of that type.
     """
     try:
         return kind.FromString(data)
@@ -139,47 +139,49 @@ def parse_message(kind: type[Message], data: bytes) -> Message:
 
 
 async def requests_until(ended: Callable[[], bool], requests: AsyncIterator[T]) -> AsyncIterator[T]:
-    """The requests of a stream; it is over, too, where none came for a moment and ``ended`` says so.
+    """The requests of a stream. An idle stream also ends when ``ended`` returns True.
 
-    A server that drains would wait for an idle stream to the end of its patience otherwise.
+    Otherwise a draining server would wait for idle streams until its grace period is over.
     """
-    coming = asyncio.ensure_future(anext(requests, None))
+    next_request = asyncio.ensure_future(anext(requests, None))
     try:
         while True:
-            if not (await asyncio.wait({coming}, timeout=PAUSE))[0]:
+            if not (await asyncio.wait({next_request}, timeout=POLL_SECONDS))[0]:
                 if ended():
                     return
                 continue
-            if (request := coming.result()) is None:
+            if (request := next_request.result()) is None:
                 return
             yield request
-            coming = asyncio.ensure_future(anext(requests, None))
+            next_request = asyncio.ensure_future(anext(requests, None))
     finally:
-        coming.add_done_callback(lambda late: late.cancelled() or late.exception())  # a read ends with its call
+        next_request.add_done_callback(lambda late: late.cancelled() or late.exception())  # the read ends with its call
 
 
 def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor] = ()) -> DescriptorPool:
-    """A pool that knows the services and their messages, and whatever else is in ``files``.
+    """A descriptor pool with the services, their messages, and ``files``.
 
-    A service that is declared in the file of its messages is described by that file; the others get one of their own.
+    A service that the file of its messages declares is described by that file; for others a file is made.
     """
     pool = DescriptorPool()
     known: set[str] = set()
     for file in files:
-        _add(pool, file, known)
+        _add_file(pool, file, known)
     by_package: dict[str, FileDescriptorProto] = {}
     for service in services:
-        if _add_declared(pool, service, known):
+        if _add_declaring_file(pool, service, known):
             continue
         package, _, name = service.name.rpartition(".")
         file_name = f"{package.replace('.', '/')}.proto"
-        found = by_package.setdefault(package, FileDescriptorProto(name=file_name, package=package, syntax="proto3"))
-        entry = found.service.add(name=name)
+        file_proto = by_package.setdefault(
+            package, FileDescriptorProto(name=file_name, package=package, syntax="proto3")
+        )
+        entry = file_proto.service.add(name=name)
         for method_name, method in service.methods.items():
             for kind in (method.request, method.reply):
-                _add(pool, kind.DESCRIPTOR.file, known)
-                if kind.DESCRIPTOR.file.name not in found.dependency:
-                    found.dependency.append(kind.DESCRIPTOR.file.name)
+                _add_file(pool, kind.DESCRIPTOR.file, known)
+                if kind.DESCRIPTOR.file.name not in file_proto.dependency:
+                    file_proto.dependency.append(kind.DESCRIPTOR.file.name)
             entry.method.add(
                 name=method_name,
                 input_type=f".{method.request.DESCRIPTOR.full_name}",
@@ -187,24 +189,24 @@ def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor]
                 client_streaming=isinstance(method, Stream),
                 server_streaming=isinstance(method, Stream | ServerStream),
             )
-    for found in by_package.values():
-        pool.Add(found)
+    for file_proto in by_package.values():
+        pool.Add(file_proto)
     return pool
 
 
-def _add_declared(pool: DescriptorPool, service: Service, known: set[str]) -> bool:
-    """Add the file of a service's messages if it declares the service itself."""
+def _add_declaring_file(pool: DescriptorPool, service: Service, known: set[str]) -> bool:
+    """Add the file of a service's messages if it also declares the service; whether it does."""
     file = next(iter(service.methods.values())).request.DESCRIPTOR.file
     if service.name not in {declared.full_name for declared in file.services_by_name.values()}:
         return False
-    _add(pool, file, known)
+    _add_file(pool, file, known)
     return True
 
 
-def _add(pool: DescriptorPool, file: Any, known: set[str]) -> None:
+def _add_file(pool: DescriptorPool, file: Any, known: set[str]) -> None:
     if file.name in known:
         return
     known.add(file.name)
     for needed in file.dependencies:
-        _add(pool, needed, known)
+        _add_file(pool, needed, known)
     pool.AddSerializedFile(file.serialized_pb)

@@ -1,1 +1,1 @@
-"""What every HTTP request shares: connection limits, middleware, bodies, streams, the fast path."""
+"""HTTP/1.1: connection limits, middleware, request and response bodies, streams, the fast path."""

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""HTTP middleware: API key, request id, time limit, priority, metrics, access log and trace of every request.
+"""HTTP middleware: checks the API key and handles request id, time limit, priority, metrics, access log and trace.
 
 API key, request id, time limit and priority are read from the headers ``Authorization`` or ``X-API-Key``,
 ``X-Request-Id``, ``X-Request-Timeout`` (seconds) and ``X-Priority`` (high, normal, low).
@@ -20,42 +20,42 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bookserve.errors import BookserveError, InvalidInput
 from serve.observability import logs
 from serve.observability.metrics import Metrics
-from serve.observability.traces import CARRIED, Trace, Tracer
+from serve.observability.traces import TRACE_HEADERS, Trace, Tracer
 from serve.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
-from serve.security.api_keys import HINT, MESSAGE, ApiKeys
+from serve.security.api_keys import KEY_HINT, KEY_NEEDED, ApiKeys
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
 
-#: What may be asked without a key: whether the process lives.
-OPEN = "/healthz"
+#: The path that needs no API key: the liveness probe.
+OPEN_PATH = "/healthz"
 
-_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_CARRIED = frozenset(name.encode() for name in CARRIED)
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACE_HEADERS = frozenset(name.encode() for name in TRACE_HEADERS)
 
 
 class HeaderRefused(InvalidInput):
-    """A header of the request that cannot be used, or is missing."""
+    """A request header is invalid or missing."""
 
 
 class Unauthenticated(HeaderRefused):
-    """A request without one of the server's API keys."""
+    """The request has no valid API key."""
 
     code = "unauthenticated"
 
 
 class PathOwner(Protocol):
-    """What the middleware needs to know of the protocol that a path belongs to."""
+    """What the middleware needs of the protocol that a path belongs to."""
 
     @property
     def http_label(self) -> str:
-        """Its name in metrics, traces and the access log; ``http`` where the path belongs to no protocol."""
+        """The label in metrics, traces and the access log; ``http`` if the path belongs to no protocol."""
 
     @property
     def error_response(self) -> Callable[[BookserveError, int | None], Response]:
-        """Writes an error with that status."""
+        """Makes the response for an error with that status."""
 
 
 class RequestMiddleware:
-    """An ASGI application around the one that has the routes."""
+    """ASGI middleware around the application with the routes."""
 
     def __init__(
         self,
@@ -64,17 +64,17 @@ class RequestMiddleware:
         metrics: Metrics,
         keys: ApiKeys | None = None,
         timeout: float = 0.0,
-        traces: Tracer | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
-        """``owner`` says whose a path is. ``timeout`` is in seconds, for requests that set none; 0 for no limit."""
+        """``owner`` finds the protocol of a path. ``timeout`` (seconds) holds for requests without one; 0: no limit."""
         self._app = app
         self._owner = owner
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
-        self._traces = traces
-        self._boot = f"{time.time_ns():x}"
-        self._numbers = count(1)
+        self._tracer = tracer
+        self._id_prefix = f"{time.time_ns():x}"
+        self._request_numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -83,106 +83,114 @@ class RequestMiddleware:
             return
         start = time.perf_counter()
         owner = self._owner(scope["path"])
-        call = RequestContext(owner.http_label, gone=_gone(receive))
-        if self._traces is not None:
-            call.trace = _trace(self._traces, call.protocol, scope)
-        CURRENT.set(call)
-        status = 499  # the client left before an answer began
+        context = RequestContext(owner.http_label, gone=_disconnect_check(receive))
+        if self._tracer is not None:
+            context.trace = _begin_trace(self._tracer, context.protocol, scope)
+        CURRENT.set(context)
+        status = 499  # the client disconnected before the response started
 
-        async def answer(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", call.id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", context.id.encode())]
             await send(message)
 
         try:
-            await self._admit(owner, call, start, scope, receive, answer)
+            await self._check_and_call(owner, context, start, scope, receive, send_with_id)
         finally:
-            self._metrics.responded(call.protocol, str(status))
-            if call.trace is not None:
-                call.trace.http(status, getattr(scope.get("route"), "path", ""), call.id)
+            self._metrics.count_response(context.protocol, str(status))
+            if context.trace is not None:
+                context.trace.end_http(status, getattr(scope.get("route"), "path", ""), context.id)
             if logs.access.isEnabledFor(20):  # INFO
                 client = (scope.get("client") or ("-",))[0]
-                what = f"{scope['method']} {_shown(scope)}"
-                logs.log_request(call.protocol, what, str(status), time.perf_counter() - start, client)
+                line = f"{scope['method']} {_printable_path(scope)}"
+                logs.log_request(context.protocol, line, str(status), time.perf_counter() - start, client)
 
     def fast_route(self, inner: FastRoute) -> FastRoute:
-        """``inner`` with what ``__call__`` does for every request, where no key, log line or trace is needed."""
+        """``inner`` with request ids and metrics. It takes no requests while API keys, access log or traces are on."""
 
         def route(path: bytes, headers: Mapping[bytes, bytes]) -> FastHandler | None:
-            if self._keys is not None or self._traces is not None or logs.access.isEnabledFor(20):  # INFO
+            if self._keys is not None or self._tracer is not None or logs.access.isEnabledFor(20):  # INFO
                 return None
-            take = inner(path, headers)
-            return take and partial(begin, self._owner(path.decode("latin-1")).http_label, take)
+            handler = inner(path, headers)
+            return handler and partial(handle, self._owner(path.decode("latin-1")).http_label, handler)
 
-        def begin(protocol: str, take: FastHandler, body: bytes, call: RequestContext, reply: SendResponse) -> bool:
-            call.protocol = protocol
-            call.id = self._next_id()
+        def handle(
+            protocol: str, handler: FastHandler, body: bytes, context: RequestContext, reply: SendResponse
+        ) -> bool:
+            context.protocol = protocol
+            context.id = self._next_id()
             if self._timeout:
-                call.deadline = time.perf_counter() + self._timeout
+                context.deadline = time.perf_counter() + self._timeout
 
-            def answered(answer: FastResponse) -> None:
-                left = call.gone is not None and call.gone()
-                self._metrics.responded(protocol, "499" if left else str(answer.status))
-                status, content, headers = answer
-                reply(FastResponse(status, content, headers + b"x-request-id: %b\r\n" % call.id.encode()))
+            def count_and_reply(response: FastResponse) -> None:
+                disconnected = context.gone is not None and context.gone()
+                self._metrics.count_response(protocol, "499" if disconnected else str(response.status))
+                status, content, headers = response
+                reply(FastResponse(status, content, headers + b"x-request-id: %b\r\n" % context.id.encode()))
 
-            return take(body, call, answered)
+            return handler(body, context, count_and_reply)
 
         return route
 
     def _next_id(self) -> str:
-        return f"{self._boot}-{next(self._numbers):x}"
+        return f"{self._id_prefix}-{next(self._request_numbers):x}"
 
-    async def _admit(
-        self, owner: PathOwner, call: RequestContext, start: float, scope: Scope, receive: Receive, send: Send
+    async def _check_and_call(
+        self, owner: PathOwner, context: RequestContext, start: float, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Pass the request on, unless its headers are wrong or hold no key."""
-        admitted = self._keys is None or scope["path"] == OPEN
-        wrong: InvalidInput | None = None
+        """Read the headers, and call the application unless they are invalid or have no key."""
+        authenticated = self._keys is None or scope["path"] == OPEN_PATH
+        header_error: InvalidInput | None = None
         if self._timeout:
-            call.deadline = start + self._timeout
+            context.deadline = start + self._timeout
         for name, value in scope["headers"]:
             if not name.startswith((b"x-", b"authorization")):
                 continue
             try:
-                if name == b"x-request-id" and _ID.fullmatch(value):
-                    call.id = value.decode()
+                if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                    context.id = value.decode()
                 elif name == b"x-request-timeout":
-                    call.deadline = parse_deadline(value.decode("latin-1"))
+                    context.deadline = parse_deadline(value.decode("latin-1"))
                 elif name == b"x-priority":
-                    call.priority = parse_priority(value.decode("latin-1"))
-                elif not admitted and self._keys:
-                    admitted = self._keys.admit(name, value)
+                    context.priority = parse_priority(value.decode("latin-1"))
+                elif not authenticated and self._keys:
+                    authenticated = self._keys.accepts(name, value)
             except InvalidInput as error:
-                wrong = error
-        call.id = call.id or self._next_id()
-        if not admitted:
-            refusal = owner.error_response(Unauthenticated(MESSAGE, HINT), 401)
+                header_error = error
+        context.id = context.id or self._next_id()
+        if not authenticated:
+            refusal = owner.error_response(Unauthenticated(KEY_NEEDED, KEY_HINT), 401)
             refusal.headers["www-authenticate"] = "Bearer"
             await refusal(scope, receive, send)
-        elif wrong:
-            await owner.error_response(HeaderRefused(wrong.message, wrong.hint), 400)(scope, receive, send)
+        elif header_error:
+            await owner.error_response(HeaderRefused(header_error.message, header_error.hint), 400)(
+                scope, receive, send
+            )
         else:
             await self._app(scope, receive, send)
 
 
-def _trace(traces: Tracer, protocol: str, scope: Scope) -> Trace | None:
-    """The trace of a request to a protocol; pages, probes and metrics have none."""
+def _begin_trace(tracer: Tracer, protocol: str, scope: Scope) -> Trace | None:
+    """Begin the trace of a request to a protocol; pages, probes and metrics have none."""
     if protocol == "http":
         return None
-    carried = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
-    asked = {"http.request.method": scope["method"], "url.path": _shown(scope), "bookserve.protocol": protocol}
-    return traces.begin(f"{scope['method']} {protocol}", carried, asked)
+    headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _TRACE_HEADERS}
+    attributes = {
+        "http.request.method": scope["method"],
+        "url.path": _printable_path(scope),
+        "bookserve.protocol": protocol,
+    }
+    return tracer.begin(f"{scope['method']} {protocol}", headers, attributes)
 
 
-def _shown(scope: Scope) -> str:
-    """The path as it was sent, in which nothing can break a line."""
+def _printable_path(scope: Scope) -> str:
+    """The path as it was sent, without characters that could break a log line."""
     return scope.get("raw_path", b"").partition(b"?")[0].decode("latin-1") or repr(scope["path"])[1:-1]
 
 
-def _gone(receive: Receive) -> Callable[[], bool] | None:
-    """Whether the client has closed the connection: the HTTP server knows, and telling so costs no task."""
+def _disconnect_check(receive: Receive) -> Callable[[], bool] | None:
+    """A function that says whether the client has disconnected, from the HTTP server's state: no task is needed."""
     cycle: Any = getattr(receive, "__self__", None)
     return (lambda: bool(cycle.disconnected)) if hasattr(cycle, "disconnected") else None

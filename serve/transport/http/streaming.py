@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Events: answers of any door that are sent while they are made, and given up when the client leaves."""
+"""Responses that are sent while they are generated, and stop when the client disconnects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events.
+    """A response of server-sent events.
 
-    Starlette's own response waits for a moment at which nothing is ready before it cancels, and while a small graph
-    runs in the event loop there may be none.
+    Starlette's own streaming response cancels only when the event loop is idle for a moment; while a small graph runs
+    in the event loop, it may never be.
     """
 
     def __init__(self, events: AsyncIterator[bytes]) -> None:
-        """``events`` are whole ones, one or several at a time."""
+        """Each item of ``events`` is one or more complete events."""
         super().__init__(events, headers={"cache-control": "no-store"}, media_type="text/event-stream; charset=utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,19 +29,19 @@ class EventStream(StreamingResponse):
 
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """Await ``work``, but stop it as soon as the client closes the connection; None then."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
-    gone.add_done_callback(lambda _: task.cancel())
+    """Await ``work``; if the client disconnects first, cancel it and return None."""
+    task, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_until_disconnected(receive))
+    disconnected.add_done_callback(lambda _: task.cancel())
     try:
         return await task
     except asyncio.CancelledError:
-        if not gone.done():
+        if not disconnected.done():
             raise
         return None
     finally:
-        gone.cancel()
+        disconnected.cancel()
 
 
-async def _gone(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -20,7 +20,7 @@ from bookserve.graph import Arrays
 from bookserve.runtime import Session
 from serve.app import grpc_app as rpc
 from serve.app import server
-from serve.app.http_app import application, fast_route
+from serve.app.http_app import combined_fast_route, http_application
 from serve.app.settings import Settings
 from serve.batching import batcher
 from serve.batching.batch_config import BatchConfig
@@ -92,13 +92,15 @@ async def serving(
     assert isinstance(held, Batcher)
     backend = held._session = Gated(held._session)
     with bind_tcp("HTTP", "127.0.0.1", 0) as listener:
-        app = application(engine, metrics)
+        app = http_application(engine, metrics)
         guarded = RequestMiddleware(app, app.owner, metrics, None, timeout)
         protocols = load_protocols() if short else []
-        fast = guarded.fast_route(fast_route(protocols, ServerContext(engine, JobQueue(engine), AccessPolicy())))
-        web = server._web(guarded, connection_class(Limits(), fast), Settings(models=models))
+        fast = guarded.fast_route(
+            combined_fast_route(protocols, ServerContext(engine, JobQueue(engine), AccessPolicy()))
+        )
+        web = server._http_server(guarded, connection_class(Limits(), fast), Settings(models=models))
         task = asyncio.create_task(web.serve([listener]))
-        made, port = rpc.server(
+        made, port = rpc.grpc_server(
             engine, rpc.Address("127.0.0.1", 0), [Interceptor(metrics, None, timeout)], builtin=builtin
         )
         await made.start()

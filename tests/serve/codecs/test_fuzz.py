@@ -41,7 +41,7 @@ def test_nested_lists(value: Any, dtype: str) -> None:
 @given(damaged(bodies), st.sets(st.sampled_from(sorted(SPECS)), min_size=1))
 def test_predictions_as_json(body: bytes, names: set[str]) -> None:
     specs = {name: SPECS[name] for name in names}
-    slow = refuse(lambda: rows.feeds(rows.parse(body, LIMITS.depth), specs))
+    slow = refuse(lambda: rows.read_inputs(rows.parse_request(body, LIMITS.depth), specs))
     quick = regular.parse_regular(body, specs)
     if quick is not None:
         assert slow is not None
@@ -52,7 +52,11 @@ def test_predictions_as_json(body: bytes, names: set[str]) -> None:
 @given(damaged(bodies), st.sets(st.sampled_from(sorted(SPECS)), min_size=1))
 def test_records_as_json(body: bytes, names: set[str]) -> None:
     graph = Graph(inputs={name: SPECS[name] for name in names}, outputs={"y": TensorSpec("float32", ("batch", 1))})
-    feeds = refuse(lambda: examples.feeds(examples.from_json(rows.parse(body, LIMITS.depth), "classify"), graph))
+    feeds = refuse(
+        lambda: examples.example_inputs(
+            examples.examples_from_json(rows.parse_request(body, LIMITS.depth), "classify"), graph
+        )
+    )
     assert feeds is None or feeds.keys() == names
 
 

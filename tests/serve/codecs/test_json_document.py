@@ -10,7 +10,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from serve.codecs.json_arrays import to_array
-from serve.codecs.json_document import dumps, elements, loads
+from serve.codecs.json_document import array_to_json, dumps, loads
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_floats_come_back_as_they_were(dtype: type, shape: tuple[int, ...], odd:
         array.flat[0] = np.nan
         array.flat[-1] = -np.inf
         array.flat[array.size // 2] = np.inf
-    text = dumps({"a": elements(array)})
+    text = dumps({"a": array_to_json(array)})
     assert b"null" not in text
     back = np.array(json.loads(text)["a"], dtype)
     assert np.array_equal(back, array, equal_nan=True)
@@ -69,9 +69,9 @@ def test_floats_come_back_as_they_were(dtype: type, shape: tuple[int, ...], odd:
 
 def test_arrays_in_any_layout_and_type_are_written() -> None:
     array = np.arange(6, dtype=np.longlong).reshape(2, 3)
-    assert dumps(elements(array.T)) == b"[[0,3],[1,4],[2,5]]"
-    assert dumps([elements(array[1, 2, ...]), elements(np.array(True))]) == b"[5,true]"
-    assert dumps(elements(np.array([9e6, 0.25], np.float32))) == b"[9000000.0,0.25]"
+    assert dumps(array_to_json(array.T)) == b"[[0,3],[1,4],[2,5]]"
+    assert dumps([array_to_json(array[1, 2, ...]), array_to_json(np.array(True))]) == b"[5,true]"
+    assert dumps(array_to_json(np.array([9e6, 0.25], np.float32))) == b"[9000000.0,0.25]"
 
 
 @pytest.mark.parametrize(

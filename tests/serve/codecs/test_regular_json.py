@@ -22,7 +22,7 @@ SPECS = {
 
 
 def slowly(body: bytes, specs: dict[str, TensorSpec]) -> tuple[Arrays, bool]:
-    return rows.feeds(rows.parse(body, 64), specs)
+    return rows.read_inputs(rows.parse_request(body, 64), specs)
 
 
 @pytest.mark.parametrize("key", ["instances", "inputs"])

@@ -38,7 +38,7 @@ def test_live_models_and_the_process_are_seen(http: httpx.Client) -> None:
 
 def test_two_servers_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.answered("m", 1, "g", 0.01, "ok")
+    one.count_request("m", 1, "g", 0.01, "ok")
     assert b'model="m"' in one.expose()[0]
     assert b'model="m"' not in other.expose()[0]
 
@@ -46,7 +46,7 @@ def test_two_servers_in_one_process_count_apart() -> None:
 @pytest.mark.parametrize(("seconds", "least"), [(0.0002, "0.00025"), (3.0, "5.0")])
 def test_latencies_fall_into_their_buckets(seconds: float, least: str) -> None:
     metrics = Metrics()
-    metrics.answered("m", 1, "g", seconds, "ok")
+    metrics.count_request("m", 1, "g", seconds, "ok")
     lines = metrics.expose()[0].decode().splitlines()
     ones = [line for line in lines if line.startswith("bookserve_request_seconds_bucket") and line.endswith(" 1.0")]
     assert f'le="{least}"' in ones[0]

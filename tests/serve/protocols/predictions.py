@@ -19,7 +19,7 @@ import numpy as np
 from bookserve.api import native_pb2, oip_pb2, tfserving_pb2
 from bookserve.api.native_messages import answer_from_message, row_to_message
 from bookserve.graph import Arrays
-from serve.protocols.oip.tensors import DATATYPES, datatype, from_raw, to_raw
+from serve.protocols.oip.tensors import DATATYPES, datatype_of, from_raw, to_raw
 from serve.protocols.tfserving import tensors as tfserving
 from serve.protocols.tfserving.tensors import NUMBERS
 from serve.security.limits import Limits
@@ -188,7 +188,7 @@ def _oip_body(request: Request, tensors: list[dict[str, Any]], as_bytes: bool) -
 
 
 def _oip_spec(name: str, array: np.ndarray) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
+    return {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
 
 
 def _dtype(of: str) -> str:

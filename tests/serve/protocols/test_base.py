@@ -11,7 +11,7 @@ import httpx
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
@@ -27,7 +27,7 @@ from starlette.routing import Route
 
 from bookserve.errors import InvalidInput
 from serve.protocols.base import Protocol
-from serve.protocols.openapi import ApiDescription, STRING, answer, operation
+from serve.protocols.openapi import ApiDescription, STRING, operation, response
 from serve.transport.grpc.service import CallStatus, Method, Service
 import grpc
 
@@ -66,7 +66,7 @@ PROTOCOL = Protocol(
     ),
     openapi=lambda: ApiDescription(
         tag="Echo",
-        paths={"/echo/names": {"get": operation("echo", "Names", {"200": answer("All.", {"text/plain": STRING})})}},
+        paths={"/echo/names": {"get": operation("echo", "Names", {"200": response("All.", {"text/plain": STRING})})}},
     ),
 )
 """
@@ -135,14 +135,14 @@ def test_a_path_belongs_to_the_protocol_of_its_longest_prefix() -> None:
     [
         (Protocol(name="other", prefixes=("/v1/models",)), "both claim the path '/v1/models'"),
         (Protocol(name="other", prefixes=("/V2",)), "both claim the path '/V2'"),
-        (Protocol(name="tfs"), "two protocols are called 'tfs'"),
-        (Protocol(name="other", prefixes=("v9",)), "no path"),
+        (Protocol(name="tfs"), "two protocols have the name 'tfs'"),
+        (Protocol(name="other", prefixes=("v9",)), "expected a path"),
     ],
 )
 def test_two_protocols_that_claim_one_path_or_name_fail_at_start(models: Path, more: Protocol, said: str) -> None:
     metrics = Metrics()
     with pytest.raises(ValueError, match=said):
-        application(Engine(Repository(models, metrics), metrics), metrics, protocols=[*load_protocols(), more])
+        http_application(Engine(Repository(models, metrics), metrics), metrics, protocols=[*load_protocols(), more])
 
 
 def test_a_route_outside_its_protocols_prefixes_fails_at_start(models: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_route_outside_its_protocols_prefixes_fails_at_start(models: Path) -> 
     metrics = Metrics()
     stray = Protocol(name="stray", prefixes=("/stray",), routes=first.routes)
     with pytest.raises(ValueError, match="stray"):
-        application(Engine(Repository(models, metrics), metrics), metrics, protocols=[second, stray])
+        http_application(Engine(Repository(models, metrics), metrics), metrics, protocols=[second, stray])

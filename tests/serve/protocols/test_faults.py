@@ -21,7 +21,7 @@ from bookserve.errors import Failed, NotReady, Overloaded
 from bookserve.generation.text import Piece
 from bookserve.verb import Answer
 from serve.app import grpc_app as rpc
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.repository import Repository
@@ -68,7 +68,7 @@ def test_a_fault_has_its_status_and_no_internals(
     engine = FaultyEngine(models, fault)
 
     async def ask() -> None:
-        transport = httpx.ASGITransport(application(engine, Metrics()))
+        transport = httpx.ASGITransport(http_application(engine, Metrics()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             response = await http.post("/api/models/affine/predict", json={"rows": [[1, 2, 3]]})
             assert response.status_code == status
@@ -84,7 +84,7 @@ def test_a_fault_has_its_status_and_no_internals(
             events = [json.loads(line[6:]) for line in response.text.splitlines() if line]
             assert events == [{"text": "a"}, {"text": "b"}, {"error": error}]
 
-        server, port = rpc.server(engine, rpc.Address("127.0.0.1", 0))
+        server, port = rpc.grpc_server(engine, rpc.Address("127.0.0.1", 0))
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
             predict = channel.unary_unary("/bookserve.v1.Bookserve/Predict")
@@ -112,7 +112,7 @@ def test_readiness_is_the_engines(models: Path) -> None:
     engine = FaultyEngine(models, Failed("never"))
 
     async def ask() -> list[int]:
-        transport = httpx.ASGITransport(application(engine, Metrics()))
+        transport = httpx.ASGITransport(http_application(engine, Metrics()))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             before = (await http.get("/readyz")).status_code
             engine.ready = True

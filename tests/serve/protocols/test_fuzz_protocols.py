@@ -16,7 +16,7 @@ from bookserve.api import oip_pb2 as v2_pb
 from bookserve.api import tfserving_pb2 as tfs_pb
 from bookserve.errors import BookserveError, Failed
 from serve.app.grpc_app import protocol_services
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
@@ -79,7 +79,7 @@ inferences = st.fixed_dictionaries(
     ),
 )
 def test_every_door_over_http(engine: Engine, path: str, body: bytes, headers: dict[str, str]) -> None:
-    app = application(engine, Metrics(), AccessPolicy(LIMITS, control=True))
+    app = http_application(engine, Metrics(), AccessPolicy(LIMITS, control=True))
     sent = {name: value.encode("latin-1") for name, value in headers.items()}
 
     async def ask() -> httpx.Response:

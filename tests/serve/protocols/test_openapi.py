@@ -19,7 +19,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
-from serve.app.http_app import application
+from serve.app.http_app import http_application
 from serve.app.openapi import openapi_document
 from serve.engine import Engine
 from serve.models.repository import Repository
@@ -54,7 +54,7 @@ def test_it_tells_of_every_route_and_no_other(models: Path) -> None:
     """Routes that take every path know their own grammar; TensorFlow Serving's paths are tried below."""
     metrics = Metrics()
     repository = Repository(models, metrics)
-    app = application(Engine(repository, metrics), metrics)
+    app = http_application(Engine(repository, metrics), metrics)
     served = {
         (without_names(route.path), method.lower())
         for route in app.routes

@@ -1,1 +1,1 @@
-"""Files that users of TensorFlow Serving bring along: ``models.config``, batching parameters, warm-up requests."""
+"""Reads the files of TensorFlow Serving: ``models.config``, batching parameters, warm-up requests."""

@@ -1,7 +1,7 @@
-"""Reading a ``batching_parameters_file``: TensorFlow Serving's BatchingParameters, in protobuf's text format.
+"""Reads a ``batching_parameters_file``: TensorFlow Serving's BatchingParameters in protobuf's text format.
 
-``num_batch_threads`` and ``thread_pool_name`` have no meaning here and are read over: a graph has one thread. Requests
-larger than the largest batch are always split, so ``enable_large_batch_splitting`` only decides which sizes are right.
+``num_batch_threads`` and ``thread_pool_name`` are ignored: a graph has one batching thread here. Requests larger than
+the largest batch are always split, so ``enable_large_batch_splitting`` only decides which sizes are valid.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from serve.protocols.tfserving.files import files_pb2 as pb
 
 
 def read_batching_parameters(path: Path) -> BatchConfig:
-    """The batching that a file asks for; what it leaves out is as without a file.
+    """The batching configuration in a file. Fields that it leaves out keep their defaults.
 
     Raises:
         NotFound: no such file.
-        InvalidInput: it is no BatchingParameters in text format, or its sizes contradict each other.
+        InvalidInput: it is not BatchingParameters in text format, or its sizes contradict each other.
     """
     parameters = pb.BatchingParameters()
     try:
@@ -35,26 +35,26 @@ def read_batching_parameters(path: Path) -> BatchConfig:
             f"Error parsing text-format tensorflow.serving.BatchingParameters in {path}: {error}.",
             "Write: max_batch_size { value: 128 }  allowed_batch_sizes: 8  allowed_batch_sizes: 128",
         ) from error
-    return batching(parameters)
+    return batch_config_of(parameters)
 
 
-def batching(parameters: pb.BatchingParameters) -> BatchConfig:
-    """The batching that a message asks for.
+def batch_config_of(parameters: pb.BatchingParameters) -> BatchConfig:
+    """The batching configuration in a message.
 
     Raises:
-        InvalidInput: a number below its least value, or allowed sizes that do not end at the largest batch.
+        InvalidInput: a number is below its minimum, or the allowed sizes do not end with the largest batch size.
     """
-    plain = BatchConfig()
-    for name, least in (
+    default = BatchConfig()
+    for name, minimum in (
         ("max_batch_size", 1),
         ("batch_timeout_micros", 0),
         ("max_enqueued_batches", 1),
         ("num_batch_threads", 1),
         ("max_execution_batch_size", 1),
     ):
-        if parameters.HasField(name) and getattr(parameters, name).value < least:
-            raise InvalidInput(f"{name} is {getattr(parameters, name).value}; it must be at least {least}.")
-    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else plain.run_limit
+        if parameters.HasField(name) and getattr(parameters, name).value < minimum:
+            raise InvalidInput(f"{name} is {getattr(parameters, name).value}; it must be at least {minimum}.")
+    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else default.run_limit
     splitting = parameters.enable_large_batch_splitting.value
     executed = largest
     if parameters.HasField("max_execution_batch_size"):
@@ -65,7 +65,7 @@ def batching(parameters: pb.BatchingParameters) -> BatchConfig:
             )
         executed = executed if splitting else largest
     sizes = tuple(parameters.allowed_batch_sizes)
-    told = sizes or parameters.HasField("max_batch_size") or parameters.HasField("max_execution_batch_size")
+    is_limited = sizes or parameters.HasField("max_batch_size") or parameters.HasField("max_execution_batch_size")
     if sizes:
         if any(size < 1 or size >= after for size, after in pairwise((*sizes, sizes[-1] + 1))):
             raise InvalidInput("allowed_batch_sizes entries must be positive and in increasing order.")
@@ -76,9 +76,9 @@ def batching(parameters: pb.BatchingParameters) -> BatchConfig:
             )
     queue = parameters.max_enqueued_batches.value * executed if parameters.HasField("max_enqueued_batches") else None
     return BatchConfig(
-        max_rows=executed if told else None,
+        max_rows=executed if is_limited else None,
         max_delay=parameters.batch_timeout_micros.value / 1e6,
         sizes=sizes,
-        max_waiting=queue or plain.max_waiting,
+        max_waiting=queue or default.max_waiting,
         pad=parameters.pad_variable_length_inputs,
     )

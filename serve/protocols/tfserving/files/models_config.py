@@ -1,7 +1,7 @@
-"""Reading ``models.config``: TensorFlow Serving's list of the models to serve, in protobuf's text format.
+"""Reads ``models.config``: TensorFlow Serving's list of models to serve, in protobuf's text format.
 
-Source: https://www.tensorflow.org/tfx/serving/serving_config. Errors are in that server's words where its users know
-them.
+Source: https://www.tensorflow.org/tfx/serving/serving_config. Errors have TensorFlow Serving's messages where it has
+some.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_models_config(path: Path) -> list[ModelConfig]:
 
     Raises:
         NotFound: no such file.
-        InvalidInput: it is not a ModelServerConfig in text format, or what it says cannot be done.
+        InvalidInput: it is not a ModelServerConfig in text format, or has an entry that is not supported.
     """
     try:
         text = path.read_text("utf-8")
@@ -37,50 +37,51 @@ def read_models_config(path: Path) -> list[ModelConfig]:
             f"Error parsing text-format tensorflow.serving.ModelServerConfig in {path}: {error}.",
             "Write: model_config_list { config { name: 'digits' base_path: '/models/digits' } }",
         ) from error
-    return models(config)
+    return model_configs(config)
 
 
 def parse_models_config(message: bytes) -> list[ModelConfig]:
     """The models of an encoded ModelServerConfig, as ``HandleReloadConfigRequest`` carries it.
 
     Raises:
-        InvalidInput: as for ``read``.
+        InvalidInput: see ``read_models_config``.
     """
     try:
-        return models(pb.ModelServerConfig.FromString(message))
+        return model_configs(pb.ModelServerConfig.FromString(message))
     except DecodeError as error:
         raise InvalidInput("the config is not a ModelServerConfig message.") from error
 
 
-def models(config: pb.ModelServerConfig) -> list[ModelConfig]:
+def model_configs(config: pb.ModelServerConfig) -> list[ModelConfig]:
     """The models that a message lists.
 
     Raises:
-        InvalidInput: no list, a name twice or none, a base path that is missing or relative, or a custom config.
+        InvalidInput: there is no list, a name is missing or repeated, a base path is missing or relative, or another
+            platform than TensorFlow is asked for.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise InvalidInput(
             "Invalid ServerModelConfig: it holds no model_config_list.", "A custom_model_config is not supported."
         )
-    found: dict[str, ModelConfig] = {}
+    configs: dict[str, ModelConfig] = {}
     for entry in config.model_config_list.config:
         if not entry.name:
-            raise InvalidInput("a model of the config list has no name.", "Give each config a name and a base_path.")
-        if entry.name in found:
+            raise InvalidInput("a model in the config list has no name.", "Give each config a name and a base_path.")
+        if entry.name in configs:
             raise InvalidInput(f"Illegal to list model {entry.name} multiple times in config list")
         if entry.model_platform not in ("", "tensorflow"):
             raise InvalidInput(
-                f"model '{entry.name}' is of the platform '{entry.model_platform}'.", "Only 'tensorflow' is served."
+                f"model '{entry.name}' has the platform '{entry.model_platform}'.", "Only 'tensorflow' is supported."
             )
         path = Path(entry.base_path)
         if not path.is_absolute():
             raise InvalidInput(
                 f"Expected model {entry.name} to have an absolute path or URI; got base_path={entry.base_path}",
-                "Write the whole path of the directory that holds its versions.",
+                "Give the absolute path of the directory that holds its versions.",
             )
         labels = dict(entry.version_labels)
-        found[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels, older=False)
-    return list(found.values())
+        configs[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels, older=False)
+    return list(configs.values())
 
 
 def _policy(entry: pb.ModelConfig) -> VersionPolicy:

@@ -1,7 +1,7 @@
-"""Reading warm-up requests: the TFRecord of PredictionLog that a version may carry for TensorFlow Serving.
+"""Reads warm-up requests: the TFRecord file of PredictionLog messages that a version may have for TensorFlow Serving.
 
 Source: TFRecord's framing (length, masked CRC-32C of the length, data, masked CRC-32C of the data), and TensorFlow
-Serving's ``saved_model_warmup``: at most 1,000 records; one that cannot be read or run fails the version.
+Serving's ``saved_model_warmup``: at most 1,000 records; a version is not loaded if one cannot be read or run.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from google.protobuf.message import DecodeError
 from bookserve.api import tfserving_pb2 as tfs
 from bookserve.bundle import Bundle, Manifest
 from bookserve.errors import BookserveError, Failed
-from bookserve.formats import tf_example as tfexample
+from bookserve.formats import tf_example
 from bookserve.graph import Arrays, Graph
-from serve.protocols.tfserving import tf_examples as examples
+from serve.protocols.tfserving import tf_examples
 from serve.protocols.tfserving.files import files_pb2 as pb
 from serve.protocols.tfserving.tensors import to_array
 from serve.security.limits import Limits
 
-#: Where the records are, inside a version's directory.
-PATH = Path("assets.extra/tf_serving_warmup_requests")
+#: Path of the file within a version's directory.
+WARMUP_PATH = Path("assets.extra/tf_serving_warmup_requests")
 MAX_RECORDS = 1000
-#: Bytes of one record; larger is no request that this server would take.
-MAX_BYTES = 2**26
+#: Largest record in bytes; the server accepts no larger requests.
+MAX_RECORD_BYTES = 2**26
 
 
 def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
-    """The requests to run before a version is available: a graph's proper name and what to feed it.
+    """The requests to run before a version becomes available: the name of a graph and its inputs.
 
     Raises:
-        Failed: a record is damaged, is for no graph of the model, of a kind that is not supported, or one too many.
+        Failed: a record is damaged, names no graph of the model or is of an unsupported kind, or there are too multi.
     """
-    path, graphs = bundle.path / PATH, bundle.manifest.graphs
+    path, graphs = bundle.path / WARMUP_PATH, bundle.manifest.graphs
     if not path.is_file():
         return
-    vouched = PATH.as_posix() in bundle.manifest.files  # its SHA-256 was compared already
+    is_verified = WARMUP_PATH.as_posix() in bundle.manifest.files  # its SHA-256 was checked when the bundle was opened
     try:
-        for number, record in enumerate(_records(path, vouched)):
+        for number, record in enumerate(_read_records(path, is_verified)):
             if number == MAX_RECORDS:
                 raise Failed(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
             log = pb.PredictionLog.FromString(record)
@@ -51,20 +51,20 @@ def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
                 raise Failed(f"Failed to parse warmup record: {path}, record {number} holds no request.")
             if kind in ("predict_log", "predict_streamed_log"):
                 request = getattr(log, kind).request
-                name = _graph(graphs, request.model_spec.signature_name)
+                name = _graph_name(graphs, request.model_spec.signature_name)
                 yield name, {key: to_array(key, tensor, Limits()) for key, tensor in request.inputs.items()}
             elif kind in ("classify_log", "regress_log"):
                 request = getattr(log, kind).request
-                yield _of_examples(bundle.manifest, request.model_spec.signature_name, request.input)
+                yield _example_request(bundle.manifest, request.model_spec.signature_name, request.input)
             elif kind == "multi_inference_log":
-                many = log.multi_inference_log.request
-                for task in many.tasks:
-                    yield _of_examples(bundle.manifest, task.model_spec.signature_name, many.input)
+                multi = log.multi_inference_log.request
+                for task in multi.tasks:
+                    yield _example_request(bundle.manifest, task.model_spec.signature_name, multi.input)
             else:
                 raise Failed(f"Unsupported log_type for warmup: {kind}")
     except DecodeError as error:
         raise Failed(
-            f"Failed to parse warmup record: {error} from {path}", "Write the warm-up requests anew."
+            f"Failed to parse warmup record: {error} from {path}", "Write the warm-up requests again."
         ) from error
     except Failed:
         raise
@@ -72,52 +72,52 @@ def read_warmup_requests(bundle: Bundle) -> Iterator[tuple[str, Arrays]]:
         raise Failed(f"a warm-up request in {path} cannot be run: {error.message}", error.hint) from error
 
 
-def _graph(graphs: Mapping[str, Graph], signature: str) -> str:
+def _graph_name(graphs: Mapping[str, Graph], signature: str) -> str:
     if signature in graphs:
         return signature
     if signature in ("", "serving_default"):
         return next(iter(graphs))
-    raise Failed(f"a warm-up request asks for signature '{signature}', which the model does not have.")
+    raise Failed(f"a warm-up request names the signature '{signature}', which the model does not have.")
 
 
-def _of_examples(manifest: Manifest, signature: str, given: tfs.Input) -> tuple[str, Arrays]:
-    """Examples become rows of a graph's inputs, but go as they are where a graph takes one string, as signatures do."""
-    name = _graph(manifest.graphs, tfexample.example_graph_of(signature, manifest.verb, manifest.graphs))
+def _example_request(manifest: Manifest, signature: str, examples: tfs.Input) -> tuple[str, Arrays]:
+    """Convert examples to a graph's inputs. A graph with one string input gets the serialized records instead."""
+    name = _graph_name(manifest.graphs, tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
     graph = manifest.graphs[name]
     inputs = graph.inputs
     if [spec.dtype for spec in inputs.values()] != ["string"]:
-        return name, examples.feeds(given, graph)
-    kind = given.WhichOneof("kind")
-    records = [example.SerializeToString() for example in getattr(given, kind).examples] if kind else []
+        return name, tf_examples.example_inputs(examples, graph)
+    kind = examples.WhichOneof("kind")
+    records = [example.SerializeToString() for example in getattr(examples, kind).examples] if kind else []
     column = np.empty(len(records), object)
     column[:] = records
     return name, {next(iter(inputs)): column}
 
 
-def _records(path: Path, vouched: bool) -> Iterator[bytes]:
-    """The records of a TFRecord file, each checked unless the file is vouched for.
+def _read_records(path: Path, is_verified: bool) -> Iterator[bytes]:
+    """The records of a TFRecord file. The checksums of the data are skipped if the file was verified before.
 
     Raises:
-        Failed: it ends in the middle of a record, or a checksum does not fit.
+        Failed: the file ends within a record, or a checksum is wrong.
     """
-    broken = Failed(f"Failed to read warmup records from {path}: it is damaged.", "Write the warm-up requests anew.")
+    broken = Failed(f"Failed to read warmup records from {path}: it is damaged.", "Write the warm-up requests again.")
     with path.open("rb") as file:
         while head := file.read(12):
             if len(head) < 12:
                 raise broken
             size, checksum = struct.unpack("<QI", head)
-            if checksum != masked_crc(head[:8]) or size > MAX_BYTES:
+            if checksum != masked_crc(head[:8]) or size > MAX_RECORD_BYTES:
                 raise broken
             data, tail = file.read(size), file.read(4)
             if len(data) < size or len(tail) < 4:
                 raise broken
-            if not vouched and struct.unpack("<I", tail)[0] != masked_crc(data):
+            if not is_verified and struct.unpack("<I", tail)[0] != masked_crc(data):
                 raise broken
             yield data
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C of ``data``, rotated and shifted as TFRecord does it."""
+    """The CRC-32C of ``data``, masked as in TFRecord files."""
     table = _crc_table()
     crc = 0xFFFFFFFF
     for byte in data:
@@ -128,7 +128,7 @@ def masked_crc(data: bytes) -> int:
 
 @cache
 def _crc_table() -> list[int]:
-    """CRC-32C (Castagnoli, reflected) of every byte."""
+    """The CRC-32C (Castagnoli, reflected) of every byte value."""
     table = []
     for byte in range(256):
         crc = byte

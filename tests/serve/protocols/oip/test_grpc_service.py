@@ -68,12 +68,12 @@ def test_a_model_that_is_not_there_is_not_ready(channel: grpc.Channel) -> None:
         ({"inputs": [x()], "raw_input_contents": [b"\0" * 11]}, "input 'x' holds 11 bytes; its shape [1, 3] takes 12."),
         (
             {"inputs": [x(contents=Contents(fp32_contents=[1, 2, 3]))], "raw_input_contents": [b"\0" * 12]},
-            "input 'x' has contents beside raw_input_contents.",
+            "input 'x' has contents and raw_input_contents.",
         ),
         ({"inputs": [x(shape=[2**62, 2**62])], "raw_input_contents": [b"\0" * 12]}, "input 'x' holds 12 bytes"),
         (
             {"inputs": [x()], "raw_input_contents": [b"\0" * 12], "outputs": [{"name": "y"}, {"name": "y"}]},
-            "output 'y' is asked for twice.",
+            "output 'y' is requested twice.",
         ),
         (
             {"inputs": [x(parameters={"shared_memory_region": {"string_param": "r"}})]},

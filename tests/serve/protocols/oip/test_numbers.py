@@ -20,12 +20,12 @@ DEPTH = 16
 DTYPES = {name: dtype for dtype, name in DATATYPES.items()}
 
 
-def read(text: bytes, request: v2.Request | None = None) -> list[Any] | str:
+def read(text: bytes, request: v2.InferRequest | None = None) -> list[Any] | str:
     """What a body means: name, shape, datatype and array of each input; or what is wrong with it."""
     try:
-        request = request or v2.parse(text, None, DEPTH)[0]
+        request = request or v2.parse_body(text, None, DEPTH)[0]
         return [
-            (item.name, item.shape, v2._from_json(item, TensorSpec(DTYPES[item.datatype], ())))
+            (item.name, item.shape, v2._input_from_json(item, TensorSpec(DTYPES[item.datatype], ())))
             for item in request.inputs
             if item.datatype in DTYPES
         ]
@@ -35,7 +35,7 @@ def read(text: bytes, request: v2.Request | None = None) -> list[Any] | str:
 
 def slowly(text: bytes) -> list[Any] | str:
     try:
-        return read(text, v2._request(text, DEPTH))
+        return read(text, v2._parse_request(text, DEPTH))
     except InvalidInput as error:
         return str(error)
 
@@ -106,5 +106,5 @@ def test_what_looks_alike_and_what_does_not(text: bytes) -> None:
 
 
 def test_the_quick_way_is_taken() -> None:
-    assert isinstance(v2.parse(body([1, 2.5]), None, DEPTH)[0].inputs[0].data, np.ndarray)
-    assert v2.parse(body([[1, 2.5]]), None, DEPTH)[0].inputs[0].data == [[1, 2.5]]
+    assert isinstance(v2.parse_body(body([1, 2.5]), None, DEPTH)[0].inputs[0].data, np.ndarray)
+    assert v2.parse_body(body([[1, 2.5]]), None, DEPTH)[0].inputs[0].data == [[1, 2.5]]

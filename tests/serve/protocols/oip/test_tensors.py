@@ -7,7 +7,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES
-from serve.protocols.oip.tensors import DATATYPES, datatype, from_raw, to_raw
+from serve.protocols.oip.tensors import DATATYPES, datatype_of, from_raw, to_raw
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -18,7 +18,7 @@ def test_every_type_comes_back_from_any_place_in_a_body(dtype: str) -> None:
         assert back.dtype == array.dtype
         assert back.tolist() == array.tolist()
         assert back.flags.aligned
-    assert datatype(array) == DATATYPES[dtype]
+    assert datatype_of(array) == DATATYPES[dtype]
 
 
 def test_strings_are_written_behind_their_lengths() -> None:

@@ -205,7 +205,7 @@ def affine(models: Path, tmp_path: Path) -> bundle.Bundle:
 
 def load(opened: bundle.Bundle, content: bytes) -> Repository:
     """A repository of that model, with these warm-up records."""
-    (opened.path / warmup.PATH).write_bytes(content)
+    (opened.path / warmup.WARMUP_PATH).write_bytes(content)
     repository = Repository(
         opened.path.parent.parent, Metrics(), options=LoadOptions(warmup_requests=warmup.read_warmup_requests)
     )
@@ -238,7 +238,7 @@ def test_the_official_records_are_read_and_run(affine: bundle.Bundle, official: 
 
 @pytest.mark.slow
 def test_examples_go_into_the_one_input_of_strings(affine: bundle.Bundle, official: tuple[bytes, bytes]) -> None:
-    (affine.path / warmup.PATH).write_bytes(official[1])
+    (affine.path / warmup.WARMUP_PATH).write_bytes(official[1])
     with pytest.raises(Failed, match="Feature: x"):  # its graph takes three numbers
         list(warmup.read_warmup_requests(affine))
     texts = Graph(inputs={"examples": TensorSpec("string", ("batch",))}, outputs={})
@@ -292,7 +292,7 @@ def test_every_error_is_one_of_ours(affine: bundle.Bundle, official: tuple[bytes
         content = bytearray(official[0])
         for place in rng.integers(0, len(content), 3):
             content[place] = rng.integers(0, 256)
-        (affine.path / warmup.PATH).write_bytes(content)
+        (affine.path / warmup.WARMUP_PATH).write_bytes(content)
         try:
             list(warmup.read_warmup_requests(affine))
         except BookserveError:

@@ -10,8 +10,8 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.graph import TensorSpec
-from serve.protocols.tfserving.errors import Unsupported, http_status
-from serve.protocols.tfserving.predict_json import answer, feeds, parse
+from serve.protocols.tfserving.errors import Unimplemented, http_status
+from serve.protocols.tfserving.predict_json import encode_outputs, parse_request, read_inputs
 
 ONE = {"x": TensorSpec("float32", ("batch", 2))}
 TWO = {"a": TensorSpec("float32", ("batch", "n")), "b": TensorSpec("int64", ("batch",))}
@@ -37,7 +37,7 @@ TEXT = {"t": TensorSpec("string", ("batch",))}
 def test_both_forms_are_read(
     inputs: dict[str, TensorSpec], document: dict[str, Any], expected: dict[str, Any], by_row: bool
 ) -> None:
-    arrays, got_by_row = feeds(document, inputs)
+    arrays, got_by_row = read_inputs(document, inputs)
     assert got_by_row is by_row
     assert {name: array.tolist() for name, array in arrays.items()} == expected
 
@@ -75,51 +75,53 @@ def test_what_does_not_fit_is_refused_in_the_known_words(
     inputs: dict[str, TensorSpec], document: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
-        feeds(document, inputs)
+        read_inputs(document, inputs)
     assert complaint in str(caught.value)
     assert http_status(caught.value) == 400
 
 
 def test_float16_is_not_implemented_by_column_and_invalid_by_row() -> None:
     half = {"h": TensorSpec("float16", ("batch",))}
-    with pytest.raises(Unsupported) as by_column:
-        feeds({"inputs": [1]}, half)
+    with pytest.raises(Unimplemented) as by_column:
+        read_inputs({"inputs": [1]}, half)
     with pytest.raises(InvalidInput) as by_row:
-        feeds({"instances": [1]}, half)
+        read_inputs({"instances": [1]}, half)
     assert [http_status(by_column.value), http_status(by_row.value)] == [501, 400]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b'"x"', b"null", b'{"signature_name": 1}', b'{"signature_name": null}'])
 def test_a_body_is_an_object_with_a_signature_that_is_a_string(body: bytes) -> None:
     with pytest.raises(InvalidInput):
-        parse(body, 64)
+        parse_request(body, 64)
 
 
 def test_answers_by_row_and_by_column() -> None:
     y = np.array([[1, 2], [3, 4]], np.float32)
     n = np.array([5, 6])
-    assert json.loads(answer({"y": y}, True)) == {"predictions": [[1, 2], [3, 4]]}
-    assert json.loads(answer({"y": y}, False)) == {"outputs": [[1, 2], [3, 4]]}
-    assert json.loads(answer({"y": y, "n": n}, True)) == {"predictions": [{"y": [1, 2], "n": 5}, {"y": [3, 4], "n": 6}]}
-    assert json.loads(answer({"y": y, "n": n}, False)) == {"outputs": {"y": [[1, 2], [3, 4]], "n": [5, 6]}}
+    assert json.loads(encode_outputs({"y": y}, True)) == {"predictions": [[1, 2], [3, 4]]}
+    assert json.loads(encode_outputs({"y": y}, False)) == {"outputs": [[1, 2], [3, 4]]}
+    assert json.loads(encode_outputs({"y": y, "n": n}, True)) == {
+        "predictions": [{"y": [1, 2], "n": 5}, {"y": [3, 4], "n": 6}]
+    }
+    assert json.loads(encode_outputs({"y": y, "n": n}, False)) == {"outputs": {"y": [[1, 2], [3, 4]], "n": [5, 6]}}
     odd = np.array([np.nan, np.inf, -np.inf, 0.1], np.float32)
-    assert answer({"y": odd}, True) == b'{"predictions":[NaN,Infinity,-Infinity,0.1]}'
-    assert answer({"y": odd[:1], "z": odd[1:2]}, True) == b'{"predictions":[{"y":NaN,"z":Infinity}]}'
+    assert encode_outputs({"y": odd}, True) == b'{"predictions":[NaN,Infinity,-Infinity,0.1]}'
+    assert encode_outputs({"y": odd[:1], "z": odd[1:2]}, True) == b'{"predictions":[{"y":NaN,"z":Infinity}]}'
 
 
 def test_strings_are_text_and_only_those_named_bytes_are_base64() -> None:
     strings = np.array([["ä".encode()], [b"b"]], object)
-    assert json.loads(answer({"t": strings}, True)) == {"predictions": [["ä"], ["b"]]}
+    assert json.loads(encode_outputs({"t": strings}, True)) == {"predictions": [["ä"], ["b"]]}
     raw = np.array([b"\xff"], object)
-    assert json.loads(answer({"t_bytes": raw}, True)) == {"predictions": [{"b64": "/w=="}]}
-    assert json.loads(answer({"t_bytes": raw.reshape(())}, False)) == {"outputs": {"b64": "/w=="}}
+    assert json.loads(encode_outputs({"t_bytes": raw}, True)) == {"predictions": [{"b64": "/w=="}]}
+    assert json.loads(encode_outputs({"t_bytes": raw.reshape(())}, False)) == {"outputs": {"b64": "/w=="}}
     with pytest.raises(InvalidInput, match="UTF-8"):
-        answer({"t": raw}, True)
+        encode_outputs({"t": raw}, True)
 
 
 def test_outputs_without_rows_can_only_be_had_by_column() -> None:
     with pytest.raises(InvalidInput, match="has no shape information"):
-        answer({"loss": np.array(1.0)}, True)
+        encode_outputs({"loss": np.array(1.0)}, True)
     with pytest.raises(InvalidInput, match="inconsistent batch size: 3 expecting: 2"):
-        answer({"y": np.zeros(2), "z": np.zeros(3)}, True)
-    assert json.loads(answer({"loss": np.array(1.0)}, False)) == {"outputs": 1.0}
+        encode_outputs({"y": np.zeros(2), "z": np.zeros(3)}, True)
+    assert json.loads(encode_outputs({"loss": np.array(1.0)}, False)) == {"outputs": 1.0}

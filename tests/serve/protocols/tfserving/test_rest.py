@@ -139,7 +139,7 @@ def nested(depth: int) -> bytes:
         ("affine", b"null", "Is not object"),
         ("affine", b'{"instances": [["\xff"]]}', "JSON Parse error: Invalid encoding in string."),
         ("affine", rb'{"instances": [[1, 2, 3]], "signature_name": "\ud800"}', "JSON Parse error"),
-        ("affine", nested(63), "lists are nested 62 deep; at most 32 are possible."),
+        ("affine", nested(63), "lists are nested 62 deep; at most 32 are supported."),
         ("affine", nested(64), "JSON Parse error: The document is nested too deeply"),
         ("affine", nested(900), "JSON Parse error: The document is nested too deeply"),
         ("affine", nested(100_000), "JSON Parse error: The document is nested too deeply."),

@@ -214,17 +214,17 @@ def test_records_of_unequal_length_for_an_open_axis(channel: grpc.Channel) -> No
     """``pair`` gives no classes, but its inputs are read first where one output is labelled; the parser is asked."""
     from bookserve.errors import InvalidInput
     from bookserve.graph import Graph, TensorSpec
-    from serve.protocols.tfserving.tf_examples import feeds
+    from serve.protocols.tfserving.tf_examples import example_inputs
 
     graph = Graph(
         inputs={"a": TensorSpec("float64", ("batch", "n", 2)), "t": TensorSpec("string", ("batch",))},
         outputs={"y": TensorSpec("float32", ("batch", 1))},
     )
     text = pb.Feature(bytes_list=pb.BytesList(value=[b"\xff"]))
-    read = feeds(given(record(a=floats(1, 2, 3, 4), t=text), record(a=ints(5, 6, 7, 8), t=text)), graph)
+    read = example_inputs(given(record(a=floats(1, 2, 3, 4), t=text), record(a=ints(5, 6, 7, 8), t=text)), graph)
     assert read["a"].tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
     assert read["t"].tolist() == [b"\xff"] * 2
     with pytest.raises(InvalidInput, match="Feature: a differs in length"):
-        feeds(given(record(a=floats(1, 2), t=text), record(a=floats(1, 2, 3, 4), t=text)), graph)
+        example_inputs(given(record(a=floats(1, 2), t=text), record(a=floats(1, 2, 3, 4), t=text)), graph)
     with pytest.raises(InvalidInput, match="Number of values"):
-        feeds(given(record(a=floats(1, 2, 3), t=text)), graph)
+        example_inputs(given(record(a=floats(1, 2, 3), t=text)), graph)
