@@ -59,7 +59,7 @@ check-imports: .venv/ready
 check-generated: .venv/ready
 	$(BIN)/python -m trainers.results table --check
 	$(BIN)/python bench/models.py --check
-	$(BIN)/python -m serve.app.openapi --check
+	$(BIN)/python -m serve.app.pages --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools

@@ -28,7 +28,7 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol]) -> l
 
     @cache
     def document() -> bytes:
-        return msgspec.json.encode(openapi_document(described))
+        return msgspec.json.encode(openapi_document([*(protocol.openapi() for protocol in described), describe()]))
 
     async def openapi(_: Request) -> Response:
         return Response(document(), media_type="application/json")

@@ -21,13 +21,14 @@ from starlette.routing import Route
 
 from serve.app.http_app import http_application
 from serve.app.openapi import openapi_document
+from serve.app.pages import describe
 from serve.engine import Engine
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from serve.protocols.base import load_protocols
 from tests.servers import start
 
-DOCUMENT: dict[str, Any] = openapi_document(load_protocols())
+DOCUMENT: dict[str, Any] = openapi_document([*(protocol.openapi() for protocol in load_protocols()), describe()])
 EXAMPLES = os.environ.get("BOOKSERVE_SEARCH", "8")
 #: What a server of the tiny bundles must keep, whatever it is sent.
 CHECKS = (
