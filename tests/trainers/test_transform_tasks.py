@@ -139,7 +139,7 @@ def test_the_loss_of_style_is_the_book_s() -> None:
 def test_pictures_that_cannot_be_transformed_are_errors() -> None:
     with pytest.raises(InvalidInput, match="pictures given: 1; expected 2"):
         next(transform(PAINT, nothing, PHOTO))
-    with pytest.raises(InvalidInput, match="60 × 200 pixels; expected 75 or more"):
+    with pytest.raises(InvalidInput, match="60 × 200 pixels; expected at least 75"):
         next(transform(DREAM, nothing, PHOTO[:, :60]))
 
 
