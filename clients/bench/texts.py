@@ -187,7 +187,7 @@ def _keras(found: Bundle, seconds: float) -> dict[str, Any]:
     """Characters per second of the book's loop and of Keras, measured by ``trainers`` in another process."""
     if not (found.path / "assets" / "model.keras").is_file():
         raise NotFound(f"the bundle of '{found.name}' has no Keras model.", "Leave --with-keras out.")
-    command = python_command("trainers.text_speed", str(found.path), "--seconds", str(seconds))
+    command = python_command("trainers.cli.text_speed", str(found.path), "--seconds", str(seconds))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"Keras could not be measured: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
