@@ -13,7 +13,7 @@ from typing import Any
 
 from comparison import table
 
-from trainers.results import insert
+from trainers.results import insert_table
 
 DOCUMENT = Path(__file__).parent.parent / "docs/reliability.md"
 #: Kinds of clients, as the document names their requests.
@@ -76,7 +76,7 @@ def main() -> None:
     run = json.loads(saved.read_text("utf-8"))
     if faults := [*run["lost"], *run["wrong"], *run["faults"]]:
         sys.exit(f"{len(faults)} faults in {saved}, the first: {faults[0]}. Record a run without faults.")
-    document.write_text(insert(document.read_text("utf-8"), figures(run)), "utf-8")
+    document.write_text(insert_table(document.read_text("utf-8"), figures(run)), "utf-8")
     print(document)
 
 

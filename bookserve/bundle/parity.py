@@ -56,7 +56,7 @@ def describe_tolerance(graph: Graph) -> str:
     dtypes = sorted({spec.dtype for name, spec in graph.outputs.items() if name != GRADIENT})
     words = [_describe_bounds(dtype) for dtype in dtypes]
     if GRADIENT in graph.outputs:
-        words.append(f"{GRADIENT}: {GRADIENT_TOLERANCE:g} of its norm")
+        words.append(f"{GRADIENT}: {GRADIENT_TOLERANCE:g} of its length")
     return "; ".join(words)
 
 
@@ -150,7 +150,7 @@ def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Comparison:
         problem = (
             f"output '{GRADIENT}' differs by {np.linalg.norm(distance[row]):.3g} in row {row}, most at {list(at)}, "
             f"which is {got[at]!s}; expected {expected[at]!s} "
-            f"(tolerance {GRADIENT_TOLERANCE:g} of its norm {norm[row]:.3g})"
+            f"(tolerance {GRADIENT_TOLERANCE:g} of its length {norm[row]:.3g})"
         )
     return Comparison(float(distance.max()), problem)
 

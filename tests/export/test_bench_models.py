@@ -60,7 +60,7 @@ def test_a_line_for_each_variant(table: ModuleType, bundles: dict[str, Bundle]) 
     variant = Variant(
         file="variants/float16/model.onnx",
         bytes=size // 2,
-        example_rows=6,
+        rows=6,
         difference=0.1,
         deviation=0.01,
         shift=0.25,

@@ -193,15 +193,15 @@ def on_the_command_line(server: Server, asked: Iterable[Command]) -> Answers:
     """Every answer, by the name of its command; all of them run in one child, in one fresh directory."""
     addresses = {"{http}": server.http, "{grpc}": server.grpc}
     commands = [one._replace(arguments=[addresses.get(word, word) for word in one.arguments]) for one in asked]
-    with tempfile.TemporaryDirectory() as directory:
-        sent = json.dumps({"models": str(MODELS), "commands": commands})
+    with tempfile.TemporaryDirectory() as directory, tempfile.NamedTemporaryFile("w+", suffix=".json") as file:
+        sent = json.dumps({"models": str(MODELS), "commands": commands, "answers": file.name})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BOOKSERVE")}
         environment |= {"PYTHONPATH": str(ROOT.parent), "TF_CPP_MIN_LOG_LEVEL": "3", "COLUMNS": "120", "NO_COLOR": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "tests.transcripts.child"],
             input=sent, capture_output=True, text=True, cwd=directory, env=environment, check=False, timeout=800,
         )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the child ended with {done.returncode}:\n{done.stderr}")
-    answers: Answers = json.loads(done.stdout.splitlines()[-1])
+        if done.returncode:
+            raise RuntimeError(f"the child ended with {done.returncode}:\n{done.stderr}")
+        answers: Answers = json.loads(Path(file.name).read_text("utf-8"))
     return answers
