@@ -1,4 +1,4 @@
-"""A real server in a process of its own, for the tests of every room: ``with start(models) as server: …``."""
+"""A real server in a process of its own, for all tests: ``with start(models) as server: …``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands ``models``, ``predict``, ``generate`` and ``sample``, through the front door and to their exit codes."""
+"""The commands ``models``, ``predict``, ``generate`` and ``sample``, from their arguments to their exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door: light, and clear when something is wrong."""
+"""The entry point of the command line: it imports little, and its errors are clear."""
 
 from __future__ import annotations
 

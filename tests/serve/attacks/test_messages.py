@@ -17,10 +17,10 @@ import pytest
 from bookserve.api import tfserving_pb2 as tfs
 from tests.serve.attacks.wire import INFER, PREDICT, STREAM
 
-DOORS = ["/v1/models/affine:predict", "/v2/models/affine/infer", "/api/models/affine/predict"]
+PATHS = ["/v1/models/affine:predict", "/v2/models/affine/infer", "/api/models/affine/predict"]
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_too_large_is_refused_declared_or_not(client: httpx.Client, path: str, declared: bool) -> None:
     pieces = (b" " * 65_536 for _ in range(40))
@@ -29,7 +29,7 @@ def test_a_body_too_large_is_refused_declared_or_not(client: httpx.Client, path:
     assert "larger than 1,048,576 bytes" in reply.text
 
 
-@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("rounds", [1, 2])
 def test_a_bomb_is_not_inflated(client: httpx.Client, path: str, rounds: int) -> None:
     bomb = gzip.compress(b"0" * (20 * 2**20), 9)

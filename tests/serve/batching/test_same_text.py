@@ -1,4 +1,4 @@
-"""One seed, one text: through every door, alone and among 64 others, and where there is no server at all."""
+"""One seed, one text: over every protocol, alone and among 64 others, and where there is no server at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def events(response: httpx.Response) -> Iterator[dict[str, object]]:
             yield json.loads(line[6:])
 
 
-DOORS: dict[str, Callable[[Server], str]] = {
+PROTOCOLS: dict[str, Callable[[Server], str]] = {
     "client, http": client("http"),
     "client, grpc": client("grpc"),
     "/api": lambda server: post("/api/models/writer/generate", ASKED)(server).json()["text"],
@@ -88,15 +88,15 @@ def offline(models: Path) -> str:
         return "".join(local.generate("writer", **ASKED))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_alone(any_server: Server, offline: str, door: str) -> None:
-    assert DOORS[door](any_server) == offline
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_alone(any_server: Server, offline: str, protocol: str) -> None:
+    assert PROTOCOLS[protocol](any_server) == offline
 
 
 def test_among_64_others(any_server: Server, offline: str) -> None:
     with crowd(any_server):
-        for door, ask in DOORS.items():
-            assert ask(any_server) == offline, door
+        for protocol, ask in PROTOCOLS.items():
+            assert ask(any_server) == offline, protocol
 
 
 @pytest.mark.parametrize(

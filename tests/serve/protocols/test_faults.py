@@ -1,4 +1,4 @@
-"""What both faces of the home door say when not the caller but the engine is at fault; all in this one process."""
+"""bookserve's own API over HTTP and gRPC where the engine fails, not the caller; all in this one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes come, every door either answers them or refuses them in words: no route and no method ever fails."""
+"""Whatever bytes come, every protocol answers or refuses them in words: no route and no method ever fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around the doors: pages of other origins, Unix sockets, gRPC's own health and reflection services."""
+"""Access beside the protocols: pages of other origins, Unix sockets, gRPC's own health and reflection services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every request passes before a door sees it: keys, ids, time limits – over HTTP and gRPC, at a real server."""
+"""What every request passes before its protocol: keys, ids and time limits, over HTTP and gRPC, at a real server."""
 
 from __future__ import annotations
 
