@@ -23,10 +23,12 @@ from bookserve.steps import vocabulary
 from trainers import settings
 from trainers.artifacts import projector, samples, signatures
 from trainers.artifacts.signatures import InferenceModels, describe_graph, inference_models
+from trainers.datasets.fingerprint import fingerprint
 from trainers.engine import batches, checkpoint, curves
 from trainers.engine.checkpoint import Progress
 from trainers.engine.devices import Devices
 from trainers.engine.loop import ReportLine
+from trainers.engine.shuffled import shuffled_figures
 from trainers.inspect import filters
 from trainers.inspect.layers import layer_names
 from trainers.inspect.trained_model import TrainedModel
@@ -56,6 +58,8 @@ def write_artifacts(
         report(shown)
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
     tested = {f"test_{name}": value for name, value in measured.items()}
+    if task.dataset == "generated" and data.test:  # the book has no figure to stand beside
+        tested |= shuffled_figures(model, data.test, task.metric, params["batch_size"])
     figures = {**_figures_of_epochs(task, progress), **tested, **validated, **concluded}
     origin = Origin(
         task=task.name,
@@ -76,7 +80,11 @@ def write_artifacts(
         projector.write_projector(run.path / "tensorboard", model, data.verb)
     compute_examples(models, data).save(run.path / "examples.npz")
     vocabulary.save_vocabularies(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
-    run.write("environment.json", _environment(task, params, progress.seconds, devices))
+    used = {
+        "dataset": data.about,
+        "data_sha256": fingerprint({"train": data.train, "validation": data.validation, "test": data.test}),
+    }
+    run.write("environment.json", {**_environment(task, params, progress.seconds, devices), **used})
     counts = {
         "epochs": progress.epochs,
         "seconds": round(progress.seconds, 1),
