@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
+from trainers.datasets.arrays import Column, LazilyEncoded, TrainingArrays
 from trainers.engine.shuffled import shuffled_figures
 
 
@@ -15,7 +15,10 @@ def test_only_the_input_that_decides_loses_its_figure() -> None:
     model = keras.Model({"used": used, "ignored": ignored}, answer)
     model.compile(loss="mse", metrics=[keras.metrics.BinaryAccuracy(name="accuracy")])
     labels = np.arange(400) % 2
-    columns = {"used": labels[:, None].astype(np.float32), "ignored": LazilyEncoded(np.ones((400, 1), np.float32), ())}
+    columns: dict[str, Column] = {
+        "used": labels[:, None].astype(np.float32),
+        "ignored": LazilyEncoded(np.ones((400, 1), np.float32), ()),
+    }
     found = shuffled_figures(model, TrainingArrays(columns, labels), "test_accuracy", 32)
     assert found["test_accuracy_shuffled_ignored"] == 1
     assert 0.3 < found["test_accuracy_shuffled_used"] < 0.7
