@@ -1,6 +1,7 @@
 """Record runs on the book's data in ``results/<task>.json``, and write the tables and the plot of them.
 
 python -m trainers.results record RUN...       write results/<task>.json from runs (directories)
+                                               --label WORD: results/<task>.<WORD>.json, for other data or settings
 python -m trainers.results table [--check]     write docs/results.md, its plot and the rows in README.md;
                                                --check: write nothing, fail if a table is out of date
 
@@ -53,6 +54,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     task: str
     section: str
+    #: What is different from the book's data and settings, in a word; '' if nothing is.
+    label: str = ""
     #: ``real`` or ``generated``, what the data is, and its fingerprint (``trainers/datasets/fingerprint.py``).
     data: str
     about: str = ""
@@ -79,10 +82,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return statistics.median(self.values(figure))
 
 
-def read_result(task: str, results: Path = RESULTS) -> Result | None:
-    """The recorded result of a task; None if there is none."""
-    path = results / f"{task}.json"
+def read_result(task: str, results: Path = RESULTS, label: str = "") -> Result | None:
+    """The recorded result of a task, on the book's data or that with a label; None if there is none."""
+    path = _path(results, task, label)
     return msgspec.json.decode(path.read_bytes(), type=Result) if path.exists() else None
+
+
+def _path(results: Path, task: str, label: str) -> Path:
+    return results / (f"{task}.{label}.json" if label else f"{task}.json")
 
 
 def best_result(task: Task, runs: Path) -> dict[str, Any] | None:
@@ -99,8 +106,8 @@ def best_result(task: Task, runs: Path) -> dict[str, Any] | None:
     return max(known, key=lambda run: (run["data"] == "real", sign * run["figure"]), default=None)
 
 
-def record_result(run: Run, results: Path = RESULTS) -> Path:
-    """Add a finished run on real data to ``results/<task>.json``; it replaces a run with the same seed.
+def record_result(run: Run, results: Path = RESULTS, label: str = "") -> Path:
+    """Add a finished run on real data to the file of its task and label; it replaces a run with the same seed.
 
     Raises:
         InvalidInput: the run is unfinished, or did not use the book's data.
@@ -119,6 +126,7 @@ def record_result(run: Run, results: Path = RESULTS) -> Path:
     fresh = Result(
         task=task.name,
         section=task.section,
+        label=label,
         data="generated" if task.dataset == "generated" else "real",
         about=environment.get("dataset", ""),
         data_sha256=environment.get("data_sha256", ""),
@@ -131,7 +139,7 @@ def record_result(run: Run, results: Path = RESULTS) -> Path:
         baseline=metrics.get("baseline"),
         seeds=[measured],
     )
-    known = read_result(task.name, results)
+    known = read_result(task.name, results, label)
     if known:
         fresh = msgspec.structs.replace(fresh, note=known.note)
         if _without_seed(known) == _without_seed(fresh):
@@ -139,7 +147,7 @@ def record_result(run: Run, results: Path = RESULTS) -> Path:
             seeds = sorted([*others, measured], key=lambda seed: seed.seed)
             fresh = msgspec.structs.replace(fresh, seeds=seeds, command=min((known, fresh), key=_first_seed).command)
     results.mkdir(exist_ok=True)
-    path = results / f"{task.name}.json"
+    path = _path(results, task.name, label)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(fresh), indent=1) + b"\n")
     return path
 
@@ -178,6 +186,15 @@ def load_figures(results: Path = RESULTS) -> Iterator[Figure]:
             yield Figure(task, name, task.book.get(name), read_result(task.name, results))
 
 
+def labelled_figures(results: Path = RESULTS) -> Iterator[Figure]:
+    """The figures of all results with a label, in the order of the book's sections."""
+    for task in catalogue.load_tasks():
+        for path in sorted(results.glob(f"{task.name}.*.json")):
+            label = path.name.removeprefix(f"{task.name}.").removesuffix(".json")
+            for name in list(task.book) or [task.metric]:
+                yield Figure(task, name, task.book.get(name), read_result(task.name, results, label))
+
+
 _HEAD = "| task | section | figure | book | ours | range | data | device | epochs | seconds |\n" + "|---" * 10 + "|"
 
 
@@ -189,7 +206,8 @@ def results_table(figures: list[Figure]) -> str:
 def _table_line(figure: Figure) -> str:
     task, result = figure.task, figure.measured
     book = f"{figure.book:.4g}" if figure.book is not None else task.shown or "–"
-    cells = [f"`{task.name}`", task.section, figure.name, book]
+    name = f"`{task.name}`" + (f" {figure.result.label}" if figure.result else "").rstrip()
+    cells = [name, task.section, figure.name, book]
     if not result:
         return "| " + " | ".join([*cells, *"––––––"]) + " |"
     values = result.values(figure.name)
@@ -224,7 +242,7 @@ def shuffled_table(results: Path = RESULTS) -> str:
 
 def notes(results: Path = RESULTS) -> str:
     """The notes of all results as a Markdown list."""
-    known = (read_result(task.name, results) for task in catalogue.load_tasks())
+    known = [read_result(task.name, results) for task in catalogue.load_tasks()]
     return "\n".join(f"- `{result.task}`: {result.note}" for result in known if result and result.note)
 
 
@@ -249,6 +267,10 @@ A dash means that the figure has not been measured.
 ## Why a figure differs
 
 {notes(results) or "No notes."}
+
+## Other data and settings
+
+{results_table(list(labelled_figures(results)))}
 
 ## Generated data
 
@@ -314,10 +336,11 @@ def cli() -> None:
 
 @cli.command("record")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-def record_(paths: tuple[Path, ...]) -> None:
+@click.option("--label", default="", help="A word that says what is different from the book's data and settings.")
+def record_(paths: tuple[Path, ...], label: str) -> None:
     """Write results/<task>.json from the runs in PATHS."""
     for path in paths:
-        click.echo(record_result(Run(path.resolve())))
+        click.echo(record_result(Run(path.resolve()), label=label))
 
 
 @cli.command("table")

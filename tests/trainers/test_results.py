@@ -74,6 +74,18 @@ def test_another_command_starts_the_file_anew_and_keeps_the_note(run: Run, tmp_p
     assert "- `mnist_convnet`: Why it differs." in results.results_page(tmp_path / "results")
 
 
+def test_another_setting_has_a_file_of_its_own(run: Run, tmp_path: Path) -> None:
+    results.record_result(run, tmp_path / "results")
+    other = rerun(run, 1, 0.95, "bookserve train mnist_convnet -p epochs=1")
+    path = results.record_result(other, tmp_path / "results", "one-epoch")
+    assert path.name == "mnist_convnet.one-epoch.json"
+    assert [one.result.median("test_accuracy") for one in results.labelled_figures(path.parent) if one.result] == [0.95]
+    assert "| `mnist_convnet` one-epoch | 5.1 |" in results.results_page(path.parent)
+    result = results.read_result("mnist_convnet", path.parent)
+    assert result
+    assert result.median("test_accuracy") == 0.991235
+
+
 def test_a_generated_figure_stands_beside_the_shuffled_one(run: Run, tmp_path: Path) -> None:
     made = Run(tmp_path / "runs" / "siamese_lstm" / run.path.name)
     made.path.mkdir(parents=True)
