@@ -190,7 +190,7 @@ def _report(task: Task, run: Run) -> None:
     """Print our figures beside the book's."""
     metrics = run.metrics
     sample = sample_mark(run.read("params.json")["data"])
-    names = list(dict.fromkeys([*task.book, task.metric]))
+    names = list(dict.fromkeys([*task.book, task.metric, *task.further]))
     rows = [
         (
             name,
