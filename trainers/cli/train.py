@@ -196,7 +196,7 @@ def _report(task: Task, run: Run) -> None:
             name,
             f"{metrics[name]:.4f}{sample}",
             f"{metrics['baseline']:.4f}" if name == task.metric and metrics["baseline"] is not None else None,
-            task.book.get(name, task.shown or None),
+            task.book.get(name, (task.shown or None) if name == task.metric else None),
         )
         for name in names
     ]

@@ -187,7 +187,7 @@ class _Window(NamedTuple):
 
 def _count_rows(params: Params, name: str, minutes: int) -> int:
     """The number of rows in a time of ``params``, which must be a whole number and at least 1."""
-    count = params[name] * 60 / minutes
+    count = float(params[name]) * 60 / minutes
     if round(count) < 1 or abs(count - round(count)) > 1e-6 * count:
         raise InvalidInput(
             f"{name} is {params[name]:g}, but the rows of the weather are {minutes} minutes apart.",
