@@ -51,8 +51,10 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., np.ndarray]]] = {
     ),
 }
 
-#: The station writes -9999 where an instrument failed; no weather has a value as low as this.
-_LOWEST = -999.0
+#: No weather has values at or below these limits, or below 0 in the other columns. The station writes -9999 where an
+#: instrument failed.
+_LIMITS = {"p (mbar)": 0.0, TEMPERATURE: -273.15, "Tdew (degC)": -273.15, "Tpot (K)": 0.0, "rho (g/m**3)": 0.0}
+_LIMIT = -1e-9
 #: A missing value is replaced by the last measured one for at most this many hours.
 FILL_HOURS = 6
 #: What programs write for a missing value.
@@ -125,7 +127,7 @@ def parse_table(text: str, name: str, minutes: int = 0) -> WeatherTable:
     """
     header = _Header.parse(text, name)
     values = _parse_numbers(text, header, name)
-    values[~(values > _LOWEST)] = np.nan
+    values[~(values > [_LIMITS.get(column, _LIMIT) for column in header.columns])] = np.nan
     times: np.ndarray | None = None
     count = len(values)
     if header.date is not None:
