@@ -66,6 +66,8 @@ class Task:
     shown: str = ""
     #: The name of the figure by which runs of this task are compared.
     metric: str
+    #: Other figures that are shown after training.
+    further: tuple[str, ...] = ()
     #: The task's own parameters with the book's values. They override the settings of every task
     #: (``trainers/settings.py``). ``epochs`` of 0: nothing is trained. ``sample`` has other values for the sample data.
     params: dict[str, Any]

@@ -41,6 +41,7 @@ def start_training(
     """
     _check_backend(task)
     data = task.data(kind, params)
+    report(f"data: {data.about}")
     run = create_run(runs, task.name)
     run.write("params.json", {"data": kind, "seed": seed, **params})
     try:

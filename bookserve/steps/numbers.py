@@ -11,15 +11,22 @@ from bookserve.graph import numpy_dtype
 from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 
 
-class Numbers(StepBase, frozen=True):
-    """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape]."""
+class Numbers(StepBase, frozen=True, omit_defaults=True):
+    """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape].
+
+    With ``columns`` a row may also be an object with the numbers of each column by name.
+    """
 
     dtype: str
     shape: tuple[int, ...] = ()
+    #: The names of the entries along the last axis, if they have names.
+    columns: tuple[str, ...] = ()
 
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{list(self.shape)} in each row"
         try:
+            if self.columns and not isinstance(rows, np.ndarray):
+                rows = [self._join_columns(row) if isinstance(row, dict) else row for row in rows]
             if self.dtype == "string":
                 array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
             else:
@@ -38,6 +45,16 @@ class Numbers(StepBase, frozen=True):
         ):
             raise InvalidInput(f"each row has shape {list(array.shape[1:])}; expected {expected}.")
         return array.astype(numpy_dtype(self.dtype), copy=False)
+
+    def _join_columns(self, row: dict[str, Any]) -> np.ndarray:
+        """The row whose numbers are given by column; other columns are left out."""
+        missing = [name for name in self.columns if name not in row]
+        if missing:
+            raise InvalidInput(
+                f"the row has no {', '.join(map(repr, missing))}; expected an object with the columns "
+                f"{', '.join(map(repr, self.columns))}."
+            )
+        return np.stack([np.asarray(row[name]) for name in self.columns], axis=-1)
 
 
 class Scale(StepBase, frozen=True):

@@ -190,13 +190,13 @@ def _report(task: Task, run: Run) -> None:
     """Print our figures beside the book's."""
     metrics = run.metrics
     sample = sample_mark(run.read("params.json")["data"])
-    names = list(dict.fromkeys([*task.book, task.metric]))
+    names = list(dict.fromkeys([*task.book, task.metric, *task.further]))
     rows = [
         (
             name,
             f"{metrics[name]:.4f}{sample}",
             f"{metrics['baseline']:.4f}" if name == task.metric and metrics["baseline"] is not None else None,
-            task.book.get(name, task.shown or None),
+            task.book.get(name, (task.shown or None) if name == task.metric else None),
         )
         for name in names
     ]
