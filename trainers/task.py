@@ -79,6 +79,8 @@ class Task:
     graphs: Callable[[keras.Model], dict[str, keras.Model]] | None = None
     #: Called once after the last epoch; returns more figures for ``metrics.json``. May change the model's weights.
     conclude: Callable[[keras.Model, Data, Params], dict[str, float]] | None = None
+    #: The task whose trained model this one may start from, named by the parameter ``start``; empty: none.
+    starts_from: str = ""
     #: Returns the custom Keras classes, by name, that loading ``model.keras`` needs.
     custom: Callable[[], dict[str, type]] | None = None
 

@@ -1,5 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Write all files of a finished run after the last epoch; ``bookserve/run.py`` lists them."""
+"""Write all files of a finished run after the last epoch; ``bookserve/run.py`` lists them.
+
+The SavedModel comes after all others, so that nothing is lost where TensorFlow is missing or fails.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from bookserve import __version__
 from bookserve.bundle.examples import Example, Examples
 from bookserve.generation.explain import ACTIVATIONS, FILTERS
 from bookserve.graph import Arrays
 from bookserve.images import encode_png
-from bookserve.run import Origin, Recipe, Run
+from bookserve.run import FROZEN_BASE, KERAS_MODEL, Origin, Recipe, Run
 from bookserve.steps import vocabulary
 from trainers import settings
 from trainers.artifacts import projector, samples, signatures
@@ -45,8 +49,9 @@ def write_artifacts(
     devices: Devices,
     report: ReportLine,
 ) -> None:
-    """Evaluate the trained model and write all files of ``run``; ``metrics.json`` comes last and marks it finished.
+    """Evaluate the trained model and write all files of ``run``: first those that every Keras backend can write.
 
+    ``metrics.json`` comes after these and marks the run finished; the SavedModel follows.
     ``validated`` are the figures of K-fold validation; ``devices`` are those that the model was trained on.
     """
     params = settings.settings_of(run)
@@ -72,8 +77,9 @@ def write_artifacts(
     )
     curves.write_history_csv(run.path, progress.history)
     curves.write_history_plot(run.path, progress.history)
-    model.save(run.path / "model.keras")
-    signatures.write_signatures(run, models)
+    model.save(run.path / KERAS_MODEL)
+    if data.frozen_base:
+        data.frozen_base.save(run.path / FROZEN_BASE)
     if params.get("filters"):
         _draw_filters(run, TrainedModel(run.name, origin, data.verb, dict(models), data.example_rows), params)
     if params["histograms"]:
@@ -92,6 +98,7 @@ def write_artifacts(
     }
     run.write("metrics.json", {**figures, **counts, "baseline": data.baseline, "book": task.book})
     checkpoint.remove_checkpoint(run)
+    signatures.write_signatures(run, models, report)
 
 
 def compute_examples(models: InferenceModels, data: Data) -> Examples:
@@ -142,7 +149,7 @@ def _figures_of_epochs(task: Task, progress: Progress) -> dict[str, float]:
 
 
 def _environment(task: Task, params: dict[str, Any], seconds: float, devices: Devices) -> dict[str, Any]:
-    packages = ("bookserve", "keras", "tensorflow", "numpy", *(("jax",) if keras.backend.backend() == "jax" else ()))
+    packages = ("keras", "tensorflow", "numpy", *(("jax",) if keras.backend.backend() == "jax" else ()))
     return {
         "command": shlex.join(task.command(params)),
         "seed": params["seed"],
@@ -153,9 +160,18 @@ def _environment(task: Task, params: dict[str, Any], seconds: float, devices: De
         "cpus": os.cpu_count(),
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in packages},
+            "bookserve": __version__,
+            **{name: version for name in packages if (version := _installed_version(name))},
         },
     }
+
+
+def _installed_version(package: str) -> str:
+    """The version of an installed package, or '': TensorFlow is not needed to train with JAX."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor_name() -> str:

@@ -96,6 +96,12 @@ class TrainingArrays:
         first = next(iter(self.y.values())) if isinstance(self.y, dict) else self.y
         return len(first)
 
+    @property
+    def lazy(self) -> bool:
+        """Whether a column is encoded batch by batch."""
+        sides = (side.values() if isinstance(side, dict) else (side,) for side in (self.x, self.y))
+        return any(isinstance(column, LazilyEncoded) for side in sides for column in side)
+
     def batch(self, index: np.ndarray, rng: np.random.Generator | None = None) -> tuple[Batch, Batch]:
         """Inputs and targets of the rows at ``index``."""
         return _batch_columns(self.x, index, rng), _batch_columns(self.y, index, rng)
