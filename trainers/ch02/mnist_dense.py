@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import Image, Reshape, Scale, TopLabels
+from bookserve.steps import DigitImage, Reshape, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import mnist
 from trainers.datasets.arrays import TrainingArrays
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 VERB = Predict(
-    inputs={"image": (Image(28, 28, 1, background="dark"), Scale(1 / 255), Reshape((784,)))},
+    inputs={"image": (DigitImage(), Scale(1 / 255), Reshape((784,)))},
     outputs={"probabilities": (TopLabels(tuple("0123456789")),)},
 )
 
