@@ -53,7 +53,7 @@ TASK = Task(
         "size": 224,
         "weights": "imagenet",
     },
-    sample={"epochs": 5, "alpha": 0.35, "size": 96, "weights": "none"},
+    sample={"epochs": 8, "network": "mobilenet", "alpha": 0.25, "size": 96, "weights": "none"},
     data=data,
     build=build,
     conclude=conclude,

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bookserve.errors import Failed, NotFound
+from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
 from trainers.datasets.download import download_file
@@ -124,6 +124,8 @@ def report_unreadable(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BookserveError:
+        raise  # it says more
     except Exception as error:
         raise Failed(f"{path} cannot be read: {error}.", "The file may be damaged: download it again.") from error
 

@@ -12,8 +12,9 @@ import pytest
 from bookserve.errors import Failed, NotFound
 from bookserve.images import encode_png
 from bookserve.steps import Image
+from trainers import catalogue
 from trainers.datasets import cats_dogs, imagenet, photos
-from trainers.networks import vgg
+from trainers.networks import mobilenet, vgg
 from trainers.preparation.augmentation import random_affine
 
 REAL = os.environ.get("BOOKSERVE_DATA")
@@ -78,6 +79,7 @@ def test_photos_are_read_as_the_step_reads_them_and_left_alone(
     pets = cats_dogs.load("real", 32)
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [4, 4, 12]
     assert pets.train.labels.tolist() == [0, 0, 1, 1]
+    assert pets.about.endswith("1,000 to test (reduced: the shorter side has 48 pixels)")
     assert np.array_equal(pets.train.rows[0], Image(32, 32)([encode_png(rows[0])])[0])
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     before[-1][0].unlink()
@@ -118,6 +120,51 @@ def test_the_error_for_missing_weights_names_their_path(tmp_path: Path, monkeypa
     monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
     with pytest.raises(NotFound, match=r"vgg16_weights_tf_dim_ordering_tf_kernels_notop\.h5 is missing"):
         imagenet.find_weights("vgg16_notop", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ("vgg16_notop", "vgg16_weights_notop.h5"),
+        ("vgg16_notop", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("vgg16", "vgg16.weights.h5"),
+        ("squeezenet_notop", "squeezenet_no_top.h5"),
+        ("mobilenet_v2_1.0_224", "mobilenet_v2_1.0_224.weights.h5"),
+        ("mobilenet_v2_0.35_96", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96.h5"),
+        ("mobilenet_0.25_128", "mobilenet_0.25_128.weights.h5"),
+    ],
+)
+def test_weights_are_found_by_name(network: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    for other in ("vgg16_notop.txt", "vgg19_notop.h5", "mobilenet_0.25_128_notop.h5", "resnet.h5"):
+        (tmp_path / "weights" / other).touch()
+    with pytest.raises(NotFound, match="missing") as error:
+        imagenet.find_weights(network, "imagenet")
+    assert "-p weights=PATH" in str(error.value.hint)
+    (tmp_path / "weights" / name).touch()
+    assert imagenet.find_weights(network, "imagenet") == tmp_path / "weights" / name
+    assert imagenet.find_weights(network, "none") is None
+
+
+def test_sizes_without_published_weights_are_not_found() -> None:
+    with pytest.raises(NotFound, match=r"no weights of mobilenet_0\.3_128 are published") as error:
+        mobilenet.build_mobilenet("mobilenet", 0.3, 128, "imagenet")
+    assert "mobilenet_0.25_128" in str(error.value.hint)
+    with pytest.raises(NotFound, match="no network 'mobilenet_v9'"):
+        mobilenet.build_mobilenet("mobilenet_v9", 1.0, 224, "none")
+
+
+@pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
+def test_the_book_s_elephants_are_african() -> None:
+    task = catalogue.find_task("imagenet_classifier")
+    params = task.defaults("real") | {"network": "mobilenet", "alpha": 0.25, "size": 128}
+    data = task.data("real", params)
+    model = task.build(data, params)
+    answers = data.verb.decode({"probabilities": model.predict(data.example_feeds["serving_default"]["image"])})
+    assert answers[0]["probabilities"][0].label == "African elephant"
+    assert task.conclude
+    assert task.conclude(model, data, params)["elephant_probability"] > 0.5
 
 
 @pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
