@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
+from bookserve.bundle.examples import Example, Examples
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
@@ -26,10 +28,13 @@ from bookserve.run import FROZEN_BASE, KERAS_MODEL, SAVED_MODEL, Run
 from bookserve.verb import Predict, Verb
 from trainers import catalogue
 from trainers.artifacts.layer_graphs import explain_graphs
+from trainers.engine.devices import full_precision
 from trainers.engine.loop import ReportLine
 from trainers.task import Data, Task
 
 InferenceModels = Mapping[str, keras.Model]
+#: How far outputs of one model may differ between two machines, as a part of the largest output.
+MAX_ROUNDING = 0.05
 
 
 def inference_models(task: Task, model: keras.Model, data: Data) -> dict[str, keras.Model]:
@@ -127,7 +132,37 @@ def finish_signatures(run: Run) -> None:
     model, base = (_load_keras_file(run.path / name, task) for name in (KERAS_MODEL, FROZEN_BASE))
     if model is None:
         raise Failed(f"{run.path} has no {KERAS_MODEL}.", "Copy the whole run, or train again.")
-    write_saved_model(run.path / SAVED_MODEL, _build_models(task, model, recipe.verb, base))
+    models = _build_models(task, model, recipe.verb, base)
+    _answer_examples(run, models)
+    write_saved_model(run.path / SAVED_MODEL, models)
+
+
+def _answer_examples(run: Run, models: InferenceModels) -> None:
+    """Write the example outputs again, as this machine computes them.
+
+    The other machine may have had a GPU that rounds the factors of matrix products to 10 bits (TF32): its outputs
+    would not pass as those of the SavedModel.
+
+    Raises:
+        Failed: they differ by far more than rounding.
+    """
+    path = run.path / "examples.npz"
+    if not path.is_file():
+        return
+    examples = Examples.load(path)
+    graphs = {}
+    for name, example in examples.graphs.items():
+        with full_precision():
+            outputs = models[name](example.inputs, training=False)
+        answers = {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()}
+        for key, expected in example.outputs.items():
+            if np.abs(answers[key] - expected).max(initial=0) > MAX_ROUNDING * np.abs(expected).max(initial=0):
+                raise Failed(
+                    f"{run.name}: its {KERAS_MODEL} does not give the outputs that {path.name} has for '{name}'.",
+                    "The two are of different trainings: copy the run again.",
+                )
+        graphs[name] = Example(example.inputs, answers)
+    Examples(graphs, examples.rows).save(path)
 
 
 def _load_keras_file(path: Path, task: Task) -> keras.Model | None:

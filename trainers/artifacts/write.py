@@ -30,7 +30,7 @@ from trainers.artifacts.signatures import InferenceModels, describe_graph, infer
 from trainers.datasets.fingerprint import fingerprint
 from trainers.engine import batches, checkpoint, curves
 from trainers.engine.checkpoint import Progress
-from trainers.engine.devices import Devices
+from trainers.engine.devices import Devices, full_precision
 from trainers.engine.loop import ReportLine
 from trainers.engine.shuffled import shuffled_figures
 from trainers.inspect import filters
@@ -109,7 +109,8 @@ def compute_examples(models: InferenceModels, data: Data) -> Examples:
         models, key=lambda name: not models[name].input.keys() <= data.example_feeds.get(name, {}).keys()
     ):
         feeds = _example_feeds(name, models[name], data, graphs)
-        outputs = models[name](feeds, training=False)
+        with full_precision():
+            outputs = models[name](feeds, training=False)
         graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
     return Examples({name: graphs[name] for name in models}, data.example_rows)
 

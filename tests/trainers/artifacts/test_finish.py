@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from bookserve.bundle.examples import Examples
+from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed
 from bookserve.run import Run, latest_run
 from tests.trainers.commands import figures
@@ -55,7 +55,7 @@ def test_without_tensorflow_a_run_has_everything_but_the_saved_model(tmp_path: P
     assert run.metrics["test_accuracy"] > 0.5
     assert not run.has_saved_model
     assert not (run.path / "checkpoint").exists()
-    before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir()}
+    before = {path.name: path.stat().st_mtime_ns for path in run.path.iterdir() if path.name != "examples.npz"}
     assert "finished" in finished_by_command(run)
     check_saved_model(run)
     assert {name: (run.path / name).stat().st_mtime_ns for name in before} == before
@@ -66,6 +66,32 @@ def test_a_frozen_base_is_part_of_the_run(finished: Callable[[str], Run], tmp_pa
     run = copy_run(finished("cats_dogs_features"), tmp_path, "saved_model")
     finished_by_command(run)
     check_saved_model(run)
+
+
+def scale_outputs(run: Run, factor: float) -> None:
+    """Change the example outputs, as if another machine had computed them."""
+    examples = Examples.load(run.path / "examples.npz")
+    graphs = {
+        name: Example(example.inputs, {key: array * factor for key, array in example.outputs.items()})
+        for name, example in examples.graphs.items()
+    }
+    Examples(graphs, examples.rows).save(run.path / "examples.npz")
+
+
+def test_outputs_that_a_gpu_rounded_are_computed_again(finished: Callable[[str], Run], tmp_path: Path) -> None:
+    run = copy_run(finished("mnist_dense"), tmp_path, "saved_model")
+    expected = Examples.load(run.path / "examples.npz").graphs["serving_default"].outputs
+    scale_outputs(run, 1.01)
+    finished_by_command(run)
+    for key, array in Examples.load(run.path / "examples.npz").graphs["serving_default"].outputs.items():
+        np.testing.assert_allclose(array, expected[key], rtol=1e-5)
+
+
+def test_outputs_of_another_model_are_refused(finished: Callable[[str], Run], tmp_path: Path) -> None:
+    run = copy_run(finished("mnist_dense"), tmp_path, "saved_model")
+    scale_outputs(run, 1.2)
+    with pytest.raises(Failed, match="does not give the outputs"):
+        finished_by_command(run)
 
 
 def test_figures_are_measured_if_only_the_model_and_its_history_are_left(
