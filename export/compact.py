@@ -31,8 +31,10 @@ from export.variants import accuracy
 
 #: Smaller arrays of weights stay as they are: a conversion costs a node.
 LEAST = 256
-#: Example rows that a compact bundle keeps.
+#: Example rows that a compact bundle keeps, and the largest example of a graph in bytes. The feature maps of every
+#: layer are larger than the network.
 ROWS = 4
+LARGEST_EXAMPLE = 1 << 20
 
 
 def compact_bundle(bundle: Bundle, models: Path) -> tuple[Bundle, list[str]]:
@@ -97,13 +99,14 @@ def _compact_manifest(manifest: Manifest) -> Manifest:
 
 
 def _first_rows(manifest: Manifest, examples: Examples) -> Examples:
-    """The first ``ROWS`` rows of every example whose graph takes batches."""
-    graphs = {
-        name: Example(*({key: array[:ROWS] for key, array in side.items()} for side in example))
-        if manifest.graphs[name].batched
-        else example
-        for name, example in examples.graphs.items()
-    }
+    """The first ``ROWS`` rows of every example whose graph takes batches, or the first alone if they are too large."""
+    graphs = {}
+    for name, example in examples.graphs.items():
+        for rows in (ROWS, 1) if manifest.graphs[name].batched else (None,):
+            kept = Example(*({key: array[:rows] for key, array in side.items()} for side in example))
+            if sum(array.nbytes for side in kept for array in side.values()) <= LARGEST_EXAMPLE:
+                graphs[name] = kept
+                break
     return Examples(graphs, examples.rows[:ROWS])
 
 
