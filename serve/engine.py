@@ -127,7 +127,10 @@ class Engine:
         name, spec = model.bundle.graph(graph)
         measured = _MeasuredRequest(self._metrics, model, name, context)
         try:
-            return name, spec.check(feeds), measured
+            rows = spec.check(feeds)
+            if model.row_limit:
+                model.check_rows(rows)
+            return name, rows, measured
         except InvalidInput as error:
             measured.stop(error)
             raise
@@ -156,6 +159,7 @@ class Engine:
                 feeds = await asyncio.to_thread(verb.encode, rows)
             else:
                 feeds = verb.encode(rows)
+            model.check_rows(len(rows))
             return verb.decode(await model.run(name, feeds, spec.check(feeds)))
 
     def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:

@@ -15,9 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.formats import triton_config
 from bookserve.formats.external_model import describe_model_directory
+from bookserve.formats.triton_config import TritonConfig
 from serve.batching.batch_config import BatchConfig
 from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
@@ -68,24 +72,40 @@ def _open_version(
     on_demand: bool,
 ) -> LiveModel:
     """Open the version directory ``path`` of a model, or (``on_demand``) leave that to the first request."""
+    triton = triton_config.read_config(path.parent)
     if (path / MANIFEST).exists():
         bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
     else:
-        bundle, sessions = describe_model_directory(path, config.name, device=options.device, threads=options.threads)
+        file = triton.model_file(path) if triton else None
+        bundle, sessions = describe_model_directory(
+            path, config.name, file, device=options.device, threads=options.threads
+        )
     model = LiveModel(
-        bundle,
+        triton.apply(bundle) if triton else bundle,
         metrics,
-        options.batching,
+        _batching_of(options.batching, triton),
         options.warmup_requests,
         table.find_model,
         device=options.device,
         threads=options.threads,
     )
+    model.row_limit = triton.row_limit if triton else 0
     if (on_demand or options.lazy) and sessions is None:
         model.cache = cache
     else:
         model.open(sessions)
     return model
+
+
+def _batching_of(batching: BatchConfig, triton: TritonConfig | None) -> BatchConfig:
+    """The bounds of a batch, with what the model's ``config.pbtxt`` says of them."""
+    if triton is None:
+        return batching
+    return msgspec.structs.replace(
+        batching,
+        max_delay=triton.max_delay or batching.max_delay,
+        max_waiting=triton.max_waiting or batching.max_waiting,
+    )
 
 
 class Repository:

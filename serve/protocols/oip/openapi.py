@@ -60,6 +60,7 @@ def describe() -> ApiDescription:
                 {"200": json_response("All models.", reference("V2Statistics"))},
             )
         },
+        **_switched_off_paths(errors),
         "/v2/repository/index": {
             "post": operation(
                 "index",
@@ -98,6 +99,7 @@ def describe() -> ApiDescription:
             "v2Version": parameter(
                 "version", "path", {"type": "string", "pattern": "^[0-9]{1,18}$"}, "Number of a version."
             ),
+            "v2Region": parameter("region", "path", STRING, "Name of a region of shared memory."),
             "jsonLength": parameter("Inference-Header-Content-Length", "header", COUNT, _LENGTH_OF_JSON),
         },
         responses=errors.responses,
@@ -134,6 +136,14 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
                 {"200": json_response("The model.", reference("V2Model"))} | read_errors,
             ),
         ),
+        "/config": (
+            "get",
+            operation(
+                f"modelConfig{suffix}",
+                "A model in the form of Triton's configurations",
+                {"200": json_response("The configuration.", OBJECT)} | read_errors,
+            ),
+        ),
         "/ready": (
             "get",
             operation(
@@ -167,6 +177,47 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
         path + rest: {"parameters": parameters(*with_header.get(rest, names)), method: call}
         for rest, (method, call) in calls.items()
     }
+
+
+def _switched_off_paths(errors: ErrorResponses) -> dict[str, Schema]:
+    """Triton's shared memory, trace settings and log settings, which this server has switched off."""
+    off, model = "Switched off on this server.", parameters("model")
+    done = {"200": response("There is none.", {})}
+    paths: dict[str, Schema] = {}
+    for kind in ("system", "cuda"):
+        root = f"/v2/{kind}sharedmemory"
+        none = {"200": json_response("No regions.", array(OBJECT))}
+        region = {"parameters": parameters("v2Region")}
+        name = kind.capitalize()
+        paths |= {
+            f"{root}/status": {"get": operation(f"shm{name}", f"Regions of {kind} shared memory", none)},
+            f"{root}/region/{{region}}/status": region
+            | {"get": operation(f"shm{name}Region", "One region", none | errors(404), description=off)},
+            f"{root}/region/{{region}}/register": region
+            | {"post": operation(f"shm{name}Register", "Register a region", errors(503), description=off)},
+            f"{root}/unregister": {"post": operation(f"shm{name}UnregisterAll", "Forget all regions", done)},
+            f"{root}/region/{{region}}/unregister": region
+            | {"post": operation(f"shm{name}Unregister", "Forget a region", done)},
+        }
+    settings = [("Logging", "/v2/logging", "Log settings", {})]
+    for end, suffix in (("", ""), ("/setting", "Setting")):
+        settings += [
+            (f"Trace{suffix}", f"/v2/trace{end}", "Trace settings", {}),
+            (f"ModelTrace{suffix}", f"/v2/models/{{model}}/trace{end}", "Trace settings", {"parameters": model}),
+        ]
+    for identity, path, what, named in settings:
+        answer = {"200": json_response(f"{what}.", OBJECT)} | errors(400, 404, 413, 503)
+        paths[path] = named | {
+            "get": operation(f"get{identity}", f"{what} of a server that has them switched off", answer),
+            "post": operation(
+                f"set{identity}",
+                f"{what}: nothing can be switched on",
+                answer,
+                json_body(OBJECT, {}, required=False),
+                description=off,
+            ),
+        }
+    return paths
 
 
 def _ready(yes: str, no: str) -> dict[str, Schema]:
