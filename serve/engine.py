@@ -13,7 +13,8 @@ import numpy as np
 from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
-from bookserve.generation.text import Piece
+from bookserve.generation.prompt import prompt_log_probabilities
+from bookserve.generation.text import Drawn, Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample
@@ -173,6 +174,23 @@ class Engine:
         if model.scheduler is None:
             raise InvalidInput(f"model '{model.name}' does not generate.")
         return self._measure(model, verb.graph, model.scheduler.write(request, model.run, pause))
+
+    async def score_prompt(self, model: LiveModel, prompt: str, count: int) -> list[Drawn]:
+        """The log-probability of each character of a prompt but the first; see ``prompt_log_probabilities``.
+
+        Raises:
+            InvalidInput: the prompt does not fit, or the model does not generate.
+        """
+        verb = model.bundle.verb(Generate)
+        name, spec = model.bundle.graph(verb.graph)
+        scoring = prompt_log_probabilities(verb, spec, prompt, count)
+        with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
+            try:
+                feeds = next(scoring)
+                while True:
+                    feeds = scoring.send(await model.run(name, feeds, len(feeds["characters"])))
+            except StopIteration as end:
+                return list(end.value)
 
     async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
         """The complete texts that ``generate`` yields in pieces."""

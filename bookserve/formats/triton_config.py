@@ -71,7 +71,7 @@ class TritonConfig:
 
     @property
     def versions(self) -> tuple[int | None, tuple[int, ...]] | None:
-        """How many of the newest versions are served (None: all), and which ones (empty: any); None if it says nothing."""
+        """How many of the newest versions are served (None: all), and which (empty: any); None if it says nothing."""
         policy = self._message.version_policy
         match policy.WhichOneof("policy_choice"):
             case "all":

@@ -12,7 +12,6 @@ from serve.protocols.oip.metadata import model_configuration
 from serve.protocols.oip.request import find_model
 from serve.transport.grpc.service import Method
 
-
 #: The field of a log setting by the type of its value.
 _PARAMETERS = {bool: "bool_param", int: "uint32_param", str: "string_param"}
 

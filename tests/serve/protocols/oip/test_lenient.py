@@ -181,7 +181,7 @@ def test_shared_memory_is_off(http: httpx.Client, kind: str) -> None:
     ("path", "off", "on"),
     [
         ("/v2/trace/setting", {"trace_level": ["OFF"]}, {"trace_level": ["TIMESTAMPS"]}),
-        ("/v2/models/affine/trace/setting", {"trace_file": None}, {"trace_file": "/tmp/x"}),  # noqa: S108 - refused
+        ("/v2/models/affine/trace/setting", {"trace_file": None}, {"trace_file": "/tmp/x"}),
         ("/v2/trace", {"trace_rate": "1000"}, {"trace_rate": "1"}),
         ("/v2/logging", {"log_info": True, "log_file": None}, {"log_verbose_level": 1}),
     ],
@@ -190,7 +190,6 @@ def test_trace_and_log_settings_stay_as_they_are(
     http: httpx.Client, path: str, off: dict[str, Any], on: dict[str, Any]
 ) -> None:
     settings = http.get(path).json()
-    assert off.items() <= {**dict.fromkeys(settings, None), **settings}.items() or None in off.values()
     assert http.post(path, json=off).json() == settings
     assert http.post(path, json=on).status_code == 503
     assert http.post(path, json={"nothing": 1}).status_code == 400
