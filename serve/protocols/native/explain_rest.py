@@ -1,10 +1,10 @@
 # ruff: noqa: TID253
 """The HTTP routes that explain convnets: ``explain``, ``activations`` and ``filters`` below ``/api/models/NAME``.
 
-``POST …/explain`` and ``POST …/activations`` take an ``ExplainRequest`` (``bookserve/api/requests.py``). ``explain``
-returns a class, its score, the Grad-CAM heat map and the picture with the heat map on top; with ``Accept: image/png``
-that picture alone. ``activations`` returns the channels of every layer as a picture. ``GET …/filters`` returns the
-patterns that the filters respond to.
+``POST …/explain`` and ``POST …/activations`` take an ``ExplainRequest`` (``bookserve/api/requests.py``), or the file of a
+picture as it is, with ``?label=``. ``explain`` returns a class, its score, the Grad-CAM heat map and the picture with
+the heat map on top; with ``Accept: image/png`` that picture alone. ``activations`` returns the channels of every layer
+as a picture. ``GET …/filters`` returns the patterns that the filters respond to.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.native_json import row_from_json
-from bookserve.api.requests import ExplainRequest, parse_request
+from bookserve.api.requests import ExplainRequest, parse_request, validate_request
 from bookserve.generation import explain as explanations
 from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
+from serve.protocols.native.bodies import is_single, media_type, single_row
 from serve.protocols.native.explanations import explain_picture, layer_activations
 from serve.protocols.native.responses import json_response, model_fields
 from serve.transport.http.body import read_body
@@ -31,7 +32,12 @@ def routes(engine: Engine) -> list[BaseRoute]:
     """Grad-CAM, activations and filters."""
 
     async def read_request(request: Request) -> tuple[LiveModel, ExplainRequest]:
-        body = parse_request(ExplainRequest, await read_body(request))
+        data, kind = await read_body(request), media_type(request.headers.get("content-type", ""))
+        if is_single(kind, data):
+            label = request.query_params.get("label")
+            body = validate_request(ExplainRequest, {"row": single_row(kind, data), "label": label})
+        else:
+            body = parse_request(ExplainRequest, data)
         live = engine.model(request.path_params["name"], body.version)
         return live, msgspec.structs.replace(body, row=row_from_json(body.row))
 

@@ -1,8 +1,9 @@
 # ruff: noqa: TID253
 """The HTTP routes of bookserve's own API, below ``/api/models``: predict rows, generate texts, sample pictures.
 
-Request bodies are the structures of ``bookserve/api/requests.py`` as JSON; bytes in them are ``{"b64": …}``. Errors are
-``{"error": {"code", "message", "hint"}}``. The content type of a request is ignored.
+Request bodies are the structures of ``bookserve/api/requests.py`` as JSON; bytes in them are ``{"b64": …}``. Rows to
+predict may also come as a picture, a table, a text or a form (``bodies.py``). Errors are
+``{"error": {"code", "message", "hint"}}``.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
-from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse_request
+from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
-from bookserve.verb import plain_answers
+from bookserve.verb import Predict, plain_answers
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.base import error_fields
+from serve.protocols.native.bodies import is_plain_text, media_type, read_rows, single_row
 from serve.protocols.native.responses import json_response, model_fields
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
@@ -53,13 +55,18 @@ def routes(engine: Engine) -> list[BaseRoute]:
         return json_response(_description(model(request)) | {"versions": engine.status(request.path_params["name"])})
 
     async def predict(request: Request) -> Response:
-        data = await read_body(request)
-        body, rows = await asyncio.to_thread(_parse_rows, data) if len(data) > INLINE_BYTES else _parse_rows(data)
-        live = model(request, body.version)
+        data, kind = await read_body(request), request.headers.get("content-type", "")
+        body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
+        live = model(request, body.version or _version(request))
+        rows = body.rows_for(live.bundle.verb(Predict))
         return json_response(model_fields(live) | {"answers": plain_answers(await engine.predict(live, rows))})
 
     async def generate(request: Request) -> Response:
-        body = parse_request(GenerateRequest, await read_body(request))
+        data, kind = await read_body(request), media_type(request.headers.get("content-type", ""))
+        if is_plain_text(kind, data):
+            body = validate_request(GenerateRequest, {"prompt": single_row(kind, data), "version": _version(request)})
+        else:
+            body = parse_request(GenerateRequest, data)
         live = model(request, body.version)
         if body.stream:
             return EventStream(_events(engine.generate(live, body)))
@@ -93,12 +100,14 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-def _parse_rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
-    try:
-        request = parse_request(PredictRequest, body)
-        return request, [row_from_json(row) for row in request.rows]
-    except RecursionError as error:
-        raise InvalidInput("the rows are nested too deeply.") from error
+def _version(request: Request) -> int | None:
+    """The version in the query string, for bodies that cannot name it."""
+    number = request.query_params.get("version")
+    if number is None:
+        return None
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise InvalidInput(f"the version '{number[:40]}' is not a number.")
+    return int(number)
 
 
 async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
