@@ -239,9 +239,21 @@ def _item(column: Rows, index: int) -> Any:
     return column[index, ...] if isinstance(column, np.ndarray) else column[index]
 
 
+def short_floats(array: np.ndarray) -> Any:
+    """An array of numbers as nested lists; a float32 becomes the float with the fewest digits that restores it."""
+    if array.dtype not in (np.float32, np.float16):
+        return array.tolist()
+    return array.astype("U32").astype(np.float64).tolist()
+
+
+def short_float(value: float) -> float:
+    """A number that was computed as float32, as the float with the fewest digits that restores it."""
+    return float(str(np.float32(value)))
+
+
 def _simple(value: list[Label] | np.ndarray) -> Any:
     if isinstance(value, list):
-        return [{"label": item.label, "score": item.score} for item in value]
+        return [{"label": item.label, "score": short_float(item.score)} for item in value]
     if value.dtype == object:
         return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(value).tolist()
-    return value.tolist()
+    return short_floats(value)

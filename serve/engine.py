@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -29,14 +29,20 @@ from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
 #: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
 INLINE_BYTES = 65_536
+#: More rows than this are decoded in a thread.
+INLINE_ROWS = 1000
+#: Bytes of the tensors of one answer, if nothing else is set.
+MAX_ANSWER = 2**30
 
 
 class Engine:
     """Runs graphs on tensors (``run``, ``submit``), and models on raw rows (``predict``, ``generate``, ``sample``)."""
 
-    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+    def __init__(self, repository: Repository, metrics: Metrics, max_answer: int = MAX_ANSWER) -> None:
         self._repository = repository
         self._metrics = metrics
+        #: Bytes of the tensors of one answer at most.
+        self.max_answer = max_answer
         #: Whether the server is ready for requests: from the end of loading until it drains.
         self.ready = False
 
@@ -75,6 +81,19 @@ class Engine:
     async def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serve the models of this list and no others; see ``Repository.reload``."""
         await asyncio.to_thread(self._repository.reload, configs)
+
+    def check_answer(self, outputs: Iterable[np.ndarray]) -> None:
+        """Refuse an answer of more than ``max_answer`` bytes; a string counts as its reference.
+
+        Raises:
+            InvalidInput: the answer is larger.
+        """
+        size = sum(array.nbytes for array in outputs)
+        if size > self.max_answer:
+            raise InvalidInput(
+                f"the answer would hold {size:,} bytes of tensors; at most {self.max_answer:,} are sent.",
+                "Ask for fewer rows or outputs in one request; the operator can raise --max-answer.",
+            )
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with other requests.
@@ -161,7 +180,11 @@ class Engine:
             else:
                 feeds = verb.encode(rows)
             model.check_rows(len(rows))
-            return verb.decode(await model.run(name, feeds, spec.check(feeds)))
+            outputs = await model.run(name, feeds, spec.check(feeds))
+            self.check_answer(outputs.values())
+            if len(rows) > INLINE_ROWS:  # a row becomes several objects
+                return await asyncio.to_thread(verb.decode, outputs)
+            return verb.decode(outputs)
 
     def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:
         """Write texts; all texts of one model advance together. Pieces come at least ``pause`` seconds apart.

@@ -88,7 +88,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     tracer = Tracer(settings.otel) if settings.otel else None
     keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
-    engine = Engine(repository, metrics)
+    engine = Engine(repository, metrics, access.limits.answer)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _stop_on_signals()
     with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as unix_sockets:

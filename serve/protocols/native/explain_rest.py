@@ -1,8 +1,8 @@
 # ruff: noqa: TID253
 """The HTTP routes that explain convnets: ``explain``, ``activations`` and ``filters`` below ``/api/models/NAME``.
 
-``POST …/explain`` and ``POST …/activations`` take an ``ExplainRequest`` (``bookserve/api/requests.py``), or the file of a
-picture as it is, with ``?label=``. ``explain`` returns a class, its score, the Grad-CAM heat map and the picture with
+``POST …/explain`` and ``POST …/activations`` take an ``ExplainRequest`` (``bookserve/api/requests.py``), or the file of
+a picture as it is, with ``?label=``. ``explain`` returns a class, its score, the Grad-CAM heat map and the picture with
 the heat map on top; with ``Accept: image/png`` that picture alone. ``activations`` returns the channels of every layer
 as a picture. ``GET …/filters`` returns the patterns that the filters respond to.
 """
@@ -10,6 +10,8 @@ as a picture. ``GET …/filters`` returns the patterns that the filters respond 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +22,7 @@ from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import ExplainRequest, parse_request, validate_request
 from bookserve.generation import explain as explanations
 from bookserve.images import encode_png
+from bookserve.verb import short_float, short_floats
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.bodies import is_single, media_type, single_row
@@ -49,27 +52,26 @@ def routes(engine: Engine) -> list[BaseRoute]:
             return Response(picture, media_type="image/png")
         fields = {
             "label": explanation.label,
-            "score": explanation.score,
-            "heatmap": explanation.heatmap.tolist(),
+            "score": short_float(explanation.score),
+            "heatmap": short_floats(explanation.heatmap),
         }
         return json_response(model_fields(live) | fields | {"overlay": _b64(picture)})
 
     async def activations(request: Request) -> Response:
         live, body = await read_request(request)
-        layers = [
-            {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
-            for layer in await layer_activations(engine, live, body)
-        ]
-        return json_response(model_fields(live) | {"layers": layers})
+        found = await layer_activations(engine, live, body)
+        return json_response(model_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
 
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
-        layers = [
-            {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))}
-            for layer in await asyncio.to_thread(explanations.filter_patterns, live.bundle)
+        found = await asyncio.to_thread(explanations.filter_patterns, live.bundle)
+        return json_response(model_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
+
+    def layer_fields(layers: Iterable[explanations.Layer]) -> list[dict[str, Any]]:
+        return [
+            {"name": layer.name, "shape": layer.shape, "picture": _b64(encode_png(layer.picture))} for layer in layers
         ]
-        return json_response(model_fields(live) | {"layers": layers})
 
     return [
         Route("/api/models/{name}/filters", filters),

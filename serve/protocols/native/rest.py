@@ -26,13 +26,13 @@ from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
-from bookserve.verb import Predict, plain_answers
+from bookserve.verb import Predict, short_floats
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.base import error_fields
 from serve.protocols.native.bodies import is_plain_text, media_type, read_rows, single_row
-from serve.protocols.native.responses import json_response, model_fields
+from serve.protocols.native.responses import answers_response, json_response, model_fields, texts_response
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -59,7 +59,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
         live = model(request, body.version or _version(request))
         rows = body.rows_for(live.bundle.verb(Predict))
-        return json_response(model_fields(live) | {"answers": plain_answers(await engine.predict(live, rows))})
+        return answers_response(live, await engine.predict(live, rows))
 
     async def generate(request: Request) -> Response:
         data, kind = await read_body(request), media_type(request.headers.get("content-type", ""))
@@ -73,7 +73,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         texts = await unless_disconnected(request.receive, engine.write(live, body))
         if not texts:  # the client has disconnected
             return Response(status_code=499)
-        return json_response(model_fields(live) | (msgspec.to_builtins(texts[0]) if body.n == 1 else {"texts": texts}))
+        return texts_response(live, texts, body.n)
 
     async def sample(request: Request) -> Response:
         body = parse_request(SampleRequest, await read_body(request))
@@ -85,11 +85,10 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if "image/png" in accept:
             return Response(await asyncio.to_thread(_contact_sheet_png, pixels, body.grid), media_type="image/png")
         if NPZ in accept:
-            return Response(_npz(latent, pixels), media_type=NPZ)
+            return Response(await asyncio.to_thread(_npz, latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
-        return Response(
-            dump_json(model_fields(live) | {"latent": latent, "images": images}), media_type="application/json"
-        )
+        fields = model_fields(live) | {"latent": short_floats(latent), "images": images}
+        return Response(await asyncio.to_thread(dump_json, fields), media_type="application/json")
 
     return [
         Route("/api/models", models),

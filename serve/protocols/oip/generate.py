@@ -9,6 +9,7 @@ the text are refused by name (``bookserve/api/sampling_fields.py``).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
@@ -23,16 +24,20 @@ from bookserve.api.sampling_fields import unsupported_option
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from serve.codecs.json_document import dumps, loads
+from serve.codecs.json_pieces import json_pieces
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.oip.errors import error_response, json_response, truncate
 from serve.protocols.oip.request import drop_nulls, find_model
 from serve.transport.http.body import TooLarge, read_body
+from serve.transport.http.long_answer import LongAnswer
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
 #: HTTP status by ``BookserveError.code``; this extension has statuses of its own.
 HTTP_STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
+#: Characters with log-probabilities up to which a text is written at once.
+INLINE_DRAWN = 2000
 _REASONS = {"length": "length", "stop": "stop_sequence"}
 
 
@@ -96,6 +101,9 @@ def routes(engine: Engine) -> list[BaseRoute]:
             texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
             if not texts:  # the client has disconnected
                 return Response(status_code=499)
+            if len(texts[0].drawn) > INLINE_DRAWN:
+                fields = await asyncio.to_thread(_text_fields, live, call, texts[0])
+                return LongAnswer(json_pieces(fields))
             return json_response(_text_fields(live, call, texts[0]))
         except BookserveError as error:
             return _error_response(error)

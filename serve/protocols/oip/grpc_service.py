@@ -15,6 +15,7 @@ import numpy as np
 from bookserve.api import oip_pb2 as pb
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.codecs.json_pieces import is_long
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import grpc_extensions
@@ -42,6 +43,9 @@ INLINE_BYTES = 1_048_576
 
 #: Triton's response parameter in streams: whether no further response to the same request follows.
 FINAL = "triton_final_response"
+
+#: Elements of a long answer that are written in one turn of the event loop.
+_PART = 20_000
 
 #: The typed list of ``InferTensorContents`` for each datatype.
 _FIELDS = {
@@ -92,6 +96,10 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         else:
             feeds = _read_inputs(live, graph, request)
         arrays = await run_graph(engine, live, signature, feeds)
+        if is_long(arrays.values()):
+            engine.check_answer(arrays[name] for name in class_counts)
+            selected = await asyncio.to_thread(select_outputs, live, signature, arrays, class_counts)
+            return await _long_response(live, request, selected)
         return _response(live, request, select_outputs(live, signature, arrays, class_counts))
 
     async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
@@ -194,10 +202,33 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     return narrow.reshape(shape)
 
 
+async def _long_response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
+    """``_response`` for long answers: typed contents are written in parts, with a turn of the event loop for others."""
+    response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
+    types = {name: datatype_of(array) for name, array in outputs.items()}
+    typed = _is_typed(request, types)
+    for name, array in outputs.items():
+        tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
+        if typed:
+            flat, contents = array.reshape(-1), getattr(tensor.contents, _FIELDS[types[name]])
+            for start in range(0, len(flat), _PART):
+                contents.extend(flat[start : start + _PART].tolist())
+                await asyncio.sleep(0)
+        else:
+            response.raw_output_contents.append(await asyncio.to_thread(to_raw, array))
+        await asyncio.sleep(0)
+    return response
+
+
+def _is_typed(request: pb.ModelInferRequest, types: Mapping[str, str]) -> bool:
+    """Whether the response has typed contents, as the request has, and not raw ones."""
+    return not request.raw_input_contents and "FP16" not in types.values()
+
+
 def _response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
     types = {name: datatype_of(array) for name, array in outputs.items()}
-    typed = not request.raw_input_contents and "FP16" not in types.values()
+    typed = _is_typed(request, types)
     for name, array in outputs.items():
         tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
         if typed:

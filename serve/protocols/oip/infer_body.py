@@ -6,9 +6,12 @@ gives the length of the JSON part; if it is 0, the whole body is the data of the
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -21,6 +24,7 @@ from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.codecs.json_arrays import to_array
 from serve.codecs.json_document import array_to_json, dumps, loads
 from serve.codecs.json_numbers import NUMBER_BYTES, is_readable, parse_numbers
+from serve.codecs.json_pieces import byte_pieces, json_pieces
 from serve.models.live_model import LiveModel
 from serve.protocols.oip.request import check_parameters, drop_nulls, input_spec
 from serve.protocols.oip.tensors import BF16, DATATYPES, datatype_of, element_count, from_raw, to_raw
@@ -195,6 +199,35 @@ def encode_response(live: LiveModel, request: InferRequest, outputs: Arrays) -> 
     Raises:
         InvalidInput: a parameter of the wrong type, or a string output that is not UTF-8 and not asked for as binary.
     """
+    document, binaries = _describe_outputs(live, request, outputs, _output_to_json)
+    text = dumps(document)
+    return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
+
+
+async def encode_long_response(
+    live: LiveModel, request: InferRequest, outputs: Arrays
+) -> tuple[Iterator[bytes], int | None]:
+    """``encode_response`` for long answers: the body in pieces, which are written as they are taken.
+
+    Raises:
+        InvalidInput: see ``encode_response``.
+    """
+    document, binaries = await asyncio.to_thread(_describe_outputs, live, request, outputs, _output_to_pieces)
+    pieces = json_pieces(document)
+    if not binaries:
+        return pieces, None
+    written = []
+    for piece in pieces:  # their length is sent first
+        written.append(piece)
+        await asyncio.sleep(0)
+    tensors = chain.from_iterable(byte_pieces(memoryview(binary)) for binary in binaries)
+    return chain(written, tensors), sum(map(len, written))
+
+
+def _describe_outputs(
+    live: LiveModel, request: InferRequest, outputs: Arrays, to_json: Callable[[str, np.ndarray], Any]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON part of a response as a document, and the tensors that follow it in binary form."""
     parameters = {output.name: output.parameters for output in request.outputs}
     by_default = request.parameters.get("binary_data_output", False)
     tensors, binaries = [], []
@@ -207,13 +240,12 @@ def encode_response(live: LiveModel, request: InferRequest, outputs: Arrays) -> 
             binaries.append(to_raw(array))
             tensor["parameters"] = {_SIZE: len(binaries[-1])}
         else:
-            tensor["data"] = _output_to_json(name, array)
+            tensor["data"] = to_json(name, array)
         tensors.append(tensor)
     document: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version)}
     if request.id:
         document["id"] = request.id
-    text = dumps(document | {"outputs": tensors})
-    return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
+    return document | {"outputs": tensors}, binaries
 
 
 def _input_from_json(item: InferInput, spec: TensorSpec) -> np.ndarray:
@@ -241,6 +273,11 @@ def _output_to_json(name: str, array: np.ndarray) -> Any:
         raise InvalidInput(
             f"output '{name}' holds bytes that are not UTF-8 text.", "Request it with binary_data: true."
         ) from None
+
+
+def _output_to_pieces(name: str, array: np.ndarray) -> Any:
+    """The elements of an output as ``json_pieces`` takes them."""
+    return array.reshape(-1) if array.dtype != object else _output_to_json(name, array)
 
 
 def _input_from_raw_body(live: LiveModel, graph: Graph, binary: memoryview) -> Arrays:

@@ -24,6 +24,7 @@ from serve.protocols.oip.request import drop_nulls, find_model, is_model_ready, 
 from serve.protocols.oip.statistics import statistics_response
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
+from serve.transport.http.long_answer import LongAnswer
 
 
 def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
@@ -55,6 +56,10 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         length = request.headers.get(LENGTH_HEADER)
         body = await read_body(request)
         content, header = await infer(engine, policy.limits, *_model_and_version(request), body, length)
+        if not isinstance(content, bytes):
+            if header is None:
+                return LongAnswer(content)
+            return LongAnswer(content, 200, {LENGTH_HEADER: str(header)}, "application/octet-stream")
         packed, headers = await compress_body(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")

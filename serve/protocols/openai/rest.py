@@ -23,6 +23,7 @@ from bookserve.api.requests import GenerateRequest
 from bookserve.errors import BookserveError, NotFound
 from bookserve.generation.text import Piece
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
+from serve.codecs.json_pieces import json_pieces
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
@@ -37,9 +38,12 @@ from serve.protocols.openai.response import (
     model_fields,
 )
 from serve.transport.http.body import read_body
+from serve.transport.http.long_answer import LongAnswer
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
 COMPLETIONS = "/v1/completions"
+#: Characters with log-probabilities up to which a text is written at once.
+INLINE_DRAWN = 2000
 
 #: Gives what is returned before the texts of each prompt.
 Echoes = Callable[[], Awaitable[list[Echo | None]]]
@@ -68,7 +72,12 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if body.stream:
             return EventStream(_events(body, CompletionResponse(body.model, prompts), echoes, streams))
         whole = await unless_disconnected(request.receive, _complete_response(body, requests, echoes, streams))
-        return json_response(whole) if whole else Response(status_code=499)  # the client has disconnected
+        if not whole:  # the client has disconnected
+            return Response(status_code=499)
+        is_long = any(
+            len(choice["logprobs"]["tokens"]) > INLINE_DRAWN for choice in whole["choices"] if choice["logprobs"]
+        )
+        return LongAnswer(json_pieces(whole)) if is_long else json_response(whole)
 
     async def chat(_: Request) -> Response:
         hint = f"POST to {COMPLETIONS} with a 'prompt': the models of this server continue a text."
@@ -160,7 +169,9 @@ async def _complete_response(
         best = sorted(texts, key=mean_logprob, reverse=True) if request.n > (body.n or 1) else texts
         for text in best[: body.n or 1]:
             shown = text if body.logprobs is not None else msgspec.structs.replace(text, drawn=())
-            choices.append(response.choice(len(choices), shown, echo))
+            many = len(shown.drawn) + len((echo and echo.drawn) or ()) > INLINE_DRAWN
+            write = partial(response.choice, len(choices), shown, echo)
+            choices.append(await asyncio.to_thread(write) if many else write())
         for text in best[body.n or 1 :]:
             response.count(text)
     return response.body(choices)

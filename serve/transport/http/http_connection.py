@@ -17,8 +17,10 @@ and the versions that were tested.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from asyncio import TimerHandle, Transport
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -59,7 +61,6 @@ class FastPathCycle:
 
     __slots__ = ("body", "connection", "disconnected", "head", "keep_alive", "response_complete", "taken")
     message_event = _NoEvent()
-    response_started = False  # the response is written as a whole
 
     def __init__(self, connection: HttpConnection, head: RequestHead) -> None:
         self.connection = connection
@@ -71,6 +72,11 @@ class FastPathCycle:
         #: Whether the client has closed the connection.
         self.disconnected = False
         self.response_complete = False
+
+    @property
+    def response_started(self) -> bool:
+        """Whether a part of the response has been written."""
+        return self.connection.sends_pieces
 
     def is_disconnected(self) -> bool:
         """Whether the client has closed the connection."""
@@ -130,6 +136,8 @@ class HttpConnection(HttpToolsProtocol):
         self._parsed_head: RequestHead | None = None
         #: Whether a handler has declined the request that is parsed now.
         self._declined = False
+        #: Whether a long response is being sent.
+        self.sends_pieces = False
 
     # asyncio.Protocol
 
@@ -234,8 +242,39 @@ class HttpConnection(HttpToolsProtocol):
         for name, value in self.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        parts += (response.headers, b"content-length: %d\r\n" % len(response.content), end, response.content)
+        content = response.content
+        if type(content) is not bytes:
+            parts += (response.headers, b"transfer-encoding: chunked\r\n", end)
+            self.transport.write(b"".join(parts))
+            self.tasks.add(task := self.loop.create_task(self._send_pieces(cycle, iter(content))))
+            task.add_done_callback(self.tasks.discard)
+            return
+        parts += (response.headers, b"content-length: %d\r\n" % len(content), end, content)
         self.transport.write(b"".join(parts))
+        self._response_sent(cycle)
+
+    async def _send_pieces(self, cycle: FastPathCycle, pieces: Iterator[bytes]) -> None:
+        """Write the body of a long response piece by piece, as fast as the client reads, with a turn for others."""
+        self.sends_pieces = True
+        try:
+            for piece in pieces:
+                if self.transport.is_closing():
+                    return
+                if piece:
+                    self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                await asyncio.sleep(0)
+                await self.flow.drain()
+        except Exception:
+            logging.getLogger("bookserve").exception("a response could not be completed")
+            self.transport.abort()  # so that the client does not take what it got for the whole
+            return
+        finally:
+            self.sends_pieces = False
+        if not self.transport.is_closing():
+            self.transport.write(b"0\r\n\r\n")
+            self._response_sent(cycle)
+
+    def _response_sent(self, cycle: FastPathCycle) -> None:
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

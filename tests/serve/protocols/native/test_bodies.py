@@ -136,12 +136,13 @@ def test_texts(http: httpx.Client) -> None:
 def test_errors_say_what_to_send(http: httpx.Client, kind: str, body: Any, complaint: str) -> None:
     reply = http.post("/api/models/affine/predict", content=body, headers={"content-type": kind})
     assert reply.status_code == 400, reply.text
-    assert complaint in reply.json()["error"]["message"]
+    assert complaint in f"{reply.json()['error']['message']} {reply.json()['error']['hint']}"
 
 
 def test_a_form_is_taken_apart_byte_by_byte() -> None:
     data = bytes(range(256)) + b"\r\n--not the boundary\r\n" + b"\n\r\n"
-    body = b'--x\r\nContent-Disposition: form-data; name="a\\"b"; filename="c.png"\r\ncontent-type: Image/PNG\r\n\r\n%b\r\n'
+    body = b'--x\r\nContent-Disposition: form-data; name="a\\"b"; filename="c.png"\r\n'
+    body += b"content-type: Image/PNG\r\n\r\n%b\r\n"
     body += b'--x\r\ncontent-disposition: form-data; name="e"\r\n\r\n\r\n--x--\r\n'
     first, second = parse_form('multipart/form-data; boundary="x"', body % data)
     assert first == ('a"b', "c.png", "image/png", data)
