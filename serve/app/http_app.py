@@ -18,6 +18,7 @@ from serve.jobs.job_queue import JobQueue
 from serve.observability.internal_error import internal_error
 from serve.observability.metrics import Metrics
 from serve.protocols.base import PathTable, Protocol, ServerContext, load_protocols
+from serve.request_context import CURRENT
 from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastRoute, first_route
@@ -54,6 +55,9 @@ class HttpApplication:
         try:
             await self._router(scope, receive, tracked_send)
         except Exception as error:
+            gone = CURRENT.get().gone
+            if isinstance(error, RuntimeError | OSError) and gone is not None and gone():
+                return  # writing to a closed connection fails, and nobody reads an answer
             response = self._error_response(scope, error)
             if started:
                 raise

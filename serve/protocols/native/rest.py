@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -109,7 +109,7 @@ def _version(request: Request) -> int | None:
     return int(number)
 
 
-async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncGenerator[bytes]:
     """Server-sent events: each piece of text, then ``done`` or an error."""
     try:
         async with aclosing(stream):

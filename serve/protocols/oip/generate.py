@@ -10,7 +10,7 @@ the text are refused by name (``bookserve/api/sampling_fields.py``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -160,7 +160,7 @@ def _only_item(value: Any) -> Any:
     return value[0] if type(value) is list and len(value) == 1 else value
 
 
-async def _events(live: LiveModel, call: GenerateCall, stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+async def _events(live: LiveModel, call: GenerateCall, stream: AsyncGenerator[list[Piece]]) -> AsyncGenerator[bytes]:
     try:
         async with aclosing(stream):
             async for pieces in stream:

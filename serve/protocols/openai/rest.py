@@ -8,7 +8,7 @@ Serving has no use for the path (``guest_routes``). Errors are ``{"error": {"mes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Any
@@ -179,7 +179,7 @@ async def _complete_response(
 
 async def _events(
     body: Completions, response: CompletionResponse, echoes: Echoes, streams: list[AsyncGenerator[list[Piece]]]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Server-sent events: one for each piece, the usage if requested, and ``[DONE]``; or an error at the end."""
     n = body.n or 1
     usage = {"usage": None} if body.stream_options and body.stream_options.include_usage else {}

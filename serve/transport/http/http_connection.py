@@ -136,6 +136,8 @@ class HttpConnection(HttpToolsProtocol):
         self._parsed_head: RequestHead | None = None
         #: Whether a handler has declined the request that is parsed now.
         self._declined = False
+        #: Requests of the application that are not answered completely, oldest first. uvicorn knows only the latest.
+        self._unanswered: list[Any] = []
         #: Whether a long response is being sent.
         self.sends_pieces = False
 
@@ -147,6 +149,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_arrived()
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._unanswered.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -201,7 +208,7 @@ class HttpConnection(HttpToolsProtocol):
             self._parsed_head = head
             self.cycle = FastPathCycle(self, head)  # type: ignore[assignment]
         else:
-            super().on_headers_complete()
+            self._hand_to_application()
 
     def on_body(self, body: bytes) -> None:
         if self._head_size is not None:  # the head was rejected
@@ -224,9 +231,15 @@ class HttpConnection(HttpToolsProtocol):
             cycle.body.clear()  # a connection may be idle for long
         else:
             self.cycle = None  # type: ignore[assignment]
-            super().on_headers_complete()
+            self._hand_to_application()
             self.cycle.body = cycle.body
             super().on_message_complete()
+
+    def _hand_to_application(self) -> None:
+        super().on_headers_complete()
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
+        if self.cycle is not None:
+            self._unanswered.append(self.cycle)
 
     # The fast path
 
