@@ -18,7 +18,7 @@ from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.codecs.json_pieces import is_long
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.oip import grpc_extensions
+from serve.protocols.oip import grpc_extensions, long_message
 from serve.protocols.oip.errors import call_status, truncate
 from serve.protocols.oip.metadata import model_metadata, server_metadata
 from serve.protocols.oip.model_repository import ModelRepository
@@ -43,9 +43,6 @@ INLINE_BYTES = 1_048_576
 
 #: Triton's response parameter in streams: whether no further response to the same request follows.
 FINAL = "triton_final_response"
-
-#: Elements of a long answer that are written in one turn of the event loop.
-_PART = 20_000
 
 #: The typed list of ``InferTensorContents`` for each datatype.
 _FIELDS = {
@@ -86,7 +83,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         return pb.ModelMetadataResponse(**model_metadata(engine, find_model(engine, request.name, request.version)))
 
-    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse | bytes:
         live = find_model(engine, request.model_name, request.model_version)
         signature, graph = find_graph(live, _signature_name(request))
         outputs = [(output.name, _parameter_values(output.parameters)) for output in request.outputs]
@@ -102,10 +99,18 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             return await _long_response(live, request, selected)
         return _response(live, request, select_outputs(live, signature, arrays, class_counts))
 
-    async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    async def stream(
+        requests: AsyncIterator[pb.ModelInferRequest],
+    ) -> AsyncIterator[pb.ModelStreamInferResponse | bytes]:
         async for request in requests_until(lambda: not engine.ready, requests):
             try:
-                answered = pb.ModelStreamInferResponse(infer_response=await infer(request))
+                response = await infer(request)
+                if isinstance(response, bytes):
+                    last = pb.ModelInferResponse()
+                    last.parameters[FINAL].bool_param = True
+                    yield await long_message.serialize_streamed(response, last)
+                    continue
+                answered = pb.ModelStreamInferResponse(infer_response=response)
             except BookserveError as error:  # fails this request only; the stream continues
                 failed = pb.ModelInferResponse(
                     model_name=request.model_name, model_version=request.model_version, id=request.id
@@ -202,22 +207,14 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     return narrow.reshape(shape)
 
 
-async def _long_response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
-    """``_response`` for long answers: typed contents are written in parts, with a turn of the event loop for others."""
-    response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
+async def _long_response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> bytes:
+    """``_response``, serialized, for long answers."""
+    head = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
     types = {name: datatype_of(array) for name, array in outputs.items()}
-    typed = _is_typed(request, types)
     for name, array in outputs.items():
-        tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
-        if typed:
-            flat, contents = array.reshape(-1), getattr(tensor.contents, _FIELDS[types[name]])
-            for start in range(0, len(flat), _PART):
-                contents.extend(flat[start : start + _PART].tolist())
-                await asyncio.sleep(0)
-        else:
-            response.raw_output_contents.append(await asyncio.to_thread(to_raw, array))
-        await asyncio.sleep(0)
-    return response
+        head.outputs.add(name=name, datatype=types[name], shape=array.shape)
+    typed = {name: _FIELDS[types[name]] for name in outputs} if _is_typed(request, types) else None
+    return await long_message.serialize(head, outputs, typed)
 
 
 def _is_typed(request: pb.ModelInferRequest, types: Mapping[str, str]) -> bool:
