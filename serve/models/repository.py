@@ -295,7 +295,18 @@ class Repository:
             found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
         except OSError:
             return []
-        return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
+        return [ModelConfig(path.name, path, self._policy(path)) for path in found if version_directories(path)]
+
+    def _policy(self, path: Path) -> VersionPolicy:
+        """The version policy of a model of the directory: its own, by ``config.pbtxt``, or that of all."""
+        try:
+            triton = triton_config.read_config(path)
+        except BookserveError:  # told when a version is opened
+            return self._options.policy
+        if triton is None or triton.versions is None:
+            return self._options.policy
+        latest, specific = triton.versions
+        return VersionPolicy(latest, specific)
 
     def _note_failed_load(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:
