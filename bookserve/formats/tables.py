@@ -29,7 +29,7 @@ _MISSING = ("", "NA", "null", "None")
 _BOOLEANS = {"TRUE": 1.0, "FALSE": 0.0, "True": 1.0, "False": 0.0, "true": 1.0, "false": 0.0}
 #: Whole numbers beyond this would lose digits as float64.
 _EXACT = 2**53
-#: Columns from which a header of plain numbers is told by its counting alone.
+#: Columns from which a first line of numbers that count them is a header; fewer may well be a row.
 _MANY = 5
 
 
@@ -112,7 +112,7 @@ def _split_header(lines: list[list[str]], numbers: list[int]) -> tuple[list[str]
 def _is_header(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
     if _counts(first):
         words = any(_number(cell) is None for cell in first)
-        return bool(rest) and (words or len(first) >= _MANY or any("." in cell for cells in rest for cell in cells))
+        return bool(rest) and (words or len(first) >= _MANY)
     if any(_number(cell) is not None for cell in first):
         return False
     if all(_number(cell) is None for cells in rest[:1] for cell in cells):  # texts below: a name is a single word
