@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path)
     parser.add_argument("options", nargs="*")
     given = parser.parse_args()
-    measured = []
+    measured, longest = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
         with start(Path(folder), *given.options) as server:
@@ -158,11 +158,12 @@ def main() -> None:
                 row = {"answer": name, "megabytes": size / 1e6, "seconds": seconds}
                 row |= {"healthz_p99_ms": waits[int(len(waits) * 0.99)] * 1e3, "healthz_worst_ms": waits[-1] * 1e3}
                 measured.append(row)
+                longest = max(longest, waits[-1])
                 health = f"/healthz p99 {row['healthz_p99_ms']:5.1f} ms, worst {row['healthz_worst_ms']:5.1f} ms"
                 print(f"{name:12} {size / 1e6:6.0f} MB in {seconds:5.2f} s; {health} of {len(waits)}", flush=True)
     if given.save:
         given.save.write_text(json.dumps({"machine": machine.describe(), "rows": measured}, indent=1) + "\n")
-    sys.exit(any(row["healthz_worst_ms"] > LONGEST * 1e3 for row in measured))
+    sys.exit(longest > LONGEST)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,7 @@ def _given(message: pb.ModelConfig) -> set[str]:
 def _unsupported(message: pb.ModelConfig) -> str:
     """What is not done here, by its name in the file; '' if everything is."""
     batching = message.dynamic_batching
+    tensors: list[Any] = [*message.input, *message.output]
     queue = batching.default_queue_policy
     asked = {
         f"backend '{message.backend}'": message.backend not in _BACKENDS,
@@ -212,8 +213,8 @@ def _unsupported(message: pb.ModelConfig) -> str:
         "max_batch_size below 0": message.max_batch_size < 0,
         "input.allow_ragged_batch": any(tensor.allow_ragged_batch for tensor in message.input),
         "input.optional": any(tensor.optional for tensor in message.input),
-        "is_shape_tensor": any(tensor.is_shape_tensor for tensor in (*message.input, *message.output)),
-        "reshape": any(_reshapes(tensor) for tensor in (*message.input, *message.output)),
+        "is_shape_tensor": any(tensor.is_shape_tensor for tensor in tensors),
+        "reshape": any(_reshapes(tensor) for tensor in tensors),
     }
     return next((name for name, is_asked in asked.items() if is_asked), "")
 

@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.formats.triton_config import read_config
 from serve.app import grpc_app, http_app
 from serve.app.settings import Settings
 from serve.engine import Engine
@@ -162,6 +163,7 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
         batching=settings.batching,
         variant=settings.variant,
         warmup_requests=warmup.read_warmup_requests,
+        read_config=read_config,
         lazy=settings.lazy,
         max_loaded=settings.max_loaded,
         canary=settings.canary_share,

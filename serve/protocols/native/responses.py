@@ -54,7 +54,7 @@ def _row_pieces(answer: Answer) -> Any:
 
 
 def _text_pieces(text: Piece) -> dict[str, Any]:
-    fields = msgspec.to_builtins(msgspec.structs.replace(text, drawn=()))
+    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(text, drawn=()))
     return fields | {"drawn": (msgspec.json.encode(drawn) for drawn in text.drawn)}
 
 

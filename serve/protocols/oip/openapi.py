@@ -199,7 +199,7 @@ def _switched_off_paths(errors: ErrorResponses) -> dict[str, Schema]:
             f"{root}/region/{{region}}/unregister": region
             | {"post": operation(f"shm{name}Unregister", "Forget a region", done)},
         }
-    settings = [("Logging", "/v2/logging", "Log settings", {})]
+    settings: list[tuple[str, str, str, Schema]] = [("Logging", "/v2/logging", "Log settings", {})]
     for end, suffix in (("", ""), ("/setting", "Setting")):
         settings += [
             (f"Trace{suffix}", f"/v2/trace{end}", "Trace settings", {}),

@@ -68,7 +68,7 @@ def on_result(
         except Exception:
             logging.getLogger("bookserve").exception("a request failed")
             response = _INTERNAL_ERROR
-        if type(response) is FastResponse:
+        if isinstance(response, FastResponse):
             send(response)
         else:
             task = asyncio.ensure_future(_send_later(send, response))

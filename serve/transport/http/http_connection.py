@@ -256,10 +256,10 @@ class HttpConnection(HttpToolsProtocol):
             parts += (name, b": ", value, b"\r\n")
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
         content = response.content
-        if type(content) is not bytes:
+        if not isinstance(content, bytes):
             parts += (response.headers, b"transfer-encoding: chunked\r\n", end)
             self.transport.write(b"".join(parts))
-            self.tasks.add(task := self.loop.create_task(self._send_pieces(cycle, iter(content))))
+            self.tasks.add(task := self.loop.create_task(self._send_pieces(cycle, content)))
             task.add_done_callback(self.tasks.discard)
             return
         parts += (response.headers, b"content-length: %d\r\n" % len(content), end, content)

@@ -14,12 +14,12 @@ from bookserve.errors import BookserveError
 from bookserve.formats import triton
 from bookserve.formats.triton_config import read_config
 from bookserve.graph import Graph, TensorSpec
-from serve.models.model_config import VersionPolicy
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from tests import bundles
 from tests.serve.in_process import application_client
 
+OPTIONS = LoadOptions(read_config=read_config)
 TENSORS = """
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] label_filename: "labels.txt" } ]
@@ -44,7 +44,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., httpx.Client]]:
     opened: list[Any] = []
 
     def start(config: str, **more: Any) -> httpx.Client:
-        opened.append(application_client(write(tmp_path, config, **more)))
+        opened.append(application_client(write(tmp_path, config, **more), OPTIONS))
         client: httpx.Client = opened[-1].__enter__()
         return client
 
@@ -110,7 +110,7 @@ def test_another_name_of_the_model_file(serve: Callable[..., httpx.Client]) -> N
     ],
 )
 def test_what_is_not_done_is_refused_by_name(tmp_path: Path, config: str, named: str) -> None:
-    repository = Repository(write(tmp_path, config), Metrics())
+    repository = Repository(write(tmp_path, config), Metrics(), options=OPTIONS)
     repository.load()
     assert not repository.models()
     (error,) = repository.errors()
@@ -129,7 +129,7 @@ def test_what_is_not_done_is_refused_by_name(tmp_path: Path, config: str, named:
     ],
 )
 def test_what_only_makes_triton_faster_is_skipped(tmp_path: Path, config: str) -> None:
-    repository = Repository(write(tmp_path, config), Metrics())
+    repository = Repository(write(tmp_path, config), Metrics(), options=OPTIONS)
     repository.load()
     assert [model.name for model in repository.models()] == ["net"]
     repository.close()
@@ -145,8 +145,8 @@ def test_what_only_makes_triton_faster_is_skipped(tmp_path: Path, config: str) -
     ],
 )
 def test_the_version_policy(tmp_path: Path, policy: str, live: list[int]) -> None:
-    options = LoadOptions(policy=VersionPolicy())
-    repository = Repository(write(tmp_path, f"{policy} max_batch_size: 8", versions=3), Metrics(), options=options)
+    models = write(tmp_path, f"{policy} max_batch_size: 8", versions=3)
+    repository = Repository(models, Metrics(), options=OPTIONS)
     repository.load()
     assert [model.version for model in repository.models()] == live
     repository.close()
@@ -161,7 +161,7 @@ def test_our_own_file_changes_nothing(tmp_path: Path) -> None:
     found = read_config(tmp_path / "affine")
     assert found is not None
     assert found.row_limit == 2
-    repository = Repository(tmp_path, Metrics())
+    repository = Repository(tmp_path, Metrics(), options=OPTIONS)
     repository.load()
     (model,) = repository.models()
     with pytest.raises(BookserveError, match="must be <= 2"):
