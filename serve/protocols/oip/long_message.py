@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from serve.protocols.oip.tensors import to_raw
 
 #: Elements that are written between two turns.
 _ELEMENTS = 20_000
+Part = bytes | memoryview
 _OUTPUT = pb.ModelInferResponse.InferOutputTensor
 
 
@@ -33,9 +34,9 @@ async def serialize(head: pb.ModelInferResponse, outputs: Arrays, fields: Mappin
     rest = pb.ModelInferResponse()
     rest.CopyFrom(head)
     del rest.outputs[:]
-    parts = [rest.SerializeToString()]
+    parts: list[Part] = [rest.SerializeToString()]
     for tensor in tensors:
-        own = [tensor.SerializeToString()]
+        own: list[Part] = [tensor.SerializeToString()]
         if fields is not None:
             contents = await _typed_contents(outputs[tensor.name], fields[tensor.name])
             own += _nested(_OUTPUT.CONTENTS_FIELD_NUMBER, contents)
@@ -53,9 +54,9 @@ async def serialize_streamed(serialized: bytes, last: pb.ModelInferResponse) -> 
     return await _join(_nested(pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, parts))
 
 
-async def _typed_contents(array: np.ndarray, field: str) -> list[bytes | memoryview]:
+async def _typed_contents(array: np.ndarray, field: str) -> list[Part]:
     flat = array.reshape(-1)
-    parts: list[bytes | memoryview] = []
+    parts: list[Part] = []
     for start in range(0, len(flat), _ELEMENTS):
         some = pb.InferTensorContents(**{field: flat[start : start + _ELEMENTS].tolist()})
         parts.append(some.SerializeToString())
@@ -66,11 +67,11 @@ async def _typed_contents(array: np.ndarray, field: str) -> list[bytes | memoryv
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The binary form of an array, without a copy where its memory has that form already."""
     if array.dtype != object and array.flags.c_contiguous and array.dtype.newbyteorder("<") == array.dtype:
-        return memoryview(array.reshape(-1).view(np.uint8))
+        return array.reshape(-1).view(np.uint8).data
     return memoryview(to_raw(array))
 
 
-def _nested(number: int, parts: list[bytes | memoryview]) -> list[bytes | memoryview]:
+def _nested(number: int, parts: Sequence[Part]) -> list[Part]:
     """A length-delimited field of that number with these contents."""
     return [_varint(number << 3 | 2) + _varint(sum(len(part) for part in parts)), *parts]
 
@@ -84,7 +85,7 @@ def _varint(value: int) -> bytes:
     return bytes(groups)
 
 
-async def _join(parts: Iterable[bytes | memoryview]) -> bytes:
+async def _join(parts: Iterable[Part]) -> bytes:
     joined = io.BytesIO()  # its value is not copied when it is taken
     for part in parts:
         for piece in byte_pieces(memoryview(part)):

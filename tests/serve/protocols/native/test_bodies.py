@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ from PIL import Image
 
 from bookserve.errors import InvalidInput
 from serve.transport.http.multipart import parse_form
+from tests.servers import Server
 
 CURL = "application/x-www-form-urlencoded"
 
@@ -149,3 +153,13 @@ def test_a_form_is_taken_apart_byte_by_byte() -> None:
     assert second == ("e", "", "", b"")
     with pytest.raises(InvalidInput, match="more than 4096 parts"):
         parse_form("multipart/form-data; boundary=x", b"--x\r\na:b\r\n\r\n\r\n" * 5000 + b"--x--")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("options", [["-F", "file=@x.png"], ["--data-binary", "@x.png"], ["-T", "x.png", "-X", "POST"]])
+def test_curl(server: Server, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "x.png").write_bytes(picture(255))
+    command = ["curl", "-sS", "--noproxy", "*", *options, f"{server.http}/api/models/digits/predict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30)
+    assert labels(json.loads(done.stdout)) == ["bright"]
