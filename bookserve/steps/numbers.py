@@ -49,12 +49,12 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
         return array.astype(numpy_dtype(self.dtype), copy=False)
 
     def _from_records(self, rows: Rows) -> list[Any]:
-        """The rows, of which those that are objects have become arrays with the columns in one order."""
+        """The rows, of which those that are objects have become lists or arrays with the columns in one order."""
         first = next(row for row in rows if isinstance(row, dict))
         names = self.columns or tuple(name for name in first if name not in ROW_NAMES)
         return [self._join_columns(row, names) if isinstance(row, dict) else row for row in rows]
 
-    def _join_columns(self, row: dict[str, Any], names: tuple[str, ...]) -> np.ndarray:
+    def _join_columns(self, row: dict[str, Any], names: tuple[str, ...]) -> list[Any] | np.ndarray:
         """The row whose numbers are given by column. With names of the model, other columns are left out."""
         missing = [name for name in names if name not in row]
         unknown = [] if self.columns else [name for name in row if name not in names and name not in ROW_NAMES]
@@ -69,9 +69,10 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
                 f"the column '{texts[0]}' holds the text '{row[texts[0]][:40]}'; expected a number.",
                 f"The model takes {self.dtype}.",
             )
-        if self.dtype == "string":
-            return np.array([_as_bytes(row[name]) for name in names], object)
-        return np.stack([np.asarray(row[name]) for name in names], axis=-1)
+        values = [row[name] for name in names]
+        if self.dtype == "string" or not any(isinstance(value, list | np.ndarray) for value in values):
+            return values
+        return np.stack([np.asarray(value) for value in values], axis=-1)
 
 
 class Scale(StepBase, frozen=True):
