@@ -15,8 +15,8 @@ from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, desc
 class Numbers(StepBase, frozen=True, omit_defaults=True):
     """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape].
 
-    A row may also be an object with the numbers of each column by name, as a line of a table: matched by ``columns``, or
-    taken in the order in which the names come if the model has no names.
+    A row may also be an object with the numbers of each column by name, as a line of a table: matched by ``columns``,
+    or taken in the order in which the names come if the model has no names.
     """
 
     dtype: str
