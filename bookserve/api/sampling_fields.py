@@ -48,7 +48,7 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "guidance_scale": (1,),
     # How the text ends
     "min_tokens": (0,),
-    "min_length": (0, 1),
+    "min_length": (0,),
     "stop_token_ids": ([],),
     "include_stop_str_in_output": (False,),
     "early_stopping": (False,),
@@ -76,9 +76,16 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 
 
+#: The least length of a text. The models know no end of a text, so only a stop string could end it earlier.
+_LEAST_LENGTHS = ("min_tokens", "min_length")
+
+
 def unsupported_option(given: Mapping[str, Any]) -> str:
     """The name of the first option that would change the text and is not supported; '' if there is none."""
+    stops = given.get("stop") or given.get("stop_words")
     for name, value in given.items():
+        if name in _LEAST_LENGTHS and not stops:
+            continue
         if value is not None and name in NEUTRAL and not any(value == neutral for neutral in NEUTRAL[name]):
             return name
     return ""

@@ -105,7 +105,7 @@ def test_generate_takes_parameters_beside_the_text(http: httpx.Client, body: dic
 
 
 @pytest.mark.parametrize(
-    "option", [{"repetition_penalty": 1.3}, {"bad_words": ["a"]}, {"beam_width": 4}, {"min_p": 0.1}, {"min_length": 9}]
+    "option", [{"repetition_penalty": 1.3}, {"bad_words": ["a"]}, {"beam_width": 4}, {"min_p": 0.1}, {"num_beams": 9}]
 )
 @pytest.mark.parametrize("nested", [True, False])
 def test_generate_refuses_what_it_does_not_do(http: httpx.Client, option: dict[str, Any], nested: bool) -> None:
@@ -151,7 +151,7 @@ def test_perf_analyzer_finds_what_it_reads(http: httpx.Client) -> None:
 
 def test_genai_perf_streams_texts(http: httpx.Client) -> None:
     """A request as genai-perf writes it for Triton's generate endpoint."""
-    body = {"text_input": "abc", "max_tokens": 5, "stream": True, "temperature": 0, "ignore_eos": True}
+    body = {"text_input": "abc", "max_tokens": 5, "min_tokens": 5, "stream": True, "temperature": 0, "ignore_eos": True}
     reply = http.post("/v2/models/writer/generate_stream", json=body)
     events = [json.loads(line[6:]) for line in reply.text.split("\n\n") if line]
     assert "".join(event["text_output"] for event in events) == "deabc"
