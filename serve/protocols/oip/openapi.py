@@ -197,7 +197,7 @@ def _switched_off_paths(errors: ErrorResponses) -> dict[str, Schema]:
             f"{root}/region/{{region}}/status": region
             | {"get": operation(f"shm{name}Region", "One region", none | errors(404), description=off)},
             f"{root}/region/{{region}}/register": region
-            | {"post": operation(f"shm{name}Register", "Register a region", errors(503), description=off)},
+            | {"post": operation(f"shm{name}Register", "Register a region", errors(400), description=off)},
             f"{root}/unregister": {"post": operation(f"shm{name}UnregisterAll", "Forget all regions", done)},
             f"{root}/region/{{region}}/unregister": region
             | {"post": operation(f"shm{name}Unregister", "Forget a region", done)},

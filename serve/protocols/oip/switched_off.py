@@ -1,8 +1,9 @@
 """Triton's extensions that this server has switched off: shared memory, trace settings and log settings.
 
-Their status and settings can be read, as from a Triton that runs without them; what would switch them on is refused
-with Triton's UNAVAILABLE (HTTP 503). Clients must not make the server open memory or write files, so no option of this
-server switches them on: traces go to the collector of ``--otel``.
+Their status and settings can be read, as from a Triton that runs without them. Regions cannot be registered (HTTP 400),
+and what would switch traces or logs on is refused with Triton's UNAVAILABLE (HTTP 503). Clients must not make the
+server open memory or write files, so no option of this server switches them on: traces go to the collector of
+``--otel``.
 Source: ``extension_shared_memory.md``, ``extension_trace.md`` and ``extension_logging.md`` of Triton.
 """
 
@@ -44,12 +45,12 @@ def check_region(kind: str, region: str) -> None:
 
 
 def refuse_region(kind: str, region: str) -> None:
-    """Refuse to register a region of shared memory.
+    """Refuse to register a region of shared memory, as a Triton without GPUs refuses one of CUDA.
 
     Raises:
-        NotReady: always.
+        InvalidInput: always.
     """
-    raise NotReady(
+    raise InvalidInput(
         f"failed to register shared memory region '{region}': {kind} shared memory is switched off on this server.",
         "Send the tensors in the request.",
     )

@@ -173,7 +173,7 @@ def test_shared_memory_is_off(http: httpx.Client, kind: str) -> None:
     assert http.get(f"{root}/status").json() == []
     assert http.get(f"{root}/region/r/status").status_code == 404
     refused = http.post(f"{root}/region/r/register", json={"key": "/k", "offset": 0, "byte_size": 8})
-    assert (refused.status_code, "switched off" in refused.json()["error"]) == (503, True)
+    assert (refused.status_code, "switched off" in refused.json()["error"]) == (400, True)
     assert http.post(f"{root}/unregister").status_code == http.post(f"{root}/region/r/unregister").status_code == 200
 
 

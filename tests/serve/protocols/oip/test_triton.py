@@ -40,9 +40,9 @@ def test_tritons_client_understands_us(wire: str, any_server: Server) -> None:
         "all counted": ["affine", "digits", "pair", "plane", "reviews", "writer"],
         "config": ["digits", 256, "TYPE_FP32", True],
         "switched off": [
-            ["503", "404", "503", "503"]
+            ["400", "404", "503", "503"]
             if wire == "http"
-            else ["UNAVAILABLE", "NOT_FOUND", "UNAVAILABLE", "UNAVAILABLE"],
+            else ["INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", "UNAVAILABLE"],
             [0, 0],
             True,
             True,
