@@ -16,7 +16,7 @@ from bookserve.bundle import Bundle, Manifest, parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import DTYPES, Graph, TensorSpec, numpy_dtype
-from bookserve.runtime import DeclaringSession, Session, TensorDeclaration, open_model_directory
+from bookserve.runtime import DeclaringSession, Session, TensorDeclaration, open_model_directory, open_model_file
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations
 from bookserve.steps import Numbers
 from bookserve.verb import Predict
@@ -30,10 +30,10 @@ _SEED = 20_180_101
 
 
 def describe_model_directory(
-    path: Path, name: str, *, device: str = "cpu", threads: int = 1
+    path: Path, name: str, file: Path | None = None, *, device: str = "cpu", threads: int = 1
 ) -> tuple[Bundle, dict[str, Session]]:
     """The version directory ``path``, which has no ``bundle.json``, as a bundle of the model ``name``; and its open
-    sessions by graph.
+    sessions by graph. ``file`` is the model file if it has another name than usual.
 
     The verb is ``predict`` on plain numbers. The default graph is ``serving_default``, or else the first.
 
@@ -41,7 +41,10 @@ def describe_model_directory(
         NotFound: it holds no model file.
         Failed: the model cannot be loaded, or one of its graphs cannot be served.
     """
-    file, sessions = open_model_directory(path, device=device, threads=threads)
+    if file is None:
+        file, sessions = open_model_directory(path, device=device, threads=threads)
+    else:
+        sessions = open_model_file(file, device=device, threads=threads)
     onnx = file.name if file.suffix == ".onnx" else None
     graphs = {
         graph: _describe_session(graph, sessions[graph], onnx)

@@ -5,6 +5,7 @@ The only file of the server that imports TensorFlow, when such a model is loaded
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ import numpy as np
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from bookserve.runtime.base import Declarations, Session, TensorDeclaration
+
+#: Lines of TensorFlow's errors that say where, and what stands before the cause where there are several.
+_PLACE = re.compile(r"Graph execution error|Detected at node|Stack trace|File \"|<stack|\d+ root error|node [\'\"]?\w")
+_NUMBERED = re.compile(r"^\(\d+\)\s*\w+:\s*")
 
 
 class TensorflowSession:
@@ -41,9 +46,9 @@ class TensorflowSession:
         try:
             outputs = self._signature(**{name: tf.constant(array) for name, array in feeds.items()})
         except tf.errors.InvalidArgumentError as error:  # the values, since their shapes and dtypes have been checked
-            raise InvalidInput(f"the model does not take these values: {_first_line(error)}.") from error
+            raise InvalidInput(f"the model does not take these values: {_cause(error)}.") from error
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
-            raise Failed(f"the model could not be run: {_first_line(error)}.") from error
+            raise Failed(f"the model could not be run: {_cause(error)}.") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
@@ -85,6 +90,23 @@ class TensorflowRuntime:
 
 def _declaration(spec: Any) -> TensorDeclaration:
     return TensorDeclaration(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong in a run. TensorFlow tells it behind a list of the places in Keras or the user's code.
+
+    ``Graph execution error:`` is followed by ``Detected at node …`` with its places, and by the cause, before the name
+    of the node: ``Expected image, got unknown format [[{{node DecodeImage}}]]``. With several causes each is in a line
+    that begins with its number and code.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if not lines or not lines[0].startswith("Graph execution error"):
+        return _first_line(error)
+    ends = [index for index, line in enumerate(lines) if "[[{{node" in line]
+    before = [*lines[: ends[0]], lines[ends[0]].partition("[[{{node")[0]] if ends else lines
+    told = [line for line in before if line and not _PLACE.match(line)]
+    found = _NUMBERED.sub("", told[-1]).strip().rstrip(".") if told else ""
+    return found or _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

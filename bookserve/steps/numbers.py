@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bookserve.errors import InvalidInput
+from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import numpy_dtype
 from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
 
@@ -14,7 +15,8 @@ from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, desc
 class Numbers(StepBase, frozen=True, omit_defaults=True):
     """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape].
 
-    With ``columns`` a row may also be an object with the numbers of each column by name.
+    A row may also be an object with the numbers of each column by name, as a line of a table: matched by ``columns``,
+    or taken in the order in which the names come if the model has no names.
     """
 
     dtype: str
@@ -25,8 +27,8 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{list(self.shape)} in each row"
         try:
-            if self.columns and not isinstance(rows, np.ndarray):
-                rows = [self._join_columns(row) if isinstance(row, dict) else row for row in rows]
+            if not isinstance(rows, np.ndarray) and any(isinstance(row, dict) for row in rows):
+                rows = self._from_records(rows)
             if self.dtype == "string":
                 array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
             else:
@@ -46,15 +48,31 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
             raise InvalidInput(f"each row has shape {list(array.shape[1:])}; expected {expected}.")
         return array.astype(numpy_dtype(self.dtype), copy=False)
 
-    def _join_columns(self, row: dict[str, Any]) -> np.ndarray:
-        """The row whose numbers are given by column; other columns are left out."""
-        missing = [name for name in self.columns if name not in row]
-        if missing:
+    def _from_records(self, rows: Rows) -> list[Any]:
+        """The rows, of which those that are objects have become lists or arrays with the columns in one order."""
+        first = next(row for row in rows if isinstance(row, dict))
+        names = self.columns or tuple(name for name in first if name not in ROW_NAMES)
+        return [self._join_columns(row, names) if isinstance(row, dict) else row for row in rows]
+
+    def _join_columns(self, row: dict[str, Any], names: tuple[str, ...]) -> list[Any] | np.ndarray:
+        """The row whose numbers are given by column. With names of the model, other columns are left out."""
+        missing = [name for name in names if name not in row]
+        unknown = [] if self.columns else [name for name in row if name not in names and name not in ROW_NAMES]
+        if missing or unknown:
+            wrong = f"no {', '.join(map(repr, missing))}" if missing else f"also {', '.join(map(repr, unknown))}"
             raise InvalidInput(
-                f"the row has no {', '.join(map(repr, missing))}; expected an object with the columns "
-                f"{', '.join(map(repr, self.columns))}."
+                f"the row has {wrong}; expected an object with the columns {', '.join(map(repr, names))}."
             )
-        return np.stack([np.asarray(row[name]) for name in self.columns], axis=-1)
+        texts = [name for name in names if self.dtype != "string" and isinstance(row[name], str)]
+        if texts:
+            raise InvalidInput(
+                f"the column '{texts[0]}' holds the text '{row[texts[0]][:40]}'; expected a number.",
+                f"The model takes {self.dtype}.",
+            )
+        values = [row[name] for name in names]
+        if self.dtype == "string" or not any(isinstance(value, list | np.ndarray) for value in values):
+            return values
+        return np.stack([np.asarray(value) for value in values], axis=-1)
 
 
 class Scale(StepBase, frozen=True):

@@ -140,6 +140,14 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     help="Maximum size of a request after decompression.",
 )
 @click.option(
+    "--max-answer",
+    type=size,
+    default=1024,
+    show_default=True,
+    metavar="MIB",
+    help="Maximum size of the tensors in an answer.",
+)
+@click.option(
     "--max-head", type=size, default=64, show_default=True, metavar="KIB", help="Maximum size of the request headers."
 )
 @click.option("--max-depth", type=size, default=64, show_default=True, help="Maximum nesting depth of a JSON body.")
@@ -243,6 +251,7 @@ def _access_policy(given: dict[str, Any]) -> Any:
     limits = Limits(
         body=given.pop("max_body") * MIB,
         inflated=given.pop("max_inflated") * MIB,
+        answer=given.pop("max_answer") * MIB,
         head=given.pop("max_head") * 1024,
         depth=given.pop("max_depth"),
         elements=given.pop("max_elements"),

@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.formats.triton_config import read_config
 from serve.app import grpc_app, http_app
 from serve.app.settings import Settings
 from serve.engine import Engine
@@ -88,7 +89,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     tracer = Tracer(settings.otel) if settings.otel else None
     keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
-    engine = Engine(repository, metrics)
+    engine = Engine(repository, metrics, access.limits.answer)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _stop_on_signals()
     with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as unix_sockets:
@@ -162,6 +163,7 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
         batching=settings.batching,
         variant=settings.variant,
         warmup_requests=warmup.read_warmup_requests,
+        read_config=read_config,
         lazy=settings.lazy,
         max_loaded=settings.max_loaded,
         canary=settings.canary_share,

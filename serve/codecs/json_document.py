@@ -71,6 +71,11 @@ def array_to_json(array: np.ndarray) -> Any:
     return orjson.Fragment(text if array.ndim else text[1:-1])
 
 
+def array_to_strict_json(array: np.ndarray) -> bytes:
+    """An array of numbers or booleans as JSON of the standard, where what is not finite is null."""
+    return dumps(np.ascontiguousarray(array)) if array.ndim else dumps(array[None])[1:-1]
+
+
 def _not_finite(array: np.ndarray) -> list[float]:
     return list(array[~np.isfinite(array)].tolist())
 

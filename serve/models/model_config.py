@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from bookserve.bundle import Bundle
 from bookserve.errors import InvalidInput
 
 #: The label of a version on trial, and of the version that the other requests get meanwhile.
@@ -45,6 +47,36 @@ class VersionPolicy(msgspec.Struct, frozen=True):
             if len(numbers) == 1:
                 return cls(latest=int(numbers[0]))
         raise InvalidInput(f"'{text}' is not a version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
+
+
+class DirectoryConfig(Protocol):
+    """What a file beside the versions of a model says of it; ``bookserve.formats.triton_config.TritonConfig`` does."""
+
+    @property
+    def row_limit(self) -> int:
+        """Rows of one request at most; 0 for any number."""
+
+    @property
+    def max_delay(self) -> float:
+        """Seconds that a request may wait for others to share its batch; 0 if it does not say."""
+
+    @property
+    def max_waiting(self) -> int | None:
+        """Requests that may wait; None if it does not say."""
+
+    @property
+    def versions(self) -> tuple[int | None, tuple[int, ...]] | None:
+        """How many of the newest versions are served (None: all), and which (empty: any); None if it says nothing."""
+
+    def model_file(self, version: Path) -> Path | None:
+        """The model file of a version directory; None if it does not name it."""
+
+    def apply(self, bundle: Bundle) -> Bundle:
+        """The bundle as this configuration wants it."""
+
+
+#: Reads that file in the directory of a model; None if there is none.
+ReadConfig = Callable[[Path], DirectoryConfig | None]
 
 
 class ModelConfig(msgspec.Struct, frozen=True):

@@ -15,13 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
 from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
-from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.model_config import DirectoryConfig, ModelConfig, ReadConfig, VersionPolicy
 from serve.models.model_table import ModelTable
 from serve.models.versions import ModelVersions, VersionStatus, version_directories
 from serve.observability.metrics import Metrics
@@ -43,6 +45,8 @@ class LoadOptions(NamedTuple):
     variant: str = ""
     #: Requests that a bundle brings for warm-up.
     warmup_requests: WarmupRequests = lambda _: ()
+    #: Reads the configuration that a model of the directory has of its own.
+    read_config: ReadConfig = lambda _: None
     #: Whether a model is loaded only when it is first run.
     lazy: bool = False
     #: How many models that are loaded when first run may be in memory at once; 0: any number.
@@ -68,24 +72,40 @@ def _open_version(
     on_demand: bool,
 ) -> LiveModel:
     """Open the version directory ``path`` of a model, or (``on_demand``) leave that to the first request."""
+    own = options.read_config(path.parent)
     if (path / MANIFEST).exists():
         bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
     else:
-        bundle, sessions = describe_model_directory(path, config.name, device=options.device, threads=options.threads)
+        file = own.model_file(path) if own else None
+        bundle, sessions = describe_model_directory(
+            path, config.name, file, device=options.device, threads=options.threads
+        )
     model = LiveModel(
-        bundle,
+        own.apply(bundle) if own else bundle,
         metrics,
-        options.batching,
+        _batching_of(options.batching, own),
         options.warmup_requests,
         table.find_model,
         device=options.device,
         threads=options.threads,
     )
+    model.row_limit = own.row_limit if own else 0
     if (on_demand or options.lazy) and sessions is None:
         model.cache = cache
     else:
         model.open(sessions)
     return model
+
+
+def _batching_of(batching: BatchConfig, own: DirectoryConfig | None) -> BatchConfig:
+    """The bounds of a batch, with what the model's own configuration says of them."""
+    if own is None:
+        return batching
+    return msgspec.structs.replace(
+        batching,
+        max_delay=own.max_delay or batching.max_delay,
+        max_waiting=own.max_waiting or batching.max_waiting,
+    )
 
 
 class Repository:
@@ -275,7 +295,18 @@ class Repository:
             found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
         except OSError:
             return []
-        return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
+        return [ModelConfig(path.name, path, self._policy(path)) for path in found if version_directories(path)]
+
+    def _policy(self, path: Path) -> VersionPolicy:
+        """The version policy of a model of the directory: its own, or that of all."""
+        try:
+            own = self._options.read_config(path)
+        except BookserveError:  # told when a version is opened
+            return self._options.policy
+        if own is None or own.versions is None:
+            return self._options.policy
+        latest, specific = own.versions
+        return VersionPolicy(latest, specific)
 
     def _note_failed_load(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:

@@ -6,8 +6,9 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest#predict_api
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, TensorSpec
 from serve.codecs.json_arrays import is_b64, shorten, to_array
 from serve.codecs.json_document import array_to_json, dumps, loads
+from serve.codecs.json_pieces import json_pieces
 from serve.protocols.tfserving.errors import Unimplemented
 
 Specs = Mapping[str, TensorSpec]
@@ -70,6 +72,34 @@ def encode_outputs(outputs: Arrays, by_row: bool) -> bytes:
             "predictions": [
                 {name: _json_value(name, array[index, ...]) for name, array in outputs.items()} for index in range(rows)
             ]
+        }
+    )
+
+
+async def encode_long_outputs(outputs: Arrays, by_row: bool) -> Iterator[bytes]:
+    """``encode_outputs`` for long answers: pieces, which are written as they are taken.
+
+    Raises:
+        InvalidInput: see ``encode_outputs``.
+    """
+    rows = _count_rows(outputs) if by_row else 0
+    texts = {name: array for name, array in outputs.items() if array.dtype == object}
+    if texts:
+        texts = await asyncio.to_thread(lambda: {name: _json_value(name, array) for name, array in texts.items()})
+    columns = {name: texts.get(name, array) for name, array in outputs.items()}
+    if len(columns) == 1:
+        return json_pieces({"predictions" if by_row else "outputs": columns.popitem()[1]})
+    if not by_row:
+        return json_pieces({"outputs": columns})
+    return json_pieces(
+        {
+            "predictions": (
+                {
+                    name: column[index, ...] if isinstance(column, np.ndarray) else column[index]
+                    for name, column in columns.items()
+                }
+                for index in range(rows)
+            )
         }
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.codecs.json_document import dumps
+from serve.codecs.json_pieces import is_long
 from serve.codecs.regular_json import parse_regular
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
@@ -35,6 +37,7 @@ from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
 from serve.protocols.tfserving.metadata import DEFAULT_SIGNATURE, signature_defs
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
+from serve.transport.http.long_answer import LongAnswer
 
 #: Bodies larger than this (bytes) are parsed in a thread, so that they do not block the event loop.
 INLINE_BYTES = 262_144
@@ -61,6 +64,9 @@ class _RestApi:
         request = Request(scope, receive)
         try:
             body, code = await self._answer(request), 200
+            if not isinstance(body, bytes):
+                await LongAnswer(body)(scope, receive, send)
+                return
         except BookserveError as error:
             body, code = errors.error_body(error), errors.http_status(error)
         except Exception as error:
@@ -69,7 +75,7 @@ class _RestApi:
         packed, headers = await compress_body(request, body)
         await Response(packed, code, headers, "application/json")(scope, receive, send)
 
-    async def _answer(self, request: Request) -> bytes:
+    async def _answer(self, request: Request) -> bytes | Iterator[bytes]:
         # The path as it was sent: an escaped slash or colon is part of a name.
         path = request.scope.get("raw_path", request.url.path.encode()).partition(b"?")[0].decode("latin-1")
         if request.method == "POST" and (match := _RUN_PATH.fullmatch(path)):
@@ -78,7 +84,7 @@ class _RestApi:
             return self._describe(match)
         raise InvalidInput(f"Malformed request: {request.method} {path}")
 
-    async def _run(self, path: re.Match[str], body: bytes) -> bytes:
+    async def _run(self, path: re.Match[str], body: bytes) -> bytes | Iterator[bytes]:
         in_thread = len(body) > INLINE_BYTES
         verb = path["verb"].lower()
         if verb != "predict":
@@ -88,7 +94,11 @@ class _RestApi:
             return classify_regress.result_to_json(result)
         parse = partial(self._read_predict, path, body)
         live, signature, (feeds, by_row) = await asyncio.to_thread(parse) if in_thread else parse()
-        return predict_json.encode_outputs(await self._engine.run(live, signature, feeds), by_row)
+        outputs = await self._engine.run(live, signature, feeds)
+        if is_long(outputs.values()):
+            self._engine.check_answer(outputs.values())
+            return await predict_json.encode_long_outputs(outputs, by_row)
+        return predict_json.encode_outputs(outputs, by_row)
 
     def _read_predict(self, path: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
         """The model and graph of a predict request, its inputs, and whether they came by row."""
