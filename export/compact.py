@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -68,7 +69,7 @@ def compact_bundle(bundle: Bundle, models: Path) -> tuple[Bundle, list[str]]:
         kept.save(directory / "examples.npz")
         if (bundle.path / "assets" / FILTERS).is_dir():
             shutil.copytree(bundle.path / "assets" / FILTERS, directory / "assets" / FILTERS)
-        (directory / "README.md").write_text(write_card(manifest, kept, {}, directory), "utf-8")
+        (directory / "README.md").write_text(write_card(manifest, kept, _operators(manifest, directory), directory), "utf-8")
         seal(directory, manifest)
         return publish_bundle(directory), notes
 
@@ -108,6 +109,12 @@ def _first_rows(manifest: Manifest, examples: Examples) -> Examples:
                 graphs[name] = kept
                 break
     return Examples(graphs, examples.rows[:ROWS])
+
+
+def _operators(manifest: Manifest, directory: Path) -> dict[str, dict[str, int]]:
+    """How often each operator occurs in the ONNX file of each graph."""
+    files = {name: onnx.load(directory / str(graph.onnx)) for name, graph in manifest.graphs.items()}
+    return {name: dict(Counter(node.op_type for node in file.graph.node)) for name, file in files.items()}
 
 
 def main(arguments: list[str]) -> None:

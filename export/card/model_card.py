@@ -124,7 +124,7 @@ def _graphs_section(manifest: Manifest, operators: Mapping[str, Mapping[str, int
             "TensorFlow Serving and Triton cannot serve it."
         )
     elif not saved:
-        words = "It was an ONNX file and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
+        words = "It is ONNX alone, without a SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
     return "## Graphs\n\n" + "\n".join(lines) + f"\n\n{words}"
 
 
