@@ -13,6 +13,7 @@ from trainers.datasets import mnist
 from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
+from trainers.preparation.own_digits import own_digit_figures
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -69,4 +70,5 @@ TASK = Task(
     sample={"epochs": 10, "batch_size": 32},
     data=data,
     build=build,
+    conclude=own_digit_figures,
 )

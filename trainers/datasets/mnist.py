@@ -25,18 +25,24 @@ def _real() -> DataSet:
     return DataSet("MNIST: 60,000 handwritten digits, and 10,000 to test", Split(*train), Split(*test), test[0][:16])
 
 
-def _sample() -> DataSet:
-    from PIL import Image
+def scikit_learn_digits() -> Split:
+    """scikit-learn's 1,797 handwritten digits, which fill their pictures: uint8 [n, 8, 8], and labels int64 [n]."""
     from sklearn.datasets import load_digits
 
     small = load_digits()
-    pixels = np.rint(small.images * (255 / 16)).astype(np.uint8)
+    return Split(np.rint(small.images * (255 / 16)).astype(np.uint8), small.target.astype(np.int64))
+
+
+def _sample() -> DataSet:
+    from PIL import Image
+
+    small = scikit_learn_digits()
     # As in MNIST, the digit has a margin.
-    rows = np.zeros((len(pixels), 28, 28), np.uint8)
-    for row, picture in zip(rows, pixels, strict=True):
+    rows = np.zeros((len(small.rows), 28, 28), np.uint8)
+    for row, picture in zip(rows, small.rows, strict=True):
         row[2:26, 2:26] = np.asarray(Image.fromarray(picture).resize((24, 24), Image.Resampling.BICUBIC))
     order = np.random.default_rng(0).permutation(len(rows))
-    labels = small.target.astype(np.int64)
+    labels = small.labels
     train, test = order[360:], order[:360]
     about = "scikit-learn's handwritten digits enlarged from 8×8: 1,437, and 360 to test"
     return DataSet(about, Split(rows[train], labels[train]), Split(rows[test], labels[test]), rows[test[:16]])
