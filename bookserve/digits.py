@@ -66,6 +66,19 @@ def normalise_digits(pictures: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return batch
 
 
+def box_and_centre(ink: np.ndarray) -> np.ndarray:
+    """Ink uint8 of any size → its box with a longer side of 20 pixels, the centre of mass in the middle of 28 × 28."""
+    digit = _resized(ink, BOX)
+    rows, columns = digit.sum(axis=1, dtype=np.float64), digit.sum(axis=0, dtype=np.float64)
+    corner = [
+        int(np.clip(round(SIDE / 2 - sums @ np.arange(len(sums)) / sums.sum()), 0, SIDE - len(sums)))
+        for sums in (rows, columns)
+    ]
+    centred = np.zeros((SIDE, SIDE), np.uint8)
+    centred[corner[0] : corner[0] + digit.shape[0], corner[1] : corner[1] + digit.shape[1]] = digit
+    return centred
+
+
 def _is_normalised(pixels: np.ndarray) -> np.ndarray:
     """Which pictures uint8 [rows, 28, 28] have the form of MNIST's: bool [rows].
 
@@ -85,7 +98,7 @@ def _is_normalised(pixels: np.ndarray) -> np.ndarray:
 def _normalise(grey: np.ndarray) -> np.ndarray:
     from PIL import Image
 
-    return _centre(_adjust_pen(_cut_out(Image.fromarray(grey))))
+    return box_and_centre(_adjust_pen(_cut_out(Image.fromarray(grey))))
 
 
 def _extent(sums: np.ndarray) -> np.ndarray:
@@ -209,7 +222,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _label(mask: np.ndarray) -> np.ndarray:
-    """Number the connected pieces of mask [height, width] from 1, in eight directions: int64 [height, width], 0 outside."""
+    """Number the pieces of mask [height, width] that touch each other, in eight directions, from 1; 0 outside."""
     inside = np.flatnonzero(np.pad(mask, 1))
     wide = mask.shape[1] + 2
     number = np.full((mask.shape[0] + 2) * wide, -1)
@@ -281,16 +294,3 @@ def _resized(ink: np.ndarray, length: int) -> np.ndarray:
     target = np.maximum(1, np.rint(size * length / size.max())).astype(int)
     grey = Image.fromarray(np.asarray(ink * (255 if ink.max() <= 1 else 1), np.uint8))
     return np.asarray(grey.resize(tuple(target.tolist()), Image.Resampling.BICUBIC, box=box))
-
-
-def _centre(ink: np.ndarray) -> np.ndarray:
-    """Ink uint8 of any size → its box with a longer side of 20 pixels, the centre of mass in the middle of 28 × 28."""
-    digit = _resized(ink, BOX)
-    rows, columns = digit.sum(axis=1, dtype=np.float64), digit.sum(axis=0, dtype=np.float64)
-    corner = [
-        int(np.clip(round(SIDE / 2 - sums @ np.arange(len(sums)) / sums.sum()), 0, SIDE - len(sums)))
-        for sums in (rows, columns)
-    ]
-    centred = np.zeros((SIDE, SIDE), np.uint8)
-    centred[corner[0] : corner[0] + digit.shape[0], corner[1] : corner[1] + digit.shape[1]] = digit
-    return centred

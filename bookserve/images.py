@@ -129,7 +129,7 @@ def contact_sheet(images: np.ndarray, columns: int | None = None, scale: int = 1
 
 
 def _decode(data: bytes, longest: int = 0) -> Any:
-    """Open a picture; a JPEG is decoded at a half, a quarter or an eighth of its size if that is ``longest`` or more."""
+    """Open a picture; a JPEG is decoded at a half, quarter or eighth of its size if that is ``longest`` or more."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
