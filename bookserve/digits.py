@@ -244,7 +244,7 @@ def _beside_the_paper(labels: np.ndarray) -> np.ndarray:
     """Which pieces lie along the picture's border, as the table or the edge of the paper does: bool [pieces + 1]."""
     border = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
     lengths = np.bincount(border, minlength=labels.max() + 1)
-    long = lengths > max(labels.shape) / 4
+    long: np.ndarray = lengths > max(labels.shape) / 4
     long[0] = False
     return long
 

@@ -1,4 +1,4 @@
-"""Measure how well a model of MNIST reads other people's digits: drawn ones, and those of scikit-learn."""
+"""Train a model of MNIST for other people's digits, and measure how well it reads drawn ones and scikit-learn's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bookserve.steps import Rows
+from bookserve.verb import Predict
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
+from trainers.datasets.dataset import Split
 from trainers.datasets.drawn_digits import drawn_digits
 from trainers.datasets.mnist import scikit_learn_digits
+from trainers.preparation.augmentation import random_handwriting
 from trainers.task import Data, Params
 
 if TYPE_CHECKING:
@@ -18,21 +22,29 @@ if TYPE_CHECKING:
 _EACH = 4
 
 
+def training_digits(digits: Split, verb: Predict, other_hands: float) -> TrainingArrays:
+    """Pictures and labels of MNIST after the verb's Steps; in each epoch, a share ``other_hands`` in another hand."""
+    if not other_hands:
+        return TrainingArrays(verb.encode(digits.rows)["image"], digits.labels)
+    augment = random_handwriting(share=other_hands)
+    return TrainingArrays(LazilyEncoded(np.asarray(digits.rows), verb.inputs["image"], augment), digits.labels)
+
+
 def own_digit_figures(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
     """``drawn_accuracy`` and ``scikit_learn_accuracy`` of a classifier of digits; none if it was not trained on MNIST.
 
     The rows pass the verb's Steps, as a user's do. No model is chosen by these figures.
     """
-    if params["data"] != "real":
+    if params["data"] != "real" or not isinstance(data.verb, Predict):
         return {}  # the sample data are scikit-learn's digits
     _, drawn, pictures = zip(*drawn_digits(_EACH), strict=True)
     small = scikit_learn_digits()
     return {
-        "drawn_accuracy": _accuracy(model, data, pictures, np.array(drawn)),
-        "scikit_learn_accuracy": _accuracy(model, data, list(small.rows), small.labels),
+        "drawn_accuracy": _accuracy(model, data.verb, pictures, np.array(drawn)),
+        "scikit_learn_accuracy": _accuracy(model, data.verb, list(small.rows), small.labels),
     }
 
 
-def _accuracy(model: keras.Model, data: Data, rows: Rows, labels: np.ndarray) -> float:
-    (column,) = data.verb.encode(rows).values()  # type: ignore[union-attr]
+def _accuracy(model: keras.Model, verb: Predict, rows: Rows, labels: np.ndarray) -> float:
+    (column,) = verb.encode(rows).values()
     return float((model.predict(column, verbose=0).argmax(axis=1) == labels).mean())
