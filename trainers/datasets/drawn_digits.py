@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 #: Ways in which a digit reaches a model.
-WAYS = ("centred", "corner", "small", "thin", "thick", "photo", "light on dark", "canvas")
+WAYS = ("centred", "corner", "small", "thin", "thick", "squared paper", "photo", "light on dark", "canvas")
 
 Point = tuple[float, float]
 #: A curve through points; a point that is given twice is a corner.
@@ -192,6 +192,10 @@ def draw_digit(digit: int, way: str, rng: np.random.Generator) -> bytes:
         case _:
             paper, colour = rng.uniform(225, 255), rng.uniform(0, 90, 3)
             page = paper + (colour - paper) * ink[..., None]
+            if way == "squared paper":
+                square, line = int(rng.integers(18, 40)), rng.uniform(0.65, 0.85)
+                page[square // 2 :: square] *= line
+                page[:, square // 3 :: square] *= line
             Image.fromarray(np.rint(page).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
