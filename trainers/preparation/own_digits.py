@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bookserve.errors import InvalidInput
 from bookserve.steps import Rows
 from bookserve.verb import Predict
 from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
@@ -46,5 +47,15 @@ def own_digit_figures(model: keras.Model, data: Data, params: Params) -> dict[st
 
 
 def _accuracy(model: keras.Model, verb: Predict, rows: Rows, labels: np.ndarray) -> float:
-    (column,) = verb.encode(rows).values()
-    return float((model.predict(column, verbose=0).argmax(axis=1) == labels).mean())
+    read = {index: column for index, row in enumerate(rows) if (column := _encode(verb, row)) is not None}
+    answers = model.predict(np.concatenate(list(read.values())), verbose=0).argmax(axis=1)
+    return float((answers == labels[list(read)]).sum() / len(rows))
+
+
+def _encode(verb: Predict, row: Any) -> np.ndarray | None:
+    """The network's input for one picture; None where the Steps refuse it, which counts as a wrong answer."""
+    try:
+        (column,) = verb.encode([row]).values()
+    except InvalidInput:
+        return None
+    return column

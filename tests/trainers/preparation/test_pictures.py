@@ -173,3 +173,9 @@ def test_own_digits_are_measured_for_a_model_of_the_real_data_only(monkeypatch: 
     assert own_digits.own_digit_figures(model, data, {**params, "data": "sample"}) == {}
     figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
     assert figures == {"drawn_accuracy": 0.1, "scikit_learn_accuracy": (small.labels[:50] == 7).mean()}
+    blank = np.zeros((8, 8), np.uint8)
+    monkeypatch.setattr(
+        own_digits, "scikit_learn_digits", lambda: Split(np.stack([blank, small.rows[7]]), np.array([7, 7]))
+    )
+    figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
+    assert figures["scikit_learn_accuracy"] == 0.5  # a picture that is refused is not read
