@@ -21,8 +21,8 @@ SEARCHED = 512
 #: Width and height of the coarse pictures in which light is measured and pieces of ink are told apart. Smaller
 #: pictures have no uneven light and no table beside the paper: all of their ink is the digit.
 _COARSE = 64
-#: The share of the paper's light that ink takes away at least.
-_FAINTEST = 0.08
+#: The share of the paper's light that ink takes away at least: on even paper, and on any.
+_FAINTEST, _CLEAR = 0.08, 0.3
 #: Ink has at least this many times the contrast that 70 of 100 pixels exceed; for grain alone, 6 standard deviations.
 _NOISE = 16
 #: Ink has at least this share of the darkest ink's contrast.
@@ -115,7 +115,8 @@ def _cut_out(picture: Any) -> np.ndarray:
     smooth, faintest = contrast, _FAINTEST
     if cell > 1:
         smooth = _smoothed(contrast)
-        faintest = max(faintest, _NOISE * float(np.quantile(np.abs(smooth[::cell, ::cell]), 0.3)))
+        grain = float(np.quantile(np.abs(smooth[::cell, ::cell]), 0.3))
+        faintest = float(np.clip(_NOISE * grain, _FAINTEST, _CLEAR))
     peak = float(smooth.max())
     if peak < faintest:
         raise InvalidInput(
