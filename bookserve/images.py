@@ -55,7 +55,10 @@ def as_grey(row: Any, side: int, longest: int) -> np.ndarray:
         picture = _decode(row, longest)
     else:
         pixels = _pixel_values(row, side, side, 1)
-        picture = Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+        grey = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        if grey.ndim == 2 and max(grey.shape) <= longest:
+            return grey
+        picture = Image.fromarray(grey)
     transparent = "A" in picture.getbands() or "transparency" in picture.info
     if transparent:
         picture = picture.convert("RGBA")
@@ -129,7 +132,7 @@ def contact_sheet(images: np.ndarray, columns: int | None = None, scale: int = 1
 
 
 def _decode(data: bytes, longest: int = 0) -> Any:
-    """Open a picture; a JPEG is decoded at a half, a quarter or an eighth of its size if that is ``longest`` or more."""
+    """Open a picture; a JPEG is decoded at a half, quarter or eighth of its size if that is ``longest`` or more."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

@@ -16,6 +16,7 @@ from bookserve.errors import InvalidInput
 from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Numbers, Rows, Step, apply_steps
+from bookserve.steps.base import StepBase
 
 #: The answer to one row: for each output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
@@ -27,6 +28,13 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
     inputs: dict[str, tuple[Step, ...]]
     outputs: dict[str, tuple[Step, ...]]
     graph: str = "serving_default"
+
+    @property
+    def inline_bytes(self) -> int:
+        """Above this number of bytes in the rows, a server calls ``encode`` in a thread."""
+        return min(
+            (step.inline_bytes for steps in self.inputs.values() for step in steps), default=StepBase.inline_bytes
+        )
 
     def encode(self, rows: Rows) -> Arrays:
         """Turn raw rows into the graph's inputs.

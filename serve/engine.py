@@ -27,8 +27,6 @@ from serve.observability.metrics import Metrics
 from serve.observability.statistics import RequestCounts
 from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
-#: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
-INLINE_BYTES = 65_536
 #: More rows than this are decoded in a thread.
 INLINE_ROWS = 1000
 #: Bytes of the tensors of one answer, if nothing else is set.
@@ -175,7 +173,7 @@ class Engine:
         verb = model.bundle.verb(Predict)
         name, spec = model.bundle.graph(verb.graph)
         with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
-            if sum(len(row) for row in rows if isinstance(row, bytes)) > INLINE_BYTES:
+            if sum(len(row) for row in rows if isinstance(row, bytes)) > verb.inline_bytes:
                 feeds = await asyncio.to_thread(verb.encode, rows)
             else:
                 feeds = verb.encode(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ TAG_ALIASES = {"addimagenetmeans": "withoutmeans", "binarylabel": "eitherlabel",
 
 class StepBase(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower, forbid_unknown_fields=True):
     """Base of all Steps; calling one with a batch returns the transformed batch."""
+
+    #: A server applies the Step in a thread if the rows are files of more bytes, so that other requests do not wait.
+    inline_bytes: ClassVar[int] = 65_536
 
 
 def resolve_tag_aliases(value: Any) -> Any:

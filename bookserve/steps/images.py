@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -50,6 +50,9 @@ class DigitImage(StepBase, frozen=True):
     Raises:
         InvalidInput: a row is not a picture, or there is no ink in it.
     """
+
+    #: MNIST's pictures as PNG files have 0.3 kB and take 0.1 ms; drawings have 1 kB and more and take 10 ms.
+    inline_bytes: ClassVar[int] = 1_000
 
     @property
     def height(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 #: Ways in which a digit reaches a model.
-WAYS = ("centred", "corner", "small", "thin", "thick", "photo", "light on dark", "canvas")
+WAYS = ("centred", "corner", "small", "thin", "thick", "squared paper", "photo", "light on dark", "canvas")
 
 Point = tuple[float, float]
 #: A curve through points; a point that is given twice is a corner.
@@ -159,7 +159,7 @@ def draw_digit(digit: int, way: str, rng: np.random.Generator) -> bytes:
     """One picture of ``digit``, drawn in that way (one of ``WAYS``), as the bytes of a PNG file; a photo as JPEG."""
     from PIL import Image
 
-    width, height = (960, 1280) if way == "photo" else (280, 280) if rng.random() < 0.5 else (400, 300)
+    width, height = (720, 960) if way == "photo" else (280, 280) if rng.random() < 0.5 else (400, 300)
     side = min(width, height)
     tall = side * rng.uniform(
         *{"corner": (0.22, 0.32), "small": (0.1, 0.16), "photo": (0.15, 0.6)}.get(way, (0.5, 0.75))
@@ -192,6 +192,10 @@ def draw_digit(digit: int, way: str, rng: np.random.Generator) -> bytes:
         case _:
             paper, colour = rng.uniform(225, 255), rng.uniform(0, 90, 3)
             page = paper + (colour - paper) * ink[..., None]
+            if way == "squared paper":
+                square, line = int(rng.integers(18, 40)), rng.uniform(0.65, 0.85)
+                page[square // 2 :: square] *= line
+                page[:, square // 3 :: square] *= line
             Image.fromarray(np.rint(page).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
@@ -224,13 +228,13 @@ def _draw_lines(curves: list[np.ndarray], pen: float, size: tuple[int, int]) -> 
     """Lines of width ``pen`` through points in pixels, as ink float64 [height, width] from 0 to 1."""
     from PIL import Image, ImageDraw
 
-    finer = 4 if max(size) < 600 else 2
+    finer = 3 if max(size) < 600 else 1
     picture = Image.new("L", (size[0] * finer, size[1] * finer))
     draw, radius = ImageDraw.Draw(picture), pen * finer / 2
     for curve in curves:
         dots: list[Any] = [tuple(point) for point in (curve * finer).tolist()]
         draw.line(dots, 255, max(1, round(2 * radius)))
-        for x, y in dots:
+        for x, y in dots if radius > 2 else ():  # round ends and joints
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
     return np.asarray(picture.reduce(finer), np.float64) / 255
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from bookserve.errors import Failed, NotFound
 from bookserve.images import encode_png
-from bookserve.steps import Image
+from bookserve.steps import DigitImage, Image
 from trainers import catalogue
-from trainers.datasets import cats_dogs, imagenet, photos
+from trainers.datasets import cats_dogs, imagenet, mnist, photos
+from trainers.datasets.dataset import Split
 from trainers.networks import mobilenet, vgg
-from trainers.preparation.augmentation import random_affine
+from trainers.preparation import own_digits
+from trainers.preparation.augmentation import random_affine, random_handwriting
 
 REAL = os.environ.get("BOOKSERVE_DATA")
 NOTHING = {"turn": 0.0, "shift": 0.0, "shear": 0.0, "zoom": 0.0, "flip": False}
@@ -173,3 +176,57 @@ def test_the_real_photos_and_labels_are_there() -> None:
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [2000, 1000, 1000]
     assert imagenet.class_names()[386] == "African elephant"
     assert next(iter(photos.load("real").values())).shape == (351, 525, 3)
+
+
+def test_digits_in_another_hand_have_the_form_of_mnist_s() -> None:
+    rows = np.asarray(mnist.load("sample").train.rows)[:40]
+    assert np.array_equal(random_handwriting(share=0)(rows, np.random.default_rng(0)), rows)
+    same = random_handwriting(share=1, turn=0, slant=0, stretch=0)(rows, np.random.default_rng(0))
+    changed, again = (random_handwriting(share=1)(rows, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(changed, again)
+    assert np.array_equal(DigitImage()(changed)[..., 0], changed)  # so they keep their pixels
+    assert np.abs(same.astype(float) - rows).mean() < np.abs(changed.astype(float) - rows).mean() / 2
+    half = random_handwriting(share=0.5)(rows, np.random.default_rng(2))
+    assert 10 <= (half != rows).any(axis=(1, 2)).sum() <= 30
+
+
+def test_other_hands_are_seen_in_training_only() -> None:
+    task = catalogue.find_task("mnist_convnet")
+    plain, other = (task.data("sample", {**task.defaults("sample"), "other_hands": share}) for share in (0.0, 1.0))
+    index = np.arange(20)
+    (x, y), unchanged, (changed, same) = (
+        plain.train.batch(index),
+        other.train.batch(index),
+        other.train.batch(index, np.random.default_rng(0)),
+    )
+    assert np.array_equal(np.asarray(x), np.asarray(unchanged[0]))
+    assert not np.array_equal(np.asarray(x), np.asarray(changed))
+    assert np.array_equal(np.asarray(y), np.asarray(same))
+
+
+class AlwaysSeven:
+    """A model that answers 7 to everything."""
+
+    def predict(self, pictures: np.ndarray, verbose: int) -> np.ndarray:
+        assert pictures.shape[1:] == (28, 28, 1)
+        answers: np.ndarray = np.eye(10)[np.full(len(pictures), 7)]
+        return answers
+
+
+def test_own_digits_are_measured_for_a_model_of_the_real_data_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = catalogue.find_task("mnist_convnet")
+    params = task.defaults("sample")
+    data = task.data("sample", params)
+    small = mnist.scikit_learn_digits()
+    monkeypatch.setattr(own_digits, "_EACH", 1)
+    monkeypatch.setattr(own_digits, "scikit_learn_digits", lambda: Split(small.rows[:50], small.labels[:50]))
+    model: Any = AlwaysSeven()
+    assert own_digits.own_digit_figures(model, data, {**params, "data": "sample"}) == {}
+    figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
+    assert figures == {"drawn_accuracy": 0.1, "scikit_learn_accuracy": (small.labels[:50] == 7).mean()}
+    blank = np.zeros((8, 8), np.uint8)
+    monkeypatch.setattr(
+        own_digits, "scikit_learn_digits", lambda: Split(np.stack([blank, small.rows[7]]), np.array([7, 7]))
+    )
+    figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
+    assert figures["scikit_learn_accuracy"] == 0.5  # a picture that is refused is not read
