@@ -69,7 +69,8 @@ def compact_bundle(bundle: Bundle, models: Path) -> tuple[Bundle, list[str]]:
         kept.save(directory / "examples.npz")
         if (bundle.path / "assets" / FILTERS).is_dir():
             shutil.copytree(bundle.path / "assets" / FILTERS, directory / "assets" / FILTERS)
-        (directory / "README.md").write_text(write_card(manifest, kept, _operators(manifest, directory), directory), "utf-8")
+        card = write_card(manifest, kept, _operators(manifest, directory), directory)
+        (directory / "README.md").write_text(card, "utf-8")
         seal(directory, manifest)
         return publish_bundle(directory), notes
 
