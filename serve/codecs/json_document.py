@@ -32,6 +32,10 @@ def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
+        if "infinity" in error.msg:  # a number above 1.8e308, or an integer of more than 308 digits
+            raise InvalidInput(
+                f"JSON Parse error: Number too big to be stored in double. at offset: {error.pos}"
+            ) from error
         value, body = _parse_tolerantly(body, trailing)
     if len(body) > 2 * depth and _is_deeper(body, depth):
         raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")

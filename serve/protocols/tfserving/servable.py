@@ -28,6 +28,8 @@ def find_model(engine: Engine, name: str, version: int | None = None, label: str
     except UnknownLabel as error:
         raise InvalidInput(f"Unrecognized servable version label: {label}") from error
     except NotFound as error:
+        if label and name not in engine.names():  # an unknown model has no labels
+            raise InvalidInput(f"Unrecognized servable version label: {label}") from error
         servable = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {servable}") from error
 
@@ -60,40 +62,31 @@ def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     return live.bundle.graph(tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
 
 
-def find_task_graph(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
-    """The name of a graph and the graph, for a task (``CLASSIFY`` or ``REGRESS``) and a signature.
-
-    Raises:
-        NotFound: no such graph.
-        InvalidInput: the outputs of the graph do not suit the task.
-    """
-    name, graph = find_graph(live, signature)
-    if task == classify_regress.CLASSIFY:
-        classify_regress.check_classifies(live, name, graph)
-    else:
-        classify_regress.check_regresses(graph)
-    return name, graph
-
-
 async def classify_and_regress(
-    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], examples: pb.Input
+    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], examples: pb.Input, check_method: bool = False
 ) -> list[pb.InferenceResult]:
-    """Run the records in ``examples`` for each task and signature. A graph that several tasks share is run once.
+    """Run the records in ``examples`` for each task (``CLASSIFY`` or ``REGRESS``) and signature.
+
+    A graph that several tasks share is run once. ``check_method``: see ``classify_regress.check_task``.
 
     Raises:
-        NotFound, InvalidInput: see ``find_task_graph`` and ``tf_examples.example_inputs``.
+        NotFound: a signature does not exist.
+        InvalidInput: a graph does not suit its task, or the records do not fit the graph.
         Overloaded, Failed: see ``Engine.run``.
     """
-    graphs = [find_task_graph(task, live, signature) for task, signature in tasks]
+    graphs = [find_graph(live, signature) for _, signature in tasks]
+    takes_records = [
+        classify_regress.check_task(task, live, name, graph, check_method)
+        for (task, _), (name, graph) in zip(tasks, graphs, strict=True)
+    ]
+    rows = tf_examples.count_examples(examples)
     outputs: dict[str, Arrays] = {}
     results = []
-    for (task, _), (name, graph) in zip(tasks, graphs, strict=True):
+    for (task, _), (name, graph), serialized in zip(tasks, graphs, takes_records, strict=True):
         if name not in outputs:
-            outputs[name] = await engine.run(live, name, tf_examples.example_inputs(examples, graph))
-        result = pb.InferenceResult()
-        if task == classify_regress.CLASSIFY:
-            result.classification_result.CopyFrom(classify_regress.classify(live, name, graph, outputs[name]))
-        else:
-            result.regression_result.CopyFrom(classify_regress.regress(live, name, outputs[name]))
-        results.append(result)
+            feeds = (
+                tf_examples.record_feeds(examples, graph) if serialized else tf_examples.example_inputs(examples, graph)
+            )
+            outputs[name] = await engine.run(live, name, feeds)
+        results.append(classify_regress.make_result(task, live, name, graph, outputs[name], rows))
     return results

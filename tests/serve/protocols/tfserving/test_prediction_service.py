@@ -50,12 +50,12 @@ def test_fields_that_we_do_not_know_are_ignored(channel: grpc.Channel) -> None:
         (
             pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, sizes=(-1, 3))}),
             "INVALID_ARGUMENT",
-            "input 'x' has no usable shape.",
+            "tensor parsing error: input 'x' has no usable shape.",
         ),
         (
-            pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, 2)}),
+            pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, 2, 3, 4)}),
             "INVALID_ARGUMENT",
-            "input 'x' holds 2 elements; its shape [1, 3] takes 3.",
+            "tensor parsing error: input 'x' holds 4 elements; its shape [1, 3] takes 3.",
         ),
         (
             pb.PredictRequest(model_spec=pb.ModelSpec(name="affine", signature_name="ä" * 5000)),
