@@ -99,7 +99,9 @@ def http_application(
             routes.append(route)
     # Routes with longer prefixes come first: a route of another protocol may match everything below a shorter prefix.
     routes.sort(key=lambda route: -getattr(route, "path", "").partition("{")[0].count("/"))
-    return HttpApplication([*routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
+    return HttpApplication(
+        [*routes, *pages.routes(engine, metrics, protocols, server.policy.metrics_path)], paths, server.policy.limits
+    )
 
 
 def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:

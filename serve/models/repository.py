@@ -1,14 +1,13 @@
 """The models of one server, from a directory of them or from a list.
 
 Of each model the versions that its policy names are live, by default the newest. If that one is broken, the next older
-one serves in its place. Another version on disk is loaded when a request names it by number. Methods that load take
-their time: call them in a thread.
+one serves in its place. What cannot be read is not taken for empty: its models serve on. Methods that load take their
+time: call them in a thread.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -19,18 +18,17 @@ from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
+from serve.models.directories import find_versions, model_directories, reason, version_directories
 from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
 from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.models.model_table import ModelTable
-from serve.models.versions import ModelVersions, VersionStatus, version_directories
+from serve.models.versions import ModelVersions, VersionStatus
 from serve.observability.metrics import Metrics
 
 __all__ = ["LoadOptions", "Repository", "VersionStatus"]
 
 logger = logging.getLogger("bookserve")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class LoadOptions(NamedTuple):
@@ -106,9 +104,10 @@ class Repository:
         self._models: dict[str, ModelVersions] = {}
         self._unloaded: set[str] = set()
         self._lock = threading.Lock()
-        #: The missing members of composites that have been logged.
+        #: The missing members of composites, and the problems of directories, that have been logged.
         self._logged_missing: set[str] = set()
-        self._table = ModelTable(self.find)
+        self._logged_problems: set[str] = set()
+        self._table = ModelTable(self._find_member)
         # What versions and models hold does not hold the repository, which owns them.
         cache = ModelCache(self._options.max_loaded, self._note_failed_load)
         self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
@@ -207,7 +206,7 @@ class Repository:
             self._unloaded.clear()
             self._update_models()
             for versions in self._models.values():
-                versions.refresh()
+                versions.refresh(retry_failed=True)
             self._retry_composites()
             errors = []
             for versions in self._models.values():
@@ -267,15 +266,43 @@ class Repository:
             for name, config in sorted(wanted.items())
         }
         for name, config in wanted.items():
-            self._models[name].config = config
+            self._models[name].configure(config)
 
     def _scan(self) -> list[ModelConfig]:
-        """The models of the directory."""
+        """The models of the directory. Where it cannot be read, they are those that there were."""
+        problems: list[str] = []
+        found: list[Path] = []
         try:
-            found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
-        except OSError:
-            return []
-        return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
+            directories, problems = model_directories(self._path)
+        except OSError as error:
+            kept = "Its models serve on." if self._models else ""
+            self._log_problems([f"{self._path} cannot be read: {reason(error)}. {kept}".strip()])
+            return [versions.config for versions in self._models.values()]
+        for path in directories:
+            try:
+                versions, odd = find_versions(path)
+            except FileNotFoundError:  # it was removed at this moment
+                continue
+            except OSError:
+                found.append(path)  # its model says so itself
+                continue
+            if versions:
+                found.append(path)
+            else:
+                problems += odd
+        self._log_problems(problems)
+        return [ModelConfig(path.name, path, self._options.policy) for path in found]
+
+    def _log_problems(self, problems: list[str]) -> None:
+        """Log each problem once, until it is gone."""
+        for line in sorted(set(problems) - self._logged_problems):
+            logger.warning("%s", line)
+        self._logged_problems = set(problems)
+
+    def _find_member(self, name: str, version: int) -> LiveModel:
+        """A version of a model that a composite is made of; see ``ModelVersions.find_member``."""
+        versions = self._models.get(name)
+        return self.find(name, version) if versions is None else versions.find_member(version)
 
     def _note_failed_load(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:

@@ -7,7 +7,7 @@ from bookserve.errors import InvalidInput
 from serve.engine import Engine
 from serve.protocols.tfserving import errors
 from serve.protocols.tfserving.files import models_config
-from serve.protocols.tfserving.servable import version_states
+from serve.protocols.tfserving.servable import has_failed, version_states
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service
 
@@ -27,7 +27,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
                     version=state.version,
                     state=state.state,
                     status=pb.StatusProto(
-                        error_code=errors.UNKNOWN_CODE if state.error else 0, error_message=state.error
+                        error_code=errors.UNKNOWN_CODE if has_failed(state) else 0, error_message=state.error
                     ),
                 )
                 for state in version_states(engine, spec.name, version)

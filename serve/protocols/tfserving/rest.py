@@ -162,5 +162,5 @@ def _status_fields(status: VersionStatus) -> dict[str, Any]:
     return {
         "version": str(status.version),
         "state": status.state,
-        "status": {"error_code": "UNKNOWN" if status.error else "OK", "error_message": status.error},
+        "status": {"error_code": "UNKNOWN" if servable.has_failed(status) else "OK", "error_message": status.error},
     }

@@ -52,6 +52,11 @@ def version_states(engine: Engine, name: str, version: int | None = None) -> lis
     return statuses
 
 
+def has_failed(status: VersionStatus) -> bool:
+    """Whether the status is an error; a version that serves on without its files only has a message."""
+    return bool(status.error) and status.state != "AVAILABLE"
+
+
 def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     """The name of a graph and the graph, for a signature that takes tf.Example records.
 

@@ -110,7 +110,8 @@ def test_records_that_do_not_fit(http: httpx.Client, examples: list[Any]) -> Non
 
 
 def test_tensors_of_the_same_model(http: httpx.Client) -> None:
-    assert http.post("/v1/models/half:predict", json={"instances": [[1.0], [5.0]]}).json() == {"predictions": [[2.5], [4.5]]}
+    answer = http.post("/v1/models/half:predict", json={"instances": [[1.0], [5.0]]})
+    assert answer.json() == {"predictions": [[2.5], [4.5]]}
     body = {"signature_name": "regress_x2_to_y3", "inputs": {"inputs": [[2.0]]}}
     assert http.post("/v1/models/half:predict", json=body).json() == {"outputs": [[4.0]]}
 
