@@ -5,7 +5,6 @@ Errors have TensorFlow Serving's messages.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bookserve.api.base64_text import decode_base64
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
 
@@ -141,13 +141,7 @@ def _from_b64(leaf: Any, type_name: str) -> bytes:
             f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.",
             "Bytes must be an object with the key b64 only.",
         )
-    text = leaf["b64"]
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        raise InvalidInput(
-            "Unable to base64 decode.", "Use the standard base64 alphabet, not the URL-safe one."
-        ) from None
+    return decode_base64(leaf["b64"])
 
 
 _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "Number", type(None): "Null"}
