@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
 from serve.models.directories import find_versions, model_directories, reason, version_directories
@@ -84,6 +84,17 @@ def _open_version(
     else:
         model.open(sessions)
     return model
+
+
+class ModelsUnavailable(Failed):
+    """New models of a list have no version that can be loaded."""
+
+    def __init__(self, models: Sequence[ModelVersions]) -> None:
+        reasons = [str(next(iter(model.errors()), f"no version in {model.config.path}")) for model in models]
+        named = [
+            f"{{Name: {model.config.name}}} due to error: {why}" for model, why in zip(models, reasons, strict=True)
+        ]
+        super().__init__(f"{len(models)} model(s) did not become available: {{{', '.join(named)}}}")
 
 
 class Repository:
@@ -196,12 +207,14 @@ class Repository:
             self._retry_composites()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
-        """Serve the models of this list from now on, and no others.
+        """Serve the models of this list from now on, and no others. What it names is loaded before this returns.
 
         Raises:
             LabelUnavailable: a label cannot be given; everything else is done.
+            ModelsUnavailable: a model that was not there before has no version that can be loaded; likewise.
         """
         with self._lock:
+            known = set(self._models)
             self._configs = list(configs)
             self._unloaded.clear()
             self._update_models()
@@ -216,6 +229,9 @@ class Repository:
                     errors.append(error)
             if errors:
                 raise errors[0]
+            missing = [versions for name, versions in self._models.items() if name not in known and not versions.live()]
+            if missing:
+                raise ModelsUnavailable(missing)
 
     def index(self) -> list[tuple[str, VersionStatus]]:
         """All versions known or on disk, by name and version; the state of those never loaded is UNKNOWN."""

@@ -104,7 +104,9 @@ class _RestApi:
                 return live, signature, parsed
         document = predict_json.parse_request(body, self._limits.depth)
         live = self._find_model(path)
-        signature, graph = _find_graph(live, document.get("signature_name", ""))
+        signature, graph = _find_graph(live, name := document.get("signature_name", ""))
+        if not graph.inputs:
+            raise InvalidInput(f"Failed to get input map for signature: {name or 'DEFAULT'}", "Use gRPC.")
         return live, signature, predict_json.read_inputs(document, graph.inputs)
 
     def _read_examples(self, path: re.Match[str], body: bytes) -> tuple[LiveModel, str, pb.Input]:

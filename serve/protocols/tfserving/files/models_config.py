@@ -36,9 +36,15 @@ def parse_models_config(message: bytes) -> list[ModelConfig]:
         InvalidInput: see ``read_models_config``.
     """
     try:
-        return model_configs(pb.ModelServerConfig.FromString(message))
+        config = pb.ModelServerConfig.FromString(message)
     except DecodeError as error:
         raise InvalidInput("the config is not a ModelServerConfig message.") from error
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidInput(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    return model_configs(config)
 
 
 def model_configs(config: pb.ModelServerConfig) -> list[ModelConfig]:

@@ -82,6 +82,13 @@ def test_metadata_fields(channel: grpc.Channel, fields: list[str], message: str)
     assert message in details
 
 
+@pytest.mark.parametrize("method", ["SessionService/SessionRun", "PredictionService/PredictStreamed"])
+def test_what_the_model_server_does_not_offer_either(channel: grpc.Channel, method: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/tensorflow.serving.{method}")(b"", timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_a_large_request(channel: grpc.Channel) -> None:
     rows = 200_000
     values = tensor(*range(3 * rows), sizes=(rows, 3))
