@@ -38,8 +38,9 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         else:
             feeds = _read_inputs(request, policy.limits)
         outputs = await engine.run(live, signature, feeds)
+        asked = request.model_spec.signature_name or DEFAULT_SIGNATURE
         return pb.PredictResponse(
-            outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, signature)
+            outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, asked)
         )
 
     async def classify(request: pb.ClassificationRequest) -> pb.ClassificationResponse:

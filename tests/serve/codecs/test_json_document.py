@@ -20,6 +20,7 @@ from serve.codecs.json_document import array_to_json, dumps, loads
         (b"[Infinity, -Infinity]", [np.inf, -np.inf]),
         (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
         (b" [12345678901234567890123456789012, NaN] \n", [12345678901234567890123456789012, np.nan]),
+        (b'[Inf, -Inf, -NaN, "Inf and -NaN", Infinity]', [np.inf, -np.inf, np.nan, "Inf and -NaN", np.inf]),
         (rb'"\ud83d\ude00"', "\U0001f600"),
     ],
 )
