@@ -94,5 +94,7 @@ def reason(error: OSError) -> str:
 def _advice(path: Path) -> str:
     files = [MANIFEST, *(runtime.model_file for runtime in runtimes())]
     if present := [name for name in files if (path / name).exists()]:
+        if path.name.isdecimal():
+            return f"it seems to be a version itself: serve {path.parent} with --model-base-path."
         return f"move {present[0]} and the files beside it to {path / '1'}."
     return f"expected a directory such as {path / '1'} with {', '.join(files[:-1])} or {files[-1]}."

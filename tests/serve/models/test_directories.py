@@ -121,6 +121,15 @@ def test_what_is_no_version_is_named_once(home: Path, caplog: pytest.LogCaptureF
     ]
 
 
+def test_the_versions_of_one_model_are_no_models(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert opened(home / "affine").names() == []
+    first = warnings(caplog)[0]
+    assert first == (
+        f"{home}/affine/1 holds no version; it seems to be a version itself: "
+        f"serve {home}/affine with --model-base-path."
+    )
+
+
 def test_what_is_no_model_is_named_once(home: Path, models: Path, caplog: pytest.LogCaptureFixture) -> None:
     (home / "empty").mkdir()
     (home / "two words").mkdir()
