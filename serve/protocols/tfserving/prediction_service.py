@@ -13,7 +13,7 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.tfserving import errors
+from serve.protocols.tfserving import errors, servable
 from serve.protocols.tfserving.servable import classify_and_regress, find_graph, find_model
 from serve.protocols.tfserving.signatures import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, TYPE_URL, signature_defs
 from serve.protocols.tfserving.tensors import to_array, to_tensor
@@ -37,7 +37,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             feeds = await asyncio.to_thread(_read_inputs, request, policy.limits)
         else:
             feeds = _read_inputs(request, policy.limits)
-        outputs = await engine.run(live, signature, feeds)
+        outputs = await servable.predict(engine, live, signature, graph, feeds)
         asked = request.model_spec.signature_name or DEFAULT_SIGNATURE
         return pb.PredictResponse(
             outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, asked)

@@ -93,7 +93,9 @@ class _RestApi:
             return classify_regress.result_to_json(result)
         parse = partial(self._read_predict, path, body)
         live, signature, (feeds, by_row) = await asyncio.to_thread(parse) if in_thread else parse()
-        return predict_json.encode_outputs(await self._engine.run(live, signature, feeds), by_row)
+        graph = live.bundle.graph(signature)[1]
+        outputs = await servable.predict(self._engine, live, signature, graph, feeds)
+        return predict_json.encode_outputs(outputs, by_row)
 
     def _read_predict(self, path: re.Match[str], body: bytes) -> tuple[LiveModel, str, tuple[Arrays, bool]]:
         """The model and graph of a predict request, its inputs, and whether they came by row."""

@@ -1,14 +1,16 @@
-"""Finds the model and graph that a request of TensorFlow Serving's APIs names, and runs classify and regress tasks.
+"""Finds the model and graph that a request of TensorFlow Serving's APIs names, and runs the three tasks.
 
 Errors have TensorFlow Serving's messages.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats import tf_example
-from bookserve.graph import Arrays, Graph
+from bookserve.graph import Arrays, Graph, numpy_dtype
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.versions import UnknownLabel, VersionStatus
@@ -65,6 +67,36 @@ def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     """
     manifest = live.bundle.manifest
     return live.bundle.graph(tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
+
+
+async def predict(engine: Engine, live: LiveModel, signature: str, graph: Graph, feeds: Arrays) -> Arrays:
+    """Run ``graph``, whose name is ``signature``. A batch without rows gets outputs without rows, and is not run.
+
+    Raises:
+        InvalidInput: the feeds do not fit the graph.
+        NotReady, Overloaded, Failed: see ``Engine.run``.
+    """
+    if any(0 in feed.shape for feed in feeds.values()) and graph.batched and _holds_no_rows(graph, feeds):
+        return {
+            name: np.empty(
+                [0, *(axis if isinstance(axis, int) else 0 for axis in spec.shape[1:])], numpy_dtype(spec.dtype)
+            )
+            for name, spec in graph.outputs.items()
+        }
+    return await engine.run(live, signature, feeds)
+
+
+def _holds_no_rows(graph: Graph, feeds: Arrays) -> bool:
+    """Whether all that the feeds lack is rows."""
+    by_row = {name for name, spec in graph.inputs.items() if spec.shape[:1] == ("batch",)}
+    if feeds.keys() != graph.inputs.keys() or any(feeds[name].shape[:1] != (0,) for name in by_row):
+        return False
+    one_row = {name: np.zeros((1, *feeds[name].shape[1:]), feeds[name].dtype) for name in by_row}
+    try:
+        graph.check({**feeds, **one_row})
+    except InvalidInput:
+        return False  # the engine says so of the feeds themselves
+    return True
 
 
 async def classify_and_regress(

@@ -82,6 +82,15 @@ def test_metadata_fields(channel: grpc.Channel, fields: list[str], message: str)
     assert message in details
 
 
+def test_a_batch_without_rows(channel: grpc.Channel) -> None:
+    request = pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(sizes=(0, 3))})
+    y = pb.PredictResponse.FromString(call(channel, "Predict", request.SerializeToString())).outputs["y"]
+    assert ([dim.size for dim in y.tensor_shape.dim], y.dtype, list(y.float_val)) == ([0, 3], pb.DT_FLOAT, [])
+    request.inputs["x"].CopyFrom(tensor(sizes=(0, 4)))
+    code, details = refused(channel, "Predict", request.SerializeToString())
+    assert (code, details[:9]) == (grpc.StatusCode.INVALID_ARGUMENT, "input 'x'")
+
+
 @pytest.mark.parametrize("method", ["SessionService/SessionRun", "PredictionService/PredictStreamed"])
 def test_what_the_model_server_does_not_offer_either(channel: grpc.Channel, method: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:

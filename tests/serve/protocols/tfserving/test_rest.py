@@ -126,6 +126,12 @@ def test_paths(http: httpx.Client, method: str, path: str, status: int, error: s
     assert len(reply.json()["error"]) < 3000
 
 
+def test_columns_without_rows(http: httpx.Client) -> None:
+    answer = predict(http, "pair", b'{"inputs": {"a": [], "b": []}}')
+    assert answer.status_code == 400  # a has two axes
+    assert predict(http, "reviews", b'{"inputs": [[]]}').status_code == 400
+
+
 def nested(depth: int) -> bytes:
     return b'{"instances": ' + b"[" * depth + b"]" * depth + b"}"
 
