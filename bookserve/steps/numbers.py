@@ -9,7 +9,7 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import numpy_dtype
-from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows, exact_array, holds_numbers
 
 
 class Numbers(StepBase, frozen=True, omit_defaults=True):
@@ -32,11 +32,11 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
             if self.dtype == "string":
                 array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
             else:
-                array = np.asarray(rows)
+                array = exact_array(rows, np.dtype(self.dtype))
         except ValueError as error:
             raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
         if self.dtype != "string":
-            if array.dtype.kind not in "biuf":
+            if not holds_numbers(array):
                 raise InvalidInput(f"the rows hold {describe_rows(rows)}; expected {expected}.")
             array = cast_exactly(array, np.dtype(self.dtype))
         wanted = list(self.shape)

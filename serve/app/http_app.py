@@ -104,7 +104,8 @@ def http_application(
     # Routes with longer prefixes come first: a route of another protocol may match everything below a shorter prefix.
     routes.sort(key=lambda route: -getattr(route, "path", "").partition("{")[0].count("/"))
     guests = [route for protocol in protocols for route in protocol.guest_routes(server)]
-    return HttpApplication([*guests, *routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
+    served = pages.routes(engine, metrics, protocols, server.policy.metrics_path)
+    return HttpApplication([*guests, *routes, *served], paths, server.policy.limits)
 
 
 def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:

@@ -24,6 +24,7 @@ from serve.app.settings import Settings
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.jobs.job_store import JobStore
+from serve.models.model_config import ModelConfig
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from serve.observability.traces import Tracer
@@ -170,7 +171,11 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
         unavailable_labels=settings.unavailable_labels,
         controlled=not shared,
     )
-    configs = models_config.read_models_config(settings.model_config_file) if settings.model_config_file else None
+    configs = None
+    if settings.model_config_file:
+        configs = models_config.read_models_config(settings.model_config_file)
+    elif settings.model_base_path:
+        configs = [ModelConfig(settings.model_name, settings.model_base_path.absolute(), settings.policy)]
     return Repository(settings.models, metrics, configs, options)
 
 
@@ -179,7 +184,7 @@ async def _load_models(repository: Repository, settings: Settings) -> list[str]:
     await asyncio.to_thread(repository.load)  # in a thread, so that signals are handled
     errors = repository.errors()
     if not repository.models() and not settings.poll:
-        where = settings.model_config_file or settings.models
+        where = settings.source
         if errors:
             raise Failed(f"none of the models in {where} can be loaded: {errors[0].message}", errors[0].hint)
         raise NotFound(f"there are no models in '{where}'.", "Write bundles there with: bookserve export")
@@ -193,12 +198,16 @@ async def _poll_repository(repository: Repository, settings: Settings) -> None:
     """Look for changes every ``settings.poll`` seconds; an invalid ``models.config`` changes nothing."""
     path = settings.model_config_file
     last_mtime = path and path.stat().st_mtime_ns
+    is_gone = False
     while True:
         await asyncio.sleep(settings.poll)
         try:
             mtime = None
-            with suppress(OSError):  # it is being replaced
+            with suppress(OSError):
                 mtime = path and path.stat().st_mtime_ns
+            if path and not mtime and not is_gone:
+                logger.warning("%s cannot be read: its models serve on", path)
+            is_gone = bool(path and not mtime)
             if path and mtime and mtime != last_mtime:
                 last_mtime = mtime
                 await asyncio.to_thread(repository.reload, models_config.read_models_config(path))

@@ -20,6 +20,8 @@ class VersionPolicy(msgspec.Struct, frozen=True):
 
     latest: int | None = 1
     specific: tuple[int, ...] = ()
+    #: Whether other versions are loaded, too, when a request names them by number.
+    on_demand: bool = False
 
     def candidates(self, on_disk: Sequence[int]) -> tuple[list[int], int]:
         """The versions to try, in that order, and how many of them are to be live."""
@@ -30,7 +32,7 @@ class VersionPolicy(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> VersionPolicy:
-        """Read a policy: ``latest``, ``latest:3``, ``all``, or versions such as ``1,4``.
+        """Read a policy: ``latest``, ``latest:3``, ``on-demand``, ``all``, or versions such as ``1,4``.
 
         Raises:
             InvalidInput: it is none of these.
@@ -41,12 +43,16 @@ class VersionPolicy(msgspec.Struct, frozen=True):
             return cls(latest=None)
         if text == "latest":
             return cls()
+        if text == "on-demand":
+            return cls(on_demand=True)
         if all(part.isascii() and part.isdecimal() and 0 < len(part) < 19 and int(part) for part in numbers):
             if kind != "latest":
                 return cls(specific=tuple(sorted(set(map(int, numbers)))))
             if len(numbers) == 1:
                 return cls(latest=int(numbers[0]))
-        raise InvalidInput(f"'{text}' is not a version policy.", "Use latest, latest:N, all, or versions such as 1,4.")
+        raise InvalidInput(
+            f"'{text}' is not a version policy.", "Use latest, latest:N, on-demand, all, or versions such as 1,4."
+        )
 
 
 class DirectoryConfig(Protocol):
@@ -86,5 +92,3 @@ class ModelConfig(msgspec.Struct, frozen=True):
     path: Path
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = {}
-    #: Whether other versions than those of the policy are loaded when a request names them by number.
-    older: bool = True

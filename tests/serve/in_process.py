@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from serve.app.http_app import http_application
 from serve.engine import Engine
+from serve.models.model_config import VersionPolicy
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
@@ -39,7 +40,8 @@ class ApplicationTransport(httpx.BaseTransport):
 def application_client(models: Path, options: LoadOptions | None = None) -> Iterator[httpx.Client]:
     """A client of an application that serves ``models``. Streamed answers arrive when they are whole."""
     metrics = Metrics()
-    repository = Repository(models, metrics, options=options)
+    served = options or LoadOptions(VersionPolicy(on_demand=True))
+    repository = Repository(models, metrics, options=served)
     repository.load()
     engine = Engine(repository, metrics)
     engine.ready = True

@@ -19,11 +19,9 @@ from serve.codecs.json_arrays import is_b64, shorten, to_array
 from serve.codecs.json_document import array_to_json, dumps, loads
 from serve.codecs.json_pieces import json_pieces
 from serve.protocols.tfserving.errors import Unimplemented
+from serve.protocols.tfserving.tensors import TYPE_NAMES
 
 Specs = Mapping[str, TensorSpec]
-
-#: TensorFlow's names of element types, where they differ from NumPy's.
-_TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
 def parse_request(body: bytes, depth: int) -> dict[str, Any]:
@@ -150,7 +148,7 @@ def _inputs_by_column(value: Any, inputs: Specs) -> Arrays:
 
 def _inputs_by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances) is not list:
-        raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be a list/array")
+        raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be an list/array")
     if not instances:
         raise InvalidInput("JSON Value: [] No values in 'instances' array")
     if type(instances[0]) is not dict and len(inputs) > 1:
@@ -209,7 +207,7 @@ def _check_row_value(name: str, value: Any, inputs: Specs, shapes: dict[str, tup
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
-    type_name = _TENSORFLOW_NAMES.get(spec.dtype, spec.dtype)
+    type_name = TYPE_NAMES.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
         raise Unimplemented(f"Conversion of JSON Value: {shorten(value)} to type: {type_name}.", "Send it over gRPC.")
     return to_array(value, spec.dtype, type_name)
