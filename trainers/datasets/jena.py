@@ -40,8 +40,9 @@ class Weather(NamedTuple):
 def load(kind: Kind, file: str = "", minutes: int = 0) -> Weather:
     """The whole table; the book trains on the rows 1–200,000 of 420,551 (section 6.3.1).
 
-    ``file`` is a CSV file of the user's, plain or compressed (``weather_table.py`` says which are read). ``minutes`` is
-    the time between its rows, which only a file without dates needs. Without a file, real data is, in this order:
+    ``file`` is a CSV file of the user's, plain or compressed (``weather_table.py`` says which are read), or the name of
+    one in ``$BOOKSERVE_DATA/timeseries``. ``minutes`` is the time between its rows, which only a file without dates
+    needs. Without a file, real data is, in this order:
     Keras's file under ``$BOOKSERVE_DATA``; of the other files ``jena_*.csv`` (or ``.csv.gz``, ``.csv.zip``) in
     ``$BOOKSERVE_DATA/timeseries`` the one that covers the longest time; Keras's file from its cache, or a download.
 
@@ -56,9 +57,12 @@ def load(kind: Kind, file: str = "", minutes: int = 0) -> Weather:
 
 
 def _existing(file: str) -> Path:
+    """The path of ``file``, or of the file with this name in ``$BOOKSERVE_DATA/timeseries``."""
     path = Path(file)
+    if not path.is_file() and (given := os.environ.get("BOOKSERVE_DATA")):
+        path = Path(given) / "timeseries" / file
     if not path.is_file():
-        raise NotFound(f"there is no file {path}.", "Give the path of a CSV file with weather: -p weather=FILE")
+        raise NotFound(f"there is no file {file}.", "Give the path of a CSV file with weather: -p weather=FILE")
     return path
 
 
