@@ -74,22 +74,25 @@ def _real(minutes: int) -> Weather:
     path = next((path for path in kept if path.is_file()), None)
     if path is None and given:
         others = sorted(path for ending in ("csv", "csv.gz", "csv.zip") for path in folder.glob(f"jena_*.{ending}"))
-        path = max(others, key=lambda path: date_span(_text(path), str(path)), default=None)
+        path = max(others, key=_span, default=None)
     path = path or cached_file(names[-1], f"{KERAS_DATASETS_URL}{names[-1]}", None)
     weather = _read(path, minutes, _LENGTH if path.name in names else None)
     return weather._replace(about=f"weather in Jena, {weather.about.removeprefix('weather, ')}")
 
 
-def _text(path: Path) -> str:
+def _span(path: Path) -> float:
+    """The days that the file at ``path`` covers."""
     with report_unreadable(path):
-        return unpack_csv(path.read_bytes())
+        text = unpack_csv(path.read_bytes())
+    return date_span(text, str(path))
 
 
 def _read(path: Path, minutes: int, length: int | None = None) -> Weather:
     """The table in the file at ``path``, which must have ``length`` rows if that is known."""
     with report_unreadable(path):
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    table = parse_table(_text(path), str(path), minutes)
+        content = path.read_bytes()
+        text, checksum = unpack_csv(content), hashlib.sha256(content).hexdigest()
+    table = parse_table(text, str(path), minutes)
     rows = len(table.values) + table.dropped
     if length and rows != length:  # no checksum is published, but the length is known
         raise Failed(f"{path} has {rows:,} rows; expected {length:,}.", "Download the file again.")
