@@ -97,13 +97,19 @@ def best_result(task: Task, runs: Path) -> dict[str, Any] | None:
     known = [
         {"figure": run.metrics[task.metric], "data": run.read("params.json")["data"], "run": run.name}
         for run in list_runs(runs, task.name)
-        if task.metric in run.metrics and not run.read("params.json").get("text")
+        if task.metric in run.metrics and not _has_own_data(run)
     ]
     recorded = read_result(task.name, RESULTS)
     if recorded and recorded.values(task.metric):
         known.append({"figure": recorded.median(task.metric), "data": "real", "run": f"results/{task.name}.json"})
     sign = 1 if task.higher_is_better else -1
     return max(known, key=lambda run: (run["data"] == "real", sign * run["figure"]), default=None)
+
+
+def _has_own_data(run: Run) -> bool:
+    """Whether the run was trained on a file that the user gave, so that its figures cannot be compared with others."""
+    params = run.read("params.json")
+    return bool(params.get("text") or params.get("weather"))
 
 
 def record_result(run: Run, results: Path = RESULTS, label: str = "") -> Path:

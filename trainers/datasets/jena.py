@@ -40,8 +40,9 @@ class Weather(NamedTuple):
 def load(kind: Kind, file: str = "", minutes: int = 0) -> Weather:
     """The whole table; the book trains on the rows 1–200,000 of 420,551 (section 6.3.1).
 
-    ``file`` is a CSV file of the user's, plain or compressed (``weather_table.py`` says which are read). ``minutes`` is
-    the time between its rows, which only a file without dates needs. Without a file, real data is, in this order:
+    ``file`` is a CSV file of the user's, plain or compressed (``weather_table.py`` says which are read), or the name of
+    one in ``$BOOKSERVE_DATA/timeseries``. ``minutes`` is the time between its rows, which only a file without dates
+    needs. Without a file, real data is, in this order:
     Keras's file under ``$BOOKSERVE_DATA``; of the other files ``jena_*.csv`` (or ``.csv.gz``, ``.csv.zip``) in
     ``$BOOKSERVE_DATA/timeseries`` the one that covers the longest time; Keras's file from its cache, or a download.
 
@@ -56,9 +57,12 @@ def load(kind: Kind, file: str = "", minutes: int = 0) -> Weather:
 
 
 def _existing(file: str) -> Path:
+    """The path of ``file``, or of the file with this name in ``$BOOKSERVE_DATA/timeseries``."""
     path = Path(file)
+    if not path.is_file() and (given := os.environ.get("BOOKSERVE_DATA")):
+        path = Path(given) / "timeseries" / file
     if not path.is_file():
-        raise NotFound(f"there is no file {path}.", "Give the path of a CSV file with weather: -p weather=FILE")
+        raise NotFound(f"there is no file {file}.", "Give the path of a CSV file with weather: -p weather=FILE")
     return path
 
 
@@ -70,22 +74,25 @@ def _real(minutes: int) -> Weather:
     path = next((path for path in kept if path.is_file()), None)
     if path is None and given:
         others = sorted(path for ending in ("csv", "csv.gz", "csv.zip") for path in folder.glob(f"jena_*.{ending}"))
-        path = max(others, key=lambda path: date_span(_text(path), str(path)), default=None)
+        path = max(others, key=_span, default=None)
     path = path or cached_file(names[-1], f"{KERAS_DATASETS_URL}{names[-1]}", None)
     weather = _read(path, minutes, _LENGTH if path.name in names else None)
     return weather._replace(about=f"weather in Jena, {weather.about.removeprefix('weather, ')}")
 
 
-def _text(path: Path) -> str:
+def _span(path: Path) -> float:
+    """The days that the file at ``path`` covers."""
     with report_unreadable(path):
-        return unpack_csv(path.read_bytes())
+        text = unpack_csv(path.read_bytes())
+    return date_span(text, str(path))
 
 
 def _read(path: Path, minutes: int, length: int | None = None) -> Weather:
     """The table in the file at ``path``, which must have ``length`` rows if that is known."""
     with report_unreadable(path):
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    table = parse_table(_text(path), str(path), minutes)
+        content = path.read_bytes()
+        text, checksum = unpack_csv(content), hashlib.sha256(content).hexdigest()
+    table = parse_table(text, str(path), minutes)
     rows = len(table.values) + table.dropped
     if length and rows != length:  # no checksum is published, but the length is known
         raise Failed(f"{path} has {rows:,} rows; expected {length:,}.", "Download the file again.")
