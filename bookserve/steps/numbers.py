@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
@@ -12,7 +13,7 @@ from bookserve.graph import numpy_dtype
 from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows, exact_array, holds_numbers
 
 
-class Numbers(StepBase, frozen=True, omit_defaults=True):
+class Numbers(StepBase, frozen=True):
     """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape].
 
     A row may also be an object with the numbers of each column by name, as a line of a table: matched by ``columns``,
@@ -21,8 +22,8 @@ class Numbers(StepBase, frozen=True, omit_defaults=True):
 
     dtype: str
     shape: tuple[int, ...] = ()
-    #: The names of the entries along the last axis, if they have names.
-    columns: tuple[str, ...] = ()
+    #: The names of the entries along the last axis; bundles whose entries have no names do not write it.
+    columns: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{list(self.shape)} in each row"

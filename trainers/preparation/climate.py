@@ -103,7 +103,7 @@ def weather_input(data: Data) -> keras.KerasTensor:
 
 def temperature_column(data: Data) -> int:
     """The place of the temperature among the columns of the input."""
-    return _numbers(data).columns.index(TEMPERATURE)
+    return (_numbers(data).columns or ()).index(TEMPERATURE)
 
 
 def errors_in_celsius(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
