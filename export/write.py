@@ -24,7 +24,7 @@ import onnx
 
 from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
-from bookserve.errors import Failed
+from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import triton
 from bookserve.formats.tf_example import Classify, Regress, example_signatures_of
 from bookserve.generation.explain import FILTERS
@@ -127,7 +127,7 @@ def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
         shutil.copytree(run.path / FILTERS, directory / "assets" / FILTERS)
     signature = example_signatures_of(manifest.verb, manifest.graphs)
     if signature:
-        saved = add_example_signatures(directory, saved, signature)
+        saved = add_example_signatures(directory, signature)
     onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
     if signature:
         found = replay_example_signatures(saved, signature, examples.graphs[signature.graph])
@@ -291,7 +291,7 @@ def _convert_external(
         try:
             stem = "model" if name == manifest.default else ""
             forms[name] = _convert_graph(directory, saved, name, graph, examples.graphs[name], stem)
-        except Failed as error:
+        except (Failed, InvalidInput) as error:
             notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
     return forms
 
@@ -311,7 +311,7 @@ def _convert_graph(
     path.write_bytes(proto.SerializeToString(deterministic=True))
     try:
         return _OnnxForm(path.name, _count_operators(proto.graph), _compare_onnx(path, saved, name, graph, example))
-    except Failed:
+    except (Failed, InvalidInput):
         path.unlink()
         raise
 
@@ -331,7 +331,7 @@ def _compare_onnx(path: Path, saved: SavedModel, name: str, graph: Graph, exampl
             break
         try:
             expected = saved.run(name, feeds)
-        except Failed:
+        except (Failed, InvalidInput):
             continue  # the model itself does not take this length
         problem = parity.compare(expected, backend.run(feeds)).problem
         found = found._replace(problem=f"with {length}, {problem}" if problem else "")

@@ -28,6 +28,8 @@ from export.sources.saved_model import SavedModel
 
 #: The newest operator set that tf2onnx writes.
 OPSET = 18
+#: The names of inputs and outputs while they are converted: the names of columns are not always names of TensorFlow.
+_INPUT, _OUTPUT = "input_{}", "output_{}"
 
 
 def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
@@ -43,26 +45,30 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     if shared := sorted(graph.inputs.keys() & graph.outputs.keys()):
         raise Failed(f"'{shared[0]}' is the name of both an input and an output, which ONNX does not allow")
     try:
-        proto = _convert(saved, name)
+        proto = _convert(saved, name, graph)
     except Exception as error:  # the converter raises errors of many types
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _restore_declared_names(proto, name, graph)
     proto = fuse_recurrent_loops(proto)
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        _check(proto)
     except Exception as error:  # checker and shape inference have unrelated error classes
         raise Failed(f"tf2onnx wrote invalid ONNX: {_last_line(error)}") from error
     return proto
 
 
-def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
-    inputs, _ = saved.specs(name)
-    signature = saved.signatures[name]
+def _convert(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
+    """Convert with names that TensorFlow accepts; ``_restore_declared_names`` gives the tensors their own."""
+    signature = saved.function(name, list(graph.inputs), list(graph.outputs))
 
     def call(*tensors: Any) -> Any:
-        return signature(**dict(zip(inputs, tensors, strict=True)))
+        outputs = signature(*tensors)
+        return {_OUTPUT.format(place): tensor for place, tensor in enumerate(outputs)}
 
-    wanted = [tf.TensorSpec(spec.shape, spec.dtype, tensor) for tensor, spec in inputs.items()]
+    wanted = [
+        tf.TensorSpec(_converted_shape(spec), spec.dtype, _INPUT.format(place))
+        for place, spec in enumerate(graph.inputs.values())
+    ]
     function = tf.function(call, autograph=False)
 
     def convert() -> onnx.ModelProto:
@@ -80,11 +86,6 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
         proto = convert()
     finally:
         logger.setLevel(level)
-    # Constants that the saved function captured became inputs: turn them into initializers again.
-    closed_over = {inner.name: outer for outer, inner in function.get_concrete_function(*wanted).graph.captures}
-    for value in [value for value in proto.graph.input if value.name in closed_over]:
-        proto.graph.input.remove(value)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(closed_over[value.name].numpy(), value.name))
     return proto
 
 
@@ -104,6 +105,14 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
     Raises:
         Failed: the converter changed an input, an output or a dtype.
     """
+    _rename_tensors(
+        proto.graph,
+        {
+            pattern.format(place): tensor
+            for pattern, declared in ((_INPUT, graph.inputs), (_OUTPUT, graph.outputs))
+            for place, tensor in enumerate(declared)
+        },
+    )
     for side, declared, values in (
         ("input", graph.inputs, proto.graph.input),
         ("output", graph.outputs, proto.graph.output),
@@ -116,11 +125,49 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
             raise Failed(f"{side} '{wrong[0]}' changed its dtype; expected {declared[wrong[0]]}")
         del values[:]
         values.extend(  # the converter drops an input that nothing reads, but clients still send it
-            onnx.helper.make_tensor_value_info(tensor, _element_type(spec), list(spec.shape))
+            onnx.helper.make_tensor_value_info(tensor, _element_type(spec), list(spec.shape) if spec.ranked else None)
             for tensor, spec in declared.items()
         )
     proto.producer_name, proto.producer_version = "bookserve", __version__
     proto.graph.name, proto.graph.doc_string = name, ""
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    """Let ONNX's checker check a model; it raises errors of several classes.
+
+    It refuses tensors of unknown rank, which ONNX allows: it sees such a model with other shapes, without inference.
+    """
+    sides = [*proto.graph.input, *proto.graph.output]
+    if all(value.type.tensor_type.HasField("shape") for value in sides):
+        onnx.checker.check_model(proto, full_check=True)
+        return
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    for value in [*shown.graph.input, *shown.graph.output]:
+        value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(shown)
+
+
+def _rename_tensors(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename tensors in a graph and in the graphs of its loops and branches.
+
+    A tensor inside that already has one of the new names gets another one.
+    """
+    taken = set(names.values()) - names.keys()
+    others = {name: f"{name}/inner" for name in taken}
+    changed = {**others, **names}
+    for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        value.name = changed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [changed.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [changed.get(tensor, tensor) for tensor in node.output]
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                _rename_tensors(inner, names)
+
+
+def _converted_shape(spec: TensorSpec) -> list[int | None] | None:
+    return [None if isinstance(axis, str) else axis for axis in spec.shape] if spec.ranked else None
 
 
 def _element_type(spec: TensorSpec) -> int:

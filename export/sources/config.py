@@ -16,6 +16,9 @@ A model's own file does not contain these. Every field may be left out::
 
     [outputs]                      # only needed where ``labels`` is not enough
     logits = [{ step = "softmax" }, { step = "toplabels", labels = ["cat", "dog"], k = 2 }]
+
+    [shapes]                       # only needed where the model does not say the shape of an input or output
+    image = ["batch", 224, 224, 3]
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: tuple[str, ...] | str = ()
     inputs: dict[str, tuple[Step, ...]] = {}
     outputs: dict[str, tuple[Step, ...]] = {}
+    #: The shapes of inputs and outputs that the model does not know itself; a name is the name of a free axis.
+    shapes: dict[str, tuple[int | str, ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> Config:

@@ -56,6 +56,14 @@ class OnnxFile:
         """See ``external_model.Model``."""
         return self._backend.run(feeds)
 
+    def has_state(self, name: str) -> bool:
+        """See ``external_model.Model``."""
+        return False
+
+    def texts(self, name: str) -> list[bytes]:
+        """See ``external_model.Model``."""
+        return []
+
     def parameters(self) -> int:
         """Return the number of floating-point weights in its initializers."""
         import onnx
