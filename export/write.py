@@ -9,6 +9,7 @@ Import this module only inside functions: it imports TensorFlow.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -41,12 +42,12 @@ from export.package_versions import CONVERTERS, ONNX, package_versions
 from export.sources import onnx_file
 from export.sources.external_model import Model, describe_model
 from export.sources.keras_file import KerasFile
-from export.sources.saved_model import SavedModel, refuse_file_access
+from export.sources.saved_model import SavedModel, prepare_saved_model, refuse_file_access
 from export.sources.source import Source
 from export.verify.preprocessing import find_skew
 
 #: The files and directories of a SavedModel; anything else beside them is not copied.
-_SAVED_MODEL_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
+_SAVED_MODEL_PARTS = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "variables", "assets", "assets.extra")
 
 
 class WrittenBundle(NamedTuple):
@@ -139,6 +140,7 @@ def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
 def _write_onnx_file(source: Source, directory: Path) -> _Draft:
     """Copy an ONNX file. It must give the same answers when it is run again, in batches of any size."""
     file = onnx_file.read_onnx(source.path, directory)
+    source = source._replace(config=source.config.with_labels(file.labels))
     manifest, examples, notes = _describe_external(source, file)
     onnx_forms = {}
     for name, graph in manifest.graphs.items():
@@ -149,7 +151,7 @@ def _write_onnx_file(source: Source, directory: Path) -> _Draft:
                 raise Failed(f"the model gives other answers when it is run again: {found.problem}.")
             difference = found.difference
         onnx_forms[name] = _OnnxForm(onnx_file.FILE, _count_operators(file.proto.graph), difference)
-    return _Draft(manifest, examples, onnx_forms, file.parameters(), notes)
+    return _Draft(manifest, examples, onnx_forms, file.parameters(), file.notes + notes)
 
 
 def _write_saved_model(source: Source, directory: Path) -> _Draft:
@@ -162,7 +164,9 @@ def _write_saved_model(source: Source, directory: Path) -> _Draft:
     else:
         refuse_file_access(source.path)
         _copy_saved_model(source.path, directory)
-    saved = SavedModel(directory)
+        prepare_saved_model(directory)
+    names = keras_file.names if keras_file else {}
+    saved = SavedModel(directory, {"serving_default": (names["inputs"], names["outputs"])} if names else None)
     manifest, examples, notes = _describe_external(source, saved)
     difference = 0.0
     if keras_file:
@@ -194,7 +198,9 @@ def _complete_manifest(source: Source, directory: Path, draft: _Draft, variants:
             for name, graph in manifest.graphs.items()
         },
         parameters=draft.parameters,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        ),
         versions=package_versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
     )
     if variants:

@@ -85,13 +85,19 @@ def replay(graph: Graph, example: Example, run: RunGraph) -> Comparison:
 
 
 def shortened_inputs(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
-    """Yield the inputs cut along each free axis except the batch, to one element and to half the size.
+    """Yield the inputs cut along each free axis except the batch, to one element and to half the size; and inputs of
+    unknown rank with other numbers of axes.
 
     Heights and widths are cut by five pixels instead of to one: after some poolings nothing would be left of a picture
     of one pixel, and some of TensorFlow's gradient operators end the process if they get an empty tensor. Inputs with
     an axis ``numbers`` depend on the size of the picture; beside a cut picture they get one number.
     """
-    axes = {axis for spec in graph.inputs.values() for axis in spec.shape if isinstance(axis, str)} - {"batch"}
+    unranked = [name for name, spec in graph.inputs.items() if not spec.ranked]
+    if unranked:
+        yield "one axis more", inputs | {name: inputs[name][..., None] for name in unranked}
+        yield "one axis only", inputs | {name: inputs[name].ravel() for name in unranked}
+    ranked = [spec for spec in graph.inputs.values() if spec.ranked]
+    axes = {axis for spec in ranked for axis in spec.shape if isinstance(axis, str)} - {"batch"}
     for axis in sorted(axes):
         where = {name: spec.shape.index(axis) for name, spec in graph.inputs.items() if axis in spec.shape}
         size = min(inputs[name].shape[position] for name, position in where.items())

@@ -61,11 +61,7 @@ class SavedModelGraph:
                 f"TensorFlow cannot load {directory}: {first_line(error)}.", "Save the model again."
             ) from error
         #: The signatures by name, each a ``SignatureDef``.
-        self.signatures: dict[str, Any] = {
-            name: self.meta.signature_def[name]
-            for name in sorted(self.meta.signature_def)
-            if not name.startswith(_RESERVED) and self.meta.signature_def[name].outputs
-        }
+        self.signatures: dict[str, Any] = signatures_of(self.meta)
 
     def declared(self, name: str) -> tuple[Declarations, Declarations]:
         """The inputs and outputs of a signature, each by name.
@@ -170,6 +166,15 @@ class TensorflowRuntime:
             ) from error
         model = SavedModelGraph(path.parent)
         return {name: model.open(name) for name in (model.signatures if graphs is None else graphs)}
+
+
+def signatures_of(meta: Any) -> dict[str, Any]:
+    """The signatures of a ``MetaGraphDef`` by name that can be called: those with outputs, without TensorFlow's own."""
+    return {
+        name: meta.signature_def[name]
+        for name in sorted(meta.signature_def)
+        if not name.startswith(_RESERVED) and meta.signature_def[name].outputs
+    }
 
 
 def tags_to_serve(directory: Path) -> list[str]:

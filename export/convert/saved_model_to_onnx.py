@@ -22,6 +22,7 @@ from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.convert.operators import operator_handlers
 from export.gradients.operators import gradient_handlers
 from export.recurrent.fuse import fuse_recurrent_loops
 from export.sources.saved_model import SavedModel
@@ -36,12 +37,8 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     """Convert the signature ``name`` to ONNX. The result is checked by ONNX's checker, but was not run yet.
 
     Raises:
-        Failed: the signature has tensors of strings or operators without an ONNX form, or the converter failed.
+        Failed: the signature has operators without an ONNX form, or the converter failed.
     """
-    specs = {**graph.inputs, **graph.outputs}
-    strings = [tensor for tensor, spec in specs.items() if spec.dtype == "string"]
-    if strings:
-        raise Failed(f"'{strings[0]}' is a tensor of strings")
     if shared := sorted(graph.inputs.keys() & graph.outputs.keys()):
         raise Failed(f"'{shared[0]}' is the name of both an input and an output, which ONNX does not allow")
     try:
@@ -70,9 +67,10 @@ def _convert(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
         for place, spec in enumerate(graph.inputs.values())
     ]
     function = tf.function(call, autograph=False)
+    handlers = gradient_handlers() | operator_handlers(saved.tables())
 
     def convert() -> onnx.ModelProto:
-        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=gradient_handlers())
+        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=handlers)
         proto: onnx.ModelProto = made[0]
         return proto
 
@@ -171,6 +169,8 @@ def _converted_shape(spec: TensorSpec) -> list[int | None] | None:
 
 
 def _element_type(spec: TensorSpec) -> int:
+    if spec.dtype == "string":
+        return int(onnx.TensorProto.STRING)
     return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
 
 

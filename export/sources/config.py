@@ -23,13 +23,14 @@ A model's own file does not contain these. Every field may be left out::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.steps import Step
+from bookserve.steps import Step, TopLabels
 from bookserve.steps.base import resolve_tag_aliases
 from bookserve.steps.vocabulary import Vocabulary
 
@@ -72,6 +73,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if isinstance(config.labels, str):
             config = msgspec.structs.replace(config, labels=_read_entries(path.parent / config.labels))
         return config
+
+    def with_labels(self, found: Mapping[str, tuple[str, ...]]) -> Config:
+        """This configuration with the labels that a model names itself for an output, unless it has its own."""
+        if self.labels:
+            return self
+        steps: dict[str, tuple[Step, ...]] = {
+            output: (TopLabels(labels),) for output, labels in found.items() if labels
+        }
+        return msgspec.structs.replace(self, outputs=steps | self.outputs)
 
 
 def _read_entries(path: Path) -> tuple[str, ...]:

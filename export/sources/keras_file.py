@@ -15,14 +15,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, numpy_dtype
+from export.sources.keras_layers import RecurrentState, fix_layers
+from export.sources.signature_names import rename_inputs
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
 _MAX_CONFIG_BYTES = 64 << 20
+#: The names that TensorFlow takes as they are for the arguments of a function.
+_ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 #: The names that Keras gives to tensors without a name.
 _GENERATED_NAME = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
 _SAVED_MODEL_HINT = (
@@ -49,16 +54,22 @@ class KerasFile:
                 f"{path} does not describe the inputs of the model, because it is a subclass of keras.Model.",
                 _SAVED_MODEL_HINT,
             )
-        for layer in self._model._flatten_layers():
-            if hasattr(layer, "use_cudnn"):
-                layer.use_cudnn = False  # the fused kernel of a GPU does not run on a CPU
+        fix_layers(self._model)
+        self._state = RecurrentState(self._model)
         one = isinstance(self._model, keras.Sequential)  # it has no structure of inputs and outputs
         self._input_structure: Any = self._model.inputs[0] if one else self._model.input
         gives, last = (None, [self._model.layers[-1].name]) if one else (self._model.output, self._model.output_names)
-        self._inputs = _tensor_names(self._input_structure, [tensor.name for tensor in self._model.inputs], "input")
-        self._outputs = _tensor_names(gives, last, "output")
+        inputs = _tensor_names(self._input_structure, [tensor.name for tensor in self._model.inputs], "input")
+        outputs = _tensor_names(gives, last, "output")
+        self._inputs = [*inputs, *self._state.names]
+        self._outputs = [*outputs, *(f"next_{name}" for name in self._state.names)]
         if set(self._inputs) & set(self._outputs):  # ONNX needs different names for inputs and outputs
             self._outputs = [f"{name}_output" if name in self._inputs else name for name in self._outputs]
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names of the tensors of ``serving_default`` in Keras's order: ``inputs`` and ``outputs``."""
+        return {"inputs": self._inputs, "outputs": self._outputs}
 
     def save(self, directory: Path) -> None:
         """Write a SavedModel with the signature ``serving_default``, its tensors named as in Keras.
@@ -68,15 +79,20 @@ class KerasFile:
         """
         archive = keras.export.ExportArchive()
         archive.track(self._model)
+        tensors = [*self._model.inputs, *self._state.variables]
+        plain = [f"input_{place}" for place in range(len(tensors))]
+        names = self._inputs if all(map(_ARGUMENT.fullmatch, self._inputs)) else plain
         signature = [
             keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=name)
-            for name, tensor in zip(self._inputs, self._model.inputs, strict=True)
+            for name, tensor in zip(names, tensors, strict=True)
         ]
         try:
             archive.add_endpoint("serving_default", self._call, signature)
             archive.write_out(str(directory), verbose=False)
         except Exception as error:  # layers raise errors of many types
             raise Failed(f"Keras cannot write it as a SavedModel: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
+        if names is plain:
+            rename_inputs(directory, dict(zip(plain, self._inputs, strict=True)))
 
     def compare_with_keras(self, example: Example) -> float:
         """Compare Keras's answers with the outputs of an example; return the largest difference.
@@ -90,16 +106,13 @@ class KerasFile:
         return found.difference
 
     def _call(self, *tensors: Any) -> dict[str, Any]:
-        given = keras.tree.pack_sequence_as(self._input_structure, list(tensors))
-        answers = keras.tree.flatten(self._model(given, training=False))
-        return dict(zip(self._outputs, answers, strict=True))
+        given = keras.tree.pack_sequence_as(self._input_structure, list(tensors[: len(self._model.inputs)]))
+        answers, states = self._state.call(given, tensors[len(self._model.inputs) :])
+        return dict(zip(self._outputs, [*keras.tree.flatten(answers), *states], strict=True))
 
     def _run(self, feeds: Arrays) -> Arrays:
-        tensors = [
-            keras.ops.convert_to_tensor(feeds[name]) if feeds[name].dtype != object else feeds[name]
-            for name in self._inputs
-        ]
-        return {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in self._call(*tensors).items()}
+        answers = self._call(*(tf.constant(feeds[name]) for name in self._inputs))
+        return {name: np.asarray(value, numpy_dtype(value.dtype.name)) for name, value in answers.items()}
 
 
 def _refuse_custom_code(path: Path) -> None:
@@ -140,6 +153,8 @@ def _custom_code(item: Any) -> Iterator[str]:
         registered = item["registered_name"] or ""
         if (module or ">" in registered) and module.partition(".")[0] not in ("keras", "builtins"):
             yield f"the class '{kind}'"
+    if isinstance(settings := item.get("config"), dict) and isinstance(settings.get("vocabulary"), str):
+        yield f"the file '{settings['vocabulary']}' with a vocabulary, which is not part of it"
     for key, inner in item.items():
         if key != "compile_config":  # losses and metrics are not needed to answer
             yield from _custom_code(inner)

@@ -18,10 +18,21 @@ import tensorflow as tf
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
 from bookserve.runtime.base import Declarations, TensorDeclaration
-from bookserve.runtime.tensorflow import SavedModelGraph, TensorflowSession, first_line, read_saved_model, tags_to_serve
+from bookserve.runtime.tensorflow import (
+    SavedModelGraph,
+    TensorflowSession,
+    first_line,
+    read_saved_model,
+    signatures_of,
+    tags_to_serve,
+)
+from export.convert.operators import Table
 from export.sources.graph_operators import GraphOperators
 from export.sources.parsed_features import made_up_examples
+from export.sources.unsigned_module import add_signatures
 
+#: Marks of functions and calls that are compiled or kept apart.
+_NOT_INLINED = ("_XlaMustCompile", "_noinline", "_XlaCompile", "_XlaScope", "_XlaSeparateCompiledGradients")
 _PREDICT = "tensorflow/serving/predict"
 #: By signature: the names of its inputs and of its outputs, in order.
 Order = Mapping[str, tuple[Sequence[str], Sequence[str]]]
@@ -141,8 +152,24 @@ class SavedModel:
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
             raise Failed(f"its weights cannot become constants: {first_line(error)}.") from error
 
+    def tables(self) -> dict[str, Table]:
+        """The content of the lookup tables, by the name that the graph shares them under."""
+        found = {}
+        for node in self._graph.graph.get_operations():
+            if node.type not in ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"):
+                continue
+            name = node.get_attr("shared_name").decode()
+            try:
+                with self._graph.graph.as_default():
+                    keys, values = node.get_attr("key_dtype"), node.get_attr("value_dtype")
+                    content = tf.raw_ops.LookupTableExportV2(table_handle=node.outputs[0], Tkeys=keys, Tvalues=values)
+                found[name] = Table(*self._graph.session.run(list(content)))
+            except Exception:  # noqa: S112 - a table that is not filled has no ONNX form
+                continue
+        return found
+
     def _with_placeholders(self, tensors: Sequence[str]) -> tuple[Any, dict[str, str]]:
-        """A copy of a graph in which tensors are placeholders, so that what computes them is left out; and their names."""
+        """A copy of the graph in which tensors are placeholders, so that what computes them is left out, and names."""
         cut = tf.compat.v1.GraphDef()
         cut.CopyFrom(self._graph.graph.as_graph_def())
         nodes = {node.name: node for node in cut.node}
@@ -182,16 +209,38 @@ def refuse_file_access(path: Path) -> None:
         )
 
 
+def prepare_saved_model(directory: Path) -> None:
+    """Bring a copy of an external SavedModel into the form that servers read: binary, with signatures.
+
+    Raises:
+        InvalidInput: it has no signatures and no functions that could become signatures.
+        Failed: it is damaged, or has no signatures and cannot be written again.
+    """
+    saved, text = read_saved_model(directory), directory / "saved_model.pbtxt"
+    if text.is_file():
+        (directory / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+        text.unlink()
+    if not any(signatures_of(meta) for meta in saved.meta_graphs):
+        add_signatures(directory)
+
+
 def _rename_functions(graph_def: Any) -> None:
-    """Give the functions names that no other model in this process has: TensorFlow keeps one table for all."""
+    """Give the functions names that no other model in this process has: TensorFlow keeps one table for all.
+
+    What keeps a function from being inlined, which the converter needs, is removed.
+    """
     digest = hashlib.sha256(graph_def.library.SerializeToString(deterministic=True)).hexdigest()[:16]
     names = {function.signature.name: f"{function.signature.name}_{digest}" for function in graph_def.library.function}
     for function in graph_def.library.function:
         function.signature.name = names[function.signature.name]
+        for mark in _NOT_INLINED:
+            function.attr.pop(mark, None)
     for gradient in graph_def.library.gradient:
         gradient.function_name = names.get(gradient.function_name, gradient.function_name)
         gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
     for node in chain(graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        for mark in _NOT_INLINED:
+            node.attr.pop(mark, None)
         for attribute in node.attr.values():
             for called in chain([attribute.func] if attribute.func.name else [], attribute.list.func):
                 called.name = names.get(called.name, called.name)
