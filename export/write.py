@@ -31,7 +31,6 @@ from bookserve.formats.tf_example import Classify, Regress, example_signatures_o
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.runtime import open_session
 from bookserve.verb import Generate, Transform
 from export.card.model_card import write_card
 from export.convert import warmup
@@ -44,6 +43,7 @@ from export.sources.external_model import Model, describe_model
 from export.sources.keras_file import KerasFile
 from export.sources.saved_model import SavedModel, prepare_saved_model, refuse_file_access
 from export.sources.source import Source
+from export.verify.onnx_proof import prove_onnx
 from export.verify.preprocessing import find_skew
 
 #: The files and directories of a SavedModel; anything else beside them is not copied.
@@ -316,37 +316,12 @@ def _convert_graph(
     proto = to_onnx(saved, name, graph)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     try:
-        return _OnnxForm(path.name, _count_operators(proto.graph), _compare_onnx(path, saved, name, graph, example))
+        sizes = saved.hints(name).table_sizes
+        difference = prove_onnx(path, partial(saved.run, name), graph, example, sizes)
+        return _OnnxForm(path.name, _count_operators(proto.graph), difference)
     except (Failed, InvalidInput):
         path.unlink()
         raise
-
-
-def _compare_onnx(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
-    """Run an ONNX file as the server will and return the largest difference.
-
-    It is compared with Keras on the example, and with the SavedModel where a free axis has another length.
-    """
-    try:
-        backend = open_session(path)
-    except Failed as error:
-        raise Failed(error.message.replace(f" {path}:", " it:")) from error
-    found = parity.replay(graph, example, backend.run)
-    for length, feeds in parity.shortened_inputs(graph, example.inputs):
-        if found.problem:
-            break
-        try:
-            expected = saved.run(name, feeds)
-        except (Failed, InvalidInput):
-            continue  # the model itself does not take this length
-        problem = parity.compare(expected, backend.run(feeds)).problem
-        found = found._replace(problem=f"with {length}, {problem}" if problem else "")
-    if found.problem:
-        raise Failed(
-            f"the ONNX form gives other answers: {found.problem}.",
-            "This is an error of the converter: please report it.",
-        )
-    return found.difference
 
 
 def _count_operators(graph: onnx.GraphProto) -> dict[str, int]:

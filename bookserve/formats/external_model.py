@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,16 @@ import numpy as np
 from bookserve.bundle import Bundle, Manifest, parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import DTYPES, UNKNOWN_RANK, Graph, TensorSpec, numpy_dtype
+from bookserve.graph import DTYPES, UNKNOWN_RANK, Arrays, Graph, TensorSpec, numpy_dtype
 from bookserve.images import encode_png
-from bookserve.runtime import DeclaringSession, Session, TensorDeclaration, open_model_directory
+from bookserve.runtime import (
+    DeclaringSession,
+    HintingSession,
+    InputHints,
+    Session,
+    TensorDeclaration,
+    open_model_directory,
+)
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations
 from bookserve.steps import Numbers, Shared, Step
 from bookserve.verb import Predict
@@ -80,22 +87,40 @@ def check_declarations(inputs: Declarations, outputs: Declarations) -> None:
             raise Failed(f"'{key}' is of dtype {tensor.dtype}.", f"Use one of {', '.join(DTYPES)}.")
 
 
-def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, texts: Sequence[bytes] = ()) -> Example:
+def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, hints: InputHints | None = None) -> Example:
     """Random inputs that the graph accepts, and the outputs that it gives for them. They are the same each time.
 
-    Inputs that are strings get ``texts``, or what strings often are: words, numbers, or a picture.
+    Inputs that are strings get what ``hints`` knows, or what strings often are: words, numbers, or a picture. Whole
+    numbers are ids over the whole of the largest table that the graph accepts them for, with some rows padded by zeros;
+    other numbers are of both signs and several magnitudes, unless the graph accepts only those from 0 to 1.
 
     Raises:
-        Failed: it accepts none; the message is that of the first run.
+        Failed: it accepts none, with the message of the first run; or it has a state that a run would change.
     """
+    hints = hints or InputHints()
+    if hints.has_state:
+        raise Failed("it has a state that all callers share, so its answers depend on earlier requests.")
+    example = _accepted_example(inputs, run, hints.texts)
+    for key, array in example.inputs.items():
+        for wider in _wider_values(array, hints.table_sizes):
+            feeds = {**example.inputs, key: wider}
+            try:
+                outputs = run(feeds)
+            except (Failed, InvalidInput):
+                continue
+            if _finite(example.outputs) <= _finite(outputs):
+                example = Example(feeds, outputs)
+                break
+    return example
+
+
+def _accepted_example(inputs: Declarations, run: parity.RunGraph, texts: Sequence[bytes]) -> Example:
     tensors = list(inputs.values())
     shapes = _UNRANKED_SHAPES if any(tensor.shape is None for tensor in tensors) else ((),)
     strings = [list(texts)] if texts else _strings() if any(tensor.dtype == "string" for tensor in tensors) else [[]]
-    sizes = (
-        _SIZES if any(not isinstance(axis, int) for tensor in tensors for axis in (tensor.shape or ())) else _SIZES[:1]
-    )
+    free = any(not isinstance(axis, int) for tensor in tensors for axis in (tensor.shape or ()))
     refused: Failed | InvalidInput | None = None
-    for shape, words, size, bound in itertools.product(shapes, strings, sizes, _BOUNDS):
+    for shape, words, size, bound in itertools.product(shapes, strings, _SIZES if free else _SIZES[:1], _BOUNDS):
         rng = np.random.default_rng(_SEED)
         known: dict[str, int] = {}
         feeds = {
@@ -109,6 +134,40 @@ def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, texts: Sequen
         except (Failed, InvalidInput) as error:
             refused = refused or error
     raise Failed(refused.message if refused else "it was never run.")
+
+
+def _wider_values(array: np.ndarray, table_sizes: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield arrays to try instead of a made-up one, those that say most about the graph first."""
+    rng = np.random.default_rng(_SEED)
+    if array.dtype.kind == "f" and array.ndim:
+        scales = np.array([1.0, 1.0, 3.0])[np.arange(len(array)) % 3].reshape(-1, *[1] * (array.ndim - 1))
+        normal = (rng.standard_normal(array.shape) * scales).astype(array.dtype)
+        normal[::3] = array[::3]
+        yield normal
+    if array.dtype.kind in "iu" and array.size:
+        for size in table_sizes:
+            if size - 1 > np.iinfo(array.dtype).max:
+                continue
+            ids = rng.integers(0, size, array.shape).astype(array.dtype)
+            ids.flat[-1] = size - 1
+            yield _with_padding(ids)
+            yield ids
+        yield _with_padding(array)
+
+
+def _with_padding(ids: np.ndarray) -> np.ndarray:
+    """Sequences of ids with zeros at the end of the second row, and at the start of the third."""
+    padded = ids.copy()
+    if ids.ndim == 2 and ids.shape[1] > 1:
+        half = ids.shape[1] // 2
+        padded[1:2, half:] = 0
+        padded[2:3, :half] = 0
+    return padded
+
+
+def _finite(outputs: Arrays) -> int:
+    """How many numbers are finite; a graph of logarithms gives none for negative inputs."""
+    return sum(int(np.isfinite(array).sum()) for array in outputs.values() if array.dtype.kind == "f")
 
 
 def graph_of_example(
@@ -141,8 +200,9 @@ def _describe_session(name: str, session: Session, onnx: str | None) -> Graph:
         raise Failed(f"graph '{name}' does not declare its inputs and outputs.", "Write a bundle: bookserve export")
     inputs, outputs = session.declared()
     check_declarations(inputs, outputs)
+    hints = session.hints() if isinstance(session, HintingSession) else InputHints()
     try:
-        example = run_made_up_inputs(inputs, session.run)
+        example = run_made_up_inputs(inputs, session.run, hints)
     except Failed:
         return graph_of_declarations(inputs, outputs, onnx)
     return graph_of_example(inputs, outputs, example, session.run, onnx)

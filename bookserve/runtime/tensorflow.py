@@ -13,14 +13,16 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
+from bookserve.formats.saved_model_operators import GraphOperators
 from bookserve.graph import Arrays, numpy_dtype
-from bookserve.runtime.base import Declarations, Session, TensorDeclaration
+from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration
 
 #: What the names of signatures begin with that TensorFlow keeps for itself.
 _RESERVED = "__saved_model_"
@@ -76,6 +78,11 @@ class SavedModelGraph:
         )
         return inputs, outputs
 
+    @cached_property
+    def operators(self) -> GraphOperators:
+        """The operators of its signatures."""
+        return GraphOperators(self.meta)
+
     def open(self, name: str) -> TensorflowSession:
         """A session that runs one signature.
 
@@ -109,7 +116,7 @@ class TensorflowSession:
     """One signature of a loaded SavedModel; see ``Session``."""
 
     def __init__(self, model: SavedModelGraph, name: str) -> None:
-        self._model = model  # keeps the variables
+        self._model, self._name = model, name  # the model keeps the variables
         self._inputs, self._outputs = model.declared(name)
         signature = model.signatures[name]
         self._call = model.session.make_callable(
@@ -120,6 +127,10 @@ class TensorflowSession:
     def declared(self) -> tuple[Declarations, Declarations]:
         """Inputs and outputs as the signature declares them; see ``DeclaringSession``."""
         return self._inputs, self._outputs
+
+    def hints(self) -> InputHints:
+        """See ``HintingSession``."""
+        return self._model.operators.hints(self._name)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the signature; see ``Session.run``."""

@@ -43,6 +43,10 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, tuple[Callable[.
         "Xlogy": _xlogy,
         "Xlog1py": _xlog1py,
         "Xdivy": _xdivy,
+        "RFFT": _fourier,
+        "Real": lambda write, node: [_part(write, node, 0)],
+        "Imag": lambda write, node: [_part(write, node, 1)],
+        "ComplexAbs": _absolute,
         "LookupTableFind": lambda write, node: _look_up(write, node, tables),
         "LookupTableFindV2": lambda write, node: _look_up(write, node, tables),
         "LookupTableSizeV2": lambda write, node: [write.constant(np.array(len(_table(node, tables).keys)))],
@@ -136,6 +140,37 @@ def _sign_bits(write: NodeWriter, node: Any) -> list[str]:
     negative = write("Less", write("Where", is_zero, write("Div", one, x), x), zero)
     kind = utils.map_onnx_to_numpy_type(node.output_dtypes[0])
     return [write("Where", negative, write.constant(np.array(-1, kind)), write.constant(np.array(0, kind)))]
+
+
+def _fourier(write: NodeWriter, node: Any) -> list[str]:
+    """The half spectrum of real numbers, float [..., frequencies, 2]: ONNX has no complex numbers, only pairs."""
+    numbers, length = node.input
+    utils.make_sure(write.is_constant(length), "the length of a Fourier transform is computed")
+    readers = write.readers(node.output[0])
+    utils.make_sure(all(reader.type in ("Real", "Imag", "ComplexAbs") for reader in readers), "complex numbers")
+    size = int(write.constant_value(length).ravel()[0])
+    last = write.constant(np.array([-1], np.int64))
+    missing = write("Sub", write.constant(np.array([size], np.int64)), _last_axis(write, numbers))
+    rank = len(write.known_shape(numbers))
+    pads = write("Concat", write.constant(np.zeros(2 * rank - 1, np.int64)), missing, axis=0)  # negative: cut off
+    column = write("Unsqueeze", write("Pad", numbers, pads), last)
+    return [write("DFT", column, write.constant(np.array(size, np.int64)), axis=rank - 1, onesided=1)]
+
+
+def _last_axis(write: NodeWriter, tensor: str) -> str:
+    """The size of the last axis, int64 [1]."""
+    last, end = write.constant(np.array([-1], np.int64)), write.constant(np.array([np.iinfo(np.int64).max]))
+    return write("Slice", write.shape_tensor(tensor), last, end)
+
+
+def _part(write: NodeWriter, node: Any, place: int) -> str:
+    """The real or the imaginary part of pairs of numbers [..., 2]."""
+    return write("Gather", node.input[0], write.constant(np.array(place, np.int64)), axis=-1)
+
+
+def _absolute(write: NodeWriter, node: Any) -> list[str]:
+    axes = write.constant(np.array([-1], np.int64))
+    return [write("ReduceL2", node.input[0], axes, keepdims=0)]
 
 
 def _reads_sign(write: NodeWriter, reader: Any) -> bool:

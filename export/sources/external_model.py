@@ -6,7 +6,7 @@ configuration file (``export/sources/config.py``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import external_model
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.base import Declarations
+from bookserve.runtime.base import Declarations, InputHints
 from bookserve.verb import Predict
 from export.sources.apply_config import apply_config
 from export.sources.config import Config
@@ -38,11 +38,8 @@ class Model(Protocol):
     def run(self, name: str, feeds: Arrays) -> Arrays:
         """Run a signature; ``Failed`` or ``InvalidInput`` where it refuses."""
 
-    def has_state(self, name: str) -> bool:
-        """Whether the answers of a signature depend on what was asked before."""
-
-    def texts(self, name: str) -> Sequence[bytes]:
-        """Strings that a signature is known to take; none where any string may do."""
+    def hints(self, name: str) -> InputHints:
+        """What is known about the inputs of a signature besides their declarations."""
 
     def parameters(self) -> int:
         """How many weights it has."""
@@ -76,9 +73,7 @@ def describe_model(model: Model, config: Config) -> Description:
             inputs, outputs = _with_known_shapes(config.shapes, inputs, outputs)
         run = partial(model.run, name)
         try:
-            if model.has_state(name):
-                raise Failed("it has a state that all callers share, so its answers depend on earlier requests.")
-            example = _example(inputs, run, model.texts(name))
+            example = _example(inputs, run, model.hints(name))
         except (Failed, InvalidInput) as error:
             graphs[name] = external_model.graph_of_declarations(inputs, outputs)
             notes.append(f"graph '{name}' has no examples: {error.message}")
@@ -135,13 +130,13 @@ def _with_known_shapes(
     return inputs, outputs
 
 
-def _example(inputs: Declarations, run: parity.RunGraph, texts: Sequence[bytes]) -> Example:
+def _example(inputs: Declarations, run: parity.RunGraph, hints: InputHints) -> Example:
     """Made-up inputs and their outputs.
 
     Raises:
         Failed: the signature accepts no made-up inputs, or draws random numbers itself.
     """
-    example = external_model.run_made_up_inputs(inputs, run, texts)
+    example = external_model.run_made_up_inputs(inputs, run, hints)
     if parity.compare(example.outputs, run(example.inputs)).problem:
         raise Failed("it gives another answer to the same input each time.")
     return example

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 def fix_layers(model: Any) -> None:
@@ -19,12 +20,15 @@ def fix_layers(model: Any) -> None:
     - The fused recurrent kernel of a GPU does not run on a CPU.
     - ``TimeDistributed`` over a free time axis: Keras traces the inner layer with a loop that takes the wrong axis once
       the graph is written. All steps of all rows are one batch instead, which is the same, as no layer mixes rows.
+    - ``UpSampling2D`` with interpolation: Keras cannot trace it for pictures of unknown size.
     """
     for layer in model._flatten_layers():
         if hasattr(layer, "use_cudnn"):
             layer.use_cudnn = False
         if isinstance(layer, keras.layers.TimeDistributed):
             layer.call = partial(_call_all_steps, layer)
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation != "nearest":
+            layer.call = partial(_enlarge, layer)
 
 
 def _call_all_steps(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -37,6 +41,23 @@ def _call_all_steps(layer: Any, inputs: Any, training: bool | None = None, mask:
         arguments["training"] = training
     outputs = layer.layer.call(keras.ops.reshape(inputs, (-1, *sizes[2:])), **arguments)
     return keras.ops.reshape(outputs, (*sizes[:2], *keras.ops.shape(outputs)[1:]))
+
+
+def _enlarge(layer: Any, inputs: Any) -> Any:
+    """``UpSampling2D.call``: pictures of any size."""
+    first = layer.data_format == "channels_first"
+    pictures = keras.ops.transpose(inputs, (0, 2, 3, 1)) if first else inputs
+    size = tf.shape(pictures)[1:3] * tf.constant(layer.size)
+    enlarged = tf.image.resize(pictures, size, layer.interpolation)
+    enlarged.set_shape(
+        [
+            None,
+            *(side and side * by for side, by in zip(pictures.shape[1:3], layer.size, strict=True)),
+            pictures.shape[3],
+        ]
+    )
+    enlarged = keras.ops.cast(enlarged, inputs.dtype)
+    return keras.ops.transpose(enlarged, (0, 3, 1, 2)) if first else enlarged
 
 
 class RecurrentState:
@@ -61,9 +82,10 @@ class RecurrentState:
             ]
 
     def call(self, inputs: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
-        """The model's outputs, and the next states in the order of ``variables``."""
-        if not self.variables:
-            return self._model(inputs, training=False), []
+        """The model's outputs, and the next states in the order of ``variables``.
+
+        No variable is changed, not even the seeds of layers that draw random numbers in training.
+        """
         mapping = list(zip(self.variables, states, strict=True))
         with keras.StatelessScope(state_mapping=mapping) as scope:
             outputs = self._model(inputs, training=False)

@@ -19,7 +19,7 @@ from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from bookserve.runtime import TensorDeclaration, open_session
-from bookserve.runtime.base import Declarations
+from bookserve.runtime.base import Declarations, InputHints
 from export.sources.sklearn_onnx import UNICODE_LOCALE, locales, replace_zip_maps, use_unicode_locale
 
 #: The name of the file in the bundle, and the name of its only graph.
@@ -63,13 +63,10 @@ class OnnxFile:
         """See ``external_model.Model``."""
         return self._backend.run(feeds)
 
-    def has_state(self, name: str) -> bool:
+    def hints(self, name: str) -> InputHints:
         """See ``external_model.Model``."""
-        return False
-
-    def texts(self, name: str) -> list[bytes]:
-        """See ``external_model.Model``."""
-        return []
+        sizes = {int(tensor.dims[0]) for tensor in self.proto.graph.initializer if len(tensor.dims) > 1}
+        return InputHints(table_sizes=sorted(sizes, reverse=True))
 
     def parameters(self) -> int:
         """Return the number of floating-point weights in its initializers."""

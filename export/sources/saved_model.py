@@ -16,8 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from bookserve.errors import Failed, InvalidInput
+from bookserve.formats.saved_model_operators import GraphOperators
 from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
-from bookserve.runtime.base import Declarations, TensorDeclaration
+from bookserve.runtime.base import Declarations, InputHints, TensorDeclaration
 from bookserve.runtime.tensorflow import (
     SavedModelGraph,
     TensorflowSession,
@@ -27,8 +28,6 @@ from bookserve.runtime.tensorflow import (
     tags_to_serve,
 )
 from export.convert.operators import Table
-from export.sources.graph_operators import GraphOperators
-from export.sources.parsed_features import made_up_examples
 from export.sources.unsigned_module import add_signatures
 
 #: Marks of functions and calls that are compiled or kept apart.
@@ -51,7 +50,7 @@ class SavedModel:
             InvalidInput: it needs a custom operator.
         """
         self._graph = SavedModelGraph(path)
-        self._operators = GraphOperators(self._graph.meta)
+        self._operators = self._graph.operators
         self._order = order or {}
         self._sessions: dict[str, TensorflowSession] = {}
         #: The signatures by name, those for prediction first, not those for classification or regression.
@@ -117,13 +116,9 @@ class SavedModel:
         )
         return sum(int(np.prod(shape)) for shape in shapes)
 
-    def has_state(self, name: str) -> bool:
-        """Whether the answers of a signature depend on what was asked before."""
-        return self._operators.has_state(name)
-
-    def texts(self, name: str) -> list[bytes]:
-        """Serialized ``tf.Example`` messages with the features that a signature parses; none if it parses none."""
-        return made_up_examples(self._operators.parsed_features(name))
+    def hints(self, name: str) -> InputHints:
+        """See ``external_model.Model``."""
+        return self._operators.hints(name)
 
     def is_alias(self, name: str, other: str) -> bool:
         """Whether two signatures call the same function, as ``serve`` and ``serving_default`` of Keras do."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-#: Classes that are no layer of a file: abstract ones, parts of others, and those that need other frameworks or files.
+#: Classes that are no layer of a file: abstract ones, parts of others, those that need other frameworks or files, and
+#: Equalization, of which Keras itself cannot build a functional model.
 NOT_A_MODEL = {
+    "Equalization",
     "FlaxLayer",
     "GRUCell",
     "InputLayer",
@@ -40,14 +42,13 @@ _SPECIAL: dict[str, tuple[tuple[tuple[int | None, ...], ...], dict[str, Any]]] =
     "AugMix": ((_COLOURS,), {"value_range": (0, 1)}),
     "AutoContrast": ((_COLOURS,), {"value_range": (0, 1)}),
     "CategoryEncoding": ((_FLAT,), {"num_tokens": 2, "output_mode": "multi_hot"}),
-    "CenterCrop": (((None, None, 3),), {"height": 4, "width": 5}),
+    "CenterCrop": ((_COLOURS,), {"height": 4, "width": 5}),
     "ContrastLimitedAdaptiveHistogramEqualization": ((_COLOURS,), {"value_range": (0, 1)}),
     "Dense": ((_FLAT,), {"units": 3, "activation": "tanh"}),
     "Discretization": ((_FLAT,), {"bin_boundaries": [0.2, 0.4, 0.8]}),
     "Dropout": ((_FLAT,), {"rate": 0.5}),
     "EinsumDense": ((_SERIES,), {"equation": "abc,cd->abd", "output_shape": (None, 3), "bias_axes": "d"}),
     "Embedding": (((None,),), {"input_dim": 7, "output_dim": 3, "mask_zero": True}),
-    "Equalization": ((_COLOURS,), {"value_range": (0, 1)}),
     "GaussianDropout": ((_FLAT,), {"rate": 0.5}),
     "GaussianNoise": ((_FLAT,), {"stddev": 0.5}),
     "GroupNormalization": ((_PICTURE,), {"groups": 2}),
@@ -138,6 +139,10 @@ def _usual(name: str) -> tuple[tuple[tuple[int | None, ...], ...], dict[str, Any
     place = {"1D": _SERIES, "2D": _PICTURE, "3D": _VOLUME}.get(name[-2:]) or (
         {"1DT": _SERIES, "2DT": _PICTURE, "3DT": _VOLUME}.get(name[4:7])
     )
+    if name.startswith("SpatialDropout"):
+        return (place or (),), {"rate": 0.5}
+    if name.startswith(("AveragePooling", "MaxPooling")):
+        return (place or (),), {"pool_size": 2}
     if name.startswith("ConvLSTM"):
         return ((3, *place),) if place else (), {"filters": 2, "kernel_size": 2}
     if name.startswith("Depthwise"):

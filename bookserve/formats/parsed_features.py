@@ -1,8 +1,7 @@
-# ruff: noqa: TID253
 """Find the features that a graph parses from ``tf.Example`` messages, and make such messages up.
 
 Source: the operators ParseExample, ParseExampleV2 and ParseSingleExample of TensorFlow 2.21 (core/ops/parsing_ops.cc).
-Import this module only inside functions: it imports TensorFlow.
+TensorFlow is imported when a graph is read.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 _SEED = 20_180_101
 _ROWS = 3
@@ -30,6 +28,8 @@ class ParsedFeature(NamedTuple):
 
 def parsed_features(node: Any, beside: Mapping[str, Any]) -> Iterator[ParsedFeature]:
     """Yield the features that one node parses; none if it is no parser. ``beside`` are the nodes of its graph."""
+    import tensorflow as tf
+
     shapes = [[dim.size for dim in shape.dim] for shape in node.attr["dense_shapes"].list.shape]
     dense, sparse = node.attr["Tdense"].list.type, node.attr["sparse_types"].list.type
     if node.op == "ParseSingleExample":
@@ -57,6 +57,8 @@ def made_up_examples(features: Sequence[ParsedFeature]) -> list[bytes]:
 
 
 def _message(rng: np.random.Generator, features: Sequence[ParsedFeature]) -> bytes:
+    import tensorflow as tf
+
     message = tf.train.Example()
     for feature in features:
         values = message.features.feature[feature.name]
@@ -71,6 +73,8 @@ def _message(rng: np.random.Generator, features: Sequence[ParsedFeature]) -> byt
 
 def _constant(tensor: str, beside: Mapping[str, Any]) -> list[bytes]:
     """The strings of a constant; none if it is computed."""
+    import tensorflow as tf
+
     node = beside.get(tensor.partition(":")[0])
     if node is None or node.op != "Const":
         return []

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from export.sources.parsed_features import ParsedFeature, parsed_features
+from bookserve.formats.parsed_features import made_up_examples, parsed_features
+from bookserve.runtime.base import InputHints
 
 #: Operators that read or write files, or call Python.
 _OUTSIDE = re.compile(
@@ -75,11 +76,18 @@ class GraphOperators:
         changed = {name for other in others for name in self._written(other)}
         return any(node.name in changed for node in self.variables(signature))
 
-    def parsed_features(self, signature: str) -> list[ParsedFeature]:
-        """The features that a signature reads from ``tf.Example`` messages, each once."""
-        operators = self._operators(self._signature_nodes(signature))
-        found = (feature for node, beside in operators for feature in parsed_features(node, beside))
-        return list({feature.name: feature for feature in found}.values())
+    def hints(self, signature: str) -> InputHints:
+        """What the operators of a signature show about the inputs that it takes."""
+        operators = list(self._operators(self._signature_nodes(signature)))
+        found = {feature.name: feature for node, beside in operators for feature in parsed_features(node, beside)}
+        shapes = [node.attr["shape"].shape.dim for node, _ in operators if _VARIABLES.fullmatch(node.op)]
+        shapes += [node.attr["value"].tensor.tensor_shape.dim for node, _ in operators if node.op == "Const"]
+        sizes = {int(shape[0].size) for shape in shapes if len(shape) > 1 and shape[0].size > 1}
+        return InputHints(
+            has_state=self.has_state(signature),
+            texts=made_up_examples(list(found.values())),
+            table_sizes=sorted(sizes, reverse=True),
+        )
 
     def called(self, signature: str) -> list[str]:
         """The functions that the functions of a signature call; two signatures that call the same are twins."""
