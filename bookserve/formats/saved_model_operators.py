@@ -91,9 +91,9 @@ class GraphOperators:
 
     def called(self, signature: str) -> list[str]:
         """The functions that the functions of a signature call; two signatures that call the same are twins."""
-        names = [name for node in self._signature_nodes(signature) for name in _function_names(node)]
+        names = [name for node in self._signature_nodes(signature) for name in function_names(node)]
         bodies = (self._functions[name].node_def for name in names if name in self._functions)
-        return [name for body in bodies for node in body for name in _function_names(node)]
+        return [name for body in bodies for node in body for name in function_names(node)]
 
     def _signature_nodes(self, signature: str) -> list[Any]:
         return self._reachable(info.name for info in self._meta.signature_def[signature].outputs.values())
@@ -112,7 +112,7 @@ class GraphOperators:
         """The nodes, and those of all functions that they call; each with the nodes beside it by name."""
         calls: dict[str, None] = {}
         for node in nodes:
-            calls.update(dict.fromkeys(_function_names(node)))
+            calls.update(dict.fromkeys(function_names(node)))
             yield node, self._nodes
         waiting, seen = list(calls), set[str]()
         while waiting:
@@ -122,7 +122,7 @@ class GraphOperators:
             seen.add(name)
             beside = {node.name: node for node in self._functions[name].node_def}
             for node in beside.values():
-                waiting += _function_names(node)
+                waiting += function_names(node)
                 yield node, beside
 
     def _written(self, signature: str) -> set[str]:
@@ -141,7 +141,7 @@ class GraphOperators:
             return {0}
         places = set[int]()
         shift = 1 if node.op in ("If", "StatelessIf", "Case", "StatelessCase") else 0  # the first one is the condition
-        for name in _function_names(node):
+        for name in function_names(node):
             places |= {place + shift for place in self._arguments_written_by(name)}
         return {place for place in places if place < len(node.input)}
 
@@ -182,7 +182,8 @@ def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").partition(":")[0]
 
 
-def _function_names(node: Any) -> list[str]:
+def function_names(node: Any) -> list[str]:
+    """The functions that a node calls."""
     names = []
     for attribute in node.attr.values():
         if attribute.func.name:

@@ -50,7 +50,7 @@ class SavedModelGraph:
         #: Holds the variables and tables, a ``tf.compat.v1.Session``.
         self.session = tf.compat.v1.Session(graph=self.graph, config=config)
         try:
-            with self.graph.as_default(), _without_deprecation_warnings():
+            with self.graph.as_default(), without_deprecation_warnings():
                 #: The graph and its signatures as they were saved, a ``MetaGraphDef``.
                 self.meta = tf.compat.v1.saved_model.load(self.session, tags, str(directory), clear_devices=True)
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
@@ -239,8 +239,8 @@ def _by_number(name: str) -> tuple[tuple[bool, int, str], ...]:
 
 
 @contextmanager
-def _without_deprecation_warnings() -> Iterator[None]:
-    """Loading into a session is deprecated in favour of ``tf.saved_model.load``, which cannot load all models."""
+def without_deprecation_warnings() -> Iterator[None]:
+    """What works with sessions is deprecated in favour of ``tf.saved_model.load``, which cannot load all models."""
     logger = logging.getLogger("tensorflow")
     level = logger.level
     logger.setLevel(logging.ERROR)

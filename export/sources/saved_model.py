@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.formats.saved_model_operators import GraphOperators
+from bookserve.formats.saved_model_operators import GraphOperators, function_names
 from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
 from bookserve.runtime.base import Declarations, InputHints, TensorDeclaration
 from bookserve.runtime.tensorflow import (
@@ -26,6 +26,7 @@ from bookserve.runtime.tensorflow import (
     read_saved_model,
     signatures_of,
     tags_to_serve,
+    without_deprecation_warnings,
 )
 from export.convert.operators import Table
 from export.sources.unsigned_module import add_signatures
@@ -137,7 +138,9 @@ class SavedModel:
         fetches = [feeds.get(signature.outputs[key].name, signature.outputs[key].name) for key in outputs]
         try:
             nodes = [tensor.partition(":")[0] for tensor in [*fetches, *feeds.values()]]
-            frozen = tf.compat.v1.graph_util.convert_variables_to_constants(self._graph.session, cut, nodes)
+            with without_deprecation_warnings():
+                cut = _needed_part(cut, nodes)
+                frozen = tf.compat.v1.graph_util.convert_variables_to_constants(self._graph.session, cut, nodes)
             frozen.versions.CopyFrom(cut.versions)
             _rename_functions(frozen)
             wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(frozen, name=""), [])
@@ -219,6 +222,26 @@ def prepare_saved_model(directory: Path) -> None:
         add_signatures(directory)
 
 
+def _needed_part(graph_def: Any, nodes: Sequence[str]) -> Any:
+    """The part of a graph that ``nodes`` need, with the functions that it calls and no others.
+
+    A function that nothing calls may call one whose weights become constants, and no longer fit it.
+    """
+    part = tf.compat.v1.graph_util.extract_sub_graph(graph_def, list(dict.fromkeys(nodes)))
+    functions = {function.signature.name: function for function in part.library.function}
+    waiting, needed = list(part.node), dict[str, None]()
+    while waiting:
+        for name in function_names(waiting.pop()):
+            if name in functions and name not in needed:
+                needed[name] = None
+                waiting += functions[name].node_def
+    del part.library.function[:]
+    part.library.function.extend(functions[name] for name in needed)
+    del part.library.gradient[:]
+    part.versions.CopyFrom(graph_def.versions)
+    return part
+
+
 def _rename_functions(graph_def: Any) -> None:
     """Give the functions names that no other model in this process has: TensorFlow keeps one table for all.
 
@@ -230,9 +253,6 @@ def _rename_functions(graph_def: Any) -> None:
         function.signature.name = names[function.signature.name]
         for mark in _NOT_INLINED:
             function.attr.pop(mark, None)
-    for gradient in graph_def.library.gradient:
-        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
-        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
     for node in chain(graph_def.node, *(function.node_def for function in graph_def.library.function)):
         for mark in _NOT_INLINED:
             node.attr.pop(mark, None)
