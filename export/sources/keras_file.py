@@ -20,6 +20,7 @@ from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
+from export.sources.file_format import zip_json
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
 _MAX_CONFIG_BYTES = 64 << 20
@@ -100,6 +101,13 @@ class KerasFile:
             for name in self._inputs
         ]
         return {name: np.asarray(keras.ops.convert_to_numpy(value)) for name, value in self._call(*tensors).items()}
+
+
+def keras_version(path: Path) -> str:
+    """The version of the Keras that wrote a ``.keras`` file; '3' if it does not say."""
+    with zipfile.ZipFile(path) as file:
+        metadata = zip_json(file, "metadata.json", path) if "metadata.json" in file.namelist() else {}
+    return str(metadata.get("keras_version", "3"))
 
 
 def _refuse_custom_code(path: Path) -> None:
