@@ -68,6 +68,8 @@ _DROPPED = (
     "create_input_layer",
     "batch_norm",
 )
+#: Layers whose order of axes Keras 1 forgot to write; they have that of the others.
+_WITHOUT_ORDERING = ("UpSampling2D", "UpSampling3D", "Cropping2D", "Cropping3D", "ZeroPadding2D", "ZeroPadding3D")
 _DATA_FORMATS = {"th": "channels_first", "tf": "channels_last"}
 _MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
 
@@ -79,7 +81,8 @@ def from_keras_1(description: Mapping[str, Any]) -> Config:
         InvalidInput: the model has a layer that Keras 2 does not have, or is not described as Keras 1 does it.
     """
     try:
-        return _model(description)
+        ordering = "th" if _has(description, "dim_ordering", "th") else "tf"
+        return _Translation(ordering).model(description)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InvalidInput(
             f"the model is not described as Keras 1 does it: {type(error).__name__} {error}.",
@@ -87,45 +90,60 @@ def from_keras_1(description: Mapping[str, Any]) -> Config:
         ) from error
 
 
-def _model(item: Mapping[str, Any]) -> Config:
-    config = item["config"]
-    if item["class_name"] == "Sequential":
-        layers = config if isinstance(config, list) else config["layers"]
-        name = item.get("name") or (config.get("name") if isinstance(config, dict) else None) or "sequential_1"
-        if layers and layers[0]["class_name"] == "Merge":
-            return _Branches().model(name, layers)
-        return {"class_name": "Sequential", "config": {"name": name, "layers": [_layer(layer) for layer in layers]}}
-    translated = [_node(layer) for layer in config["layers"]]
-    return {"class_name": "Functional", "config": {**config, "layers": translated}}
+def _has(item: Any, key: str, value: str) -> bool:
+    if isinstance(item, list):
+        return any(_has(inner, key, value) for inner in item)
+    return isinstance(item, dict) and (item.get(key) == value or any(_has(i, key, value) for i in item.values()))
 
 
-def _node(layer: Mapping[str, Any]) -> Config:
-    """A layer of a functional model: its name and the layers that it reads stay."""
-    return {**_layer(layer), "name": layer["name"], "inbound_nodes": layer["inbound_nodes"]}
+class _Translation:
+    """Translates one description; ``ordering`` is the order of axes that its pictures have, 'th' or 'tf'."""
 
+    def __init__(self, ordering: str) -> None:
+        self._ordering = ordering
 
-def _layer(item: Mapping[str, Any]) -> Config:
-    kind, config = item["class_name"], item["config"]
-    if kind in ("Sequential", "Model", "Functional"):
-        return _model(item)
-    if kind in _GONE:
-        raise InvalidInput(
-            f"the model has the layer {kind} of Keras 1, which no later version has.",
-            "Replace the layer, and train or save the model again.",
-        )
-    if kind == "Merge":
-        return _merge(config, config["name"])
-    known = {_ARGUMENTS.get(name, name): value for name, value in config.items() if name not in _DROPPED}
-    if "dim_ordering" in known:
-        ordering = known.pop("dim_ordering")
-        known["data_format"] = _DATA_FORMATS.get(ordering, "channels_last")
-    if isinstance(known.get("layer"), dict):  # a wrapper
-        known["layer"] = _layer(known["layer"])
-    _first_shape(config, known)
-    if special := _SPECIAL.get(kind):
-        special(config, known)
-    known.pop("units" if kind.startswith("Embedding") else "", None)
-    return {"class_name": _CLASSES.get(kind, kind), "config": known}
+    def model(self, item: Mapping[str, Any]) -> Config:
+        """Translate a model with all its layers."""
+        config = item["config"]
+        if item["class_name"] == "Sequential":
+            layers = config if isinstance(config, list) else config["layers"]
+            name = item.get("name") or (config.get("name") if isinstance(config, dict) else None) or "sequential_1"
+            if layers and layers[0]["class_name"] == "Merge":
+                return _Branches(self).model(name, layers)
+            translated = [self.layer(layer) for layer in layers]
+            return {"class_name": "Sequential", "config": {"name": name, "layers": translated}}
+        nodes = [
+            {**self.layer(layer), "name": layer["name"], "inbound_nodes": layer["inbound_nodes"]}
+            for layer in config["layers"]
+        ]
+        return {"class_name": "Functional", "config": {**config, "layers": nodes}}
+
+    def layer(self, item: Mapping[str, Any]) -> Config:
+        """Translate a layer, which may be a model."""
+        kind, config = item["class_name"], item["config"]
+        if kind in ("Sequential", "Model", "Functional"):
+            return self.model(item)
+        if kind in _GONE:
+            raise InvalidInput(
+                f"the model has the layer {kind} of Keras 1, which no later version has.",
+                "Replace the layer, and train or save the model again.",
+            )
+        if kind == "Merge":
+            return _merge(config, config["name"])
+        known = {_ARGUMENTS.get(name, name): value for name, value in config.items() if name not in _DROPPED}
+        if kind != "InputLayer":  # elsewhere it is the dtype of what the layer reads
+            known.pop("dtype", None)
+        ordering = known.pop("dim_ordering", self._ordering if kind in _WITHOUT_ORDERING else None)
+        if ordering in _DATA_FORMATS:
+            known["data_format"] = _DATA_FORMATS[ordering]
+        if isinstance(known.get("layer"), dict):  # a wrapper
+            known["layer"] = self.layer(known["layer"])
+        _first_shape(config, known)
+        if special := _SPECIAL.get(kind):
+            special(config, known)
+        if kind == "Embedding":
+            known.pop("units", None)
+        return {"class_name": _CLASSES.get(kind, kind), "config": known}
 
 
 def _first_shape(config: Mapping[str, Any], known: Config) -> None:
@@ -222,7 +240,8 @@ def _merge(config: Mapping[str, Any], name: str) -> Config:
 class _Branches:
     """Turns a ``Sequential`` that begins with merged branches into a functional model."""
 
-    def __init__(self) -> None:
+    def __init__(self, translation: _Translation) -> None:
+        self._translation = translation
         self._layers: list[Config] = []
         self._inputs: list[list[Any]] = []
 
@@ -245,7 +264,7 @@ class _Branches:
                 branches = [self._branch(branch) for branch in layer["config"]["layers"]]
                 last = self._append(_merge(layer["config"], layer["config"]["name"]), branches)
                 continue
-            translated = _layer(layer)
+            translated = self._translation.layer(layer)
             shape = translated["config"].get("batch_input_shape")
             if not last:
                 last = self._input(f"{translated['config']['name']}_input", shape, translated)
@@ -262,8 +281,7 @@ class _Branches:
         )
 
     def _input(self, name: str, shape: Any, first: Config) -> str:
-        whole = first["class_name"] == "Embedding"
-        kind = first["config"].get("dtype") or ("int32" if whole else "float32")
+        kind = "int32" if first["class_name"] == "Embedding" else "float32"
         self._inputs.append([name, 0, 0])
         config = {"name": name, "batch_input_shape": shape, "dtype": kind, "sparse": False}
         self._layers.append({"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []})

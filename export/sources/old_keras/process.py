@@ -158,6 +158,8 @@ def _compute_channels_last(layers: list[Any]) -> None:
         if getattr(layer, "data_format", None) == "channels_first" and type(layer).__name__ in _CHANNELS_LAST:
             layer.call = _transposed(layer, layer.call)
             layer.data_format = "channels_last"
+            if hasattr(layer, "_tf_data_format"):  # "NCHW" becomes "NHWC"
+                layer._tf_data_format = f"N{layer._tf_data_format[2:]}C"
 
 
 _CHANNELS_LAST = frozenset(
