@@ -182,7 +182,7 @@ def _keras_model(source: Source, directory: Path) -> Iterator[tuple[KerasModel, 
         _copy_keras_model(source.path, directory)
         yield model, {"keras": keras_version(source.path)}, []
         return
-    plan = check_file(source.path, source.weights)
+    plan = check_file(source.path, source.weights, source.config.backend)
     with open_rebuilt(plan) as rebuilt:
         yield rebuilt, plan.maker, plan.notes
 

@@ -21,6 +21,7 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from export.sources.file_format import zip_json
+from export.sources.reason import innermost_reason
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
 _MAX_CONFIG_BYTES = 64 << 20
@@ -34,20 +35,21 @@ _SAVED_MODEL_HINT = (
 class KerasFile:
     """A Keras model, built from the description in the file without running any code that the file contains."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the file.
+    def __init__(self, path: Path, shown: Path | None = None) -> None:
+        """Load the file; ``shown`` is its name for messages where that is not ``path``.
 
         Raises:
             InvalidInput: it is damaged, or needs code that is not part of Keras: Lambda layers, classes or functions.
         """
         _refuse_custom_code(path)
+        shown = shown or path
         try:
             self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises errors of many types
-            raise InvalidInput(f"Keras cannot load {path}: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
+            raise InvalidInput(f"Keras cannot load {shown}: {innermost_reason(error)}.", _SAVED_MODEL_HINT) from error
         if not getattr(self._model, "inputs", None):
             raise InvalidInput(
-                f"{path} does not describe the inputs of the model, because it is a subclass of keras.Model.",
+                f"{shown} does not describe the inputs of the model, because it is a subclass of keras.Model.",
                 _SAVED_MODEL_HINT,
             )
         for layer in self._model._flatten_layers():
@@ -77,7 +79,10 @@ class KerasFile:
             archive.add_endpoint("serving_default", self._call, signature)
             archive.write_out(str(directory), verbose=False)
         except Exception as error:  # layers raise errors of many types
-            raise Failed(f"Keras cannot write it as a SavedModel: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
+            raise Failed(
+                f"Keras cannot write it as a SavedModel: {innermost_reason(error)}.",
+                "Replace the layer that this is about, and save the model again.",
+            ) from error
 
     def compare_with_keras(self, example: Example) -> float:
         """Compare Keras's answers with the outputs of an example; return the largest difference.
@@ -123,7 +128,7 @@ def _refuse_custom_code(path: Path) -> None:
         code = next(_custom_code(description), "")
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise InvalidInput(
-            f"{path} is not a complete .keras file: {_first_line(error)}.", "Save or copy it again."
+            f"{path} is not a complete .keras file: {innermost_reason(error)}.", "Save or copy it again."
         ) from error
     if code:
         raise InvalidInput(
@@ -165,7 +170,3 @@ def _tensor_names(structure: Any, given: list[str], otherwise: str) -> list[str]
         plain = otherwise if _GENERATED_NAME.fullmatch(name) else name.replace("/", "_")
         names.append(plain if plain not in names else f"{plain}_{len(names)}")
     return names
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300].rstrip(".")

@@ -40,6 +40,12 @@ _WEIGHTS_ONLY_HINT = (
 )
 
 
+_BACKEND_NOTE = (
+    "the file does not say whether TensorFlow or Theano computed its convolutions, which mirror the kernels; they are "
+    "taken as TensorFlow's. If the model was trained with Theano, write backend = \"theano\" into the file of --config."
+)
+
+
 class KerasModel(Protocol):
     """A Keras model that can be written as a SavedModel."""
 
@@ -68,10 +74,11 @@ class Plan(NamedTuple):
     notes: list[str]
 
 
-def check_file(path: Path, weights: Path | None = None) -> Plan:
+def check_file(path: Path, weights: Path | None = None, backend: str = "") -> Plan:
     """Check a file of Keras 1 or 2, or an HDF5 file of Keras 3, before anything is loaded.
 
-    ``weights`` is the file of the weights where ``path`` is an architecture in JSON.
+    ``weights`` is the file of the weights where ``path`` is an architecture in JSON. ``backend`` is what computed the
+    model, if the file does not say.
 
     Raises:
         InvalidInput: it is damaged, has code, weights only, or anything else that is not loaded.
@@ -100,8 +107,11 @@ def check_file(path: Path, weights: Path | None = None) -> Plan:
         description, version = found.config, found.maker
     made, notes = _described(description, version, path)
     keras = "keras" if _major(version) > 2 else "tf_keras"
-    maker = {"keras": version} | ({"backend": found.backend} if found.backend else {})
-    return Plan(path, keras, maker, made, weights, False, found.layers, found.backend, notes)
+    backend = found.backend or backend
+    maker = {"keras": version} | ({"backend": backend} if backend else {})
+    if not backend and _major(version) < 2 and "channels_first" in json.dumps(made):
+        notes = [*notes, _BACKEND_NOTE]
+    return Plan(path, keras, maker, made, weights, False, found.layers, backend, notes)
 
 
 def _architecture_hint(path: Path) -> str:
@@ -236,7 +246,12 @@ class RebuiltModel:
                 "Install it: pip install tf-keras",
             )
         by = f" (written by Keras {self._plan.maker['keras']})"
-        raise kind(f"Keras cannot {request['do']} {path}{by}: {reason}.", _SAVED_MODEL_HINT)
+        hint = _SAVED_MODEL_HINT if request["do"] == "load" else _LAYER_HINT
+        raise kind(f"Keras cannot {_DOES.get(request['do'], request['do'])} {path}{by}: {reason}.", hint)
+
+
+_DOES = {"save": "write the SavedModel of", "convert": "write the .keras form of"}
+_LAYER_HINT = "Replace the layer that this is about, and save the model again."
 
 
 _SAVED_MODEL_HINT = (
@@ -280,6 +295,6 @@ def open_rebuilt(plan: Plan) -> Iterator[KerasModel]:
 
             archive = Path(directory) / "model.keras"
             model.convert(archive)
-            yield KerasFile(archive)
+            yield KerasFile(archive, plan.path)
         finally:
             model.close()
