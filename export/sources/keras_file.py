@@ -21,6 +21,7 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from export.sources.file_format import zip_json
+from export.sources.old_keras.archive import check_archive
 from export.sources.reason import innermost_reason
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
@@ -120,6 +121,7 @@ def _refuse_custom_code(path: Path) -> None:
 
     Keras in safe mode would refuse it, too, but its message is long and recommends to switch the safe mode off.
     """
+    check_archive(path)
     try:
         with zipfile.ZipFile(path) as file:
             if file.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:

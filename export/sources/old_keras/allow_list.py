@@ -101,6 +101,7 @@ _TENSORFLOW_OPERATOR = re.compile(
 #: Arguments of layers that may name a file on disk, which Keras would read.
 _FILE_ARGUMENTS = ("vocabulary", "idf_weights", "bin_boundaries", "file", "filepath", "path", "filename")
 _MAX_DEPTH = 200
+_VOCABULARY_HINT = "Give the layer its words, layer.adapt(…) or vocabulary=[…], and save the model again."
 CODE_HINT = (
     "Code is not loaded from a model file, because it could do anything. Write a SavedModel where the code is available "
     "and export that directory. In Python: tf.saved_model.save(model, 'my_model'), with Keras 3 "
@@ -121,6 +122,29 @@ def check_description(description: Any, shown: object, keras: int) -> None:
         raise InvalidInput(f"{shown} needs {problem}.", CODE_HINT)
 
 
+def refuse_files(description: Any, shown: object) -> None:
+    """Refuse a description whose layers would read files, such as a vocabulary that is a path.
+
+    Raises:
+        InvalidInput: it names a file.
+    """
+    waiting = [("", description)]
+    while waiting:
+        key, item = waiting.pop()
+        if problem := _file_problem(key, item):
+            raise InvalidInput(f"{shown} needs {problem}.", _VOCABULARY_HINT)
+        if isinstance(item, dict):
+            waiting.extend(item.items())
+        elif isinstance(item, list):
+            waiting.extend((key, inner) for inner in item if isinstance(inner, (dict, list)))
+
+
+def _file_problem(key: str, item: Any) -> str:
+    if key in _FILE_ARGUMENTS and isinstance(item, str) and item:
+        return f"the file {item!r}, which its '{key}' names"
+    return ""
+
+
 def _problems(item: Any, known: frozenset[str], keras: int, key: str = "", depth: int = 0) -> Iterator[str]:
     """Yield, in words, each part of a description that is refused."""
     if depth > _MAX_DEPTH:
@@ -128,13 +152,14 @@ def _problems(item: Any, known: frozenset[str], keras: int, key: str = "", depth
         return
     if isinstance(item, list):
         for inner in item:
-            yield from _problems(inner, known, keras, key, depth + 1)
+            if isinstance(inner, (dict, list)):
+                yield from _problems(inner, known, keras, key, depth + 1)
         return
     if key in ("activation", "recurrent_activation", "inner_activation") and isinstance(item, str):
         if item not in _ACTIVATIONS:
             yield f"the activation function '{item}', which is not part of Keras"
-    if key in _FILE_ARGUMENTS and isinstance(item, str) and item:
-        yield f"the file {item!r}, which its '{key}' names"
+    if problem := _file_problem(key, item):
+        yield problem
     if not isinstance(item, dict):
         return
     yield from _class_problem(item, known, key)

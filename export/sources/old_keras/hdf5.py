@@ -7,6 +7,8 @@ and can declare arrays that are far larger than the file. Keras writes nothing o
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,10 +48,26 @@ def read_hdf5(path: Path, shown: Path) -> Hdf5Model:
     Raises:
         InvalidInput: it is damaged or truncated, was not written by Keras, or points outside itself.
     """
+    with _checked(path, shown) as file:
+        return _read(file, shown)
+
+
+def check_hdf5(path: Path, shown: Path) -> None:
+    """Check a file of weights.
+
+    Raises:
+        InvalidInput: it is damaged or truncated, or points outside itself.
+    """
+    with _checked(path, shown):
+        pass
+
+
+@contextmanager
+def _checked(path: Path, shown: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             _Check(shown, path.stat().st_size).group(file)
-            return _read(file, shown)
+            yield file
     except InvalidInput:
         raise
     except Exception as error:  # h5py raises errors of many types for damaged files

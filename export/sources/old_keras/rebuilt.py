@@ -27,7 +27,7 @@ from bookserve.graph import Arrays
 from export.sources.file_format import file_format, read_json
 from export.sources.old_keras.allow_list import check_description
 from export.sources.old_keras.archive import copy_archive, read_archive
-from export.sources.old_keras.hdf5 import Hdf5Model, read_hdf5
+from export.sources.old_keras.hdf5 import check_hdf5, read_hdf5
 from export.sources.old_keras.keras1 import from_keras_1
 from export.sources.old_keras.semantics import complete
 
@@ -203,14 +203,14 @@ class RebuiltModel:
         request: dict[str, Any] = {"archive": "", "description": "", "weights": "", "by_name": False}
         if plan.in_archive:
             archive = here / "model.keras"
-            copy_archive(plan.weights, plan.description, archive, lambda file: read_hdf5(file, plan.path))
+            copy_archive(plan.weights, plan.description, archive, lambda file: check_hdf5(file, plan.path))
             request["archive"] = str(archive)
         else:
             description = here / "description.json"
             description.write_text(json.dumps(plan.description), "utf-8")
             weights = here / ("weights.h5" if plan.by_layer else "model.weights.h5")
             shutil.copyfile(plan.weights, weights)
-            read_hdf5(weights, plan.weights)  # the copy is what is loaded: nobody has changed it meanwhile
+            check_hdf5(weights, plan.weights)  # the copy is what is loaded: nobody has changed it meanwhile
             request |= {"description": str(description), "weights": str(weights)}
         self._request(do="load", keras=plan.keras, backend=plan.backend, **request)
 

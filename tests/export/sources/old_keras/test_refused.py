@@ -17,6 +17,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from export.sources.file_format import file_format
+from export.sources.old_keras.archive import check_archive
 from export.sources.old_keras.rebuilt import check_file
 
 Write = Callable[[h5py.File], None]
@@ -284,3 +285,27 @@ def test_a_pickle_of_pytorch_is_told_from_a_keras_file(tmp_path: Path) -> None:
         file.writestr("archive/data.pkl", b"x")
     with pytest.raises(InvalidInput, match=r"pickle of PyTorch.*torch\.onnx\.export"):
         file_format(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"description": sequential(layer("StringLookup", vocabulary="/etc/passwd"))}, "the file '/etc/passwd'"),
+        ({"../evil": b"x"}, "leads outside"),
+        ({"evil.py": b"x"}, "does not write"),
+    ],
+)
+def test_archives_of_keras_3_are_checked_too(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    path = archive(tmp_path / "net.keras", change.pop("description", DENSE), "3.5.0", **change)
+    with pytest.raises(InvalidInput, match=says):
+        check_archive(path)
+
+
+def test_links_in_the_weights_of_an_archive_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    weights = hdf5(tmp_path / "weights.h5", change=external_link)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("config.json", json.dumps(DENSE))
+        file.write(weights, "model.weights.h5")
+    with pytest.raises(InvalidInput, match="external link"):
+        check_archive(path)
