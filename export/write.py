@@ -14,7 +14,8 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -40,9 +41,10 @@ from export.convert.saved_model_to_onnx import to_onnx
 from export.package_versions import CONVERTERS, ONNX, package_versions
 from export.sources import onnx_file
 from export.sources.external_model import Model, describe_model
-from export.sources.keras_file import KerasFile
-from export.sources.saved_model import SavedModel, prepare_saved_model, refuse_file_access
+from export.sources.old_keras.rebuilt import KerasModel, check_file, open_rebuilt
+from export.sources.saved_model import Order, SavedModel, prepare_saved_model, refuse_file_access
 from export.sources.source import Source
+from export.sources.trusted_module import open_trusted
 from export.verify.onnx_proof import prove_onnx
 from export.verify.preprocessing import find_skew
 
@@ -103,8 +105,10 @@ def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> 
             draft = _write_run(source, source.run, directory)
         elif source.kind == "onnx":
             draft = _write_onnx_file(source, directory)
-        else:
+        elif source.kind == "saved_model":
             draft = _write_saved_model(source, directory)
+        else:
+            draft = _write_keras_model(source, directory)
         manifest = _complete_manifest(source, directory, draft, variants)
         _write_other_files(source, directory, draft, manifest)
         seal(directory, manifest)
@@ -155,25 +159,48 @@ def _write_onnx_file(source: Source, directory: Path) -> _Draft:
 
 
 def _write_saved_model(source: Source, directory: Path) -> _Draft:
-    """Copy an external SavedModel, or write one from a ``.keras`` file; convert the graphs that can be converted."""
-    keras_file = None
+    """Copy an external SavedModel, and convert the graphs that can be converted."""
+    refuse_file_access(source.path)
+    _copy_saved_model(source.path, directory)
+    prepare_saved_model(directory)
+    return _describe_saved_model(source, directory)
+
+
+def _write_keras_model(source: Source, directory: Path) -> _Draft:
+    """Write a SavedModel from the file of a Keras model, compare it with Keras, and convert its graphs."""
+    with _keras_model(source, directory) as (model, maker, notes):
+        model.save(directory)
+        order = {"serving_default": (model.names["inputs"], model.names["outputs"])}
+        draft = _describe_saved_model(source, directory, order)
+        differences = [model.compare_with_keras(example) for example in draft.examples.graphs.values()]
+    manifest = msgspec.structs.replace(draft.manifest, maker=maker)
+    return draft._replace(manifest=manifest, notes=notes + draft.notes, difference=max(differences, default=0.0))
+
+
+@contextmanager
+def _keras_model(source: Source, directory: Path) -> Iterator[tuple[KerasModel, dict[str, str], list[str]]]:
+    """The model in a file of any version of Keras, who wrote it, and notes."""
     if source.kind == "keras":
-        keras_file = KerasFile(source.path)
-        keras_file.save(directory)
+        from export.sources.keras_file import KerasFile, keras_version
+
         _copy_keras_model(source.path, directory)
-    else:
-        refuse_file_access(source.path)
-        _copy_saved_model(source.path, directory)
-        prepare_saved_model(directory)
-    names = keras_file.names if keras_file else {}
-    saved = SavedModel(directory, {"serving_default": (names["inputs"], names["outputs"])} if names else None)
+        maker = {"keras": keras_version(source.path)}
+        if source.trusted_module is None:
+            yield KerasFile(source.path), maker, []
+            return
+        with open_trusted(source.path, source.trusted_module) as trusted:
+            yield trusted, maker, []
+        return
+    plan = check_file(source.path, source.weights, source.config.backend)
+    with open_rebuilt(plan) as rebuilt:
+        yield rebuilt, plan.maker, plan.notes
+
+
+def _describe_saved_model(source: Source, directory: Path, order: Order | None = None) -> _Draft:
+    saved = SavedModel(directory, order)
     manifest, examples, notes = _describe_external(source, saved)
-    difference = 0.0
-    if keras_file:
-        differences = (keras_file.compare_with_keras(example) for example in examples.graphs.values())
-        difference = max(differences, default=0.0)
     onnx_forms = _convert_external(directory, saved, manifest, examples, notes)
-    return _Draft(manifest, examples, onnx_forms, saved.parameters(), notes, difference=difference)
+    return _Draft(manifest, examples, onnx_forms, saved.parameters(), notes)
 
 
 def _describe_external(source: Source, model: Model) -> tuple[Manifest, Examples, list[str]]:

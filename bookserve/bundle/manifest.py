@@ -54,6 +54,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parameters: int = 0
     created: str = ""
     versions: dict[str, str] = {}
+    #: What wrote the file that an external model was exported from, as far as the file says: program → version.
+    maker: dict[str, str] = {}
     #: Variant name (``bookserve/bundle/variant.py``) → graph → smaller or faster ONNX file.
     variants: dict[str, dict[str, Variant]] = {}
     #: Files by path inside the bundle, with ``/`` as separator.

@@ -4,6 +4,7 @@ A model's own file does not contain these. Every field may be left out::
 
     summary = "ResNet-18, trained on ImageNet"
     licence = "BSD-3-Clause"
+    backend = "theano"             # only for files of Keras 1 that Theano trained: they do not say it themselves
     labels = "imagenet.txt"        # one label per line, in the order of the classes; or a list: ["cat", "dog"]
 
     [inputs]                       # Steps by name of the default graph's inputs, as in bundle.json
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -43,6 +44,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     summary: str = ""
     licence: str = ""
+    #: What computed a model of Keras 1 while it was trained; its file does not say. Theano mirrors the kernels.
+    backend: Literal["", "tensorflow", "theano"] = ""
     #: The labels; in the file also the name of a file that holds them, which ``load`` reads.
     labels: tuple[str, ...] | str = ()
     inputs: dict[str, tuple[Step, ...]] = {}

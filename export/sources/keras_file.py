@@ -21,7 +21,10 @@ from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, numpy_dtype
+from export.sources.file_format import zip_json
 from export.sources.keras_layers import RecurrentState, fix_layers
+from export.sources.old_keras.archive import check_archive
+from export.sources.reason import innermost_reason
 from export.sources.signature_names import rename_inputs
 
 #: The largest ``config.json`` (the description of the model in the file) that is read.
@@ -31,24 +34,28 @@ _ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 #: The names that Keras gives to tensors without a name.
 _GENERATED_NAME = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
 _SAVED_MODEL_HINT = (
-    "Write a SavedModel where its code is available, model.export('my_model'), and export that directory."
+    "Name the Python file that has it, if you trust it: bookserve export model.keras --trust-module mine.py. Or write "
+    "a SavedModel where its code is available, model.export('my_model'), and export that directory."
 )
 
 
 class KerasFile:
     """A Keras model, built from the description in the file without running any code that the file contains."""
 
-    def __init__(self, path: Path, trusted: Mapping[str, Any] | None = None) -> None:
-        """Load the file; ``trusted`` are classes and functions by name that it may use beside Keras's own.
+    def __init__(self, path: Path, shown: Path | None = None, trusted: Mapping[str, Any] | None = None) -> None:
+        """Load the file; ``shown`` is its name for messages where that is not ``path``.
+
+        ``trusted`` are classes and functions by name that it may use beside Keras's own.
 
         Raises:
             InvalidInput: it is damaged, or needs other code: Lambda layers, classes or functions.
         """
         _refuse_custom_code(path, trusted or {})
+        shown = shown or path
         try:
             self._model = keras.saving.load_model(path, dict(trusted or {}), compile=False, safe_mode=True)
         except Exception as error:  # Keras raises errors of many types
-            raise InvalidInput(f"Keras cannot load {path}: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
+            raise InvalidInput(f"Keras cannot load {shown}: {innermost_reason(error)}.", _SAVED_MODEL_HINT) from error
         fix_layers(self._model)
         self._state = RecurrentState(self._model)
         if getattr(self._model, "inputs", None):
@@ -59,7 +66,7 @@ class KerasFile:
                 (None, [self._model.layers[-1].name]) if one else (self._model.output, self._model.output_names)
             )
         else:
-            self._input_structure = _built_inputs(self._model, path)
+            self._input_structure = _built_inputs(self._model, shown)
             self._tensors = keras.tree.flatten(self._input_structure)
             gives = self._model(self._input_structure, training=False)
             last = [f"output_{place}" if place else "output" for place in range(len(keras.tree.flatten(gives)))]
@@ -94,7 +101,10 @@ class KerasFile:
             archive.add_endpoint("serving_default", self._call, signature)
             archive.write_out(str(directory), verbose=False)
         except Exception as error:  # layers raise errors of many types
-            raise Failed(f"Keras cannot write it as a SavedModel: {_first_line(error)}.", _SAVED_MODEL_HINT) from error
+            raise Failed(
+                f"Keras cannot write it as a SavedModel: {innermost_reason(error)}.",
+                "Replace the layer that this is about, and save the model again.",
+            ) from error
         if names is plain:
             rename_inputs(directory, dict(zip(plain, self._inputs, strict=True)))
 
@@ -143,11 +153,19 @@ def _built_inputs(model: Any, path: Path) -> Any:
     return inputs(shapes[0], "input")
 
 
+def keras_version(path: Path) -> str:
+    """The version of the Keras that wrote a ``.keras`` file; '3' if it does not say."""
+    with zipfile.ZipFile(path) as file:
+        metadata = zip_json(file, "metadata.json", path) if "metadata.json" in file.namelist() else {}
+    return str(metadata.get("keras_version", "3"))
+
+
 def _refuse_custom_code(path: Path, trusted: Mapping[str, Any]) -> None:
     """Refuse a file that needs code which is not part of Keras, nor ``trusted``.
 
     Keras in safe mode would refuse it, too, but its message is long and recommends to switch the safe mode off.
     """
+    check_archive(path)
     try:
         with zipfile.ZipFile(path) as file:
             if file.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
@@ -156,7 +174,7 @@ def _refuse_custom_code(path: Path, trusted: Mapping[str, Any]) -> None:
         code = next(_custom_code(description, trusted), "")
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise InvalidInput(
-            f"{path} is not a complete .keras file: {_first_line(error)}.", "Save or copy it again."
+            f"{path} is not a complete .keras file: {innermost_reason(error)}.", "Save or copy it again."
         ) from error
     if code:
         raise InvalidInput(
@@ -202,7 +220,3 @@ def _tensor_names(structure: Any, given: list[str], otherwise: str) -> list[str]
         plain = otherwise if _GENERATED_NAME.fullmatch(name) else name.replace("/", "_")
         names.append(plain if plain not in names else f"{plain}_{len(names)}")
     return names
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300].rstrip(".")

@@ -42,7 +42,7 @@ def _load(path: Path, module: Path) -> KerasFile:
     code = _run_module(module)
     from export.sources.keras_file import KerasFile
 
-    return KerasFile(path, code)
+    return KerasFile(path, trusted=code)
 
 
 def _run_module(module: Path) -> dict[str, Any]:

@@ -187,15 +187,16 @@ def test_a_model_is_named_after_its_directory(tmp_path: Path, path: str, name: s
 )
 def test_a_model_is_named_after_its_file(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / path).touch()
+    contents = {".onnx": b"\x08\x08\x12\x00", ".keras": b"\x89HDF\r\n\x1a\n"}
+    (tmp_path / path).write_bytes(contents[Path(path).suffix])
     assert find_source(str(tmp_path / path), tmp_path).name == name
 
 
 @pytest.mark.parametrize(
-    ("file", "way"), [("m.h5", r"save\('model.keras'\)"), ("m.pt", "torch.onnx.export"), ("m.txt", "an .onnx file")]
+    ("file", "way"), [("m.h5", "not a complete .h5 file"), ("m.pt", "torch.onnx.export"), ("m.txt", "or .onnx file")]
 )
 def test_files_of_other_kinds_are_refused_with_a_hint(tmp_path: Path, file: str, way: str) -> None:
-    (tmp_path / file).touch()
+    (tmp_path / file).write_bytes(b"something else")
     with pytest.raises(InvalidInput, match=way):
         find_source(str(tmp_path / file), tmp_path)
 
