@@ -52,9 +52,10 @@ class GraphOperators:
 
     def outside_at_load(self) -> str:
         """The first operator that would reach outside the model's directory when the model is loaded; '' if none."""
-        roots = [info.name for info in self._meta.signature_def[_INIT_SIGNATURE].outputs.values()]
-        for collection in _INIT_COLLECTIONS:
-            roots += self._meta.collection_def[collection].node_list.value
+        signatures, collections = self._meta.signature_def, self._meta.collection_def
+        roots = [i.name for i in signatures[_INIT_SIGNATURE].outputs.values()] if _INIT_SIGNATURE in signatures else []
+        for name in _INIT_COLLECTIONS:
+            roots += collections[name].node_list.value if name in collections else []
         nodes = self._reachable(roots)
         assets = {_node_name(asset.tensor_info.name) for asset in self._meta.asset_file_def}
         operators = list(self._operators(nodes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,8 @@ from export.sources.saved_model import SavedModel
 OPSET = 18
 #: The names of inputs and outputs while they are converted: the names of columns are not always names of TensorFlow.
 _INPUT, _OUTPUT = "input_{}", "output_{}"
+#: What differs in the converter's names from one conversion to the next.
+_NUMBERS = re.compile(r"__[0-9]+|_[0-9a-f]{16}\b")
 
 
 def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
@@ -47,6 +50,7 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _restore_declared_names(proto, name, graph)
     proto = fuse_recurrent_loops(proto)
+    _renumber(proto, {*graph.inputs, *graph.outputs})
     try:
         _check(proto)
     except Exception as error:  # checker and shape inference have unrelated error classes
@@ -128,6 +132,41 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
         )
     proto.producer_name, proto.producer_version = "bookserve", __version__
     proto.graph.name, proto.graph.doc_string = name, ""
+
+
+def _renumber(proto: onnx.ModelProto, kept: set[str]) -> None:
+    """Number the names of nodes and inner tensors anew, so that the same model always becomes the same file.
+
+    The converter numbers them from where its last conversion in this process stopped. ``kept`` are names that stay.
+    """
+    names: dict[str, str] = {name: name for name in ("", *kept)}
+
+    def renamed(name: str) -> str:
+        if name not in names:
+            plain = _NUMBERS.sub("", name)
+            names[name] = name if plain == name else f"{plain}__{len(names)}"
+        return names[name]
+
+    def rename(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            node.name = renamed(node.name)
+            node.input[:] = [renamed(name) for name in node.input]
+            node.output[:] = [renamed(name) for name in node.output]
+            for attribute in node.attribute:
+                for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                    rename(inner)
+        for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+            value.name = renamed(value.name)
+        for value in [*graph.input, *graph.output]:
+            for axis in value.type.tensor_type.shape.dim:
+                if _NUMBERS.search(axis.dim_param):  # the converter's own name of a free axis
+                    axis.ClearField("dim_param")
+        graph.name = renamed(graph.name)
+        initializers = sorted(graph.initializer, key=lambda tensor: tensor.name)
+        del graph.initializer[:], graph.value_info[:]
+        graph.initializer.extend(initializers)
+
+    rename(proto.graph)
 
 
 def _check(proto: onnx.ModelProto) -> None:

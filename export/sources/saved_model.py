@@ -33,6 +33,8 @@ from export.sources.unsigned_module import add_signatures
 
 #: Marks of functions and calls that are compiled or kept apart.
 _NOT_INLINED = ("_XlaMustCompile", "_noinline", "_XlaCompile", "_XlaScope", "_XlaSeparateCompiledGradients")
+#: The names of functions while a graph is converted: their place, and a mark of the model.
+FUNCTION = "function_{}_{}"
 _PREDICT = "tensorflow/serving/predict"
 #: By signature: the names of its inputs and of its outputs, in order.
 Order = Mapping[str, tuple[Sequence[str], Sequence[str]]]
@@ -248,7 +250,10 @@ def _rename_functions(graph_def: Any) -> None:
     What keeps a function from being inlined, which the converter needs, is removed.
     """
     digest = hashlib.sha256(graph_def.library.SerializeToString(deterministic=True)).hexdigest()[:16]
-    names = {function.signature.name: f"{function.signature.name}_{digest}" for function in graph_def.library.function}
+    names = {
+        function.signature.name: FUNCTION.format(place, digest)
+        for place, function in enumerate(graph_def.library.function)
+    }
     for function in graph_def.library.function:
         function.signature.name = names[function.signature.name]
         for mark in _NOT_INLINED:
