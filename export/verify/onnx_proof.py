@@ -7,6 +7,7 @@ rounding and no error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def other_inputs(graph: Graph, example: Example, table_sizes: Sequence[int] = ()
 
 def _more_rows(example: Example) -> Iterator[tuple[str, Arrays]]:
     rng = np.random.default_rng(_SEED)
-    largest = max(array[0].size for array in example.inputs.values())
+    largest = max(_row_size(array) for array in example.inputs.values())
     rows = min(_ROWS, _MOST_NUMBERS // max(1, largest))
     if rows > len(next(iter(example.inputs.values()))):
         yield "other rows", {name: _redrawn(rng, array, rows) for name, array in example.inputs.items()}
@@ -88,12 +89,12 @@ def _redrawn(rng: np.random.Generator, array: np.ndarray, rows: int) -> np.ndarr
 def _every_id(example: Example, table_sizes: Sequence[int]) -> Iterator[tuple[str, Arrays]]:
     """For each input of whole numbers: all ids of the table whose largest id the example has."""
     for name, array in example.inputs.items():
-        if array.dtype.kind not in "iu" or array[0].size == 0:
+        if array.dtype.kind not in "iu" or not _row_size(array):
             continue
         size = int(array.max()) + 1
         if size not in table_sizes or size > _LARGEST_TABLE:
             continue
-        rows = -(-size // array[0].size)
+        rows = -(-size // _row_size(array))
         ids = np.resize(np.arange(size), (rows, *array.shape[1:])).astype(array.dtype)
         for start in range(0, rows, _ROWS):
             part = ids[start : start + _ROWS]
@@ -101,6 +102,10 @@ def _every_id(example: Example, table_sizes: Sequence[int]) -> Iterator[tuple[st
                 other: np.resize(values, (len(part), *values.shape[1:])) for other, values in example.inputs.items()
             }
             yield f"ids from {int(part.min())} in '{name}'", {**others, name: part}
+
+
+def _row_size(array: np.ndarray) -> int:
+    return math.prod(array.shape[1:])
 
 
 def _is_rounding(run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, example: Example) -> bool:
