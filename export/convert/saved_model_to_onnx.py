@@ -54,6 +54,8 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     try:
         _check(proto)
     except Exception as error:  # checker and shape inference have unrelated error classes
+        if unknown := re.search(r"OpType: (\w+)", str(error)):
+            raise Failed(f"ONNX has no form of the operator '{unknown[1]}'") from error
         raise Failed(f"tf2onnx wrote invalid ONNX: {_last_line(error)}") from error
     return proto
 
