@@ -38,6 +38,16 @@ if TYPE_CHECKING:
     help="TOML file with the labels, Steps, summary and licence of an external model.",
 )
 @click.option(
+    "--weights",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HDF5 file of the weights, where MODEL is an architecture in JSON.",
+)
+@click.option(
+    "--trust-module",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Python file with your own layers, which a .keras file needs. It is run, in a process of its own.",
+)
+@click.option(
     "--variant",
     "variants",
     multiple=True,
@@ -51,12 +61,15 @@ def export(
     runs: Path,
     name: str | None,
     config: Path | None,
+    weights: Path | None,
+    trust_module: Path | None,
     variants: tuple[str, ...],
 ) -> None:
     """Export trained or external models as bundles.
 
     A source is a task (its newest finished run), a run (task/time or its directory), or an external model, which
-    bookserve did not train: the directory of a SavedModel, a .keras file or an .onnx file.
+    bookserve did not train: the directory of a SavedModel, a .keras, .h5 or .onnx file, or the .json file of a Keras
+    architecture with --weights. The content of a file decides, not its name.
 
     Each source becomes the next version of its model, with a SavedModel, ONNX files, examples, warm-up requests and a
     model card. It is published only if SavedModel and ONNX give the same answers as Keras. An external ONNX file is
@@ -64,13 +77,19 @@ def export(
     """
     if bool(sources) is every:
         raise click.UsageError("Name one or more sources, or use --all.")
-    if (name or config) and (len(sources) > 1 or every):
-        raise click.UsageError(f"{'--name' if name else '--config'} can only be used with a single source.")
+    options = {"--name": name, "--config": config, "--weights": weights, "--trust-module": trust_module}
+    single = next((option for option, value in options.items() if value), "")
+    if single and (len(sources) > 1 or every):
+        raise click.UsageError(f"{single} can only be used with a single source.")
     from bookserve.errors import BookserveError, Failed
     from export.sources.source import find_source, find_sources
 
     # Find all sources before the first is written.
-    found = find_sources(runs) if every else [find_source(source, runs, name, config) for source in sources]
+    found = (
+        find_sources(runs)
+        if every
+        else [find_source(source, runs, name, config, weights, trust_module) for source in sources]
+    )
     _import_tensorflow()
     from export.write import write_bundle
 

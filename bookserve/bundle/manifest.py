@@ -54,6 +54,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     parameters: int = 0
     created: str = ""
     versions: dict[str, str] = {}
+    #: What wrote the file that an external model was exported from, as far as the file says: program → version.
+    maker: dict[str, str] = {}
     #: Variant name (``bookserve/bundle/variant.py``) → graph → smaller or faster ONNX file.
     variants: dict[str, dict[str, Variant]] = {}
     #: Files by path inside the bundle, with ``/`` as separator.
@@ -155,7 +157,7 @@ def _name_problem(name: str) -> str:
 
 
 def _graph_problem(name: str, graph: Graph) -> str:
-    if not name or not name.isprintable() or "/" in name or "\\" in name:
+    if not name or not name.isprintable() or "\\" in name:
         return f"{name!r} is not a name of a graph"
     for tensor, spec in {**graph.inputs, **graph.outputs}.items():
         if spec.dtype not in DTYPES:

@@ -21,7 +21,7 @@ from bookserve.steps.images import (
     Pixels,
 )
 from bookserve.steps.labels import BinaryLabel, Label, MultiLabel, Softmax, TopLabels
-from bookserve.steps.numbers import Numbers, Reshape, Scale, Standardise
+from bookserve.steps.numbers import Numbers, Reshape, Scale, Shared, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Reverse",
     "Rows",
     "Scale",
+    "Shared",
     "Softmax",
     "Standardise",
     "Step",
@@ -55,6 +56,7 @@ __all__ = [
 
 Step = (
     Numbers
+    | Shared
     | Scale
     | Standardise
     | Reshape

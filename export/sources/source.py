@@ -4,43 +4,52 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.run import SAVED_MODEL, Run, find_run, list_runs
 from export.sources.config import Config
+from export.sources.file_format import FORMATS_HINT, Format, file_format
 
-_SOURCE_KINDS_HINT = "Name a task, a run, the directory of a SavedModel, a .keras file or an .onnx file."
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 
 class Source(NamedTuple):
     """A model to export.
 
-    ``path`` is a SavedModel's directory, a ``.keras`` or an ``.onnx`` file. ``run`` is the Run that wrote it, None for
-    an external model; ``config`` describes an external model.
+    ``path`` is a SavedModel's directory or a model file. ``run`` is the Run that wrote it, None for an external model;
+    ``config`` describes an external model. ``weights`` is the file of the weights where ``path`` is an architecture.
     """
 
     name: str
     path: Path
     run: Run | None = None
     config: Config = Config()
+    weights: Path | None = None
+    #: A Python file that the user trusts, with classes that the model in a ``.keras`` file needs.
+    trusted_module: Path | None = None
 
     @property
-    def kind(self) -> Literal["saved_model", "keras", "onnx"]:
+    def kind(self) -> Format:
         """The format in which the model is saved."""
-        if self.path.suffix == ".onnx" and self.path.is_file():
-            return "onnx"
-        return "keras" if self.path.suffix == ".keras" and self.path.is_file() else "saved_model"
+        return file_format(self.path)
 
 
-def find_source(argument: str, runs: Path, name: str | None = None, config: Path | None = None) -> Source:
+def find_source(
+    argument: str,
+    runs: Path,
+    name: str | None = None,
+    config: Path | None = None,
+    weights: Path | None = None,
+    trusted_module: Path | None = None,
+) -> Source:
     """Find the source that ``argument`` names.
 
     It is the file or directory of a model, the directory of a run, ``task/time``, or a task, which means its newest
     finished run. The model's name is ``name``; by default it is the task of a run, or the file or directory of an
     external model. In the layouts of TensorFlow Serving and Triton (``my_model/3``, ``my_model/3/model.onnx``) the
-    default is ``my_model``.
+    default is ``my_model``. ``weights`` belongs to an architecture in JSON, ``trusted_module`` to a ``.keras`` file.
 
     Raises:
         NotFound: there is no such file, directory, run or task.
@@ -50,10 +59,21 @@ def find_source(argument: str, runs: Path, name: str | None = None, config: Path
     path = Path(argument)
     if (path / MANIFEST).is_file():
         raise InvalidInput(f"{argument} is a bundle already.", "Serve it, or export its run again.")
-    if path.is_file() or (path / "saved_model.pb").is_file():
-        _refuse_unsupported_file(path)
+    if path.name in _SAVED_MODEL_FILES and path.is_file():
+        path = path.parent
+    if path.is_file() or any((path / file).is_file() for file in _SAVED_MODEL_FILES):
+        kind = file_format(path)
+        if weights and kind != "architecture":
+            raise InvalidInput(f"{argument} has weights of its own; --weights is for architectures in JSON.")
+        if weights and not weights.is_file():
+            raise NotFound(f"there is no file {weights}.")
+        if trusted_module and kind != "keras":
+            raise InvalidInput(f"{argument} needs no module: --trust-module is for .keras files of Keras 3.")
+        if trusted_module and not trusted_module.is_file():
+            raise NotFound(f"there is no file {trusted_module}.")
         known = Config.load(config) if config else Config()
-        return Source(name or _default_name(path.resolve()), path.resolve(), config=known)
+        plain = name or _default_name(path.resolve())
+        return Source(plain, path.resolve(), config=known, weights=weights, trusted_module=trusted_module)
     run = Run(path.resolve()) if (path / "task.json").is_file() else _find_run(argument, runs)
     if config:
         raise InvalidInput(
@@ -95,31 +115,13 @@ def _default_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", directory).lstrip("._-")
 
 
-def _refuse_unsupported_file(path: Path) -> None:
-    if path.is_dir() or path.suffix in (".keras", ".onnx"):
-        return
-    if path.suffix in (".h5", ".hdf5"):
-        raise InvalidInput(
-            f"{path} is an HDF5 file, which can contain Python code and is not read.",
-            "Convert it where you trust it: keras.models.load_model('model.h5').save('model.keras')",
-        )
-    if path.suffix in (".pt", ".pth", ".pkl", ".joblib", ".bin"):
-        raise InvalidInput(
-            f"{path} may be a pickle, which runs code when it is read, and is not read.",
-            "Write an ONNX file where you trust it: torch.onnx.export(…) or skl2onnx.to_onnx(…)",
-        )
-    raise InvalidInput(f"{path} is not a model in a format that bookserve reads.", _SOURCE_KINDS_HINT)
-
-
 def _find_run(argument: str, runs: Path) -> Run:
     try:
         return find_run(runs, argument)
     except NotFound as error:
         path = Path(argument)
-        if path.suffix in (".keras", ".onnx", ".h5", ".hdf5"):
+        if path.suffix in (".keras", ".onnx", ".h5", ".hdf5", ".json"):
             raise NotFound(f"there is no file {argument}.") from error
         if path.is_dir():
-            raise NotFound(
-                f"the directory {argument} holds neither a SavedModel nor a run.", _SOURCE_KINDS_HINT
-            ) from error
+            raise NotFound(f"the directory {argument} holds neither a SavedModel nor a run.", FORMATS_HINT) from error
         raise
