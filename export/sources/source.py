@@ -103,7 +103,5 @@ def _find_run(argument: str, runs: Path) -> Run:
         if path.suffix in (".keras", ".onnx", ".h5", ".hdf5", ".json"):
             raise NotFound(f"there is no file {argument}.") from error
         if path.is_dir():
-            raise NotFound(
-                f"the directory {argument} holds neither a SavedModel nor a run.", FORMATS_HINT
-            ) from error
+            raise NotFound(f"the directory {argument} holds neither a SavedModel nor a run.", FORMATS_HINT) from error
         raise
