@@ -75,7 +75,8 @@ class _Rebuilt:
         with np.load(inputs, allow_pickle=False) as arrays:
             tensors = [self._tensor(arrays[str(number)]) for number in range(len(self._inputs))]
         answers = self._call(*tensors)
-        np.savez(outputs, **{str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)})
+        arrays = {str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)}
+        np.savez(outputs, **arrays)  # type: ignore[arg-type]
         return {"inputs": self._inputs, "outputs": self._outputs}
 
     def convert(self, archive: str) -> Any:
