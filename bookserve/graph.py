@@ -32,6 +32,9 @@ DTYPES = (
     "string",
 )
 
+#: The shape of a tensor of which not even the number of axes is declared.
+UNKNOWN_RANK = ("...",)
+
 
 @cache
 def numpy_dtype(dtype: str) -> np.dtype:
@@ -40,13 +43,21 @@ def numpy_dtype(dtype: str) -> np.dtype:
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Element type and shape of one tensor. An axis is a fixed size, or the name of a size that may vary."""
+    """Element type and shape of one tensor. An axis is a fixed size, or the name of a size that may vary.
+
+    The shape ``UNKNOWN_RANK`` means any number of axes.
+    """
 
     dtype: str
     shape: tuple[int | str, ...]
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(str(axis) for axis in self.shape)}]"
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the number of axes is known."""
+        return self.shape != UNKNOWN_RANK
 
     def sizes(self, unknown: int = -1) -> list[int]:
         """The shape as numbers, with ``unknown`` for the axes of variable size."""
@@ -113,6 +124,10 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             array = feeds[name]
             if array.dtype != numpy_dtype(spec.dtype):
                 raise InvalidInput(f"input '{name}' is {array.dtype}; expected {spec}.", "Convert it before sending.")
+            if not spec.ranked:
+                if 0 in array.shape:
+                    raise InvalidInput(f"input '{name}' is empty.", "Send at least one number.")
+                continue
             fits = len(array.shape) == len(spec.shape)
             for size, axis in zip(array.shape, spec.shape, strict=False):
                 if size != axis and (isinstance(axis, int) or size != chosen.setdefault(axis, size)):

@@ -47,10 +47,13 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             raise self._first_bad_row(rows) or error from error
 
     def decode(self, outputs: Arrays) -> list[Answer]:
-        """Turn the graph's outputs into an answer for each row."""
+        """Turn the graph's outputs into an answer for each row. An output that is not by row belongs to every row."""
         columns = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
-        count = len(next(iter(columns.values())))
-        return [{name: _item(column, index) for name, column in columns.items()} for index in range(count)]
+        count = max((_row_count(column) for column in columns.values()), default=0) or 1
+        return [
+            {name: _item(column, index) if _row_count(column) == count else column for name, column in columns.items()}
+            for index in range(count)
+        ]
 
     def _column(self, name: str, rows: Rows) -> Rows:
         if isinstance(rows, np.ndarray):
@@ -216,6 +219,11 @@ def verb_name(verb: Verb) -> str:
 def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     """Answers as lists, numbers, strings and dictionaries, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
+
+
+def _row_count(column: Rows) -> int:
+    """How many rows a column has; 0 for a single number."""
+    return len(column) if not isinstance(column, np.ndarray) or column.ndim else 0
 
 
 def _item(column: Rows, index: int) -> Any:

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     help="HDF5 file of the weights, where MODEL is an architecture in JSON.",
 )
 @click.option(
+    "--trust-module",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Python file with your own layers, which a .keras file needs. It is run, in a process of its own.",
+)
+@click.option(
     "--variant",
     "variants",
     multiple=True,
@@ -57,6 +62,7 @@ def export(
     name: str | None,
     config: Path | None,
     weights: Path | None,
+    trust_module: Path | None,
     variants: tuple[str, ...],
 ) -> None:
     """Export trained or external models as bundles.
@@ -71,7 +77,7 @@ def export(
     """
     if bool(sources) is every:
         raise click.UsageError("Name one or more sources, or use --all.")
-    options = {"--name": name, "--config": config, "--weights": weights}
+    options = {"--name": name, "--config": config, "--weights": weights, "--trust-module": trust_module}
     single = next((option for option, value in options.items() if value), "")
     if single and (len(sources) > 1 or every):
         raise click.UsageError(f"{single} can only be used with a single source.")
@@ -79,7 +85,11 @@ def export(
     from export.sources.source import find_source, find_sources
 
     # Find all sources before the first is written.
-    found = find_sources(runs) if every else [find_source(source, runs, name, config, weights) for source in sources]
+    found = (
+        find_sources(runs)
+        if every
+        else [find_source(source, runs, name, config, weights, trust_module) for source in sources]
+    )
     _import_tensorflow()
     from export.write import write_bundle
 

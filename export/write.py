@@ -9,6 +9,7 @@ Import this module only inside functions: it imports TensorFlow.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -25,13 +26,12 @@ import onnx
 
 from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
-from bookserve.errors import Failed
+from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import triton
 from bookserve.formats.tf_example import Classify, Regress, example_signatures_of
 from bookserve.generation.explain import FILTERS
 from bookserve.graph import Graph
 from bookserve.run import Run
-from bookserve.runtime import open_session
 from bookserve.verb import Generate, Transform
 from export.card.model_card import write_card
 from export.convert import warmup
@@ -42,12 +42,14 @@ from export.package_versions import CONVERTERS, ONNX, package_versions
 from export.sources import onnx_file
 from export.sources.external_model import Model, describe_model
 from export.sources.old_keras.rebuilt import KerasModel, check_file, open_rebuilt
-from export.sources.saved_model import SavedModel, refuse_file_access
+from export.sources.saved_model import Order, SavedModel, prepare_saved_model, refuse_file_access
 from export.sources.source import Source
+from export.sources.trusted_module import open_trusted
+from export.verify.onnx_proof import prove_onnx
 from export.verify.preprocessing import find_skew
 
 #: The files and directories of a SavedModel; anything else beside them is not copied.
-_SAVED_MODEL_PARTS = ("saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra")
+_SAVED_MODEL_PARTS = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "variables", "assets", "assets.extra")
 
 
 class WrittenBundle(NamedTuple):
@@ -130,7 +132,7 @@ def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
         shutil.copytree(run.path / FILTERS, directory / "assets" / FILTERS)
     signature = example_signatures_of(manifest.verb, manifest.graphs)
     if signature:
-        saved = add_example_signatures(directory, saved, signature)
+        saved = add_example_signatures(directory, signature)
     onnx_forms = _convert_run(directory, saved, manifest, examples, notes)
     if signature:
         found = replay_example_signatures(saved, signature, examples.graphs[signature.graph])
@@ -142,6 +144,7 @@ def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
 def _write_onnx_file(source: Source, directory: Path) -> _Draft:
     """Copy an ONNX file. It must give the same answers when it is run again, in batches of any size."""
     file = onnx_file.read_onnx(source.path, directory)
+    source = source._replace(config=source.config.with_labels(file.labels))
     manifest, examples, notes = _describe_external(source, file)
     onnx_forms = {}
     for name, graph in manifest.graphs.items():
@@ -152,13 +155,14 @@ def _write_onnx_file(source: Source, directory: Path) -> _Draft:
                 raise Failed(f"the model gives other answers when it is run again: {found.problem}.")
             difference = found.difference
         onnx_forms[name] = _OnnxForm(onnx_file.FILE, _count_operators(file.proto.graph), difference)
-    return _Draft(manifest, examples, onnx_forms, file.parameters(), notes)
+    return _Draft(manifest, examples, onnx_forms, file.parameters(), file.notes + notes)
 
 
 def _write_saved_model(source: Source, directory: Path) -> _Draft:
     """Copy an external SavedModel, and convert the graphs that can be converted."""
     refuse_file_access(source.path)
     _copy_saved_model(source.path, directory)
+    prepare_saved_model(directory)
     return _describe_saved_model(source, directory)
 
 
@@ -166,7 +170,8 @@ def _write_keras_model(source: Source, directory: Path) -> _Draft:
     """Write a SavedModel from the file of a Keras model, compare it with Keras, and convert its graphs."""
     with _keras_model(source, directory) as (model, maker, notes):
         model.save(directory)
-        draft = _describe_saved_model(source, directory)
+        order = {"serving_default": (model.names["inputs"], model.names["outputs"])}
+        draft = _describe_saved_model(source, directory, order)
         differences = [model.compare_with_keras(example) for example in draft.examples.graphs.values()]
     manifest = msgspec.structs.replace(draft.manifest, maker=maker)
     return draft._replace(manifest=manifest, notes=notes + draft.notes, difference=max(differences, default=0.0))
@@ -178,17 +183,21 @@ def _keras_model(source: Source, directory: Path) -> Iterator[tuple[KerasModel, 
     if source.kind == "keras":
         from export.sources.keras_file import KerasFile, keras_version
 
-        model = KerasFile(source.path)
         _copy_keras_model(source.path, directory)
-        yield model, {"keras": keras_version(source.path)}, []
+        maker = {"keras": keras_version(source.path)}
+        if source.trusted_module is None:
+            yield KerasFile(source.path), maker, []
+            return
+        with open_trusted(source.path, source.trusted_module) as trusted:
+            yield trusted, maker, []
         return
     plan = check_file(source.path, source.weights, source.config.backend)
     with open_rebuilt(plan) as rebuilt:
         yield rebuilt, plan.maker, plan.notes
 
 
-def _describe_saved_model(source: Source, directory: Path) -> _Draft:
-    saved = SavedModel(directory)
+def _describe_saved_model(source: Source, directory: Path, order: Order | None = None) -> _Draft:
+    saved = SavedModel(directory, order)
     manifest, examples, notes = _describe_external(source, saved)
     onnx_forms = _convert_external(directory, saved, manifest, examples, notes)
     return _Draft(manifest, examples, onnx_forms, saved.parameters(), notes)
@@ -216,7 +225,9 @@ def _complete_manifest(source: Source, directory: Path, draft: _Draft, variants:
             for name, graph in manifest.graphs.items()
         },
         parameters=draft.parameters,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()), UTC).strftime(
+            "%Y-%m-%dT%H:%M:%SZ"
+        ),
         versions=package_versions(ONNX if source.kind == "onnx" else (*ONNX, *CONVERTERS)),
     )
     if variants:
@@ -313,7 +324,7 @@ def _convert_external(
         try:
             stem = "model" if name == manifest.default else ""
             forms[name] = _convert_graph(directory, saved, name, graph, examples.graphs[name], stem)
-        except Failed as error:
+        except (Failed, InvalidInput) as error:
             notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
     return forms
 
@@ -332,37 +343,12 @@ def _convert_graph(
     proto = to_onnx(saved, name, graph)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     try:
-        return _OnnxForm(path.name, _count_operators(proto.graph), _compare_onnx(path, saved, name, graph, example))
-    except Failed:
+        sizes = saved.hints(name).table_sizes
+        difference = prove_onnx(path, partial(saved.run, name), graph, example, sizes)
+        return _OnnxForm(path.name, _count_operators(proto.graph), difference)
+    except (Failed, InvalidInput):
         path.unlink()
         raise
-
-
-def _compare_onnx(path: Path, saved: SavedModel, name: str, graph: Graph, example: Example) -> float:
-    """Run an ONNX file as the server will and return the largest difference.
-
-    It is compared with Keras on the example, and with the SavedModel where a free axis has another length.
-    """
-    try:
-        backend = open_session(path)
-    except Failed as error:
-        raise Failed(error.message.replace(f" {path}:", " it:")) from error
-    found = parity.replay(graph, example, backend.run)
-    for length, feeds in parity.shortened_inputs(graph, example.inputs):
-        if found.problem:
-            break
-        try:
-            expected = saved.run(name, feeds)
-        except Failed:
-            continue  # the model itself does not take this length
-        problem = parity.compare(expected, backend.run(feeds)).problem
-        found = found._replace(problem=f"with {length}, {problem}" if problem else "")
-    if found.problem:
-        raise Failed(
-            f"the ONNX form gives other answers: {found.problem}.",
-            "This is an error of the converter: please report it.",
-        )
-    return found.difference
 
 
 def _count_operators(graph: onnx.GraphProto) -> dict[str, int]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from bookserve.graph import Arrays
 
 #: Maximum size of all arrays together, uncompressed, in bytes.
 _LARGEST = 1 << 30
+#: The name of an array in the file: graph, side, and name of the tensor. TensorFlow's names of graphs may hold a "/".
+_KEY = re.compile(r"(.+?)/(inputs|outputs)/(.+)")
 
 
 class Example(NamedTuple):
@@ -51,7 +54,10 @@ class Examples(NamedTuple):
                 if sum(member.file_size for member in file.zip.infolist()) > _LARGEST:
                     raise ValueError("its arrays are larger than one gigabyte")
                 for key in sorted(set(file.files) - {"rows"}):
-                    graph, side, name = key.split("/", 2)
+                    parts = _KEY.fullmatch(key)
+                    if parts is None:
+                        raise ValueError(f"'{key}' is not the name of an array")
+                    graph, side, name = parts.groups()
                     example = graphs.setdefault(graph, Example({}, {}))
                     getattr(example, side)[name] = _unpacked(file[key])
                 return cls(graphs, file["rows"])

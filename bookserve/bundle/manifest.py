@@ -157,7 +157,7 @@ def _name_problem(name: str) -> str:
 
 
 def _graph_problem(name: str, graph: Graph) -> str:
-    if not name or not name.isprintable() or "/" in name or "\\" in name:
+    if not name or not name.isprintable() or "\\" in name:
         return f"{name!r} is not a name of a graph"
     for tensor, spec in {**graph.inputs, **graph.outputs}.items():
         if spec.dtype not in DTYPES:

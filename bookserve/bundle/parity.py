@@ -40,6 +40,8 @@ GRADIENT = "gradient"
 #: element by element.
 GRADIENT_TOLERANCE = 5e-2
 
+#: Free axes that are shorter than this are also tried longer.
+_LONGEST = 128
 #: At most this many rows of an example are also run one by one.
 _MAX_SINGLE_ROWS = 8
 
@@ -84,14 +86,20 @@ def replay(graph: Graph, example: Example, run: RunGraph) -> Comparison:
     return _combine(findings)
 
 
-def shortened_inputs(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
-    """Yield the inputs cut along each free axis except the batch, to one element and to half the size.
+def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
+    """Yield the inputs cut along each free axis except the batch, to one element and to half the size, and repeated to
+    three times the size; and inputs of unknown rank with other numbers of axes.
 
     Heights and widths are cut by five pixels instead of to one: after some poolings nothing would be left of a picture
     of one pixel, and some of TensorFlow's gradient operators end the process if they get an empty tensor. Inputs with
     an axis ``numbers`` depend on the size of the picture; beside a cut picture they get one number.
     """
-    axes = {axis for spec in graph.inputs.values() for axis in spec.shape if isinstance(axis, str)} - {"batch"}
+    unranked = [name for name, spec in graph.inputs.items() if not spec.ranked]
+    if unranked:
+        yield "one axis more", inputs | {name: inputs[name][..., None] for name in unranked}
+        yield "one axis only", inputs | {name: inputs[name].ravel() for name in unranked}
+    ranked = [spec for spec in graph.inputs.values() if spec.ranked]
+    axes = {axis for spec in ranked for axis in spec.shape if isinstance(axis, str)} - {"batch"}
     for axis in sorted(axes):
         where = {name: spec.shape.index(axis) for name, spec in graph.inputs.items() if axis in spec.shape}
         size = min(inputs[name].shape[position] for name, position in where.items())
@@ -102,6 +110,12 @@ def shortened_inputs(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays
             cut = {name: inputs[name].take(range(length), axis=position) for name, position in where.items()}
             ones = {name: inputs[name].take([0], axis=graph.inputs[name].shape.index("numbers")) for name in beside}
             yield f"{axis} = {length}", inputs | cut | ones
+        if not picture and size < _LONGEST:
+            places = np.arange(3 * size) % size
+            yield (
+                f"{axis} = {3 * size}",
+                inputs | {name: inputs[name].take(places, axis=at) for name, at in where.items()},
+            )
 
 
 def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Comparison:

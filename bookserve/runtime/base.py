@@ -6,7 +6,7 @@ class that has what ``Runtime`` lists; ``bookserve/runtime/registry.py`` says ho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -34,6 +34,17 @@ class TensorDeclaration(NamedTuple):
 Declarations = dict[str, TensorDeclaration]
 
 
+class InputHints(NamedTuple):
+    """What is known about the inputs that a graph takes, besides their declarations."""
+
+    #: Whether its answers depend on what was asked before.
+    has_state: bool = False
+    #: Strings that it is known to take; none where any string may do.
+    texts: Sequence[bytes] = ()
+    #: How many rows its tables have, largest first: whole numbers may be ids of one of them.
+    table_sizes: Sequence[int] = ()
+
+
 class Session(Protocol):
     """One graph that is ready to run. One thread at a time may call it; it is freed with its last reference."""
 
@@ -56,6 +67,14 @@ class DeclaringSession(Session, Protocol):
         Raises:
             Failed: one of them is not a tensor.
         """
+
+
+@runtime_checkable
+class HintingSession(Session, Protocol):
+    """A Session that knows more about its inputs than it declares."""
+
+    def hints(self) -> InputHints:
+        """What it knows."""
 
 
 class Runtime(Protocol):

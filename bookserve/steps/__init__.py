@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bookserve.steps.base import Rows
 from bookserve.steps.images import AddImageNetMeans, ChannelsFirst, Image, ImageNetMeans, Pixels
 from bookserve.steps.labels import BinaryLabel, Label, MultiLabel, Softmax, TopLabels
-from bookserve.steps.numbers import Numbers, Reshape, Scale, Standardise
+from bookserve.steps.numbers import Numbers, Reshape, Scale, Shared, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Reverse",
     "Rows",
     "Scale",
+    "Shared",
     "Softmax",
     "Standardise",
     "Step",
@@ -45,6 +46,7 @@ __all__ = [
 
 Step = (
     Numbers
+    | Shared
     | Scale
     | Standardise
     | Reshape

@@ -12,16 +12,18 @@ from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, desc
 
 
 class Numbers(StepBase, frozen=True):
-    """Rows of numbers or strings with the given shape (-1: any size) → array [rows, *shape]."""
+    """Rows of numbers or strings with the given shape (-1: any size; None: any shape) → array [rows, *shape]."""
 
     dtype: str
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] | None = ()
 
     def __call__(self, rows: Rows) -> np.ndarray:
-        expected = f"{self.dtype}{list(self.shape)} in each row"
+        expected = f"{self.dtype}{[] if self.shape is None else list(self.shape)} in each row"
         try:
             if self.dtype == "string":
                 array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
+                if self.shape is None:
+                    array = array.reshape(len(rows), *np.shape(rows[0]))
             else:
                 array = np.asarray(rows)
         except ValueError as error:
@@ -30,6 +32,8 @@ class Numbers(StepBase, frozen=True):
             if array.dtype.kind not in "biuf":
                 raise InvalidInput(f"the rows hold {describe_rows(rows)}; expected {expected}.")
             array = cast_exactly(array, np.dtype(self.dtype))
+        if self.shape is None:
+            return array.astype(numpy_dtype(self.dtype), copy=False)
         wanted = list(self.shape)
         if wanted.count(-1) == 0 and array.size == len(rows) * int(np.prod(wanted)):
             array = array.reshape(len(rows), *wanted)  # flat rows, such as lines of a CSV file, are accepted
@@ -38,6 +42,24 @@ class Numbers(StepBase, frozen=True):
         ):
             raise InvalidInput(f"each row has shape {list(array.shape[1:])}; expected {expected}.")
         return array.astype(numpy_dtype(self.dtype), copy=False)
+
+
+class Shared(StepBase, frozen=True):
+    """Rows that all hold the same number or string → this one, as an array without axes.
+
+    It is for an input that is a scalar, such as a factor for all rows of a batch.
+    """
+
+    dtype: str
+
+    def __call__(self, rows: Rows) -> np.ndarray:
+        values = Numbers(self.dtype)(rows)
+        if (values != values[0]).any():
+            raise InvalidInput(
+                "the rows differ in a value that the model takes only once for all rows.",
+                "Send rows with different values in requests of their own.",
+            )
+        return np.asarray(values[0], values.dtype)
 
 
 class Scale(StepBase, frozen=True):

@@ -8,6 +8,7 @@ reader. A row of few numbers is written out; many numbers are read from ``exampl
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
 from typing import Any, NamedTuple
@@ -180,8 +181,7 @@ def tensor_requests(manifest: Manifest, example: Example, url: str) -> str:
     The first uses TensorFlow Serving's REST API, the second the Open Inference Protocol.
     """
     graph = manifest.graphs[manifest.default]
-    rows = 1 if graph.batched else None
-    inputs = {name: array[:rows] for name, array in example.inputs.items()}
+    inputs = {name: array[:1] if graph.batched else array for name, array in example.inputs.items()}
     datatypes = {name: _OIP_DATATYPES.get(spec.dtype, spec.dtype.upper()) for name, spec in graph.inputs.items()}
     tfserving_url, oip_url = f"{url}/v1/models/{manifest.name}:predict", f"{url}/v2/models/{manifest.name}/infer"
     by_column = len(inputs) > 1 or not graph.batched
@@ -200,7 +200,7 @@ def tensor_requests(manifest: Manifest, example: Example, url: str) -> str:
         return f"{curl_command(tfserving_url, body)}\n{curl_command(oip_url, {'inputs': tensors})}"
     names = json.dumps(list(inputs))
     load = f'arrays = numpy.load("examples.npz")\nprefix = "{manifest.default}/inputs/"\n'
-    if rows:
+    if graph.batched:
         load += f"tensors = {{name: arrays[prefix + name][:1] for name in {names}}}\n"
     else:
         load += f"tensors = {{name: arrays[prefix + name] for name in {names}}}\n"
@@ -229,8 +229,16 @@ def fits_inline(arrays: Arrays) -> bool:
 def to_json_value(array: np.ndarray) -> Any:
     """Convert an array to a JSON value; numbers are rounded to three digits, since they are only examples."""
     if array.dtype == object:
-        return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(array).tolist()
+        return np.vectorize(_text_value, otypes=[object])(array).tolist()
     return array.astype(np.float64).round(3).tolist() if array.dtype.kind == "f" else array.tolist()
+
+
+def _text_value(item: bytes) -> Any:
+    """A string as text, or as TensorFlow Serving writes bytes that are not text."""
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(item).decode()}
 
 
 def curl_command(url: str, body: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ _METHOD = "tensorflow/serving/"
 _FEATURE_DTYPES = {"float_list": tf.float32, "int64_list": tf.int64, "bytes_list": tf.string}
 
 
-def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify | Regress) -> SavedModel:
+def add_example_signatures(directory: Path, answer: Classify | Regress) -> SavedModel:
     """Add one signature to the SavedModel in ``directory`` and load it again.
 
     The other signatures stay the functions that were loaded, and every weight is stored once.
@@ -40,8 +40,9 @@ def add_example_signatures(directory: Path, saved: SavedModel, answer: Classify 
     Raises:
         Failed: TensorFlow cannot write the SavedModel.
     """
+    saved = tf.saved_model.load(str(directory))
     module = tf.Module()
-    module.weights = saved.variables()
+    module.weights = list({v.ref(): v for each in saved.signatures.values() for v in each.variables}.values())
     name = signature_name(answer)
     call = tf.function(
         _signature_function(saved, answer), [tf.TensorSpec([None], tf.string, "inputs")], autograph=False
@@ -86,7 +87,7 @@ def to_tf_example(feature: Feature, row: np.ndarray) -> Any:
     return message
 
 
-def _signature_function(saved: SavedModel, answer: Classify | Regress) -> Any:
+def _signature_function(saved: Any, answer: Classify | Regress) -> Any:
     """Return the function of the signature: it parses, runs the graph and returns what TensorFlow Serving expects."""
     feature, run = answer.feature, saved.signatures[answer.graph]
     parser = {feature.name: tf.io.FixedLenFeature(feature.spec.sizes()[1:], _FEATURE_DTYPES[feature.kind])}

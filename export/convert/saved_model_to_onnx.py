@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,51 +23,60 @@ from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.convert.operators import operator_handlers
 from export.gradients.operators import gradient_handlers
 from export.recurrent.fuse import fuse_recurrent_loops
 from export.sources.saved_model import SavedModel
 
 #: The newest operator set that tf2onnx writes.
 OPSET = 18
+#: The names of inputs and outputs while they are converted: the names of columns are not always names of TensorFlow.
+_INPUT, _OUTPUT = "input_{}", "output_{}"
+#: What differs in the converter's names from one conversion to the next.
+_NUMBERS = re.compile(r"__[0-9]+|_[0-9a-f]{16}\b")
 
 
 def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     """Convert the signature ``name`` to ONNX. The result is checked by ONNX's checker, but was not run yet.
 
     Raises:
-        Failed: the signature has tensors of strings or operators without an ONNX form, or the converter failed.
+        Failed: the signature has operators without an ONNX form, or the converter failed.
     """
-    specs = {**graph.inputs, **graph.outputs}
-    strings = [tensor for tensor, spec in specs.items() if spec.dtype == "string"]
-    if strings:
-        raise Failed(f"'{strings[0]}' is a tensor of strings")
     if shared := sorted(graph.inputs.keys() & graph.outputs.keys()):
         raise Failed(f"'{shared[0]}' is the name of both an input and an output, which ONNX does not allow")
     try:
-        proto = _convert(saved, name)
+        proto = _convert(saved, name, graph)
     except Exception as error:  # the converter raises errors of many types
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _restore_declared_names(proto, name, graph)
     proto = fuse_recurrent_loops(proto)
+    _renumber(proto, {*graph.inputs, *graph.outputs})
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        _check(proto)
     except Exception as error:  # checker and shape inference have unrelated error classes
+        if unknown := re.search(r"OpType: (\w+)", str(error)):
+            raise Failed(f"ONNX has no form of the operator '{unknown[1]}'") from error
         raise Failed(f"tf2onnx wrote invalid ONNX: {_last_line(error)}") from error
     return proto
 
 
-def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
-    inputs, _ = saved.specs(name)
-    signature = saved.signatures[name]
+def _convert(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
+    """Convert with names that TensorFlow accepts; ``_restore_declared_names`` gives the tensors their own."""
+    signature = saved.function(name, list(graph.inputs), list(graph.outputs))
 
     def call(*tensors: Any) -> Any:
-        return signature(**dict(zip(inputs, tensors, strict=True)))
+        outputs = signature(*tensors)
+        return {_OUTPUT.format(place): tensor for place, tensor in enumerate(outputs)}
 
-    wanted = [tf.TensorSpec(spec.shape, spec.dtype, tensor) for tensor, spec in inputs.items()]
+    wanted = [
+        tf.TensorSpec(_converted_shape(spec), spec.dtype, _INPUT.format(place))
+        for place, spec in enumerate(graph.inputs.values())
+    ]
     function = tf.function(call, autograph=False)
+    handlers = gradient_handlers() | operator_handlers(saved.tables())
 
     def convert() -> onnx.ModelProto:
-        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=gradient_handlers())
+        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=handlers)
         proto: onnx.ModelProto = made[0]
         return proto
 
@@ -80,11 +90,6 @@ def _convert(saved: SavedModel, name: str) -> onnx.ModelProto:
         proto = convert()
     finally:
         logger.setLevel(level)
-    # Constants that the saved function captured became inputs: turn them into initializers again.
-    closed_over = {inner.name: outer for outer, inner in function.get_concrete_function(*wanted).graph.captures}
-    for value in [value for value in proto.graph.input if value.name in closed_over]:
-        proto.graph.input.remove(value)
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(closed_over[value.name].numpy(), value.name))
     return proto
 
 
@@ -104,6 +109,14 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
     Raises:
         Failed: the converter changed an input, an output or a dtype.
     """
+    _rename_tensors(
+        proto.graph,
+        {
+            pattern.format(place): tensor
+            for pattern, declared in ((_INPUT, graph.inputs), (_OUTPUT, graph.outputs))
+            for place, tensor in enumerate(declared)
+        },
+    )
     for side, declared, values in (
         ("input", graph.inputs, proto.graph.input),
         ("output", graph.outputs, proto.graph.output),
@@ -116,14 +129,89 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
             raise Failed(f"{side} '{wrong[0]}' changed its dtype; expected {declared[wrong[0]]}")
         del values[:]
         values.extend(  # the converter drops an input that nothing reads, but clients still send it
-            onnx.helper.make_tensor_value_info(tensor, _element_type(spec), list(spec.shape))
+            onnx.helper.make_tensor_value_info(tensor, _element_type(spec), list(spec.shape) if spec.ranked else None)
             for tensor, spec in declared.items()
         )
     proto.producer_name, proto.producer_version = "bookserve", __version__
     proto.graph.name, proto.graph.doc_string = name, ""
 
 
+def _renumber(proto: onnx.ModelProto, kept: set[str]) -> None:
+    """Number the names of nodes and inner tensors anew, so that the same model always becomes the same file.
+
+    The converter numbers them from where its last conversion in this process stopped. ``kept`` are names that stay.
+    """
+    names: dict[str, str] = {name: name for name in ("", *kept)}
+
+    def renamed(name: str) -> str:
+        if name not in names:
+            plain = _NUMBERS.sub("", name)
+            names[name] = name if plain == name else f"{plain}__{len(names)}"
+        return names[name]
+
+    def rename(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            node.name = renamed(node.name)
+            node.input[:] = [renamed(name) for name in node.input]
+            node.output[:] = [renamed(name) for name in node.output]
+            for attribute in node.attribute:
+                for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                    rename(inner)
+        for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+            value.name = renamed(value.name)
+        for value in [*graph.input, *graph.output]:
+            for axis in value.type.tensor_type.shape.dim:
+                if _NUMBERS.search(axis.dim_param):  # the converter's own name of a free axis
+                    axis.ClearField("dim_param")
+        graph.name = renamed(graph.name)
+        initializers = sorted(graph.initializer, key=lambda tensor: tensor.name)
+        del graph.initializer[:], graph.value_info[:]
+        graph.initializer.extend(initializers)
+
+    rename(proto.graph)
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    """Let ONNX's checker check a model; it raises errors of several classes.
+
+    It refuses tensors of unknown rank, which ONNX allows: it sees such a model with other shapes, without inference.
+    """
+    sides = [*proto.graph.input, *proto.graph.output]
+    if all(value.type.tensor_type.HasField("shape") for value in sides):
+        onnx.checker.check_model(proto, full_check=True)
+        return
+    shown = onnx.ModelProto()
+    shown.CopyFrom(proto)
+    for value in [*shown.graph.input, *shown.graph.output]:
+        value.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(shown)
+
+
+def _rename_tensors(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Rename tensors in a graph and in the graphs of its loops and branches.
+
+    A tensor inside that already has one of the new names gets another one.
+    """
+    taken = set(names.values()) - names.keys()
+    others = {name: f"{name}/inner" for name in taken}
+    changed = {**others, **names}
+    for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        value.name = changed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [changed.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [changed.get(tensor, tensor) for tensor in node.output]
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                _rename_tensors(inner, names)
+
+
+def _converted_shape(spec: TensorSpec) -> list[int | None] | None:
+    return [None if isinstance(axis, str) else axis for axis in spec.shape] if spec.ranked else None
+
+
 def _element_type(spec: TensorSpec) -> int:
+    if spec.dtype == "string":
+        return int(onnx.TensorProto.STRING)
     return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
 
 

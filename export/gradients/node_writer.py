@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Add ONNX nodes to the graph that tf2onnx is converting; the handlers of gradient operators use it.
+"""Add ONNX nodes to the graph that tf2onnx is converting; the handlers of operators use it.
 
 Import this module only inside functions: it imports ONNX.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from tf2onnx import utils
+from tf2onnx import constants, utils
 
 
 class NodeWriter:
@@ -23,10 +23,17 @@ class NodeWriter:
     def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
         return self.multi_output(operator, list(inputs), 1, **attributes)[0]
 
-    def multi_output(self, operator: str, inputs: list[str], count: int, **attributes: Any) -> list[str]:
+    def multi_output(
+        self, operator: str, inputs: list[str], count: int, domain: str = "", **attributes: Any
+    ) -> list[str]:
         """Add a node with ``count`` outputs and return their names."""
         node = self._context.make_node(
-            operator, inputs, attr=attributes, output_count=count, name=utils.make_name(f"{self._name}/{operator}")
+            operator,
+            inputs,
+            attr=attributes,
+            output_count=count,
+            name=utils.make_name(f"{self._name}/{operator}"),
+            domain=domain or constants.ONNX_DOMAIN,
         )
         return list(node.output)
 
@@ -42,6 +49,14 @@ class NodeWriter:
     def constant_value(self, tensor: str) -> np.ndarray:
         """Return the value of a constant."""
         return np.asarray(self._context.get_tensor_value(tensor, as_list=False))
+
+    def dtype(self, tensor: str) -> int:
+        """ONNX's number of the tensor's element type."""
+        return int(self._context.get_dtype(tensor))
+
+    def readers(self, tensor: str) -> list[Any]:
+        """The nodes that read the tensor."""
+        return list(self._context.find_output_consumers(tensor))
 
     def known_shape(self, tensor: str) -> list[int]:
         """Return the tensor's shape as far as it is known; -1 is a free axis.

@@ -25,10 +25,12 @@ Handler = Callable[[NodeWriter, Any], list[str]]
 
 def gradient_handlers() -> dict[str, tuple[Callable[..., None], list[str]]]:
     """Return the handlers by operator, as ``tf2onnx.convert.from_function(custom_op_handlers=…)`` takes them."""
-    return {name: (_tf2onnx_handler(handler), []) for name, handler in _HANDLERS.items()}
+    return {name: (tf2onnx_handler(handler), []) for name, handler in _HANDLERS.items()}
 
 
-def _tf2onnx_handler(handler: Handler) -> Callable[..., None]:
+def tf2onnx_handler(handler: Handler) -> Callable[..., None]:
+    """A handler as tf2onnx calls it: the results of ``handler`` take the place of the node's outputs."""
+
     def replace(context: Any, node: Any, name: str, _: list[str]) -> None:
         writer = NodeWriter(context, name)
         shapes, dtypes = node.output_shapes, node.output_dtypes

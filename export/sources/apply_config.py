@@ -10,6 +10,7 @@ import numpy as np
 from bookserve.bundle.examples import Example
 from bookserve.bundle.parity import RunGraph
 from bookserve.errors import BookserveError, InvalidInput
+from bookserve.formats.external_model import default_step
 from bookserve.graph import Graph, TensorSpec, numpy_dtype
 from bookserve.steps import (
     BinaryLabel,
@@ -58,9 +59,7 @@ def apply_config(
     """
     _refuse_unknown(config.inputs, graph.inputs, "input")
     _refuse_unknown(config.outputs, graph.outputs, "output")
-    inputs = {
-        key: (Numbers(spec.dtype, tuple(spec.sizes()[1:])),) for key, spec in graph.inputs.items()
-    } | config.inputs
+    inputs = {key: (default_step(spec),) for key, spec in graph.inputs.items()} | config.inputs
     rows = np.array([], np.uint8)
     if config.inputs:
         columns = {key: _random_rows(rng, steps, graph.inputs[key]) for key, steps in config.inputs.items()}

@@ -17,17 +17,21 @@ A model's own file does not contain these. Every field may be left out::
 
     [outputs]                      # only needed where ``labels`` is not enough
     logits = [{ step = "softmax" }, { step = "toplabels", labels = ["cat", "dog"], k = 2 }]
+
+    [shapes]                       # only needed where the model does not say the shape of an input or output
+    image = ["batch", 224, 224, 3]
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.steps import Step
+from bookserve.steps import Step, TopLabels
 from bookserve.steps.base import resolve_tag_aliases
 from bookserve.steps.vocabulary import Vocabulary
 
@@ -46,6 +50,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: tuple[str, ...] | str = ()
     inputs: dict[str, tuple[Step, ...]] = {}
     outputs: dict[str, tuple[Step, ...]] = {}
+    #: The shapes of inputs and outputs that the model does not know itself; a name is the name of a free axis.
+    shapes: dict[str, tuple[int | str, ...]] = {}
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -70,6 +76,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if isinstance(config.labels, str):
             config = msgspec.structs.replace(config, labels=_read_entries(path.parent / config.labels))
         return config
+
+    def with_labels(self, found: Mapping[str, tuple[str, ...]]) -> Config:
+        """This configuration with the labels that a model names itself for an output, unless it has its own."""
+        if self.labels:
+            return self
+        steps: dict[str, tuple[Step, ...]] = {
+            output: (TopLabels(labels),) for output, labels in found.items() if labels
+        }
+        return msgspec.structs.replace(self, outputs=steps | self.outputs)
 
 
 def _read_entries(path: Path) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import external_model
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.base import Declarations
+from bookserve.runtime.base import Declarations, InputHints
 from bookserve.verb import Predict
 from export.sources.apply_config import apply_config
 from export.sources.config import Config
@@ -37,6 +37,9 @@ class Model(Protocol):
 
     def run(self, name: str, feeds: Arrays) -> Arrays:
         """Run a signature; ``Failed`` or ``InvalidInput`` where it refuses."""
+
+    def hints(self, name: str) -> InputHints:
+        """What is known about the inputs of a signature besides their declarations."""
 
     def parameters(self) -> int:
         """How many weights it has."""
@@ -66,16 +69,14 @@ def describe_model(model: Model, config: Config) -> Description:
         except (Failed, InvalidInput) as error:
             notes.append(f"signature '{name}' is left out: {error.message}")
             continue
+        if not graphs:  # it is the default graph
+            inputs, outputs = _with_known_shapes(config.shapes, inputs, outputs)
         run = partial(model.run, name)
         try:
-            example = _example(inputs, run)
+            example = _example(inputs, run, model.hints(name))
         except (Failed, InvalidInput) as error:
-            try:
-                graphs[name] = external_model.graph_of_declarations(inputs, outputs)
-            except Failed:
-                notes.append(f"signature '{name}' is left out: {error.message}")
-            else:
-                notes.append(f"graph '{name}' has no examples: {error.message}")
+            graphs[name] = external_model.graph_of_declarations(inputs, outputs)
+            notes.append(f"graph '{name}' has no examples: {error.message}")
             continue
         graphs[name] = external_model.graph_of_example(inputs, outputs, example, run)
         examples[name] = example
@@ -99,20 +100,43 @@ def describe_model(model: Model, config: Config) -> Description:
 
 
 def _declarations(model: Model, name: str) -> tuple[Declarations, Declarations]:
-    if "/" in name:
-        raise InvalidInput("its name holds a '/'.")
     inputs, outputs = model.tensors(name)
     external_model.check_declarations(inputs, outputs)
     return inputs, outputs
 
 
-def _example(inputs: Declarations, run: parity.RunGraph) -> Example:
+def _with_known_shapes(
+    shapes: Mapping[str, tuple[int | str, ...]], inputs: Declarations, outputs: Declarations
+) -> tuple[Declarations, Declarations]:
+    """The declarations with the shapes that the configuration gives.
+
+    Raises:
+        InvalidInput: there is no such tensor, or its shape contradicts what the model declares.
+    """
+    declared = {**inputs, **outputs}
+    for key, shape in shapes.items():
+        if key not in declared:
+            raise InvalidInput(f"the model has no input or output '{key}'.", f"It has: {', '.join(declared)}.")
+        own = declared[key].shape
+        if own is not None and not (
+            len(own) == len(shape)
+            and all(not isinstance(a, int) or not isinstance(b, int) or a == b for a, b in zip(own, shape, strict=True))
+        ):
+            raise InvalidInput(f"'{key}' has the shape {list(own)} in the model; the configuration says {list(shape)}.")
+        axes = tuple(None if axis == "batch" else axis for axis in shape)
+        for side in (inputs, outputs):
+            if key in side:
+                side[key] = side[key]._replace(shape=axes)
+    return inputs, outputs
+
+
+def _example(inputs: Declarations, run: parity.RunGraph, hints: InputHints) -> Example:
     """Made-up inputs and their outputs.
 
     Raises:
         Failed: the signature accepts no made-up inputs, or draws random numbers itself.
     """
-    example = external_model.run_made_up_inputs(inputs, run)
+    example = external_model.run_made_up_inputs(inputs, run, hints)
     if parity.compare(example.outputs, run(example.inputs)).problem:
         raise Failed("it gives another answer to the same input each time.")
     return example

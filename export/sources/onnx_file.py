@@ -7,7 +7,8 @@ file, or copied beside it where the file would become larger than Protocol Buffe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from bookserve.runtime import TensorDeclaration, open_session
-from bookserve.runtime.base import Declarations
+from bookserve.runtime.base import Declarations, InputHints
+from export.sources.sklearn_onnx import UNICODE_LOCALE, locales, replace_zip_maps, use_unicode_locale
 
 #: The name of the file in the bundle, and the name of its only graph.
 FILE = "model.onnx"
@@ -34,8 +36,10 @@ _RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhw
 class OnnxFile:
     """An ONNX file: its graph in memory, without external weights, and a session that runs it."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the file ``path``.
+    def __init__(
+        self, path: Path, labels: Mapping[str, tuple[str, ...]] | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        """Load the file ``path``; ``labels`` and ``notes`` are what was found out when it was copied.
 
         Raises:
             InvalidInput: it has no inputs, or inputs or outputs that cannot be served.
@@ -47,6 +51,9 @@ class OnnxFile:
         self._backend = open_session(path)
         self._tensors = _declared_tensors(self.proto.graph)
         self.signatures: dict[str, Any] = {GRAPH: self.proto}
+        #: The labels of outputs that the file names itself, and sentences about what was changed.
+        self.labels = dict(labels or {})
+        self.notes = list(notes)
 
     def tensors(self, name: str) -> tuple[Declarations, Declarations]:
         """See ``external_model.Model``."""
@@ -55,6 +62,11 @@ class OnnxFile:
     def run(self, name: str, feeds: Arrays) -> Arrays:
         """See ``external_model.Model``."""
         return self._backend.run(feeds)
+
+    def hints(self, name: str) -> InputHints:
+        """See ``external_model.Model``."""
+        sizes = {int(tensor.dims[0]) for tensor in self.proto.graph.initializer if len(tensor.dims) > 1}
+        return InputHints(table_sizes=sorted(sizes, reverse=True))
 
     def parameters(self) -> int:
         """Return the number of floating-point weights in its initializers."""
@@ -84,6 +96,7 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
         raise InvalidInput(f"{source} is not an ONNX file: {_first_line(error)}.") from error
     _refuse_versions(proto, source)
     _refuse_operators(proto, source)
+    labels, notes = replace_zip_maps(proto), _with_known_locale(proto, source)
     target = directory / FILE
     size = sum((source.parent / location).stat().st_size for location in locations)
     if locations and size <= _MAX_EMBEDDED_BYTES:
@@ -94,6 +107,8 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
                 f"the external data of {source} cannot be read: {_first_line(error)}.", "Write or copy it again."
             ) from error
         target.write_bytes(proto.SerializeToString())
+    elif labels or notes:
+        target.write_bytes(proto.SerializeToString(deterministic=True))
     else:
         shutil.copy(source, target)
         for location in locations:
@@ -104,7 +119,7 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
     except Exception as error:  # the checker and the file system have unrelated error classes
         raise InvalidInput(f"{source} is not valid ONNX: {_first_line(error)}.") from error
     try:
-        return OnnxFile(target)
+        return OnnxFile(target, labels, notes)
     except Failed as error:
         reason = error.message.replace(str(target), str(source))
         raise Failed(reason, "Convert the model to operators that ONNX Runtime supports.") from error
@@ -136,6 +151,45 @@ def _external_files(source: Path) -> list[str]:
                 "Write the model with its weights in the ONNX file: onnx.save(model, path)",
             )
     return locations
+
+
+def _with_known_locale(proto: Any, source: Path) -> list[str]:
+    """Use another locale where the machine lacks the one that the model names; return a note about it.
+
+    Raises:
+        InvalidInput: the machine has no locale for the model's texts.
+    """
+    named = locales(proto)
+    if not named or all(_has_locale(name) for name in named):
+        return []
+    missing = next(name for name in sorted(named) if not _has_locale(name)) or "en_US.UTF-8"
+    if not _has_locale(UNICODE_LOCALE):
+        raise InvalidInput(
+            f"{source} normalises texts by the locale '{missing}', which this machine does not have.",
+            f"Install it (locale-gen {missing}), or convert the model with the locale '{UNICODE_LOCALE}'.",
+        )
+    use_unicode_locale(proto)
+    return [f"texts are normalised by the locale '{UNICODE_LOCALE}', because this machine has no '{missing}'."]
+
+
+def _has_locale(name: str) -> bool:
+    """Whether ONNX Runtime can normalise texts by a locale: it is tried, since there is no list that it goes by."""
+    import onnx
+
+    node = onnx.helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="LOWER")
+    if name:
+        node.attribute.append(onnx.helper.make_attribute("locale", name))
+    tensors = [onnx.helper.make_tensor_value_info(key, onnx.TensorProto.STRING, ["n"]) for key in ("x", "y")]
+    graph = onnx.helper.make_graph([node], "locale", tensors[:1], tensors[1:])
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 10)], ir_version=8)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / FILE
+        path.write_bytes(proto.SerializeToString())
+        try:
+            open_session(path)
+        except Failed:
+            return False
+    return True
 
 
 def _refuse_versions(proto: Any, source: Path) -> None:
@@ -200,7 +254,7 @@ def _tensor(value: Any) -> TensorDeclaration:
     if kind != "tensor_type":
         raise InvalidInput(
             f"'{value.name}' is a {str(kind).removesuffix('_type')}; only tensors can be served.",
-            "For scikit-learn, convert with: skl2onnx.to_onnx(…, options={'zipmap': False})",
+            "For scikit-learn, convert a model whose inputs are columns: skl2onnx.to_onnx(model, rows)",
         )
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))

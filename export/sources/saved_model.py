@@ -1,83 +1,91 @@
 # ruff: noqa: TID253
-"""Load a SavedModel, read the specs of its signatures, and run them.
+"""Load a SavedModel, read what its signatures declare, run them, and give them as functions for conversion.
 
 Import this module only inside functions: it imports TensorFlow.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
-from bookserve.runtime import TensorDeclaration
-from bookserve.runtime.base import Declarations
-
-#: Operators that read or write files, print, or call Python.
-_OUTSIDE_OPERATORS = (
-    "ReadFile",
-    "WriteFile",
-    "PrintV2",
-    "PyFunc",
-    "PyFuncStateless",
-    "EagerPyFunc",
-    "Save",
-    "SaveSlices",
+from bookserve.formats.saved_model_operators import GraphOperators, function_names
+from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
+from bookserve.runtime.base import Declarations, InputHints, TensorDeclaration
+from bookserve.runtime.tensorflow import (
+    SavedModelGraph,
+    TensorflowSession,
+    first_line,
+    read_saved_model,
+    signatures_of,
+    tags_to_serve,
+    without_deprecation_warnings,
 )
+from export.convert.operators import Table
+from export.sources.unsigned_module import add_signatures
+
+#: Marks of functions and calls that are compiled or kept apart.
+_NOT_INLINED = ("_XlaMustCompile", "_noinline", "_XlaCompile", "_XlaScope", "_XlaSeparateCompiledGradients")
+#: The names of functions while a graph is converted: their place, and a mark of the model.
+FUNCTION = "function_{}_{}"
+_PREDICT = "tensorflow/serving/predict"
+#: By signature: the names of its inputs and of its outputs, in order.
+Order = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 
 class SavedModel:
     """A SavedModel in memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, order: Order | None = None) -> None:
         """Load the SavedModel in the directory ``path``.
+
+        A SavedModel does not keep the order of its tensors: ``order`` gives it, otherwise it is that of their names.
 
         Raises:
             Failed: TensorFlow cannot load it.
             InvalidInput: it needs a custom operator.
         """
-        try:
-            self._module = tf.saved_model.load(str(path), tags=["serve"])
-        except Exception as error:  # TensorFlow's errors share no base that is public in all versions
-            if unknown := re.search(r"Op type not registered '([^']+)'", str(error)):
-                raise InvalidInput(
-                    f"{path} needs the operator '{unknown[1]}', which is not part of TensorFlow.",
-                    "Custom operators are not loaded: save the model with standard operators.",
-                ) from error
-            raise Failed(f"TensorFlow cannot load {path}: {_first_line(error)}.", "Save the model again.") from error
-        #: The callable signatures by name; each maps named tensors to named tensors.
-        self.signatures: dict[str, Any] = dict(self._module.signatures)
-
-    def specs(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the ``tf.TensorSpec`` of each input and each output of a signature, in the signature's order."""
-        signature = self.signatures[name]
-        return dict(signature.structured_input_signature[1]), dict(signature.structured_outputs)
+        self._graph = SavedModelGraph(path)
+        self._operators = self._graph.operators
+        self._order = order or {}
+        self._sessions: dict[str, TensorflowSession] = {}
+        #: The signatures by name, those for prediction first, not those for classification or regression.
+        self.signatures: dict[str, Any] = dict(
+            sorted(self._graph.signatures.items(), key=lambda item: item[1].method_name not in ("", _PREDICT))
+        )
 
     def tensors(self, name: str) -> tuple[Declarations, Declarations]:
-        """See ``external_model.Model``."""
-        inputs, outputs = ({key: _tensor(spec) for key, spec in side.items()} for side in self.specs(name))
+        """See ``external_model.Model``.
+
+        Raises:
+            Failed: a tensor is sparse or ragged, or the signature reads or writes files.
+        """
+        if operator := self._operators.outside(name):
+            raise Failed(f"it has the operator '{operator}', which can read or write files or call Python.")
+        sides = self._graph.declared(name)
+        if name not in self._order:
+            return sides
+        inputs, outputs = (
+            {key: side[key] for key in keys} for side, keys in zip(sides, self._order[name], strict=True)
+        )
         return inputs, outputs
 
     def run(self, name: str, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run a signature on arrays.
 
         Raises:
-            Failed: TensorFlow cannot run it on them.
+            Failed, InvalidInput: TensorFlow cannot run it on them.
         """
-        try:
-            outputs = self.signatures[name](**{key: tf.constant(array) for key, array in feeds.items()})
-        except Exception as error:  # as above
-            raise Failed(f"TensorFlow could not run '{name}': {_first_line(error)}.") from error
-        return {key: _as_array(tensor) for key, tensor in outputs.items()}
+        if name not in self._sessions:
+            self._sessions[name] = self._graph.open(name)
+        return self._sessions[name].run(feeds)
 
     def check_signature(self, name: str, graph: Graph) -> None:
         """Check that the graph ``name`` declares the tensors that the signature of this name has.
@@ -89,7 +97,7 @@ class SavedModel:
             have = ", ".join(self.signatures) or "none"
             raise Failed(f"the SavedModel has no signature '{name}' (it has: {have}).", "Train again.")
         for side, declared, found in zip(
-            ("input", "output"), (graph.inputs, graph.outputs), self.specs(name), strict=True
+            ("input", "output"), (graph.inputs, graph.outputs), self._graph.declared(name), strict=True
         ):
             if declared.keys() != found.keys():
                 raise Failed(
@@ -103,58 +111,168 @@ class SavedModel:
 
     def parameters(self) -> int:
         """Return the number of floating-point weights in the variables that the signatures read."""
-        return sum(int(np.prod(v.shape)) for v in self.variables() if v.dtype.is_floating)
+        nodes = {node.name: node for name in self.signatures for node in self._operators.variables(name)}
+        shapes = (
+            [dim.size for dim in node.attr["shape"].shape.dim]
+            for node in nodes.values()
+            if "dtype" in node.attr and tf.as_dtype(node.attr["dtype"].type).is_floating
+        )
+        return sum(int(np.prod(shape)) for shape in shapes)
 
-    def variables(self) -> list[Any]:
-        """The variables that the signatures read, each once."""
-        return list({v.ref(): v for signature in self.signatures.values() for v in signature.variables}.values())
+    def hints(self, name: str) -> InputHints:
+        """See ``external_model.Model``."""
+        return self._operators.hints(name)
 
     def is_alias(self, name: str, other: str) -> bool:
         """Whether two signatures call the same function, as ``serve`` and ``serving_default`` of Keras do."""
-        return self.specs(name) == self.specs(other) and self._calls(name) == self._calls(other) != []
+        same = self._graph.declared(name) == self._graph.declared(other)
+        return same and self._operators.called(name) == self._operators.called(other) != []
 
-    def _calls(self, name: str) -> list[str]:
-        nodes = self.signatures[name].graph.as_graph_def().node
-        return [node.attr["f"].func.name for node in nodes if "f" in node.attr]
+    def function(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """A signature as a ``ConcreteFunction`` whose weights are constants: it maps the named inputs, in this order,
+        to a list of the named outputs.
+
+        Raises:
+            Failed: its weights cannot become constants.
+        """
+        signature = self.signatures[name]
+        cut, feeds = self._with_placeholders([signature.inputs[key].name for key in inputs])
+        fetches = [feeds.get(signature.outputs[key].name, signature.outputs[key].name) for key in outputs]
+        try:
+            nodes = [tensor.partition(":")[0] for tensor in [*fetches, *feeds.values()]]
+            with without_deprecation_warnings():
+                cut = _needed_part(cut, nodes)
+                frozen = tf.compat.v1.graph_util.convert_variables_to_constants(self._graph.session, cut, nodes)
+            frozen.versions.CopyFrom(cut.versions)
+            _rename_functions(frozen)
+            wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(frozen, name=""), [])
+            graph = wrapped.graph
+            given = [graph.get_tensor_by_name(feeds[signature.inputs[key].name]) for key in inputs]
+            return wrapped.prune(given, [graph.get_tensor_by_name(fetch) for fetch in fetches])
+        except Exception as error:  # TensorFlow's errors share no base that is public in all versions
+            raise Failed(f"its weights cannot become constants: {first_line(error)}.") from error
+
+    def tables(self) -> dict[str, Table]:
+        """The content of the lookup tables, by the name that the graph shares them under."""
+        found = {}
+        for node in self._graph.graph.get_operations():
+            if node.type not in ("HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"):
+                continue
+            name = node.get_attr("shared_name").decode()
+            try:
+                with self._graph.graph.as_default():
+                    keys, values = node.get_attr("key_dtype"), node.get_attr("value_dtype")
+                    content = tf.raw_ops.LookupTableExportV2(table_handle=node.outputs[0], Tkeys=keys, Tvalues=values)
+                found[name] = Table(*self._graph.session.run(list(content)))
+            except Exception:  # noqa: S112 - a table that is not filled has no ONNX form
+                continue
+        return found
+
+    def _with_placeholders(self, tensors: Sequence[str]) -> tuple[Any, dict[str, str]]:
+        """A copy of the graph in which tensors are placeholders, so that what computes them is left out, and names."""
+        cut = tf.compat.v1.GraphDef()
+        cut.CopyFrom(self._graph.graph.as_graph_def())
+        nodes = {node.name: node for node in cut.node}
+        names: dict[str, str] = {}
+        for place, tensor in enumerate(tensors):
+            source, _, output = tensor.partition(":")
+            if nodes[source].op == "Placeholder":
+                names[tensor] = tensor
+                continue
+            made = cut.node.add(op="Placeholder", name=f"bookserve_input_{place}")
+            found = self._graph.graph.get_tensor_by_name(tensor)
+            made.attr["dtype"].type = found.dtype.base_dtype.as_datatype_enum
+            made.attr["shape"].shape.CopyFrom(found.shape.as_proto())
+            names[tensor] = f"{made.name}:0"
+            written = {tensor, source} if output == "0" else {tensor}
+            for node in cut.node:
+                node.input[:] = [made.name if name in written else name for name in node.input]
+        return cut, names
 
 
 def refuse_file_access(path: Path) -> None:
-    """Refuse an external SavedModel, before it is loaded, if it has operators that reach outside the model.
+    """Refuse an external SavedModel, before it is loaded, if loading it would reach outside its directory.
 
-    These are operators that read or write files, print, or call Python. Source: the deny list of
-    ``saved_model_cli scan``.
+    A signature that would do so when it runs is left out by ``SavedModel.tensors``.
 
     Raises:
-        InvalidInput: it has such an operator; the message names it.
+        InvalidInput: it has an operator that does; the message names it.
         Failed: it is damaged.
     """
-    try:
-        proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    except DecodeError as error:
-        raise Failed(f"TensorFlow cannot load {path}: saved_model.pb is damaged.", "Save the model again.") from error
-    for meta in proto.meta_graphs:
-        functions = (function.node_def for function in meta.graph_def.library.function)
-        for node in itertools.chain(meta.graph_def.node, *functions):
-            if node.op in _OUTSIDE_OPERATORS:
-                raise InvalidInput(
-                    f"{path} has the operator '{node.op}', which can read or write files, print, or call Python.",
-                    "Save the model without it: a served model may only compute.",
-                )
+    saved, tags = read_saved_model(path), tags_to_serve(path)
+    meta = next(meta for meta in saved.meta_graphs if list(meta.meta_info_def.tags) == tags)
+    if operator := GraphOperators(meta).outside_at_load():
+        raise InvalidInput(
+            f"{path} has the operator '{operator}', which would read or write files outside the model, or call "
+            "Python, as soon as the model is loaded.",
+            "Save the model without it: a served model may only compute.",
+        )
 
 
-def _tensor(spec: Any) -> TensorDeclaration:
-    return TensorDeclaration(spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape.as_list()))
+def prepare_saved_model(directory: Path) -> None:
+    """Bring a copy of an external SavedModel into the form that servers read: binary, with signatures.
+
+    Raises:
+        InvalidInput: it has no signatures and no functions that could become signatures.
+        Failed: it is damaged, or has no signatures and cannot be written again.
+    """
+    saved, text = read_saved_model(directory), directory / "saved_model.pbtxt"
+    if text.is_file():
+        (directory / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+        text.unlink()
+    if not any(signatures_of(meta) for meta in saved.meta_graphs):
+        add_signatures(directory)
 
 
-def _is_compatible(spec: TensorSpec, found: Any, *, exactly: bool) -> bool:
+def _needed_part(graph_def: Any, nodes: Sequence[str]) -> Any:
+    """The part of a graph that ``nodes`` need, with the functions that it calls and no others.
+
+    A function that nothing calls may call one whose weights become constants, and no longer fit it.
+    """
+    part = tf.compat.v1.graph_util.extract_sub_graph(graph_def, list(dict.fromkeys(nodes)))
+    functions = {function.signature.name: function for function in part.library.function}
+    waiting, needed = list(part.node), dict[str, None]()
+    while waiting:
+        for name in function_names(waiting.pop()):
+            if name in functions and name not in needed:
+                needed[name] = None
+                waiting += functions[name].node_def
+    del part.library.function[:]
+    part.library.function.extend(functions[name] for name in needed)
+    del part.library.gradient[:]
+    part.versions.CopyFrom(graph_def.versions)
+    return part
+
+
+def _rename_functions(graph_def: Any) -> None:
+    """Give the functions names that no other model in this process has: TensorFlow keeps one table for all.
+
+    What keeps a function from being inlined, which the converter needs, is removed.
+    """
+    digest = hashlib.sha256(graph_def.library.SerializeToString(deterministic=True)).hexdigest()[:16]
+    names = {
+        function.signature.name: FUNCTION.format(place, digest)
+        for place, function in enumerate(graph_def.library.function)
+    }
+    for function in graph_def.library.function:
+        function.signature.name = names[function.signature.name]
+        for mark in _NOT_INLINED:
+            function.attr.pop(mark, None)
+    for node in chain(graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        for mark in _NOT_INLINED:
+            node.attr.pop(mark, None)
+        for attribute in node.attr.values():
+            for called in chain([attribute.func] if attribute.func.name else [], attribute.list.func):
+                called.name = names.get(called.name, called.name)
+
+
+def _is_compatible(spec: TensorSpec, found: TensorDeclaration, *, exactly: bool) -> bool:
+    if found.shape is None:
+        return found.dtype == spec.dtype and (spec.shape == UNKNOWN_RANK or not exactly)
     sizes = [None if isinstance(axis, str) else axis for axis in spec.shape]
-    same = found.shape.rank == len(sizes) and found.shape.as_list() == sizes
-    return found.dtype.name == spec.dtype and (same or (not exactly and found.shape.is_compatible_with(sizes)))
-
-
-def _as_array(tensor: Any) -> np.ndarray:
-    return np.asarray(tensor.numpy(), numpy_dtype(tensor.dtype.name))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
+    same = sizes == list(found.shape) or (
+        not exactly
+        and len(sizes) == len(found.shape)
+        and all(a is None or b is None or a == b for a, b in zip(sizes, found.shape, strict=True))
+    )
+    return found.dtype == spec.dtype and same

@@ -27,6 +27,8 @@ class Source(NamedTuple):
     run: Run | None = None
     config: Config = Config()
     weights: Path | None = None
+    #: A Python file that the user trusts, with classes that the model in a ``.keras`` file needs.
+    trusted_module: Path | None = None
 
     @property
     def kind(self) -> Format:
@@ -35,14 +37,19 @@ class Source(NamedTuple):
 
 
 def find_source(
-    argument: str, runs: Path, name: str | None = None, config: Path | None = None, weights: Path | None = None
+    argument: str,
+    runs: Path,
+    name: str | None = None,
+    config: Path | None = None,
+    weights: Path | None = None,
+    trusted_module: Path | None = None,
 ) -> Source:
     """Find the source that ``argument`` names.
 
     It is the file or directory of a model, the directory of a run, ``task/time``, or a task, which means its newest
     finished run. The model's name is ``name``; by default it is the task of a run, or the file or directory of an
     external model. In the layouts of TensorFlow Serving and Triton (``my_model/3``, ``my_model/3/model.onnx``) the
-    default is ``my_model``. ``weights`` belongs to an architecture in JSON.
+    default is ``my_model``. ``weights`` belongs to an architecture in JSON, ``trusted_module`` to a ``.keras`` file.
 
     Raises:
         NotFound: there is no such file, directory, run or task.
@@ -60,8 +67,13 @@ def find_source(
             raise InvalidInput(f"{argument} has weights of its own; --weights is for architectures in JSON.")
         if weights and not weights.is_file():
             raise NotFound(f"there is no file {weights}.")
+        if trusted_module and kind != "keras":
+            raise InvalidInput(f"{argument} needs no module: --trust-module is for .keras files of Keras 3.")
+        if trusted_module and not trusted_module.is_file():
+            raise NotFound(f"there is no file {trusted_module}.")
         known = Config.load(config) if config else Config()
-        return Source(name or _default_name(path.resolve()), path.resolve(), config=known, weights=weights)
+        plain = name or _default_name(path.resolve())
+        return Source(plain, path.resolve(), config=known, weights=weights, trusted_module=trusted_module)
     run = Run(path.resolve()) if (path / "task.json").is_file() else _find_run(argument, runs)
     if config:
         raise InvalidInput(

@@ -49,6 +49,10 @@ _BACKEND_NOTE = (
 class KerasModel(Protocol):
     """A Keras model that can be written as a SavedModel."""
 
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """The names of its ``inputs`` and ``outputs``, in Keras's order."""
+
     def save(self, directory: Path) -> None:
         """Write a SavedModel with the signature ``serving_default``."""
 

@@ -123,6 +123,8 @@ def check_shapes(live: LiveModel, graph: str, feeds: Arrays) -> None:
 
 def _check_shape(live: LiveModel, name: str, spec: TensorSpec, shape: Sequence[int]) -> None:
     declared = spec.sizes()
+    if not spec.ranked:
+        return
     if len(shape) != len(declared) or any(size not in (-1, given) for size, given in zip(declared, shape, strict=True)):
         raise InvalidInput(
             f"unexpected shape for input '{name}' for model '{live.name}'. "

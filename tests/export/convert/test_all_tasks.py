@@ -59,6 +59,6 @@ def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, n
         assert all(np.isfinite(array).all() for array in expected.values())
         backend = open_session(path)
         assert parity.replay(graph, Example(feeds, expected), backend.run).problem == ""
-        for _, others in parity.shortened_inputs(graph, feeds):
+        for _, others in parity.other_lengths(graph, feeds):
             assert conversion.differences(model, backend, others) == ""
     assert RECURRENT.get(name) in {*fused, None}

@@ -202,10 +202,10 @@ def test_a_config_for_a_run_is_refused(bookserve, runs, tmp_path: Path, models: 
 def test_the_examples_in_the_documentation_can_be_read(tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs" / "export.md").read_text("utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for name in ("imagenet.txt", "words.txt"):
         (tmp_path / name).write_text("one\ntwo\n")
     for block in blocks:
         (tmp_path / "c.toml").write_text(block)
         config = Config.load(tmp_path / "c.toml")
-        assert config.inputs or config.outputs
+        assert config.inputs or config.outputs or config.shapes

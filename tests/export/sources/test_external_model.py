@@ -77,7 +77,7 @@ def test_strings_run_on_tensorflow_only_and_a_note_gives_the_reason(tensorflow, 
     assert graphs["upper"].onnx is None
     assert graphs["upper"].batched
     assert graphs["double"].onnx == "double.onnx"
-    assert done.notes == ["graph 'upper' runs on TensorFlow only: 'text' is a tensor of strings."]
+    assert done.notes == ["graph 'upper' runs on TensorFlow only: ONNX has no form of the operator 'StringUpper'."]
     example = done.bundle.examples().graphs["upper"]
     assert example.outputs["loud"].tolist() == [text.upper() for text in example.inputs["text"]]
 
@@ -136,7 +136,7 @@ def test_random_answers_and_refused_inputs_have_no_example(tensorflow, written, 
     done = written(
         noise=(lambda x: {"y": x + tensorflow.random.normal([2])}, spec("x", None, 2)),
         picture=(
-            lambda data: {"y": tensorflow.io.decode_png(data[0], channels=3)},
+            lambda data: {"y": tensorflow.io.decode_compressed(data, compression_type="ZLIB")},
             spec("data", None, dtype="string"),
         ),
         fine=(lambda x: {"y": x}, spec("x", None, 2)),
@@ -144,7 +144,7 @@ def test_random_answers_and_refused_inputs_have_no_example(tensorflow, written, 
     assert done.bundle.examples().graphs.keys() == {"fine"}
     notes = "\n".join(done.notes)
     assert "'noise' has no examples: it gives another answer to the same input each time." in notes
-    assert "'picture' has no examples: TensorFlow could not run 'picture'" in notes
+    assert "'picture' has no examples: the model " in notes
 
 
 def test_a_signature_that_cannot_be_described_is_left_out(tensorflow, written, spec) -> None:
@@ -159,7 +159,7 @@ def test_a_signature_that_cannot_be_described_is_left_out(tensorflow, written, s
 def test_without_a_usable_signature_nothing_is_written(written, spec, models: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no signature that can be served.*complex64"):
         written(odd=(lambda x: {"y": x}, spec("x", None, dtype="complex64")))
-    with pytest.raises(InvalidInput, match="no signature that can be served"):
+    with pytest.raises(InvalidInput, match="no signature and no function that takes tensors"):
         written("bare")
     assert not list(models.glob("*"))
 

@@ -1,0 +1,138 @@
+"""Prove that the ONNX form of a graph answers as its SavedModel does, on more inputs than its examples hold.
+
+The examples travel with the bundle and are few. Here the graph also gets every id of its tables, more random rows, and
+sequences of other lengths. A difference that the SavedModel itself shows, when its inputs change by their last bit, is
+rounding and no error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bookserve.bundle import parity
+from bookserve.bundle.examples import Example
+from bookserve.errors import Failed, InvalidInput
+from bookserve.graph import Arrays, Graph
+from bookserve.runtime import open_session
+
+_SEED = 20_180_102
+#: How many random rows are tried, and how many numbers an input may then have at most.
+_ROWS, _MOST_NUMBERS = 32, 500_000
+#: The largest table of which every id is tried.
+_LARGEST_TABLE = 200_000
+#: A difference from the SavedModel may be this many times what a change of the last bit makes in it.
+_ROUNDING_FACTOR = 8.0
+
+
+def prove_onnx(
+    path: Path, run_saved_model: parity.RunGraph, graph: Graph, example: Example, table_sizes: Sequence[int]
+) -> float:
+    """Compare an ONNX file, run as the server will run it, with the SavedModel; return the largest difference.
+
+    Raises:
+        Failed: it cannot be loaded, or its answers differ by more than tolerance and rounding.
+    """
+    try:
+        session = open_session(path)
+    except Failed as error:
+        raise Failed(error.message.replace(f" {path}:", " it:")) from error
+    problem = ""
+    found = parity.replay(graph, example, session.run)
+    if found.problem and not _is_rounding(run_saved_model, session.run, example):
+        problem = found.problem
+    for described, feeds in other_inputs(graph, example, table_sizes):
+        if problem:
+            break
+        try:
+            expected = run_saved_model(feeds)
+        except (Failed, InvalidInput):
+            continue  # the model itself does not take this
+        differs = parity.compare(expected, session.run(feeds)).problem
+        if differs and not _is_rounding(run_saved_model, session.run, Example(feeds, expected)):
+            problem = f"with {described}, {differs}"
+    if problem:
+        raise Failed(
+            f"the ONNX form gives other answers: {problem}.", "This is an error of the converter: please report it."
+        )
+    return found.difference
+
+
+def other_inputs(graph: Graph, example: Example, table_sizes: Sequence[int] = ()) -> Iterator[tuple[str, Arrays]]:
+    """Yield inputs beside the example's, each with a description: more rows, every id, other lengths."""
+    if graph.batched and example.inputs:
+        yield from _more_rows(example)
+        yield from _every_id(example, table_sizes)
+    yield from parity.other_lengths(graph, example.inputs)
+
+
+def _more_rows(example: Example) -> Iterator[tuple[str, Arrays]]:
+    rng = np.random.default_rng(_SEED)
+    largest = max(_row_size(array) for array in example.inputs.values())
+    rows = min(_ROWS, _MOST_NUMBERS // max(1, largest))
+    if rows > len(next(iter(example.inputs.values()))):
+        yield "other rows", {name: _redrawn(rng, array, rows) for name, array in example.inputs.items()}
+
+
+def _redrawn(rng: np.random.Generator, array: np.ndarray, rows: int) -> np.ndarray:
+    """Rows with values like those of ``array``, each number drawn from all of it."""
+    shape = (rows, *array.shape[1:])
+    if array.dtype.kind == "f":
+        noise = rng.standard_normal(shape) * np.abs(array).mean() if (array < 0).any() else 0.0
+        return np.asarray(rng.choice(array.ravel(), shape) + noise, array.dtype)
+    return np.asarray(rng.choice(array.ravel(), shape), array.dtype)
+
+
+def _every_id(example: Example, table_sizes: Sequence[int]) -> Iterator[tuple[str, Arrays]]:
+    """For each input of whole numbers: all ids of the table whose largest id the example has."""
+    for name, array in example.inputs.items():
+        if array.dtype.kind not in "iu" or not _row_size(array):
+            continue
+        size = int(array.max()) + 1
+        if size not in table_sizes or size > _LARGEST_TABLE:
+            continue
+        rows = -(-size // _row_size(array))
+        ids = np.resize(np.arange(size), (rows, *array.shape[1:])).astype(array.dtype)
+        for start in range(0, rows, _ROWS):
+            part = ids[start : start + _ROWS]
+            others = {
+                other: np.resize(values, (len(part), *values.shape[1:])) for other, values in example.inputs.items()
+            }
+            yield f"ids from {int(part.min())} in '{name}'", {**others, name: part}
+
+
+def _row_size(array: np.ndarray) -> int:
+    return math.prod(array.shape[1:])
+
+
+def _is_rounding(run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, example: Example) -> bool:
+    """Whether the forms differ no more than the SavedModel from itself, when each input changes by its last bit."""
+    allowed: dict[str, float] = {}
+    expected = run_saved_model(example.inputs)
+    for direction in (-np.inf, np.inf):
+        feeds = {
+            name: np.nextafter(array, np.asarray(direction, array.dtype)) if array.dtype.kind == "f" else array
+            for name, array in example.inputs.items()
+        }
+        changed = run_saved_model(feeds)
+        for name, array in expected.items():
+            if array.dtype.kind in "fiu" and array.shape == changed[name].shape:
+                allowed[name] = max(allowed.get(name, 0.0), _largest_difference(array, changed[name]))
+    got = run_onnx(example.inputs)
+    for name, array in expected.items():
+        if got[name].shape != array.shape or got[name].dtype != array.dtype:
+            return False
+        differs = parity.compare({name: array}, {name: got[name]}).problem
+        if differs and _largest_difference(array, got[name]) > _ROUNDING_FACTOR * allowed.get(name, 0.0):
+            return False
+    return True
+
+
+def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    return float(np.where(np.isnan(distance), np.inf, distance).max(initial=0.0))
