@@ -3,7 +3,7 @@
 Runs with every Keras 2: the package ``keras`` 2.x, ``tensorflow.keras`` of TensorFlow 1.15 to 2.15 (the default), or
 ``tf_keras``; ``--keras PACKAGE`` chooses. It imports nothing else of the project, because its environment has nothing
 else of it. For every model it writes ``<name>.h5`` and, from Keras 2.12 on, ``<name>.keras``; with ``<name>.npz``: the
-inputs ``x0``, ``x1``, … and the answers ``y0``, ``y1``, …. A model that the version cannot build is left out and said so.
+inputs ``x0``, ``x1``, … and the answers ``y0``, ``y1``, …. A model that the version cannot build is left out.
 """
 
 import argparse
@@ -358,8 +358,7 @@ def sequence_to_sequence(c):
 
 @model
 def mobile(c):
-    made = KERAS.applications.MobileNet(input_shape=(64, 64, 3), alpha=0.25, weights=None, classes=5)
-    return made
+    return KERAS.applications.MobileNet(input_shape=(64, 64, 3), alpha=0.25, weights=None, classes=5)
 
 
 @model
