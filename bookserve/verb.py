@@ -58,7 +58,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """Turn the graph's outputs into an answer for each row. An output that is not by row belongs to every row."""
-        columns = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
+        columns: dict[str, Any] = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
         count = max((_row_count(column) for column in columns.values()), default=0) or 1
         return [
             {name: _item(column, index) if _row_count(column) == count else column for name, column in columns.items()}

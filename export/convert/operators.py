@@ -19,7 +19,7 @@ from export.gradients.node_writer import NodeWriter
 from export.gradients.operators import tf2onnx_handler
 
 #: The dtypes that ONNX's LabelEncoder takes, by the dtype of a table.
-_TABLE_TYPES = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s", TensorProto.FLOAT: "floats"}
+_TABLE_TYPES: dict[int, str] = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s", TensorProto.FLOAT: "floats"}
 
 
 class Table(NamedTuple):

@@ -76,7 +76,7 @@ class _Rebuilt:
             tensors = [self._tensor(arrays[str(number)]) for number in range(len(self._inputs))]
         answers = self._call(*tensors)
         arrays = {str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)}
-        np.savez(outputs, **arrays)  # type: ignore[arg-type]
+        np.savez(outputs, **arrays)
         return {"inputs": self._inputs, "outputs": self._outputs}
 
     def convert(self, archive: str) -> Any:
