@@ -1,7 +1,7 @@
 """Write HDF5 files with Keras 1, and what Keras 1 answers: ``python keras1_files.py FOLDER``.
 
-Runs with Keras 1.0 to 1.2 on TensorFlow 1 or Theano, as its own settings say (``KERAS_BACKEND``, ``keras.json``). On Theano
-the models of pictures have the channels first (``dim_ordering="th"``). Writes what ``keras2_files.py`` writes.
+Runs with Keras 1.0 to 1.2 on TensorFlow 1 or Theano, as its own settings say (``KERAS_BACKEND``, ``keras.json``). On
+Theano the models of pictures have the channels first (``dim_ordering="th"``). Writes what ``keras2_files.py`` writes.
 """
 
 import os

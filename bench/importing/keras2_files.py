@@ -3,7 +3,7 @@
 Runs with every Keras 2: the package ``keras`` 2.x, ``tensorflow.keras`` of TensorFlow 1.15 to 2.15 (the default), or
 ``tf_keras``; ``--keras PACKAGE`` chooses. It imports nothing else of the project, because its environment has nothing
 else of it. For every model it writes ``<name>.h5`` and, from Keras 2.12 on, ``<name>.keras``; with ``<name>.npz``: the
-inputs ``x0``, ``x1``, … and the answers ``y0``, ``y1``, …. A model that the version cannot build is left out and said so.
+inputs ``x0``, ``x1``, … and the answers ``y0``, ``y1``, …. A model that the version cannot build is left out.
 """
 
 import argparse
@@ -168,9 +168,7 @@ def conv_1d(c):
 
 @model
 def conv_3d(c):
-    return stack(
-        c.Conv3D(4, 2, input_shape=(5, 5, 5, 2)), c.MaxPooling3D(2), c.GlobalAveragePooling3D(), c.Dense(2)
-    )
+    return stack(c.Conv3D(4, 2, input_shape=(5, 5, 5, 2)), c.MaxPooling3D(2), c.GlobalAveragePooling3D(), c.Dense(2))
 
 
 @model
@@ -360,8 +358,7 @@ def sequence_to_sequence(c):
 
 @model
 def mobile(c):
-    made = KERAS.applications.MobileNet(input_shape=(64, 64, 3), alpha=0.25, weights=None, classes=5)
-    return made
+    return KERAS.applications.MobileNet(input_shape=(64, 64, 3), alpha=0.25, weights=None, classes=5)
 
 
 @model
@@ -408,7 +405,9 @@ def named_functions(c):
     import tensorflow as tf
 
     return stack(
-        c.Dense(6, activation=tf.nn.relu, input_shape=(4,)), c.Dense(4, activation=tf.nn.softmax), c.Dense(2, tf.nn.tanh)
+        c.Dense(6, activation=tf.nn.relu, input_shape=(4,)),
+        c.Dense(4, activation=tf.nn.softmax),
+        c.Dense(2, tf.nn.tanh),
     )
 
 

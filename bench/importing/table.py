@@ -138,7 +138,10 @@ def table(results: list[Result]) -> str:
     wrong = [result for result in results if not result.ok]
     equal = len(results) - len(wrong)
     lines += ["", f"{equal} of {len(results)} files give their maker's answers ({equal / max(1, len(results)):.1%})."]
-    lines += ["", *(f"- {r.case.maker}, `{r.case.path.name}`: {r.problem or f'differs by {r.difference:.0e}'}" for r in wrong)]
+    lines += [
+        "",
+        *(f"- {r.case.maker}, `{r.case.path.name}`: {r.problem or f'differs by {r.difference:.0e}'}" for r in wrong),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -15,14 +15,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.formats.saved_model_operators import GraphOperators
 from bookserve.graph import Arrays, numpy_dtype
 from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration
+
+if TYPE_CHECKING:
+    from bookserve.formats.saved_model_operators import GraphOperators
 
 #: What the names of signatures begin with that TensorFlow keeps for itself.
 _RESERVED = "__saved_model_"
@@ -81,6 +83,8 @@ class SavedModelGraph:
     @cached_property
     def operators(self) -> GraphOperators:
         """The operators of its signatures."""
+        from bookserve.formats.saved_model_operators import GraphOperators  # it imports this package itself
+
         return GraphOperators(self.meta)
 
     def open(self, name: str) -> TensorflowSession:

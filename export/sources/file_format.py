@@ -180,5 +180,5 @@ def _json_format(path: Path) -> Format:
 
 
 def _looks_like_onnx(head: bytes) -> bool:
-    """Whether a file begins as ONNX's ``ModelProto`` does: the IR version, then the producer, the graph or operators."""
+    """Whether a file begins as ONNX's ``ModelProto`` does: the IR version, then the producer, graph or operators."""
     return len(head) > 2 and head[0] == 0x08 and head[1] < 0x20 and head[2] in (0x12, 0x1A, 0x22, 0x2A, 0x3A, 0x42)

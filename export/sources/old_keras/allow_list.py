@@ -1,7 +1,7 @@
 """Check the description of a model before Keras reads it: it may only name layers and functions of Keras itself.
 
-Keras builds whatever classes a description names, and in HDF5 files it runs the Python code of Lambda layers whatever its
-safe mode says. So every part of a description is compared with lists of names here, and refused by name.
+Keras builds whatever classes a description names, and in HDF5 files it runs the Python code of Lambda layers whatever
+its safe mode says. So every part of a description is compared with lists of names here, and refused by name.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from typing import Any
 
 from bookserve.errors import InvalidInput
 
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Classes of models, which contain layers.
 MODELS = frozenset({"Sequential", "Model", "Functional"})
-_LAYERS = frozenset(
+_LAYERS = _names(
     """
     Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D
     AveragePooling2D AveragePooling3D AvgPool1D AvgPool2D AvgPool3D BatchNormalization BatchNormalizationV1
@@ -29,40 +34,44 @@ _LAYERS = frozenset(
     LocallyConnected2D Masking MaxPool1D MaxPool2D MaxPool3D MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum
     MultiHeadAttention Multiply Normalization PReLU Permute RNN RandomBrightness RandomContrast RandomCrop RandomFlip
     RandomHeight RandomRotation RandomTranslation RandomWidth RandomZoom ReLU RepeatVector Rescaling Reshape Resizing
-    SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D SimpleRNN SimpleRNNCell SlicingOpLambda
-    Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D StackedRNNCells StringLookup Subtract
+    SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D SimpleRNN SimpleRNNCell
+    SlicingOpLambda Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D StackedRNNCells StringLookup Subtract
     SyncBatchNormalization TFOpLambda TensorFlowOpLayer TextVectorization ThresholdedReLU TimeDistributed
     UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D
-    """.split()
+    """
 )
 #: Layers that only Keras 3 has; those that load other files or unpickle (TFSMLayer, TorchModuleWrapper) are left out.
-_LAYERS_OF_KERAS_3 = frozenset(
+_LAYERS_OF_KERAS_3 = _names(
     """
     AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D
     AdaptiveMaxPooling3D GroupQueryAttention MelSpectrogram RMSNormalization RandomElasticTransform RandomErasing
     RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomSaturation
     RandomSharpness RandomShear ReversibleEmbedding STFTSpectrogram Solarization SpectralNormalization
-    """.split()
+    """
 )
-_ACTIVATIONS = frozenset(
+_ACTIVATIONS = _names(
     """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid
     log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softmax_v2 softplus softsign sparse_plus
     sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
-    """.split()
+    """
 )
-_INITIALIZERS = frozenset(
+_INITIALIZERS = _names(
     """
     Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity IdentityInitializer LecunNormal LecunUniform Ones
     Orthogonal OrthogonalInitializer RandomNormal RandomUniform STFT STFTInitializer TruncatedNormal VarianceScaling
     Zeros
-    """.split()
+    """
 )
-_REGULARIZERS = frozenset("L1 L2 L1L2 OrthogonalRegularizer MaxNorm NonNeg UnitNorm MinMaxNorm RadialConstraint".split())
+_REGULARIZERS = frozenset(
+    ["L1", "L2", "L1L2", "OrthogonalRegularizer", "MaxNorm", "NonNeg", "UnitNorm", "MinMaxNorm", "RadialConstraint"]
+)
 #: What descriptions contain besides: how numbers are stored, and values that JSON does not have.
-_VALUES = frozenset(
-    "Policy PolicyV1 DTypePolicy TensorShape __tuple__ __ellipsis__ __tensor__ __numpy__ __bytes__ __keras_tensor__".split()
-    + ["slice", "__slice__"]
+_VALUES = _names(
+    """
+    Policy PolicyV1 DTypePolicy TensorShape __tuple__ __ellipsis__ __tensor__ __numpy__ __bytes__ __keras_tensor__ slice
+    __slice__
+    """
 )
 _OF_KERAS_2 = MODELS | _LAYERS | _INITIALIZERS | _REGULARIZERS | _VALUES
 _OF_KERAS_3 = _OF_KERAS_2 | _LAYERS_OF_KERAS_3
@@ -100,11 +109,12 @@ _TENSORFLOW_OPERATOR = re.compile(
 )
 #: Arguments of layers that may name a file on disk, which Keras would read.
 _FILE_ARGUMENTS = ("vocabulary", "idf_weights", "bin_boundaries", "file", "filepath", "path", "filename")
+_ACTIVATION_ARGUMENTS = ("activation", "recurrent_activation", "inner_activation")
 _MAX_DEPTH = 200
 _VOCABULARY_HINT = "Give the layer its words, layer.adapt(…) or vocabulary=[…], and save the model again."
 CODE_HINT = (
-    "Code is not loaded from a model file, because it could do anything. Write a SavedModel where the code is available "
-    "and export that directory. In Python: tf.saved_model.save(model, 'my_model'), with Keras 3 "
+    "Code is not loaded from a model file, because it could do anything. Write a SavedModel where the code is "
+    "available and export that directory. In Python: tf.saved_model.save(model, 'my_model'), with Keras 3 "
     "model.export('my_model'). In R: save_model_tf(model, 'my_model')."
 )
 
@@ -155,9 +165,8 @@ def _problems(item: Any, known: frozenset[str], keras: int, key: str = "", depth
             if isinstance(inner, (dict, list)):
                 yield from _problems(inner, known, keras, key, depth + 1)
         return
-    if key in ("activation", "recurrent_activation", "inner_activation") and isinstance(item, str):
-        if item not in _ACTIVATIONS:
-            yield f"the activation function '{item}', which is not part of Keras"
+    if key in _ACTIVATION_ARGUMENTS and isinstance(item, str) and item not in _ACTIVATIONS:
+        yield f"the activation function '{item}', which is not part of Keras"
     if problem := _file_problem(key, item):
         yield problem
     if not isinstance(item, dict):
@@ -182,9 +191,7 @@ def _class_problem(item: Mapping[str, Any], known: frozenset[str], key: str) -> 
     elif kind == "function":
         if (module and module != "builtins" and not module.startswith("keras")) or config not in _ACTIVATIONS:
             yield f"the function '{config}', which is not part of Keras"
-    elif registered and registered.rpartition(">")[2] == registered != kind and registered not in known:
-        yield f"the class '{kind}', registered as '{registered}', which is not part of Keras"
-    elif ">" in registered and not registered.startswith(("keras>", "Keras>")):
+    elif registered and registered.lower() not in (kind.lower(), f"keras>{kind}".lower()):
         yield f"the class '{kind}', registered as '{registered}', which is not part of Keras"
     elif kind not in known and not (_FOR_TRAINING.fullmatch(key) and not module and not registered):
         yield f"the class '{kind}', which is not part of Keras"

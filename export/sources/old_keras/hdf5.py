@@ -161,7 +161,7 @@ class _Check:
 
 
 def _read(file: Any, shown: Path) -> Hdf5Model:
-    weights = file["model_weights"] if "model_weights" in file else file
+    weights = file.get("model_weights", file)
     maker = _text(file.attrs.get("keras_version", weights.attrs.get("keras_version"))) or "1"
     backend = _text(weights.attrs.get("backend", file.attrs.get("backend")))
     description = _text(file.attrs.get("model_config"))

@@ -25,7 +25,16 @@ _CLASSES = {
     "TimeDistributedDense": "Dense",
 }
 #: Classes of Keras 1 that no later version has.
-_GONE = ("Highway", "MaxoutDense", "SReLU", "ParametricSoftplus", "ParametricSoftPlus", "Siamese", "SiameseHead", "Graph")
+_GONE = (
+    "Highway",
+    "MaxoutDense",
+    "SReLU",
+    "ParametricSoftplus",
+    "ParametricSoftPlus",
+    "Siamese",
+    "SiameseHead",
+    "Graph",
+)
 #: Arguments that have other names in every class.
 _ARGUMENTS = {
     "output_dim": "units",
@@ -188,7 +197,7 @@ def _gru(config: Mapping[str, Any], known: Config) -> None:
 def _normalization(config: Mapping[str, Any], known: Config) -> None:
     if config.get("mode", 0) == 1:
         raise InvalidInput(
-            "the model has a BatchNormalization of mode 1, which normalises each row by itself and is gone since Keras 2.",
+            "the model has a BatchNormalization of mode 1 (each row by itself), which Keras 2 no longer has.",
             "Train it with another mode.",
         )
     if config.get("mode") == 2:

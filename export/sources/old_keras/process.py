@@ -1,8 +1,8 @@
-# ruff: noqa: TID253
 """The process that rebuilds a model of an older Keras: it loads it, writes it as a SavedModel, and runs it.
 
-``python -m export.sources.old_keras.process`` reads one JSON object from each line of standard input and answers it with
-one line on standard output: ``{"do": "load" | "save" | "run" | "convert", …}``, answered by ``{…}`` or ``{"error": …}``.
+``python -m export.sources.old_keras.process BYTES`` reads one JSON object from each line of standard input and answers
+it with one line on standard output: ``{"do": "load" | "save" | "run" | "convert" | "names", …}``, answered by ``{…}``
+or ``{"error": …}``. BYTES is the size of the model's file.
 Only this process imports tf_keras. It gets files that were checked before, limits its own memory, and ends with its
 standard input.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -76,7 +75,8 @@ class _Rebuilt:
         with np.load(inputs, allow_pickle=False) as arrays:
             tensors = [self._tensor(arrays[str(number)]) for number in range(len(self._inputs))]
         answers = self._call(*tensors)
-        np.savez(outputs, **{str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)})
+        arrays = {str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)}
+        np.savez(outputs, **arrays)  # type: ignore[arg-type]
         return {"inputs": self._inputs, "outputs": self._outputs}
 
     def convert(self, archive: str) -> Any:
@@ -119,7 +119,10 @@ class _Rebuilt:
 
         try:
             shapes = [[8 if size is None else size for size in tensor.shape] for tensor in self._model.inputs]
-            rows = [tf.zeros([1, *shape[1:]], tensor.dtype) for shape, tensor in zip(shapes, self._model.inputs)]
+            rows = [
+                tf.zeros([1, *shape[1:]], tensor.dtype)
+                for shape, tensor in zip(shapes, self._model.inputs, strict=True)
+            ]
             self._call(*rows)
         except (MemoryError, tf.errors.ResourceExhaustedError):
             raise
@@ -194,13 +197,18 @@ def _requests() -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
+def _limit_memory(limit: int) -> None:
+    if sys.platform != "win32":  # which has no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
 def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print does not go among the answers
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    limit = _MEMORY + 16 * size
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    _limit_memory(_MEMORY + 16 * int(sys.argv[1]))
     model = _Rebuilt()
     for request in _requests():
         do = request.pop("do")

@@ -42,7 +42,7 @@ _WEIGHTS_ONLY_HINT = (
 
 _BACKEND_NOTE = (
     "the file does not say whether TensorFlow or Theano computed its convolutions, which mirror the kernels; they are "
-    "taken as TensorFlow's. If the model was trained with Theano, write backend = \"theano\" into the file of --config."
+    'taken as TensorFlow\'s. If the model was trained with Theano, write backend = "theano" into the file of --config.'
 )
 
 
@@ -63,8 +63,8 @@ class KerasModel(Protocol):
 class Plan(NamedTuple):
     """A checked model file: what the process gets, and what is known of its writer.
 
-    ``keras`` is the package that rebuilds it. ``description`` is complete; ``weights`` is a file in HDF5, or the archive
-    whose weights are meant. ``notes`` are sentences for the user.
+    ``keras`` is the package that rebuilds it. ``description`` is complete; ``weights`` is a file in HDF5, or the
+    archive whose weights are meant. ``notes`` are sentences for the user.
     """
 
     path: Path
@@ -237,7 +237,7 @@ class RebuiltModel:
         if not line:
             code = process.wait()
             raise Failed(
-                f"the process that rebuilds {path} ended with exit code {code} while it was to {request['do']} the model.",
+                f"the process that rebuilds {path} ended with exit code {code}; it was to {request['do']} the model.",
                 "It may need more memory or time than there is. Free some memory, or make the model smaller.",
             )
         answer: dict[str, Any] = json.loads(line)

@@ -1,7 +1,7 @@
 """Complete the description of a Keras 2 model so that tf_keras builds what the version that wrote it had built.
 
-tf_keras is the last Keras 2. It has all of its layers, but other defaults than the early versions, and no kernels of cuDNN
-on a CPU. What only training needs is left out: the weights come from the file.
+tf_keras is the last Keras 2. It has all of its layers, but other defaults than the early versions, and no kernels of
+cuDNN on a CPU. What only training needs is left out: the weights come from the file.
 """
 
 from __future__ import annotations

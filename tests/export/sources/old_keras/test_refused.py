@@ -1,4 +1,4 @@
-"""Test that hostile, damaged and mistaken files are refused before anything is loaded, with the reason and a way out."""
+"""Test that hostile, damaged and mistaken files are refused before anything is loaded, with a way out."""
 
 from __future__ import annotations
 
