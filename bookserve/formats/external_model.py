@@ -58,16 +58,22 @@ def describe_model_directory(
     else:
         sessions = open_model_file(file, device=device, threads=threads)
     onnx = file.name if file.suffix == ".onnx" else None
-    graphs = {
-        graph: _describe_session(graph, sessions[graph], onnx)
-        for graph in sorted(sessions, key=lambda graph: graph != DEFAULT_GRAPH)
-    }
+    graphs: dict[str, Graph] = {}
+    refused: Failed | None = None
+    for graph in sorted(sessions, key=lambda graph: graph != DEFAULT_GRAPH):
+        try:
+            graphs[graph] = _describe_session(graph, sessions[graph], onnx)
+        except Failed as error:  # the others can be served without it
+            refused = error
+            del sessions[graph]
+    if refused and not graphs:
+        raise refused
     if not graphs:
         raise Failed(f"the model in {path} has no signatures.", "Save it with signatures.")
-    default, graph = next(iter(graphs.items()))
+    default, described = next(iter(graphs.items()))
     verb = Predict(
-        inputs={key: (default_step(spec),) for key, spec in graph.inputs.items()},
-        outputs=dict.fromkeys(graph.outputs, ()),
+        inputs={key: (default_step(spec),) for key, spec in described.inputs.items()},
+        outputs=dict.fromkeys(described.outputs, ()),
         graph=default,
     )
     return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), sessions

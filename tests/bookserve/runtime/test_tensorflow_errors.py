@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bookserve.runtime.tensorflow import _cause
+from bookserve.runtime.tensorflow import first_line
 
 PLACES = "Graph execution error:\n\nDetected at node {node} defined at (most recent call last):\n"
 TRACE = '  File "serve.py", line 3, in <module>\n\n  File "model.py", line 9, in call\n\n'
@@ -38,4 +38,4 @@ TRACE = '  File "serve.py", line 3, in <module>\n\n  File "model.py", line 9, in
     ],
 )
 def test_the_cause(message: str, cause: str) -> None:
-    assert _cause(Exception(message)) == cause
+    assert first_line(Exception(message)) == cause
