@@ -24,7 +24,7 @@ from bookserve.graph import Arrays, numpy_dtype
 from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration
 
 if TYPE_CHECKING:
-    from bookserve.formats.saved_model_operators import GraphOperators
+    from bookserve.runtime.saved_model_operators import GraphOperators
 
 #: What the names of signatures begin with that TensorFlow keeps for itself.
 _RESERVED = "__saved_model_"
@@ -81,7 +81,7 @@ class SavedModelGraph:
     @cached_property
     def operators(self) -> GraphOperators:
         """The operators of its signatures."""
-        from bookserve.formats.saved_model_operators import GraphOperators  # it imports this package itself
+        from bookserve.runtime.saved_model_operators import GraphOperators  # it imports this package itself
 
         return GraphOperators(self.meta)
 
