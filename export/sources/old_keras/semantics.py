@@ -74,7 +74,7 @@ def _complete(item: Any, kinds: set[str], notes: list[str]) -> Any:
 
 
 def _without_training(config: dict[str, Any]) -> dict[str, Any]:
-    left = {}
+    left: dict[str, Any] = {}
     for key, value in config.items():
         if key.endswith("initializer"):
             left[key] = "zeros"
