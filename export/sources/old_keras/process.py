@@ -75,8 +75,8 @@ class _Rebuilt:
         with np.load(inputs, allow_pickle=False) as arrays:
             tensors = [self._tensor(arrays[str(number)]) for number in range(len(self._inputs))]
         answers = self._call(*tensors)
-        arrays = {str(number): np.asarray(answers[name]) for number, name in enumerate(self._outputs)}
-        np.savez(outputs, **arrays)
+        found: dict[str, Any] = {str(n): np.asarray(answers[name]) for n, name in enumerate(self._outputs)}
+        np.savez(outputs, **found)
         return {"inputs": self._inputs, "outputs": self._outputs}
 
     def convert(self, archive: str) -> Any:
