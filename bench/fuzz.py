@@ -77,7 +77,7 @@ def predictions(data: bytes) -> None:
 
 def records(data: bytes) -> None:
     """TensorFlow Serving's examples as JSON."""
-    examples.examples_from_json(rows.parse_request(data, LIMITS.depth), "classify")
+    examples.examples_from_json(rows.parse_request(data, LIMITS.depth))
 
 
 def tensor(data: bytes) -> None:

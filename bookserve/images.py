@@ -40,6 +40,47 @@ def as_pixels(row: Any, height: int, width: int, channels: int) -> np.ndarray:
     return np.asarray(picture, np.uint8).reshape(height, width, channels)
 
 
+def as_grey(row: Any, side: int, longest: int) -> np.ndarray:
+    """A drawn or photographed picture (file bytes, or an array of values 0–255) → uint8 array [height, width].
+
+    Larger pictures are reduced to ``longest`` pixels; flat rows must have ``side`` × ``side`` numbers. Where only the
+    strokes of a drawing are opaque, they are dark and the rest is white, whatever their colour.
+
+    Raises:
+        InvalidInput: Pillow cannot read the picture, it is too large, or the values are not pixels.
+    """
+    from PIL import Image
+
+    if isinstance(row, bytes):
+        picture = _decode(row, longest)
+    else:
+        pixels = _pixel_values(row, side, side, 1)
+        grey = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        if grey.ndim == 2 and max(grey.shape) <= longest:
+            return grey
+        picture = Image.fromarray(grey)
+    transparent = "A" in picture.getbands() or "transparency" in picture.info
+    if transparent:
+        picture = picture.convert("RGBA")
+    if max(picture.size) > longest:
+        picture.thumbnail((longest, longest), Image.Resampling.BOX)
+    if transparent:
+        picture = _on_paper(picture)
+    return np.asarray(picture.convert("L"), np.uint8)
+
+
+def _on_paper(picture: Any) -> Any:
+    """A picture of mode RGBA on white; strokes of one brightness that leave most of it transparent become black."""
+    from PIL import Image
+
+    grey, alpha = (np.asarray(band) for band in picture.convert("LA").split())
+    drawn = grey[alpha > 127]
+    if drawn.size and 2 * drawn.size < alpha.size and np.ptp(drawn) < 64:
+        return Image.fromarray(255 - alpha)
+    paper = Image.new("RGBA", picture.size, "white")  # the background that viewers show
+    return Image.alpha_composite(paper, picture)
+
+
 def encode_png(pixels: np.ndarray) -> bytes:
     """uint8 array [height, width] or [height, width, 1 or 3] → the bytes of a PNG file."""
     from PIL import Image
@@ -90,7 +131,8 @@ def contact_sheet(images: np.ndarray, columns: int | None = None, scale: int = 1
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _decode(data: bytes) -> Any:
+def _decode(data: bytes, longest: int = 0) -> Any:
+    """Open a picture; a JPEG is decoded at a half, quarter or eighth of its size if that is ``longest`` or more."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -100,6 +142,8 @@ def _decode(data: bytes) -> Any:
                 f"the picture has {picture.width} × {picture.height} pixels; at most {MAX_PIXELS:,} are accepted.",
                 "Make it smaller.",
             )
+        if longest:
+            picture.draft(None, (longest, longest))
         picture.load()
         return ImageOps.exif_transpose(picture)
     except InvalidInput:

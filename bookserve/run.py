@@ -5,8 +5,10 @@
 ``params.json``         all parameters of the training
 ``metrics.json``        metrics; ``baseline``: the metric of a trivial model; ``book``: the book's figures
 ``history.csv``         one line per epoch; ``history.png`` is its plot, ``tensorboard/`` its form for TensorBoard
-``saved_model/``        every inference graph as a named signature
 ``model.keras``         the model as Keras saves it
+``base.keras``          the frozen network whose outputs the model was trained on, if there is one
+``saved_model/``        every inference graph as a named signature; written last, by TensorFlow: ``bookserve finish``
+                        writes it where the training could not
 ``folds.json``          metrics of each fold, if there was a K-fold validation
 ``examples.npz``        raw rows, input tensors and Keras's outputs at the end of training
 ``environment.json``    versions, machine, command, seconds
@@ -29,6 +31,9 @@ from bookserve.errors import Failed, NotFound
 from bookserve.graph import Graph
 from bookserve.steps import vocabulary
 from bookserve.verb import Verb
+
+#: Files and directories of a run.
+KERAS_MODEL, FROZEN_BASE, SAVED_MODEL = "model.keras", "base.keras", "saved_model"
 
 #: Entries of ``metrics.json`` that are counts, not metrics.
 COUNTS = ("epochs", "seconds", "parameters")
@@ -77,8 +82,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training has finished (``metrics.json`` is written last)."""
+        """Whether training has finished: ``metrics.json`` is written when everything is but the SavedModel."""
         return (self.path / "metrics.json").exists()
+
+    @property
+    def has_saved_model(self) -> bool:
+        """Whether the run can be exported; the SavedModel is missing where training had no TensorFlow."""
+        return (self.path / SAVED_MODEL / "saved_model.pb").is_file()
 
     @property
     def metrics(self) -> dict[str, Any]:

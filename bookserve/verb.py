@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
+from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.steps import Characters, Label, Rows, Step, apply_steps
+from bookserve.steps import Characters, Label, Numbers, Rows, Step, apply_steps
+from bookserve.steps.base import StepBase
 
 #: The answer to one row: for each output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
@@ -27,10 +29,18 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
     outputs: dict[str, tuple[Step, ...]]
     graph: str = "serving_default"
 
+    @property
+    def inline_bytes(self) -> int:
+        """Above this number of bytes in the rows, a server calls ``encode`` in a thread."""
+        return min(
+            (step.inline_bytes for steps in self.inputs.values() for step in steps), default=StepBase.inline_bytes
+        )
+
     def encode(self, rows: Rows) -> Arrays:
         """Turn raw rows into the graph's inputs.
 
-        With one input a row is what its Steps take; with several it is a dictionary with one entry per input.
+        With one input a row is what its Steps take; with several it is a dictionary with one entry per input. A
+        dictionary with a single entry stands for that entry: a table of one column.
 
         Raises:
             InvalidInput: there are no rows, or the Steps refuse a row; the message names the row.
@@ -59,9 +69,9 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         if isinstance(rows, np.ndarray):
             return rows
         if len(self.inputs) == 1:
-            return [row[name] if isinstance(row, dict) and row.keys() == {name} else row for row in rows]
+            return [_only_value(name, row, self.inputs[name]) if isinstance(row, dict) else row for row in rows]
         for index, row in enumerate(rows):
-            if not isinstance(row, dict) or row.keys() != self.inputs.keys():
+            if not isinstance(row, dict) or row.keys() - set(ROW_NAMES) != self.inputs.keys():
                 names = ", ".join(f"'{name}'" for name in self.inputs)
                 raise InvalidInput(
                     f"row {index} does not name the model's inputs; expected an object with the keys {names}."
@@ -226,14 +236,40 @@ def _row_count(column: Rows) -> int:
     return len(column) if not isinstance(column, np.ndarray) or column.ndim else 0
 
 
+def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
+    """The row of a model with one input, given as a line of a table; Numbers take lines of many columns."""
+    columns = row.keys() - set(ROW_NAMES)
+    if len(columns) == 1:
+        return row[columns.pop()]
+    if not columns or (steps and isinstance(steps[0], Numbers)):
+        return row
+    if name in row:
+        return row[name]
+    raise InvalidInput(
+        f"a row has the columns {', '.join(row)}; the model takes one value, '{name}'.", "Send that column alone."
+    )
+
+
 def _item(column: Rows, index: int) -> Any:
     """One row of a column. A row of an array is always an array, even for a single number."""
     return column[index, ...] if isinstance(column, np.ndarray) else column[index]
 
 
+def short_floats(array: np.ndarray) -> Any:
+    """An array of numbers as nested lists; a float32 becomes the float with the fewest digits that restores it."""
+    if array.dtype not in (np.float32, np.float16):
+        return array.tolist()
+    return array.astype("U32").astype(np.float64).tolist()
+
+
+def short_float(value: float) -> float:
+    """A number that was computed as float32, as the float with the fewest digits that restores it."""
+    return float(str(np.float32(value)))
+
+
 def _simple(value: list[Label] | np.ndarray) -> Any:
     if isinstance(value, list):
-        return [{"label": item.label, "score": item.score} for item in value]
+        return [{"label": item.label, "score": short_float(item.score)} for item in value]
     if value.dtype == object:
         return np.vectorize(lambda item: item.decode(errors="replace"), otypes=[object])(value).tolist()
-    return value.tolist()
+    return short_floats(value)

@@ -2,7 +2,7 @@
 
 =================================  =================================================================================
 PNG, JPEG, GIF, BMP, WEBP          the file's bytes are one row
-CSV                                one row per line, all numbers; a first line of words is a header and is skipped
+CSV, TSV                           one row per line; with a header, columns go to the model by name
 JSON                               a list of rows, ``{"instances": [rows]}``, or any other value as one row
 JSONL                              one row per line
 NPY, NPZ                           one row for each index of the first axis; several arrays are the inputs of a model
@@ -16,7 +16,6 @@ In JSON, ``{"b64": "…"}`` stands for bytes.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -28,6 +27,7 @@ import numpy as np
 
 from bookserve.api.native_json import row_from_json
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.formats.tables import read_table
 
 Rows = list[Any]
 
@@ -83,30 +83,6 @@ def _text(content: bytes, name: str) -> Rows:
     return [decode_utf8(content, name)]
 
 
-def _csv(content: bytes, name: str) -> Rows:
-    text = decode_utf8(content, name)
-    first = text.partition("\n")[0]
-    delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    rows: Rows = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        try:
-            row = np.array([float(cell) for cell in cells])
-        except ValueError as error:
-            if reader.line_num == 1 and not any(_is_number(cell) for cell in cells):
-                continue
-            raise InvalidInput(
-                f"{name}, line {reader.line_num}: {error}.",
-                "A CSV file must hold numbers; put texts into a TXT or JSONL file.",
-            ) from error
-        if rows and len(row) != len(rows[0]):
-            raise InvalidInput(f"{name}, line {reader.line_num} has {len(row)} numbers; expected {len(rows[0])}.")
-        rows.append(row)
-    return rows
-
-
 def _json(content: bytes, name: str) -> Rows:
     value = _parse(decode_utf8(content, name), name)
     if isinstance(value, dict) and len(value) == 1:
@@ -153,14 +129,15 @@ def _recognise(content: bytes, name: str) -> Rows:
     if _MEANT_AS_JSON.match(text):
         _parse(text, name)
     try:
-        return _csv(content, name) or [text]
+        rows = read_table(content, name)
     except InvalidInput:
         return [text]
+    return rows if any(_has_number(row) for row in rows) else [text]
 
 
 _KINDS: dict[str, Callable[[bytes, str], Rows]] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"), _picture),
-    ".csv": _csv,
+    **dict.fromkeys((".csv", ".tsv"), read_table),
     ".json": _json,
     **dict.fromkeys((".jsonl", ".ndjson"), _jsonl),
     **dict.fromkeys((".npy", ".npz"), _numpy),
@@ -196,19 +173,16 @@ def decode_utf8(content: bytes, name: str) -> str:
         raise InvalidInput(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from error
 
 
+def _has_number(row: Any) -> bool:
+    values = row.values() if isinstance(row, dict) else row
+    return not isinstance(row, str) and any(not isinstance(value, str) for value in values)
+
+
 def _is_file(given: str) -> bool:
     try:
         return Path(given).is_file()
     except OSError:  # a long text is no file name
         return False
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _refuse(constant: str) -> None:

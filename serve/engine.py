@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from bookserve.api.requests import GenerateRequest, SampleRequest
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
-from bookserve.generation.text import Piece
+from bookserve.generation.prompt import prompt_log_probabilities
+from bookserve.generation.text import Drawn, Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
 from bookserve.verb import Answer, Generate, Predict, Sample
@@ -26,16 +27,20 @@ from serve.observability.metrics import Metrics
 from serve.observability.statistics import RequestCounts
 from serve.request_context import CURRENT, ClientDisconnected, RequestContext
 
-#: Rows with more bytes of pictures than this are decoded in a thread, so that the event loop goes on.
-INLINE_BYTES = 65_536
+#: More rows than this are decoded in a thread.
+INLINE_ROWS = 1000
+#: Bytes of the tensors of one answer, if nothing else is set.
+MAX_ANSWER = 2**30
 
 
 class Engine:
     """Runs graphs on tensors (``run``, ``submit``), and models on raw rows (``predict``, ``generate``, ``sample``)."""
 
-    def __init__(self, repository: Repository, metrics: Metrics) -> None:
+    def __init__(self, repository: Repository, metrics: Metrics, max_answer: int = MAX_ANSWER) -> None:
         self._repository = repository
         self._metrics = metrics
+        #: Bytes of the tensors of one answer at most.
+        self.max_answer = max_answer
         #: Whether the server is ready for requests: from the end of loading until it drains.
         self.ready = False
 
@@ -74,6 +79,19 @@ class Engine:
     async def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serve the models of this list and no others; see ``Repository.reload``."""
         await asyncio.to_thread(self._repository.reload, configs)
+
+    def check_answer(self, outputs: Iterable[np.ndarray]) -> None:
+        """Refuse an answer of more than ``max_answer`` bytes; a string counts as its reference.
+
+        Raises:
+            InvalidInput: the answer is larger.
+        """
+        size = sum(array.nbytes for array in outputs)
+        if size > self.max_answer:
+            raise InvalidInput(
+                f"the answer would hold {size:,} bytes of tensors; at most {self.max_answer:,} are sent.",
+                "Ask for fewer rows or outputs in one request; the operator can raise --max-answer.",
+            )
 
     async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with other requests.
@@ -127,7 +145,10 @@ class Engine:
         name, spec = model.bundle.graph(graph)
         measured = _MeasuredRequest(self._metrics, model, name, context)
         try:
-            return name, spec.check(feeds), measured
+            rows = spec.check(feeds)
+            if model.row_limit:
+                model.check_rows(rows)
+            return name, rows, measured
         except InvalidInput as error:
             measured.stop(error)
             raise
@@ -152,11 +173,16 @@ class Engine:
         verb = model.bundle.verb(Predict)
         name, spec = model.bundle.graph(verb.graph)
         with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
-            if sum(len(row) for row in rows if isinstance(row, bytes)) > INLINE_BYTES:
+            if sum(len(row) for row in rows if isinstance(row, bytes)) > verb.inline_bytes:
                 feeds = await asyncio.to_thread(verb.encode, rows)
             else:
                 feeds = verb.encode(rows)
-            return verb.decode(await model.run(name, feeds, spec.check(feeds)))
+            model.check_rows(len(rows))
+            outputs = await model.run(name, feeds, spec.check(feeds))
+            self.check_answer(outputs.values())
+            if len(rows) > INLINE_ROWS:  # a row becomes several objects
+                return await asyncio.to_thread(verb.decode, outputs)
+            return verb.decode(outputs)
 
     def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:
         """Write texts; all texts of one model advance together. Pieces come at least ``pause`` seconds apart.
@@ -169,6 +195,23 @@ class Engine:
         if model.scheduler is None:
             raise InvalidInput(f"model '{model.name}' does not generate.")
         return self._measure(model, verb.graph, model.scheduler.write(request, model.run, pause))
+
+    async def score_prompt(self, model: LiveModel, prompt: str, count: int) -> list[Drawn]:
+        """The log-probability of each character of a prompt but the first; see ``prompt_log_probabilities``.
+
+        Raises:
+            InvalidInput: the prompt does not fit, or the model does not generate.
+        """
+        verb = model.bundle.verb(Generate)
+        name, spec = model.bundle.graph(verb.graph)
+        scoring = prompt_log_probabilities(verb, spec, prompt, count)
+        with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
+            try:
+                feeds = next(scoring)
+                while True:
+                    feeds = scoring.send(await model.run(name, feeds, len(feeds["characters"])))
+            except StopIteration as end:
+                return list(end.value)
 
     async def write(self, model: LiveModel, request: GenerateRequest) -> list[Piece]:
         """The complete texts that ``generate`` yields in pieces."""

@@ -117,7 +117,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
-    with start(models) as running:
+    with start(models, "--version-policy", "on-demand") as running:
         yield running
 
 

@@ -66,6 +66,8 @@ class Task:
     shown: str = ""
     #: The name of the figure by which runs of this task are compared.
     metric: str
+    #: Other figures that are shown after training.
+    further: tuple[str, ...] = ()
     #: The task's own parameters with the book's values. They override the settings of every task
     #: (``trainers/settings.py``). ``epochs`` of 0: nothing is trained. ``sample`` has other values for the sample data.
     params: dict[str, Any]
@@ -77,6 +79,8 @@ class Task:
     graphs: Callable[[keras.Model], dict[str, keras.Model]] | None = None
     #: Called once after the last epoch; returns more figures for ``metrics.json``. May change the model's weights.
     conclude: Callable[[keras.Model, Data, Params], dict[str, float]] | None = None
+    #: The task whose trained model this one may start from, named by the parameter ``start``; empty: none.
+    starts_from: str = ""
     #: Returns the custom Keras classes, by name, that loading ``model.keras`` needs.
     custom: Callable[[], dict[str, type]] | None = None
 

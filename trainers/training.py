@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from bookserve.errors import InvalidInput
-from bookserve.run import Run, create_run, latest_run
+from bookserve.errors import InvalidInput, NotFound
+from bookserve.run import KERAS_MODEL, Run, create_run, find_run, latest_run, list_runs
 from trainers import settings
 from trainers.artifacts import samples
 from trainers.artifacts.signatures import describe_graph, inference_models
@@ -38,9 +38,15 @@ def start_training(
     """Train ``task`` from the start and return its finished run, a new directory under ``runs``.
 
     A worker that is not the chief leaves its run unfinished; give it a temporary directory as ``runs``.
+
+    Raises:
+        NotFound: the parameter ``start`` names no run.
     """
     _check_backend(task)
+    if task.starts_from:
+        params = {**params, "start": _pin_start(task, runs, params["start"], report)}
     data = task.data(kind, params)
+    report(f"data: {data.about}")
     run = create_run(runs, task.name)
     run.write("params.json", {"data": kind, "seed": seed, **params})
     try:
@@ -76,8 +82,33 @@ def _check_backend(task: Task) -> None:
         )
 
 
+def _pin_start(task: Task, runs: Path, start: str, report: ReportLine) -> str:
+    """The parameter ``start`` with the newest run named, if it names a task; ``report`` says where training starts."""
+    if start:
+        path = _find_start(runs, start)
+        report(f"starts from {path}")
+        pinned = Run(path.parent)
+        return pinned.name if pinned.path.parent.parent == runs.resolve() else start
+    newest = [run.name for run in list_runs(runs, task.starts_from) if run.finished][-1:]
+    known = f"-p start={newest[0]}" if newest else f"train {task.starts_from}, then give -p start={task.starts_from}"
+    report(f"starts with random weights; the book starts from a run of {task.starts_from}: {known}")
+    return ""
+
+
+def _find_start(runs: Path, start: str) -> Path:
+    """The Keras file that the parameter ``start`` names: a file, a run, or a task's newest finished run."""
+    if Path(start).suffix == ".keras" and Path(start).is_file():
+        return Path(start)
+    path = find_run(runs, start).path / KERAS_MODEL
+    if not path.is_file():
+        raise NotFound(f"the run '{start}' has no {KERAS_MODEL}.", "Give a finished run.")
+    return path.resolve()
+
+
 def _train(task: Task, data: Data, run: Run, report: ReportLine, progress_bar: bool, devices: Devices) -> None:
     params = settings.settings_of(run)
+    if task.starts_from and params["start"]:
+        params["start"] = str(_find_start(run.path.parent.parent, params["start"]))
     seed = params["seed"]
     data = _hold_out(data, params["hold_out"], seed)
     validated = cross_validate(task, data, params, run=run, seed=seed, report=report)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from bookserve.api.base64_text import decode_base64
 from bookserve.errors import InvalidInput
 from bookserve.steps import Label
 from bookserve.verb import Answer
@@ -39,9 +40,9 @@ def row_from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"b64"} and isinstance(value["b64"], str):
             try:
-                return base64.b64decode(value["b64"], validate=True)
-            except ValueError as error:
-                raise InvalidInput(f"a row's b64 is not base64: {error}.", "Use the standard alphabet.") from error
+                return decode_base64(value["b64"])
+            except InvalidInput as error:
+                raise InvalidInput("a row's b64 is not base64.", error.hint) from error
         return {name: row_from_json(item) for name, item in value.items()}
     if isinstance(value, list) and value and not isinstance(value[0], int | float):
         return [row_from_json(item) for item in value]

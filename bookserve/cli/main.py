@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tasks": ("trainers.cli.listing:tasks", "List the models of the book, with the book's figures and ours."),
     "train": ("trainers.cli.train:train", "Train models of the book."),
     "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
+    "finish": ("trainers.cli.finish:finish", "Write what a training without TensorFlow left out."),
     "runs": ("trainers.cli.listing:runs", "List training runs."),
     "compare": ("trainers.cli.listing:compare", "Compare the parameters and metrics of two runs."),
     "inside": ("trainers.cli.inspect:inside", "Inspect a trained network: layers, activations, filters."),

@@ -25,6 +25,7 @@ from bookserve.runtime import (
     Session,
     TensorDeclaration,
     open_model_directory,
+    open_model_file,
 )
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations
 from bookserve.steps import Numbers, Shared, Step
@@ -41,10 +42,10 @@ _SEED = 20_180_101
 
 
 def describe_model_directory(
-    path: Path, name: str, *, device: str = "cpu", threads: int = 1
+    path: Path, name: str, file: Path | None = None, *, device: str = "cpu", threads: int = 1
 ) -> tuple[Bundle, dict[str, Session]]:
     """The version directory ``path``, which has no ``bundle.json``, as a bundle of the model ``name``; and its open
-    sessions by graph.
+    sessions by graph. ``file`` is the model file if it has another name than usual.
 
     The verb is ``predict`` on plain numbers. The default graph is ``serving_default``, or else the first.
 
@@ -52,18 +53,27 @@ def describe_model_directory(
         NotFound: it holds no model file.
         Failed: the model cannot be loaded, or one of its graphs cannot be served.
     """
-    file, sessions = open_model_directory(path, device=device, threads=threads)
+    if file is None:
+        file, sessions = open_model_directory(path, device=device, threads=threads)
+    else:
+        sessions = open_model_file(file, device=device, threads=threads)
     onnx = file.name if file.suffix == ".onnx" else None
-    graphs = {
-        graph: _describe_session(graph, sessions[graph], onnx)
-        for graph in sorted(sessions, key=lambda graph: graph != DEFAULT_GRAPH)
-    }
+    graphs: dict[str, Graph] = {}
+    refused: Failed | None = None
+    for graph in sorted(sessions, key=lambda graph: graph != DEFAULT_GRAPH):
+        try:
+            graphs[graph] = _describe_session(graph, sessions[graph], onnx)
+        except Failed as error:  # the others can be served without it
+            refused = error
+            del sessions[graph]
+    if refused and not graphs:
+        raise refused
     if not graphs:
         raise Failed(f"the model in {path} has no signatures.", "Save it with signatures.")
-    default, graph = next(iter(graphs.items()))
+    default, described = next(iter(graphs.items()))
     verb = Predict(
-        inputs={key: (default_step(spec),) for key, spec in graph.inputs.items()},
-        outputs=dict.fromkeys(graph.outputs, ()),
+        inputs={key: (default_step(spec),) for key, spec in described.inputs.items()},
+        outputs=dict.fromkeys(described.outputs, ()),
         graph=default,
     )
     return Bundle(path, Manifest(name=name, verb=verb, graphs=graphs), name), sessions

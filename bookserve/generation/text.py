@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from bookserve.api.requests import GenerateRequest
+from bookserve.generation.prompt import log_probabilities
 from bookserve.generation.sampling import draw_index, keep_likeliest, noise_weights
 from bookserve.graph import Arrays, Graph, numpy_dtype
 from bookserve.verb import Drawn as Drawn
 from bookserve.verb import Generate, MultiStepDecoder
 from bookserve.verb import Piece as Piece
-
-#: Replaces probabilities of 0, whose logarithm JSON cannot represent.
-_LEAST = 1e-45
 
 
 class TextStream:
@@ -63,8 +61,9 @@ class TextStream:
         index = draw_index(keep_likeliest(probabilities, request.top_k, request.top_p), request.temperature, self._rng)
         if request.mode == "state":
             self._states = {name: outputs[f"next_{name}"] for name in self._states}
-        drawn = () if request.logprobs is None else (self._log_probabilities(probabilities, index, request.logprobs),)
-        return self._add([index], drawn)
+        if request.logprobs is None:
+            return self._add([index], ())
+        return self._add([index], (log_probabilities(probabilities, index, request.logprobs, self._entries),))
 
     @property
     def bounds(self) -> tuple[int | None, float]:
@@ -112,12 +111,6 @@ class TextStream:
             self._held, self._held_drawn = text[released:], drawn[released:]
         self.done = bool(finish)
         return Piece(text[:released], self.index, finish, drawn[:released])
-
-    def _log_probabilities(self, probabilities: np.ndarray, index: int, count: int) -> Drawn:
-        logs = np.log(np.maximum(probabilities, _LEAST, dtype=np.float64))
-        best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        top = tuple((self._entries[place], float(logs[place])) for place in best)
-        return Drawn(self._entries[index], float(logs[index]), top)
 
 
 def text_streams(verb: Generate, graph: Graph, request: GenerateRequest) -> list[TextStream]:

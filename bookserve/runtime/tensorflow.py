@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 #: What the names of signatures begin with that TensorFlow keeps for itself.
 _RESERVED = "__saved_model_"
-#: TensorFlow writes the cause before the name of the node, after lines about where the function was defined.
-_CAUSE = re.compile(r"([^\n]+)\n\s*\[\[")
 #: The tag of the graph that is for serving.
 _SERVE = "serve"
 
@@ -116,6 +114,11 @@ class SavedModelGraph:
         return TensorDeclaration(tensor.dtype.base_dtype.name, None if shape.rank is None else tuple(shape.as_list()))
 
 
+#: Lines of TensorFlow's errors that say where, and what stands before the cause where there are several.
+_PLACE = re.compile(r"Graph execution error|Detected at node|Stack trace|File \"|<stack|\d+ root error|node [\'\"]?\w")
+_NUMBERED = re.compile(r"^\(\d+\)\s*\w+:\s*")
+
+
 class TensorflowSession:
     """One signature of a loaded SavedModel; see ``Session``."""
 
@@ -180,7 +183,18 @@ class TensorflowRuntime:
                 "Install it beside the server: pip install tensorflow",
             ) from error
         model = SavedModelGraph(path.parent)
-        return {name: model.open(name) for name in (model.signatures if graphs is None else graphs)}
+        if graphs is not None:
+            return {name: model.open(name) for name in graphs}
+        sessions: dict[str, Session] = {}
+        refused: Failed | None = None
+        for name in model.signatures:
+            try:
+                sessions[name] = model.open(name)
+            except Failed as error:  # it has tensors that cannot be served; the others may do without it
+                refused = error
+        if refused and not sessions:
+            raise refused
+        return sessions
 
 
 def signatures_of(meta: Any) -> dict[str, Any]:
@@ -229,11 +243,24 @@ def read_saved_model(directory: Path) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of TensorFlow says, without its full stop: the line that names the cause."""
-    text = str(error).strip()
-    if cause := _CAUSE.search(text):
-        return cause[1].strip().rstrip(".")
-    return (text.partition("\n")[0] or type(error).__name__).rstrip(".")
+    """What went wrong, without a full stop. TensorFlow tells it behind a list of places in Keras or the user's code.
+
+    ``Graph execution error:`` is followed by ``Detected at node …`` with its places, and by the cause, before the name
+    of the node: ``Expected image, got unknown format [[{{node DecodeImage}}]]``. With several causes each is in a line
+    that begins with its number and code.
+    """
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if not lines or not lines[0].startswith("Graph execution error"):
+        return _plain_line(error)
+    ends = [index for index, line in enumerate(lines) if "[[{{node" in line]
+    before = [*lines[: ends[0]], lines[ends[0]].partition("[[{{node")[0]] if ends else lines
+    told = [line for line in before if line and not _PLACE.match(line)]
+    found = _NUMBERED.sub("", told[-1]).strip().rstrip(".") if told else ""
+    return found or _plain_line(error)
+
+
+def _plain_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _by_number(name: str) -> tuple[tuple[bool, int, str], ...]:

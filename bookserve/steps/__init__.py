@@ -11,7 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bookserve.steps.base import Rows
-from bookserve.steps.images import AddImageNetMeans, ChannelsFirst, Image, ImageNetMeans, Pixels
+from bookserve.steps.images import (
+    AddImageNetMeans,
+    ChannelsFirst,
+    DigitImage,
+    Image,
+    ImageNetMeans,
+    PictureStep,
+    Pixels,
+)
 from bookserve.steps.labels import BinaryLabel, Label, MultiLabel, Softmax, TopLabels
 from bookserve.steps.numbers import Numbers, Reshape, Scale, Shared, Standardise
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
@@ -21,6 +29,7 @@ __all__ = [
     "BinaryLabel",
     "ChannelsFirst",
     "Characters",
+    "DigitImage",
     "Hashed",
     "Image",
     "ImageNetMeans",
@@ -30,6 +39,7 @@ __all__ = [
     "NGrams",
     "Numbers",
     "Pad",
+    "PictureStep",
     "Pixels",
     "Reshape",
     "Reverse",
@@ -51,6 +61,7 @@ Step = (
     | Standardise
     | Reshape
     | Image
+    | DigitImage
     | ImageNetMeans
     | ChannelsFirst
     | Pixels

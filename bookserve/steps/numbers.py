@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
+from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import numpy_dtype
-from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows
+from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows, exact_array, holds_numbers
 
 
 class Numbers(StepBase, frozen=True):
-    """Rows of numbers or strings with the given shape (-1: any size; None: any shape) → array [rows, *shape]."""
+    """Rows of numbers or strings with the given shape (-1: any size; None: any shape) → array [rows, *shape].
+
+    A row may also be an object with the numbers of each column by name, as a line of a table: matched by ``columns``,
+    or taken in the order in which the names come if the model has no names.
+    """
 
     dtype: str
     shape: tuple[int, ...] | None = ()
+    #: The names of the entries along the last axis; bundles whose entries have no names do not write it.
+    columns: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{[] if self.shape is None else list(self.shape)} in each row"
         try:
+            if not isinstance(rows, np.ndarray) and any(isinstance(row, dict) for row in rows):
+                rows = self._from_records(rows)
             if self.dtype == "string":
                 array = np.array([[_as_bytes(item) for item in np.ravel(row)] for row in rows], object)
                 if self.shape is None:
                     array = array.reshape(len(rows), *np.shape(rows[0]))
             else:
-                array = np.asarray(rows)
+                array = exact_array(rows, np.dtype(self.dtype))
         except ValueError as error:
             raise InvalidInput(f"the rows differ in shape; expected {expected}.") from error
         if self.dtype != "string":
-            if array.dtype.kind not in "biuf":
+            if not holds_numbers(array):
                 raise InvalidInput(f"the rows hold {describe_rows(rows)}; expected {expected}.")
             array = cast_exactly(array, np.dtype(self.dtype))
         if self.shape is None:
@@ -42,6 +52,32 @@ class Numbers(StepBase, frozen=True):
         ):
             raise InvalidInput(f"each row has shape {list(array.shape[1:])}; expected {expected}.")
         return array.astype(numpy_dtype(self.dtype), copy=False)
+
+    def _from_records(self, rows: Rows) -> list[Any]:
+        """The rows, of which those that are objects have become lists or arrays with the columns in one order."""
+        first = next(row for row in rows if isinstance(row, dict))
+        names = self.columns or tuple(name for name in first if name not in ROW_NAMES)
+        return [self._join_columns(row, names) if isinstance(row, dict) else row for row in rows]
+
+    def _join_columns(self, row: dict[str, Any], names: tuple[str, ...]) -> list[Any] | np.ndarray:
+        """The row whose numbers are given by column. With names of the model, other columns are left out."""
+        missing = [name for name in names if name not in row]
+        unknown = [] if self.columns else [name for name in row if name not in names and name not in ROW_NAMES]
+        if missing or unknown:
+            wrong = f"no {', '.join(map(repr, missing))}" if missing else f"also {', '.join(map(repr, unknown))}"
+            raise InvalidInput(
+                f"the row has {wrong}; expected an object with the columns {', '.join(map(repr, names))}."
+            )
+        texts = [name for name in names if self.dtype != "string" and isinstance(row[name], str)]
+        if texts:
+            raise InvalidInput(
+                f"the column '{texts[0]}' holds the text '{row[texts[0]][:40]}'; expected a number.",
+                f"The model takes {self.dtype}.",
+            )
+        values = [row[name] for name in names]
+        if self.dtype == "string" or not any(isinstance(value, list | np.ndarray) for value in values):
+            return values
+        return np.stack([np.asarray(value) for value in values], axis=-1)
 
 
 class Shared(StepBase, frozen=True):

@@ -11,7 +11,8 @@ from bookserve.bundle.variant import VARIANTS
 from bookserve.formats import tf_example
 from bookserve.graph import TensorSpec
 from bookserve.run import Origin
-from bookserve.verb import Generate, verb_name
+from bookserve.steps import Numbers
+from bookserve.verb import Generate, Predict, verb_name
 from export.card.snippets import code_snippets
 
 #: Licence by a word in the description of the data; the first that occurs counts.
@@ -27,7 +28,7 @@ _LICENCES = (
         "suburbs",
         "Boston housing (Harrison, Rubinfeld, 1978), from StatLib, free to use; one of its columns is racist",
     ),
-    ("weather", "weather of the Max Planck Institute for Biogeochemistry in Jena; its terms are not stated"),
+    ("jena", "weather of the Max Planck Institute for Biogeochemistry in Jena; its terms are not stated"),
     ("dogs vs. cats", "Asirra, from Kaggle's “Dogs vs. Cats”: the competition's terms, for research use"),
     ("frogs", "CIFAR-10 (Krizhevsky, 2009), no formal licence, for research use"),
     ("nietzsche", "Nietzsche's text is in the public domain"),
@@ -48,6 +49,7 @@ def write_card(
         "## Training data\n\n" + (_training_data(manifest.origin) if manifest.origin else _external_data(manifest)),
         _metrics_section(manifest),
         _graphs_section(manifest, operators, directory),
+        _columns_section(manifest),
         _variants_section(manifest, directory),
         _servers_section(manifest) if (directory / "saved_model.pb").is_file() else "",
         _limitations_section(manifest),
@@ -124,8 +126,27 @@ def _graphs_section(manifest: Manifest, operators: Mapping[str, Mapping[str, int
             "TensorFlow Serving and Triton cannot serve it."
         )
     elif not saved:
-        words = "It was an ONNX file and has no SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
+        words = "It is ONNX alone, without a SavedModel: bookserve and Triton serve it, TensorFlow Serving cannot."
     return "## Graphs\n\n" + "\n".join(lines) + f"\n\n{words}"
+
+
+def _columns_section(manifest: Manifest) -> str:
+    """The names of the columns of raw rows, in their order; '' where they have none."""
+    inputs = manifest.verb.inputs if isinstance(manifest.verb, Predict) else {}
+    lines = [
+        f"- `{name}`: {step.dtype} {list(step.shape)}, along the last axis: {', '.join(step.columns)}."
+        for name, steps in inputs.items()
+        for step in steps
+        if isinstance(step, Numbers) and step.columns
+    ]
+    if not lines:
+        return ""
+    return (
+        "## Raw rows\n\n"
+        + "\n".join(lines)
+        + "\n\nNumbers are as measured, in these units: the server applies the Steps. A row may also be an object with "
+        "the numbers of each column by name, in any order; other columns are left out."
+    )
 
 
 def _variants_section(manifest: Manifest, directory: Path) -> str:

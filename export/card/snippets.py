@@ -18,7 +18,7 @@ import numpy as np
 from bookserve.bundle import Manifest
 from bookserve.bundle.examples import Example, Examples
 from bookserve.graph import Arrays
-from bookserve.steps import Image
+from bookserve.steps import PictureStep
 from bookserve.verb import Generate, Predict, Sample, verb_name
 
 #: A row of more numbers than this is not written out.
@@ -142,7 +142,7 @@ def _predict_call(manifest: Manifest, verb: Predict, examples: Examples) -> _Row
 
 def _input_snippet(manifest: Manifest, verb: Predict, examples: Examples, name: str) -> _InputSnippet:
     steps = verb.inputs[name]
-    if steps and isinstance(steps[0], Image):
+    if steps and isinstance(steps[0], PictureStep):
         read = 'openssl::base64_encode(readBin("picture.png", "raw", 1e7))'
         return _InputSnippet(None, "picture", 'open("picture.png", "rb").read()', f"list(b64 = {read})")
     if len(verb.inputs) == 1 and len(examples.rows):

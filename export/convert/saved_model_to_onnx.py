@@ -49,6 +49,7 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     except Exception as error:  # the converter raises errors of many types
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
     _restore_declared_names(proto, name, graph)
+    _correct_groups(proto)
     proto = fuse_recurrent_loops(proto)
     _renumber(proto, {*graph.inputs, *graph.outputs})
     try:
@@ -134,6 +135,31 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
         )
     proto.producer_name, proto.producer_version = "bookserve", __version__
     proto.graph.name, proto.graph.doc_string = name, ""
+
+
+def _correct_groups(proto: onnx.ModelProto) -> None:
+    """Write the number of groups into convolutions: the converter takes 1 where it does not know the input's channels.
+
+    TensorFlow's operator has no such number; it follows from the channels of the input and of the kernel.
+    """
+    kernels = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
+    convolutions = [node for node in proto.graph.node if node.op_type == "Conv" and node.input[1] in kernels]
+    for _ in convolutions:  # each one that is corrected may give the next one its shape
+        inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+        shapes = {value.name: value.type.tensor_type.shape.dim for value in [*inferred.value_info, *inferred.input]}
+        changed = False
+        for node in convolutions:
+            axes = shapes.get(node.input[0], ())
+            channels = axes[1].dim_value if len(axes) > 1 else 0
+            group = next((attribute for attribute in node.attribute if attribute.name == "group"), None)
+            wanted = channels // kernels[node.input[1]][1]
+            if wanted and wanted != (group.i if group else 1):
+                if group:
+                    node.attribute.remove(group)
+                node.attribute.append(onnx.helper.make_attribute("group", wanted))
+                changed = True
+        if not changed:
+            return
 
 
 def _renumber(proto: onnx.ModelProto, kept: set[str]) -> None:

@@ -16,11 +16,11 @@ from bookserve.steps import (
     BinaryLabel,
     Characters,
     Hashed,
-    Image,
     ImageNetMeans,
     MultiLabel,
     NGrams,
     Numbers,
+    PictureStep,
     Reshape,
     Rows,
     Softmax,
@@ -97,7 +97,7 @@ def _random_rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSp
     """Return random raw rows of the kind that the first Step takes; their number fits the graph's batch axis."""
     first = steps[0] if steps else None
     count = spec.shape[0] if spec.shape and isinstance(spec.shape[0], int) else _ROW_COUNT
-    if isinstance(first, Image):
+    if isinstance(first, PictureStep):
         return rng.integers(0, 256, (count, first.height, first.width, first.channels), np.uint8)
     if isinstance(first, Words | Characters):
         entries, between = np.array(first.vocabulary.entries), " " if isinstance(first, Words) else ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bookserve.bundle import MANIFEST
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.run import Run, find_run, list_runs
+from bookserve.run import SAVED_MODEL, Run, find_run, list_runs
 from export.sources.config import Config
 from export.sources.file_format import FORMATS_HINT, Format, file_format
 
@@ -82,9 +82,7 @@ def find_source(
         )
     if not run.finished:
         raise Failed(f"the run {run.name} is unfinished.", f"Finish it: bookserve train {run.task} --resume")
-    if not (run.path / "saved_model" / "saved_model.pb").is_file():
-        raise Failed(f"the run in {run.path} has no SavedModel.", "It is damaged or incomplete: train again.")
-    return Source(name or run.recipe.origin.task, run.path / "saved_model", run)
+    return _source_of_run(run, name or run.recipe.origin.task)
 
 
 def find_sources(runs: Path) -> list[Source]:
@@ -92,11 +90,21 @@ def find_sources(runs: Path) -> list[Source]:
 
     Raises:
         NotFound: there is no finished run.
+        Failed: a run has no SavedModel.
     """
     newest = {run.task: run for run in list_runs(runs) if run.finished}
     if not newest:
         raise NotFound(f"there is no finished run in {runs}.", "Train a task: bookserve train mnist_convnet")
-    return [Source(task, run.path / "saved_model", run) for task, run in sorted(newest.items())]
+    return [_source_of_run(run, task) for task, run in sorted(newest.items())]
+
+
+def _source_of_run(run: Run, name: str) -> Source:
+    if not run.has_saved_model:
+        raise Failed(
+            f"the run {run.name} has no SavedModel: it was trained without TensorFlow, or was not copied whole.",
+            f"Write it with TensorFlow: bookserve finish {run.path}",
+        )
+    return Source(name, run.path / SAVED_MODEL, run)
 
 
 def _default_name(path: Path) -> str:

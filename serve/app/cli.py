@@ -35,7 +35,28 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
         ctx.default_map = settings.read_settings_file(path, known)
 
 
-@click.command(context_settings={"auto_envvar_prefix": "BOOKSERVE"})
+class _ServeCommand(click.Command):
+    """Also takes the flags of ``tensorflow_model_server``; see ``serve/app/model_server_flags.py``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        from serve.app.model_server_flags import read_flags
+
+        switches = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+        args, ctx.meta[_IGNORED] = read_flags(args, switches)
+        return super().parse_args(ctx, args)
+
+
+#: Key of the flags without effect in click's context.
+_IGNORED = "serve.app.cli.ignored"
+
+
+@click.command(cls=_ServeCommand, context_settings={"auto_envvar_prefix": "BOOKSERVE"})
 @click.argument(
     "models",
     type=click.Path(path_type=Path),
@@ -54,11 +75,24 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 # Addresses and processes
 @click.option("--host", default="127.0.0.1", show_default=True, help="IP address or host name to listen on.")
 @click.option(
-    "--http-port", type=port, default=8501, show_default=True, help="Port for HTTP (REST); 0 picks a free one."
+    "--http-port",
+    "--rest-api-port",
+    type=port,
+    default=8501,
+    show_default=True,
+    help="Port for HTTP (REST); 0 picks a free one.",
 )
-@click.option("--grpc-port", type=port, default=8500, show_default=True, help="Port for gRPC; 0 picks a free one.")
+@click.option(
+    "--grpc-port", "--port", type=port, default=8500, show_default=True, help="Port for gRPC; 0 picks a free one."
+)
 @click.option("--http-socket", default="", metavar="PATH", help="Also listen for HTTP on this Unix socket.")
-@click.option("--grpc-socket", default="", metavar="PATH", help="Also listen for gRPC on this Unix socket.")
+@click.option(
+    "--grpc-socket",
+    "--grpc-socket-path",
+    default="",
+    metavar="PATH",
+    help="Also listen for gRPC on this Unix socket.",
+)
 @click.option(
     "--grpc-server",
     type=click.Choice(["builtin", "grpcio"]),
@@ -74,19 +108,26 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     "--model-config-file", type=file, help="TensorFlow Serving's models.config file, used instead of MODELS_DIR."
 )
 @click.option(
+    "--model-base-path", type=click.Path(path_type=Path), help="Directory of the versions of one model, used instead."
+)
+@click.option("--model-name", default="default", show_default=True, help="Name of the model of --model-base-path.")
+@click.option(
     "--allow-version-labels-for-unavailable-models",
     is_flag=True,
     help="A new version label may name a version that is not loaded yet.",
 )
 @click.option(
-    "--version-policy", default="latest", show_default=True, help="Versions to serve: latest[:N], all, or 1,4,…."
+    "--version-policy",
+    default="latest",
+    show_default=True,
+    help="Versions to serve: latest[:N], on-demand, all, or 1,4,….",
 )
 @click.option(
     "--poll",
+    "--file-system-poll-wait-seconds",
+    "--model-config-file-poll-wait-seconds",
     type=seconds,
-    default=0,
-    show_default=True,
-    help="Seconds between two searches for new versions; 0: never.",
+    help="Seconds between two searches for new versions; 0: never.  [default: 0; with --model-base-path 1]",
 )
 @click.option("--lazy", is_flag=True, help="Load a model at its first request.")
 @click.option(
@@ -116,6 +157,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 )
 @click.option("--max-queue", type=click.IntRange(1), help="Maximum rows in the queue of one graph.  [default: 16384]")
 @click.option("--request-timeout", type=seconds, default=0, help="Maximum seconds for one request; 0: no limit.")
+@click.option("--rest-api-timeout-in-ms", type=click.IntRange(0, 86_400_000), help="The same in milliseconds.")
 # Access
 @click.option(
     "--api-key-file", type=file, help="File of API keys, one per line; then all requests but /healthz need a key."
@@ -128,7 +170,13 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
 @click.option(
     "--cors", multiple=True, metavar="ORIGIN", help="Origin whose web pages may call the server; '*': all. Repeatable."
 )
+@click.option("--rest-api-enable-cors-support", is_flag=True, help="The same as --cors '*'.")
 @click.option("--model-control", is_flag=True, help="Allow clients to list, load and unload models.")
+@click.option(
+    "--enable-signature-method-name-check",
+    is_flag=True,
+    help="TensorFlow Serving: classify and regress need signatures with that method name.",
+)
 # Limits
 @click.option("--max-body", type=size, default=64, show_default=True, metavar="MIB", help="Maximum size of a request.")
 @click.option(
@@ -138,6 +186,14 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     show_default=True,
     metavar="MIB",
     help="Maximum size of a request after decompression.",
+)
+@click.option(
+    "--max-answer",
+    type=size,
+    default=1024,
+    show_default=True,
+    metavar="MIB",
+    help="Maximum size of the tensors in an answer.",
 )
 @click.option(
     "--max-head", type=size, default=64, show_default=True, metavar="KIB", help="Maximum size of the request headers."
@@ -165,6 +221,7 @@ def _configure(ctx: click.Context, _: click.Parameter, path: Path | None) -> Non
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Format of log lines."
 )
 @click.option("--access-log", is_flag=True, help="Log each request.")
+@click.option("--monitoring-config-file", type=file, help="TensorFlow Serving's file with the path of the metrics.")
 @click.option("--otel", default="", metavar="URL", help="Send traces to this OpenTelemetry collector (OTLP over HTTP).")
 @json_option
 def serve(as_json: bool, **given: Any) -> None:
@@ -177,9 +234,11 @@ def serve(as_json: bool, **given: Any) -> None:
     from serve.observability import logs
 
     settings = _settings(given)
-    if not settings.model_config_file and not settings.models.is_dir():
+    if settings.source == settings.models and not settings.models.is_dir():
         raise NotFound(f"there is no directory '{settings.models}'.", "Write bundles with: bookserve export")
     logs.configure_logging(settings.log_format, settings.access_log)
+    if ignored := click.get_current_context().meta[_IGNORED]:
+        logging.info("no effect here: %s", ", ".join(ignored))
 
     def ready(started: server.Ready) -> None:
         for error in started.errors:
@@ -188,7 +247,7 @@ def serve(as_json: bool, **given: Any) -> None:
             click.echo(json.dumps({"http": started.http, "grpc": started.grpc, "models": started.models}))
         else:
             click.echo(f"{started.http}\n{started.grpc}\nmodels: {', '.join(started.models)}")
-        logging.info("serving %d models of %s", len(started.models), settings.model_config_file or settings.models)
+        logging.info("serving %d models of %s", len(started.models), settings.source)
 
     if settings.workers > 1:
         from serve.app import workers
@@ -220,6 +279,10 @@ def _settings(given: dict[str, Any]) -> Any:
             raise InvalidInput("TLS needs both --tls-certificate and --tls-key.")
         tls = Tls(certificate, key, clients)
         tls.check()
+    if timeout := given.pop("rest_api_timeout_in_ms"):
+        given["request_timeout"] = given["request_timeout"] or timeout / 1000
+    if given["poll"] is None:
+        given["poll"] = 1 if given["model_base_path"] else 0
     access = _access_policy(given)
     if given["workers"] > 1 and (access.http_socket or access.grpc_socket):
         raise InvalidInput("several worker processes cannot share a Unix socket.", "Use --workers 1, or ports only.")
@@ -243,14 +306,31 @@ def _access_policy(given: dict[str, Any]) -> Any:
     limits = Limits(
         body=given.pop("max_body") * MIB,
         inflated=given.pop("max_inflated") * MIB,
+        answer=given.pop("max_answer") * MIB,
         head=given.pop("max_head") * 1024,
         depth=given.pop("max_depth"),
         elements=given.pop("max_elements"),
         streams=given.pop("max_streams"),
         seconds=given.pop("read_timeout"),
     )
-    origins = tuple(given.pop("cors"))
+    origins = tuple(given.pop("cors")) + (("*",) if given.pop("rest_api_enable_cors_support") else ())
     for origin in origins:
         if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
             raise InvalidInput(f"'{origin}' is not an origin.", "Write --cors https://example.org, without a path.")
-    return AccessPolicy(limits, origins, given.pop("model_control"), given.pop("http_socket"), given.pop("grpc_socket"))
+    return AccessPolicy(
+        limits,
+        origins,
+        given.pop("model_control"),
+        given.pop("http_socket"),
+        given.pop("grpc_socket"),
+        _metrics_path(given.pop("monitoring_config_file")),
+        given.pop("enable_signature_method_name_check"),
+    )
+
+
+def _metrics_path(path: Path | None) -> str:
+    from serve.protocols.tfserving.files.monitoring_config import read_metrics_path
+    from serve.security.access_policy import AccessPolicy
+
+    default = AccessPolicy().metrics_path
+    return read_metrics_path(path, default) if path else default

@@ -94,6 +94,9 @@ def _grpcio_server(
             ("grpc.max_concurrent_streams", limits.streams),
             ("grpc.max_metadata_size", limits.head),
             ("grpc.absolute_max_metadata_size", limits.head),
+            # Clients may ping every second, also without a call; grpcio's own limit is five minutes.
+            ("grpc.http2.min_ping_interval_without_data_ms", 500),
+            ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
     if policy.grpc_socket:

@@ -18,6 +18,7 @@ from serve.jobs.job_queue import JobQueue
 from serve.observability.internal_error import internal_error
 from serve.observability.metrics import Metrics
 from serve.protocols.base import PathTable, Protocol, ServerContext, load_protocols
+from serve.request_context import CURRENT
 from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import FastRoute, first_route
@@ -54,6 +55,9 @@ class HttpApplication:
         try:
             await self._router(scope, receive, tracked_send)
         except Exception as error:
+            gone = CURRENT.get().gone
+            if isinstance(error, RuntimeError | OSError) and gone is not None and gone():
+                return  # writing to a closed connection fails, and nobody reads an answer
             response = self._error_response(scope, error)
             if started:
                 raise
@@ -99,7 +103,9 @@ def http_application(
             routes.append(route)
     # Routes with longer prefixes come first: a route of another protocol may match everything below a shorter prefix.
     routes.sort(key=lambda route: -getattr(route, "path", "").partition("{")[0].count("/"))
-    return HttpApplication([*routes, *pages.routes(engine, metrics, protocols)], paths, server.policy.limits)
+    guests = [route for protocol in protocols for route in protocol.guest_routes(server)]
+    served = pages.routes(engine, metrics, protocols, server.policy.metrics_path)
+    return HttpApplication([*guests, *routes, *served], paths, server.policy.limits)
 
 
 def combined_fast_route(protocols: Sequence[Protocol], context: ServerContext) -> FastRoute:

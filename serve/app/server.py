@@ -18,11 +18,13 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.formats.triton_config import read_config
 from serve.app import grpc_app, http_app
 from serve.app.settings import Settings
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
 from serve.jobs.job_store import JobStore
+from serve.models.model_config import ModelConfig
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from serve.observability.traces import Tracer
@@ -88,7 +90,7 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
     tracer = Tracer(settings.otel) if settings.otel else None
     keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
-    engine = Engine(repository, metrics)
+    engine = Engine(repository, metrics, access.limits.answer)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _stop_on_signals()
     with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as unix_sockets:
@@ -162,13 +164,18 @@ def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repositor
         batching=settings.batching,
         variant=settings.variant,
         warmup_requests=warmup.read_warmup_requests,
+        read_config=read_config,
         lazy=settings.lazy,
         max_loaded=settings.max_loaded,
         canary=settings.canary_share,
         unavailable_labels=settings.unavailable_labels,
         controlled=not shared,
     )
-    configs = models_config.read_models_config(settings.model_config_file) if settings.model_config_file else None
+    configs = None
+    if settings.model_config_file:
+        configs = models_config.read_models_config(settings.model_config_file)
+    elif settings.model_base_path:
+        configs = [ModelConfig(settings.model_name, settings.model_base_path.absolute(), settings.policy)]
     return Repository(settings.models, metrics, configs, options)
 
 
@@ -177,7 +184,7 @@ async def _load_models(repository: Repository, settings: Settings) -> list[str]:
     await asyncio.to_thread(repository.load)  # in a thread, so that signals are handled
     errors = repository.errors()
     if not repository.models() and not settings.poll:
-        where = settings.model_config_file or settings.models
+        where = settings.source
         if errors:
             raise Failed(f"none of the models in {where} can be loaded: {errors[0].message}", errors[0].hint)
         raise NotFound(f"there are no models in '{where}'.", "Write bundles there with: bookserve export")
@@ -191,12 +198,16 @@ async def _poll_repository(repository: Repository, settings: Settings) -> None:
     """Look for changes every ``settings.poll`` seconds; an invalid ``models.config`` changes nothing."""
     path = settings.model_config_file
     last_mtime = path and path.stat().st_mtime_ns
+    is_gone = False
     while True:
         await asyncio.sleep(settings.poll)
         try:
             mtime = None
-            with suppress(OSError):  # it is being replaced
+            with suppress(OSError):
                 mtime = path and path.stat().st_mtime_ns
+            if path and not mtime and not is_gone:
+                logger.warning("%s cannot be read: its models serve on", path)
+            is_gone = bool(path and not mtime)
             if path and mtime and mtime != last_mtime:
                 last_mtime = mtime
                 await asyncio.to_thread(repository.reload, models_config.read_models_config(path))

@@ -55,6 +55,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     grpc_server: str = "builtin"
     #: A ``models.config`` that lists the models, instead of the directory ``models``.
     model_config_file: Path | None = None
+    #: The directory of the versions of one model, and the model's name; instead of the directory ``models``.
+    model_base_path: Path | None = None
+    model_name: str = "default"
     unavailable_labels: bool = False
     policy: VersionPolicy = VersionPolicy()
     #: Seconds between checks for changes in the directory and the ``models.config``; 0 for never.
@@ -75,6 +78,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     otel: str = ""
     access: AccessPolicy = AccessPolicy()
     workers: int = 1
+
+    @property
+    def source(self) -> Path:
+        """Where the models come from, for messages."""
+        return self.model_config_file or self.model_base_path or self.models
 
 
 def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:

@@ -140,7 +140,8 @@ class TextScheduler:
         try:
             while self._joined:
                 await _let_requests_go_first()
-                await self._advance(list(self._joined), ahead, run)
+                if live := list(self._joined):  # all may have been given up meanwhile
+                    await self._advance(live, ahead, run)
         except Exception as error:
             if not isinstance(error, BookserveError):
                 logging.getLogger("bookserve").exception("texts ended early")

@@ -5,15 +5,15 @@ Errors have TensorFlow Serving's messages.
 
 from __future__ import annotations
 
-import base64
+import json
 import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
 
+from bookserve.api.base64_text import decode_base64
 from bookserve.errors import InvalidInput
 from bookserve.graph import numpy_dtype
 
@@ -21,6 +21,10 @@ from bookserve.graph import numpy_dtype
 MAX_AXES = 32
 #: Largest product of the other axes of an array with a size of 0: NumPy refuses what it could not address.
 MAX_EMPTY_ELEMENTS = 2**48
+
+#: Longest text of a JSON value in an error message, in characters.
+MAX_SHOWN = 200
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 _ACCEPTED: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
 
@@ -63,12 +67,20 @@ def decode_b64(leaves: list[Any], type_name: str = "string") -> list[bytes]:
 
 
 def shorten(value: Any) -> str:
-    """A JSON value for an error message, cut if it is long."""
-    if isinstance(value, list | dict):
-        return "[…]" if isinstance(value, list) else "{…}"
-    if isinstance(value, str) and len(value) > 64:
-        return f"{shorten(value[:64])}…"
-    return orjson.dumps(value).decode() if isinstance(value, str | bool) or value is None else str(value)[:64]
+    """A JSON value as text for an error message, cut after ``MAX_SHOWN`` characters."""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return f"{_ENCODER.encode(value[:MAX_SHOWN])}…"
+    text = ""
+    for part in _ENCODER.iterencode(value):  # lazily, part by part: the value may be the whole request
+        text += part[: MAX_SHOWN + 1]
+        if len(text) > MAX_SHOWN:
+            return f"{text[:MAX_SHOWN]}…"
+    return text
+
+
+def kind_of(value: Any) -> str:
+    """The kind of a JSON value, for an error message: ``Number``, ``String``, …, and ``True`` or ``False``."""
+    return str(value) if type(value) is bool else _KINDS[type(value)]
 
 
 def _flatten(value: Any) -> tuple[list[Any], list[int]]:
@@ -129,13 +141,7 @@ def _from_b64(leaf: Any, type_name: str) -> bytes:
             f"JSON Value: {shorten(leaf)} not formatted correctly for base64 data.",
             "Bytes must be an object with the key b64 only.",
         )
-    text = leaf["b64"]
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        raise InvalidInput(
-            "Unable to base64 decode.", "Use the standard base64 alphabet, not the URL-safe one."
-        ) from None
+    return decode_base64(leaf["b64"])
 
 
 _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "Number", type(None): "Null"}
@@ -144,5 +150,4 @@ _KINDS = {list: "Array", dict: "Object", str: "String", int: "Number", float: "N
 def _wrong_type(leaf: Any, type_name: str) -> InvalidInput:
     if type(leaf) is list:
         return InvalidInput("Encountered list at unexpected level: all values must be nested equally deep.")
-    kind = str(leaf) if type(leaf) is bool else _KINDS[type(leaf)]
-    return InvalidInput(f"JSON Value: {shorten(leaf)} Type: {kind} is not of expected type: {type_name}")
+    return InvalidInput(f"JSON Value: {shorten(leaf)} Type: {kind_of(leaf)} is not of expected type: {type_name}")

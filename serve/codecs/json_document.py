@@ -18,6 +18,9 @@ from bookserve.errors import InvalidInput
 
 #: A string literal, and all bytes that are not brackets.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+#: A string literal, or one of the further literals that RapidJSON reads, which both systems use.
+_SHORT_LITERAL = re.compile(r'("(?:[^"\\]|\\.)*")|-NaN\b|\bInf\b', re.DOTALL)
+_LITERALS = {"-NaN": "NaN", "Inf": "Infinity"}
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -32,6 +35,10 @@ def loads(body: bytes, *, depth: int, trailing: bool = False) -> Any:
     except orjson.JSONDecodeError as error:
         if not len(body):
             raise InvalidInput("JSON Parse error: The document is empty") from error
+        if "infinity" in error.msg:  # a number above 1.8e308, or an integer of more than 308 digits
+            raise InvalidInput(
+                f"JSON Parse error: Number too big to be stored in double. at offset: {error.pos}"
+            ) from error
         value, body = _parse_tolerantly(body, trailing)
     if len(body) > 2 * depth and _is_deeper(body, depth):
         raise InvalidInput(f"JSON Parse error: The document is nested too deeply, over {depth} lists and objects.")
@@ -71,6 +78,11 @@ def array_to_json(array: np.ndarray) -> Any:
     return orjson.Fragment(text if array.ndim else text[1:-1])
 
 
+def array_to_strict_json(array: np.ndarray) -> bytes:
+    """An array of numbers or booleans as JSON of the standard, where what is not finite is null."""
+    return dumps(np.ascontiguousarray(array)) if array.ndim else dumps(array[None])[1:-1]
+
+
 def _not_finite(array: np.ndarray) -> list[float]:
     return list(array[~np.isfinite(array)].tolist())
 
@@ -79,6 +91,8 @@ def _parse_tolerantly(body: bytes, trailing: bool) -> tuple[Any, bytes]:
     """Parse with Python's own parser what orjson refuses; the value, and the bytes of the document itself."""
     try:
         text = body.decode("utf-8-sig").lstrip(" \t\r\n")
+        if "Inf" in text or "-NaN" in text:
+            text = _SHORT_LITERAL.sub(lambda found: found[1] or _LITERALS[found[0]], text)
         value, end = json.JSONDecoder().raw_decode(text)
         if not trailing and text[end:].strip(" \t\r\n"):
             raise json.JSONDecodeError("Extra data", text, end)

@@ -45,7 +45,7 @@ def parse_numbers(text: bytes | memoryview, dtype: np.dtype) -> np.ndarray | Non
         parser = _PARSERS.parser if len(text) <= _MAX_KEPT else simdjson.Parser()
         numbers = cast(simdjson.Array, parser.parse(text))
         parsed = np.frombuffer(numbers.as_buffer(of_type=kind), wide)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RuntimeError):  # RuntimeError: an integer of more than 64 bits
         return None
     if kind == "d":
         with np.errstate(over="ignore"):  # a number too large for a float is infinite

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from bookserve.bundle import Bundle
-from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.graph import Arrays
 from bookserve.runtime import Session, open_sessions
 from serve.batching.batch_config import BatchConfig, Padding
@@ -64,7 +64,9 @@ class LiveModel:
         #: Schedules the texts that it writes; None if it writes none.
         self.scheduler = TextScheduler.for_bundle(bundle)
         self._metrics = metrics
-        self._batching = batching or BatchConfig()
+        self.batching = batching or BatchConfig()
+        #: Rows of one request at most; 0 for any number.
+        self.row_limit = 0
         self._warmup_requests = warmup_requests
         self._find_member = find_member
         self._device = device
@@ -102,8 +104,8 @@ class LiveModel:
                 session,
                 partial(self._metrics.count_run, *labels),
                 partial(self._metrics.count_waits, *labels),
-                self._batching,
-                Padding.for_graph(manifest.verb, graph) if self._batching.pad else None,
+                self.batching,
+                Padding.for_graph(manifest.verb, graph) if self.batching.pad else None,
             )
             if name in examples:
                 batcher.warm_up(
@@ -134,6 +136,18 @@ class LiveModel:
     def batchers_in_memory(self) -> Batchers | None:
         """The graphs' batchers, for ``Batcher.submit``; None if they are not in memory, which only ``run`` changes."""
         return self.batchers if self.cache is None else self.cache.batchers_in_memory(self)
+
+    def check_rows(self, rows: int) -> None:
+        """Refuse a request of more rows than ``row_limit``.
+
+        Raises:
+            InvalidInput: it has more; the message is Triton's.
+        """
+        if self.row_limit and rows > self.row_limit:
+            raise InvalidInput(
+                f"inference request batch-size must be <= {self.row_limit} for '{self.name}', got {rows}.",
+                "Send fewer rows in one request: the model's config.pbtxt sets this limit.",
+            )
 
     def has_live_members(self) -> bool:
         """Whether every model that a composite of this bundle is made of is live."""

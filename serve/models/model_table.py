@@ -33,8 +33,8 @@ class ModelTable:
     """Live models by name and version."""
 
     def __init__(self, load_missing: FindModel) -> None:
-        """``load_missing`` is a bound method that loads a version that is not live, or says why it cannot; it may load
-        an older version that somebody asks for by number."""
+        """``load_missing`` is a bound method that loads a version that is not live, or says why it cannot: composites
+        name the versions that they were verified with, and need them whatever the version policy is."""
         self._load_missing = weakref.WeakMethod(load_missing)
         self._live: dict[tuple[str, int], weakref.ref[MemberModel]] = {}
 

@@ -1,36 +1,36 @@
 """The models of one server, from a directory of them or from a list.
 
 Of each model the versions that its policy names are live, by default the newest. If that one is broken, the next older
-one serves in its place. Another version on disk is loaded when a request names it by number. Methods that load take
-their time: call them in a thread.
+one serves in its place. What cannot be read is not taken for empty: its models serve on. Methods that load take their
+time: call them in a thread.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, InvalidInput, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
+from serve.models.directories import find_versions, model_directories, reason, version_directories
 from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
-from serve.models.model_config import ModelConfig, VersionPolicy
+from serve.models.model_config import DirectoryConfig, ModelConfig, ReadConfig, VersionPolicy
 from serve.models.model_table import ModelTable
-from serve.models.versions import ModelVersions, VersionStatus, version_directories
+from serve.models.versions import ModelVersions, VersionStatus
 from serve.observability.metrics import Metrics
 
 __all__ = ["LoadOptions", "Repository", "VersionStatus"]
 
 logger = logging.getLogger("bookserve")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class LoadOptions(NamedTuple):
@@ -43,6 +43,8 @@ class LoadOptions(NamedTuple):
     variant: str = ""
     #: Requests that a bundle brings for warm-up.
     warmup_requests: WarmupRequests = lambda _: ()
+    #: Reads the configuration that a model of the directory has of its own.
+    read_config: ReadConfig = lambda _: None
     #: Whether a model is loaded only when it is first run.
     lazy: bool = False
     #: How many models that are loaded when first run may be in memory at once; 0: any number.
@@ -68,24 +70,51 @@ def _open_version(
     on_demand: bool,
 ) -> LiveModel:
     """Open the version directory ``path`` of a model, or (``on_demand``) leave that to the first request."""
+    own = options.read_config(path.parent)
     if (path / MANIFEST).exists():
         bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
     else:
-        bundle, sessions = describe_model_directory(path, config.name, device=options.device, threads=options.threads)
+        file = own.model_file(path) if own else None
+        bundle, sessions = describe_model_directory(
+            path, config.name, file, device=options.device, threads=options.threads
+        )
     model = LiveModel(
-        bundle,
+        own.apply(bundle) if own else bundle,
         metrics,
-        options.batching,
+        _batching_of(options.batching, own),
         options.warmup_requests,
         table.find_model,
         device=options.device,
         threads=options.threads,
     )
+    model.row_limit = own.row_limit if own else 0
     if (on_demand or options.lazy) and sessions is None:
         model.cache = cache
     else:
         model.open(sessions)
     return model
+
+
+def _batching_of(batching: BatchConfig, own: DirectoryConfig | None) -> BatchConfig:
+    """The bounds of a batch, with what the model's own configuration says of them."""
+    if own is None:
+        return batching
+    return msgspec.structs.replace(
+        batching,
+        max_delay=own.max_delay or batching.max_delay,
+        max_waiting=own.max_waiting or batching.max_waiting,
+    )
+
+
+class ModelsUnavailable(Failed):
+    """New models of a list have no version that can be loaded."""
+
+    def __init__(self, models: Sequence[ModelVersions]) -> None:
+        reasons = [str(next(iter(model.errors()), f"no version in {model.config.path}")) for model in models]
+        named = [
+            f"{{Name: {model.config.name}}} due to error: {why}" for model, why in zip(models, reasons, strict=True)
+        ]
+        super().__init__(f"{len(models)} model(s) did not become available: {{{', '.join(named)}}}")
 
 
 class Repository:
@@ -106,9 +135,10 @@ class Repository:
         self._models: dict[str, ModelVersions] = {}
         self._unloaded: set[str] = set()
         self._lock = threading.Lock()
-        #: The missing members of composites that have been logged.
+        #: The missing members of composites, and the problems of directories, that have been logged.
         self._logged_missing: set[str] = set()
-        self._table = ModelTable(self.find)
+        self._logged_problems: set[str] = set()
+        self._table = ModelTable(self._find_member)
         # What versions and models hold does not hold the repository, which owns them.
         cache = ModelCache(self._options.max_loaded, self._note_failed_load)
         self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
@@ -197,17 +227,19 @@ class Repository:
             self._retry_composites()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
-        """Serve the models of this list from now on, and no others.
+        """Serve the models of this list from now on, and no others. What it names is loaded before this returns.
 
         Raises:
             LabelUnavailable: a label cannot be given; everything else is done.
+            ModelsUnavailable: a model that was not there before has no version that can be loaded; likewise.
         """
         with self._lock:
+            known = set(self._models)
             self._configs = list(configs)
             self._unloaded.clear()
             self._update_models()
             for versions in self._models.values():
-                versions.refresh()
+                versions.refresh(retry_failed=True)
             self._retry_composites()
             errors = []
             for versions in self._models.values():
@@ -217,6 +249,9 @@ class Repository:
                     errors.append(error)
             if errors:
                 raise errors[0]
+            missing = [versions for name, versions in self._models.items() if name not in known and not versions.live()]
+            if missing:
+                raise ModelsUnavailable(missing)
 
     def index(self) -> list[tuple[str, VersionStatus]]:
         """All versions known or on disk, by name and version; the state of those never loaded is UNKNOWN."""
@@ -267,15 +302,54 @@ class Repository:
             for name, config in sorted(wanted.items())
         }
         for name, config in wanted.items():
-            self._models[name].config = config
+            self._models[name].configure(config)
 
     def _scan(self) -> list[ModelConfig]:
-        """The models of the directory."""
+        """The models of the directory. Where it cannot be read, they are those that there were."""
+        problems: list[str] = []
+        found: list[Path] = []
         try:
-            found = [path for path in self._path.iterdir() if _NAME.fullmatch(path.name)]
-        except OSError:
-            return []
-        return [ModelConfig(path.name, path, self._options.policy) for path in found if version_directories(path)]
+            directories, problems = model_directories(self._path)
+        except OSError as error:
+            kept = "Its models serve on." if self._models else ""
+            self._log_problems([f"{self._path} cannot be read: {reason(error)}. {kept}".strip()])
+            return [versions.config for versions in self._models.values()]
+        for path in directories:
+            try:
+                versions, odd = find_versions(path)
+            except FileNotFoundError:  # it was removed at this moment
+                continue
+            except OSError:
+                found.append(path)  # its model says so itself
+                continue
+            if versions:
+                found.append(path)
+            else:
+                problems += odd
+        self._log_problems(problems)
+        return [ModelConfig(path.name, path, self._policy(path)) for path in found]
+
+    def _policy(self, path: Path) -> VersionPolicy:
+        """The version policy of a model of the directory: its own, or that of all."""
+        try:
+            own = self._options.read_config(path)
+        except BookserveError:  # told when a version is opened
+            return self._options.policy
+        if own is None or own.versions is None:
+            return self._options.policy
+        latest, specific = own.versions
+        return msgspec.structs.replace(self._options.policy, latest=latest, specific=specific)
+
+    def _log_problems(self, problems: list[str]) -> None:
+        """Log each problem once, until it is gone."""
+        for line in sorted(set(problems) - self._logged_problems):
+            logger.warning("%s", line)
+        self._logged_problems = set(problems)
+
+    def _find_member(self, name: str, version: int) -> LiveModel:
+        """A version of a model that a composite is made of; see ``ModelVersions.find_member``."""
+        versions = self._models.get(name)
+        return self.find(name, version) if versions is None else versions.find_member(version)
 
     def _note_failed_load(self, model: LiveModel, error: BookserveError) -> None:
         if model.name in self._models:

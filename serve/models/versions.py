@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from bookserve.bundle import MANIFEST
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
 from serve.models.composite import MemberMissing
+from serve.models.directories import DirectoryState, directory_state, find_versions, reason, version_directories
 from serve.models.live_model import LiveModel
 from serve.models.model_config import CANARY, STABLE, ModelConfig
 from serve.models.model_table import ModelTable
@@ -24,13 +24,15 @@ from serve.observability.metrics import Metrics
 
 #: How many versions that ended are still listed in ``status``.
 _MAX_ENDED = 10
-_VERSION = re.compile(r"[0-9]{1,18}")
 
 logger = logging.getLogger("bookserve")
 
 
 class VersionStatus(msgspec.Struct, frozen=True):
-    """State of one version, as TensorFlow Serving names it: START, LOADING, AVAILABLE, UNLOADING or END."""
+    """State of one version, as TensorFlow Serving names it: START, LOADING, AVAILABLE, UNLOADING or END.
+
+    ``error`` says why it could not be loaded, or why its files cannot be read while it goes on serving.
+    """
 
     version: int
     state: str
@@ -45,8 +47,6 @@ class LabelUnavailable(InvalidInput):
     """A label cannot be given to a version that is not live."""
 
 
-#: Path, inode, size and time of change (ns) of each file of a version directory.
-DirectoryState = tuple[tuple[str, int, int, int], ...]
 #: Opens one version directory of a model; the flag says that it is loaded only when it is first run.
 OpenVersion = Callable[[ModelConfig, Path, bool], LiveModel]
 
@@ -77,8 +77,11 @@ class ModelVersions:
         self._directory_states: dict[int, DirectoryState] = {}
         self._lock = threading.Lock()
         self._started = False
-        #: Versions beside those of the policy, which a request named by number.
+        #: Versions beside those of the policy, which a request or a composite named by number.
         self._loaded_on_request: set[int] = set()
+        #: By version, why the files of a live one cannot be read; and what was logged of the directory.
+        self._unreadable: dict[int, str] = {}
+        self._logged: set[str] = set()
 
     def live(self) -> list[LiveModel]:
         """The live versions, ascending."""
@@ -115,28 +118,63 @@ class ModelVersions:
                 return self._canary
         return self._default or self._load_on_request(max(self._errors, default=None))
 
+    def find_member(self, version: int) -> LiveModel:
+        """The version of that number for a composite, which was verified with it, whatever the policy is.
+
+        Raises:
+            NotFound, NotReady: see ``find``.
+        """
+        return self._live.get(version) or self._load_on_request(version, for_composite=True)
+
     def status(self) -> list[VersionStatus]:
         """The versions known and their states, newest first."""
         known = list(self._statuses.values())  # copied at once: another thread may add to it
-        return sorted(known, key=lambda status: -status.version)
+        unreadable = self._unreadable
+        return sorted(
+            (
+                msgspec.structs.replace(status, error=status.error or unreadable[status.version])
+                if status.version in unreadable and status.state == "AVAILABLE"
+                else status
+                for status in known
+            ),
+            key=lambda status: -status.version,
+        )
+
+    def configure(self, config: ModelConfig) -> None:
+        """Take another configuration, which the next ``refresh`` follows."""
+        if config != self.config:
+            self.config = config
+            self._loaded_on_request = set()
 
     def refresh(self, retry_failed: bool = False) -> None:
         """Read the directory and make the versions live that the policy names.
 
-        New versions are loaded before older ones are unloaded, and one that cannot be loaded replaces nothing.
-        ``retry_failed`` also tries versions that failed and have not changed since.
+        New versions are loaded before older ones are unloaded, and one that cannot be loaded replaces nothing. If the
+        directory cannot be read, everything stays as it is. ``retry_failed`` also tries versions that failed and have
+        not changed since, and those that may still be being copied.
         """
-        on_disk = version_directories(self.config.path)
+        try:
+            on_disk, odd = find_versions(self.config.path)
+        except OSError as error:
+            problem = f"{self.config.path} cannot be read: {reason(error)}."
+            self._note_unreadable(dict.fromkeys(self._live, problem), [problem])
+            return
         candidates, count = self.config.policy.candidates(list(on_disk))
         chosen: set[int] = set()
+        unreadable: dict[int, str] = {}
         for version in candidates:
             if len(chosen) == count:
                 break
-            if self._make_live(version, on_disk.get(version), retry_failed):
+            if version in self._live and (problem := self._unreadable_files(version, on_disk.get(version))):
+                unreadable[version] = problem
                 chosen.add(version)
+            elif self._make_live(version, on_disk.get(version), retry_failed):
+                chosen.add(version)
+        self._note_unreadable(unreadable, odd)
         short = len(chosen) < count and bool(self.config.policy.specific)
         for version in list(self._live):
-            if version not in on_disk or not (version in chosen or version in self._loaded_on_request or short):
+            wanted = version in chosen or (version in on_disk and (version in self._loaded_on_request or short))
+            if not wanted:
                 self.unload(version)
         for version in [version for version in self._errors if version not in {*on_disk, *candidates}]:
             del self._errors[version], self._statuses[version]
@@ -177,7 +215,9 @@ class ModelVersions:
     def _make_live(self, version: int, path: Path | None, retry_failed: bool) -> bool:
         """Make a version live, if it is not yet; gives whether it is."""
         if path is None:
-            self._note_failure(version, NotFound(f"version {version} of model '{self.config.name}' is not on disk."))
+            if version not in self._errors:
+                missing = NotFound(f"version {version} of model '{self.config.name}' is not on disk.")
+                self._note_failure(version, missing)
             return False
         state = directory_state(path)
         changed = state != self._directory_states.get(version)
@@ -218,20 +258,43 @@ class ModelVersions:
             self._set_state(version, "END", str(error))
             self._metrics.count_load(self.config.name, version, False)
 
-    def _load_on_request(self, version: int | None) -> LiveModel:
+    def _unreadable_files(self, version: int, path: Path | None) -> str:
+        """Why the files of a live version that is to stay cannot be read; '' if they can."""
+        if path is None:
+            return f"{self.config.path / str(version)} is gone."
+        return "" if directory_state(path) else f"{path} is empty or cannot be read."
+
+    def _note_unreadable(self, versions: dict[int, str], problems: Iterable[str]) -> None:
+        """Remember, for ``status``, which live versions have no readable files; log once what is new, and its end."""
+        seen = {*problems, *versions.values()}
+        for line in sorted(seen - self._logged):
+            serving = ", ".join(map(str, sorted(versions)))
+            kept = f" Version {serving} serves on." if line in versions.values() else ""
+            logger.warning("model %s: %s%s", self.config.name, line, kept)
+        if self._unreadable and not versions:
+            logger.info("model %s: its files can be read again", self.config.name)
+        self._unreadable, self._logged = versions, seen
+
+    def _load_on_request(self, version: int | None, for_composite: bool = False) -> LiveModel:
         """Load a version that is not live, if it may be loaded. None is the default version. Raises as ``find``."""
         name, on_disk = self.config.name, version_directories(self.config.path)
         if version in self._errors:
             error = self._errors[version]
             raise NotReady(f"model '{name}' could not be loaded: {error.message}", error.hint)
-        if version in on_disk and self.config.older and self._live:
+        allowed = for_composite or self.config.policy.on_demand
+        if version in on_disk and allowed and self._live:
             self._loaded_on_request.add(version)
             self._load(version, on_disk[version], on_demand=True)
             return self.find(version)
         if version is None or (version in on_disk and not self._live):
             raise NotFound(f"model '{name}' is not loaded.", "Load it, or wait until a version is there.")
-        has = sorted(on_disk) if self.config.older else sorted(self._live)
-        raise NotFound(f"model '{name}' has no version {version}.", f"It has: {', '.join(map(str, has)) or 'none'}.")
+        has = ", ".join(map(str, sorted(on_disk if allowed else self._live))) or "none"
+        if version in on_disk and not allowed:
+            raise NotFound(
+                f"version {version} of model '{name}' is not served.",
+                f"It serves: {has}. To load other versions when they are named: --version-policy on-demand",
+            )
+        raise NotFound(f"model '{name}' has no version {version}.", f"It has: {has}.")
 
     def _replace_live(self, version: int, model: LiveModel | None) -> LiveModel | None:
         """Make ``model`` the live one of that version (None: there is none any more); gives the one before."""
@@ -265,21 +328,3 @@ class ModelVersions:
         for old in ended[_MAX_ENDED:]:
             del self._statuses[old]
             self._directory_states.pop(old, None)
-
-
-def version_directories(path: Path) -> dict[int, Path]:
-    """The version directories in ``path``, by number; TensorFlow Serving's may begin with zeros."""
-    try:
-        found = [entry for entry in path.iterdir() if _VERSION.fullmatch(entry.name) and entry.is_dir()]
-    except OSError:
-        return {}
-    return {int(entry.name): entry for entry in sorted(found) if int(entry.name)}
-
-
-def directory_state(path: Path) -> DirectoryState:
-    """The state of a version directory, which is another one as soon as a file in it is written or replaced."""
-    try:
-        stats = [(str(file), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
-    except OSError:  # it is being removed
-        return ()
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

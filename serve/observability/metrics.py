@@ -26,6 +26,17 @@ _SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 
 _ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _GRAPH_LABELS = ("model", "version", "graph")
 
+#: TensorFlow Serving's names of how requests end, by bookserve's.
+_STATUS_NAMES = {
+    "ok": "OK",
+    "invalid_input": "INVALID_ARGUMENT",
+    "not_found": "NOT_FOUND",
+    "not_ready": "UNAVAILABLE",
+    "overloaded": "RESOURCE_EXHAUSTED",
+    "failed": "INTERNAL",
+    "cancelled": "CANCELLED",
+}
+
 Labels = tuple[str, ...]
 
 
@@ -192,17 +203,37 @@ class Metrics:
     def expose(self) -> tuple[bytes, str]:
         """All metrics in Prometheus's text format, with those of other processes added, and the content type."""
         registry = CollectorRegistry()
+        registry.register(self._of_all_processes())
         if self._counts is None:
-            registry.register(self)
             ProcessCollector(registry=registry)  # memory, CPU time and open files of this process
-        else:
-            self.share_now()
-            total = Metrics()
-            for path in self._counts.glob("[0-9g]*"):
-                with suppress(OSError, msgspec.DecodeError):  # another process is replacing or removing it
-                    total.add(path.read_bytes())
-            registry.register(total)
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+    def model_server_counts(self) -> bytes:
+        """The requests of all protocols under TensorFlow Serving's name, in Prometheus's text format.
+
+        Source: TensorFlow Serving's ``prometheus_exporter.cc`` and ``servables/tensorflow/util.cc``.
+        """
+        counts: dict[tuple[str, str], float] = {}
+        for (model, _, _, _, code), cell in list(self._of_all_processes()._requests.cells.items()):
+            key = model, _STATUS_NAMES.get(code, "UNKNOWN")
+            counts[key] = counts.get(key, 0) + cell[0]
+        lines = ["# TYPE :tensorflow:serving:request_count counter"]
+        lines += [
+            f':tensorflow:serving:request_count{{model_name="{model}",status="{status}"}} {int(count)}'
+            for (model, status), count in sorted(counts.items())
+        ]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def _of_all_processes(self) -> Metrics:
+        """These metrics, or the sum of those of all worker processes."""
+        if self._counts is None:
+            return self
+        self.share_now()
+        total = Metrics()
+        for path in self._counts.glob("[0-9g]*"):
+            with suppress(OSError, msgspec.DecodeError):  # another process is replacing or removing it
+                total.add(path.read_bytes())
+        return total
 
     async def share(self) -> None:
         """Share the counts with the other processes, every second, until cancelled."""

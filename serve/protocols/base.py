@@ -71,6 +71,9 @@ class Protocol:
     prefixes: tuple[str, ...] = ()
     #: Makes the HTTP routes. If a handler raises a ``BookserveError``, the application answers with ``error_response``.
     routes: Callable[[ServerContext], Sequence[BaseRoute]] = lambda _: ()
+    #: Makes HTTP routes on paths of other protocols, for requests that only this one's clients send: such a route must
+    #: look at more than the path. They come before all others.
+    guest_routes: Callable[[ServerContext], Sequence[BaseRoute]] = lambda _: ()
     error_response: ErrorResponse = json_error
     #: Hint of the error for a path below a prefix that does not exist.
     not_found_hint: str = "GET / describes this server, GET /api/models lists its models."

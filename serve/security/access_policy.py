@@ -1,4 +1,4 @@
-"""Defines the access policy that the operator sets: limits, CORS origins, model control, Unix sockets."""
+"""Defines the access policy that the operator sets: limits, CORS origins, model control, sockets, and so on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class AccessPolicy(msgspec.Struct, frozen=True):
     #: Paths of Unix sockets to listen on in addition to the ports; '' for none.
     http_socket: str = ""
     grpc_socket: str = ""
+    #: Path at which the metrics are, besides ``/metrics``; '' for none.
+    metrics_path: str = "/monitoring/prometheus/metrics"
+    #: Whether classify and regress need a signature with that method name, where a SavedModel declares one.
+    check_method_names: bool = False
 
     def check_control(self) -> None:
         """Refuse requests that load, unload or reload models, or list models that are not loaded.

@@ -14,6 +14,8 @@ class Limits(msgspec.Struct, frozen=True):
     body: int = 64 * MIB
     #: Bytes of a body after decompression.
     inflated: int = 64 * MIB
+    #: Bytes of the tensors in an answer.
+    answer: int = 1024 * MIB
     #: Bytes of an HTTP request's line and headers together, and of a gRPC call's metadata.
     head: int = 64 * 1024
     #: Nesting depth of lists and objects in a JSON body.

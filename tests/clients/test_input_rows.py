@@ -34,7 +34,8 @@ def written(tmp_path: Path, name: str, content: str | bytes) -> Path:
     ("name", "content", "expected"),
     [
         ("a.csv", "1,2\n3,4.5\n", [[1, 2], [3, 4.5]]),
-        ("a.csv", "width;height\n1;2\n\n", [[1, 2]]),
+        ("a.csv", "width;height\n1;2\n\n", [{"width": 1, "height": 2}]),
+        ("a.csv", 'review\n"a wonderful, moving film"\n', [{"review": "a wonderful, moving film"}]),
         ("a.CSV", "\ufeff1\t-2e3\r\n", [[1, -2000]]),
         ("a.json", "[[1, 2], [3, 4]]", [[1, 2], [3, 4]]),
         ("a.json", '["a text", "another"]', ["a text", "another"]),
@@ -59,7 +60,7 @@ def test_a_file_gives_its_rows(tmp_path: Path, name: str, content: str | bytes, 
     [
         ("a.csv", "1,2\n3\n", "line 2 has 1 numbers; expected 2"),
         ("a.csv", "1,2\n3,four\n", "line 2"),
-        ("a.csv", "x,y\nz,w\n", "line 2"),
+        ("a.csv", "x,y\n1,2\n3,four\n", "line 3: column 'y' holds 'four'"),
         ("a.csv", "only,a,header\n", "no rows"),
         ("a.json", '{"instances": [1, 2', "not JSON"),
         ("a.json", "[]", "no rows"),

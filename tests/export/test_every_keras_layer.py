@@ -7,8 +7,12 @@ from typing import Any
 
 from tests.export.one_layer_models import NOT_A_MODEL, build, layer_classes
 
-#: Layers that run on TensorFlow only, and what ONNX lacks.
-ON_TENSORFLOW: dict[str, str] = {}
+#: Layers that run on TensorFlow only, and the operator that ONNX lacks.
+ON_TENSORFLOW = {
+    "HashedCrossing": "SparseCross",
+    "Hashing": "StringToHashBucketFast",
+    "TextVectorization": "StaticRegexReplace",
+}
 
 
 def test_every_layer_of_keras_becomes_equal_onnx_or_is_listed(tensorflow: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.servers import GRPC_SERVERS, Server, start
 @pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
     """The tiny bundles, served, with grpcio's gRPC; tests may do anything to it but stop it."""
-    with start(models, "--grpc-server", "grpcio") as running:
+    with start(models, "--grpc-server", "grpcio", "--version-policy", "on-demand") as running:
         yield running
 
 
@@ -43,7 +43,7 @@ def http(request: pytest.FixtureRequest) -> httpx.Client:
 @pytest.fixture(scope="session")
 def builtin(models: Path) -> Iterator[Server]:
     """The same with the builtin gRPC server."""
-    with start(models, "--grpc-server", "builtin") as running:
+    with start(models, "--grpc-server", "builtin", "--version-policy", "on-demand") as running:
         yield running
 
 

@@ -13,7 +13,8 @@ from starlette.types import ASGIApp
 
 from serve.app.http_app import http_application
 from serve.engine import Engine
-from serve.models.repository import Repository
+from serve.models.model_config import VersionPolicy
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
 
@@ -36,10 +37,11 @@ class ApplicationTransport(httpx.BaseTransport):
 
 
 @contextmanager
-def application_client(models: Path) -> Iterator[httpx.Client]:
+def application_client(models: Path, options: LoadOptions | None = None) -> Iterator[httpx.Client]:
     """A client of an application that serves ``models``. Streamed answers arrive when they are whole."""
     metrics = Metrics()
-    repository = Repository(models, metrics)
+    served = options or LoadOptions(VersionPolicy(on_demand=True))
+    repository = Repository(models, metrics, options=served)
     repository.load()
     engine = Engine(repository, metrics)
     engine.ready = True

@@ -17,13 +17,14 @@ from bookserve.images import encode_png
 from bookserve.runtime.onnx import OnnxSession
 from bookserve.verb import Generate
 from serve.engine import Engine
-from serve.models.repository import Repository
+from serve.models.model_config import VersionPolicy
+from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 
 
 def open_engine(models: Path) -> tuple[Engine, Repository, Metrics]:
     metrics = Metrics()
-    repository = Repository(models, metrics)
+    repository = Repository(models, metrics, options=LoadOptions(VersionPolicy(on_demand=True)))
     repository.load()
     return Engine(repository, metrics), repository, metrics
 

@@ -35,6 +35,7 @@ WIRES = predict({"words": "float32[batch, 1000]"}, {"probabilities": "float32[ba
 #: The convnets of one picture, whose graphs can also be explained by.
 EXPLAINED = {
     "mnist_convnet",
+    "imagenet_classifier",
     "imagenet_vgg16",
     *(f"cats_dogs_{kind}" for kind in ("convnet", "augmented", "features", "finetuned", "frozen")),
     "inception_block",
@@ -60,6 +61,7 @@ GRAPHS: dict[str, dict[str, Sides]] = {
     "cats_dogs_features": pets(64),
     "cats_dogs_frozen": pets(64),
     "cats_dogs_finetuned": pets(96),
+    "imagenet_classifier": predict({"image": "float32[batch, 96, 96, 3]"}, {"probabilities": "float32[batch, 1000]"}),
     "imagenet_vgg16": predict({"image": "float32[batch, 96, 96, 3]"}, {"probabilities": "float32[batch, 1000]"}),
     "imdb_embedding": predict({"tokens": "int32[batch, 20]"}, {"probability": "float32[batch, 1]"}),
     "imdb_simple_rnn": REVIEWS,
@@ -182,6 +184,7 @@ PARAMETERS: dict[str, int | None] = {
     "cats_dogs_features": dense(4 * 4 * 512, 256, 1),
     "cats_dogs_frozen": 16_812_353,
     "cats_dogs_finetuned": 16_812_353,
+    "imagenet_classifier": 3_538_984,
     "imagenet_vgg16": 138_357_544,
     "imdb_embedding": 10_000 * 8 + dense(20 * 8, 1),
     "imdb_simple_rnn": 10_000 * 32 + 32 * (32 + 32 + 1) + dense(32, 1),

@@ -1,11 +1,13 @@
-"""Recorded results are of finished runs on real data, have no private data, and fill a table in the README."""
+"""Recorded results are of finished runs on real data, have no private data, and fill tables."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.run import Run
@@ -28,14 +30,72 @@ def run(tmp_path: Path) -> Run:
     return made
 
 
+def rerun(run: Run, seed: int, accuracy: float, command: str = "bookserve train mnist_convnet") -> Run:
+    """Another run of the same task, of which only the seed, the accuracy and the command differ."""
+    made = Run(run.path.parent / f"2026-02-01T00-00-0{seed}Z")
+    made.path.mkdir(exist_ok=True)
+    made.write("params.json", {**run.read("params.json"), "seed": seed})
+    made.write("environment.json", {**run.read("environment.json"), "command": f"{command} --seed {seed}"})
+    made.write("metrics.json", {**run.read("metrics.json"), "test_accuracy": accuracy})
+    return made
+
+
 def test_a_run_is_recorded_beside_the_book(run: Run, tmp_path: Path) -> None:
     recorded = json.loads(results.record_result(run, tmp_path / "results").read_text())
     assert recorded["book"] == {"test_accuracy": 0.993}
-    assert recorded["figures"]["test_accuracy"] == 0.991235
-    assert (recorded["epochs"], recorded["seed"], recorded["machine"]) == (5, 7, "2 × Chip")
+    (seed,) = recorded["seeds"]
+    assert seed["figures"]["test_accuracy"] == 0.991235
+    assert (seed["epochs"], seed["seed"], recorded["machine"]) == (5, 7, "2 × Chip")
     assert str(tmp_path) not in json.dumps(recorded)
-    (line,) = [line for line in results.results_table(tmp_path / "results").splitlines() if "mnist_convnet" in line]
-    assert line == "| `mnist_convnet` | 5.1 | test_accuracy | 0.993 | 0.9912 | 5 | 80 |"
+    (figure,) = [one for one in results.load_figures(tmp_path / "results") if one.task.name == "mnist_convnet"]
+    line = results.results_table([figure]).splitlines()[-1]
+    assert line == "| `mnist_convnet` | 5.1 | test_accuracy | 0.993 | 0.9912 | one seed | real | cpu | 5 | 80 |"
+
+
+def test_seeds_of_one_command_give_a_median_and_a_range(run: Run, tmp_path: Path) -> None:
+    for seed, accuracy in ((1, 0.98), (0, 0.99), (2, 0.97), (2, 0.96)):  # a seed that was run again replaces the first
+        results.record_result(rerun(run, seed, accuracy), tmp_path / "results")
+    result = results.read_result("mnist_convnet", tmp_path / "results")
+    assert result
+    assert [seed.seed for seed in result.seeds] == [0, 1, 2]
+    assert result.command.endswith("--seed 0")
+    assert (result.median("test_accuracy"), result.values("test_accuracy")) == (0.98, [0.96, 0.98, 0.99])
+    (figure,) = [one for one in results.load_figures(tmp_path / "results") if one.task.name == "mnist_convnet"]
+    assert "| 0.98 | 0.96–0.99 (3 seeds) |" in results.results_table([figure])
+
+
+def test_another_command_starts_the_file_anew_and_keeps_the_note(run: Run, tmp_path: Path) -> None:
+    path = results.record_result(rerun(run, 0, 0.98), tmp_path / "results")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "note": "Why it differs."}))
+    results.record_result(rerun(run, 1, 0.99, "bookserve train mnist_convnet -p epochs=9"), tmp_path / "results")
+    result = results.read_result("mnist_convnet", tmp_path / "results")
+    assert result
+    assert ([seed.seed for seed in result.seeds], result.note) == ([1], "Why it differs.")
+    assert "- `mnist_convnet`: Why it differs." in results.results_page(tmp_path / "results")
+
+
+def test_another_setting_has_a_file_of_its_own(run: Run, tmp_path: Path) -> None:
+    results.record_result(run, tmp_path / "results")
+    other = rerun(run, 1, 0.95, "bookserve train mnist_convnet -p epochs=1")
+    path = results.record_result(other, tmp_path / "results", "one-epoch")
+    assert path.name == "mnist_convnet.one-epoch.json"
+    assert [one.result.median("test_accuracy") for one in results.labelled_figures(path.parent) if one.result] == [0.95]
+    assert "| `mnist_convnet` one-epoch | 5.1 |" in results.results_page(path.parent)
+    result = results.read_result("mnist_convnet", path.parent)
+    assert result
+    assert result.median("test_accuracy") == 0.991235
+
+
+def test_a_generated_figure_stands_beside_the_shuffled_one(run: Run, tmp_path: Path) -> None:
+    made = Run(tmp_path / "runs" / "siamese_lstm" / run.path.name)
+    made.path.mkdir(parents=True)
+    for name in ("params.json", "environment.json"):
+        made.write(name, run.read(name))
+    figures = {"test_accuracy": 0.95, "test_accuracy_shuffled_left": 0.7, "test_accuracy_shuffled_right": 0.6}
+    made.write("metrics.json", {**run.read("metrics.json"), **figures, "baseline": 0.5})
+    results.record_result(made, tmp_path / "results")
+    line = "| `siamese_lstm` | test_accuracy | 0.95 | left: 0.7, right: 0.6 | 0.5 |"
+    assert line in results.results_page(tmp_path / "results").splitlines()
 
 
 @pytest.mark.parametrize("spoil", ["sample", "unfinished"])
@@ -70,3 +130,11 @@ def test_the_table_is_written_between_its_markers() -> None:
     assert results.insert_table(fresh, "| new |") == fresh
     with pytest.raises(Failed, match="no place"):
         results.insert_table("# Title\n", "| new |")
+
+
+def test_the_plot_shows_what_is_recorded(run: Run, tmp_path: Path) -> None:
+    results.record_result(run, tmp_path / "results")
+    results.draw_plot(tmp_path / "plot.png", tmp_path / "results")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width > 500
+        assert len(np.unique(np.asarray(plot.convert("RGB")).reshape(-1, 3), axis=0)) > 10

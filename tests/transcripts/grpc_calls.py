@@ -259,7 +259,7 @@ V2 = [
     _call(OIP, "RepositoryModelUnload", "not allowed", {"model_name": "affine"}),
     _call(OIP, "ModelStatistics", "unknown model", {"name": "nothing"}),
     _call(OIP, "ModelStatistics", "unknown version", {"name": "affine", "version": "9"}),
-    _call(OIP, "SystemSharedMemoryStatus", "unknown method", b""),
+    _call(OIP, "NoSuchMethod", "unknown method", b""),
     _call(OIP, "ModelStatistics", "one", {"name": "pair", "version": "1"}),
 ]
 

@@ -40,8 +40,8 @@ _ENDLESS = "Watch"
 
 @contextmanager
 def plain(grpc_server: str) -> Iterator[Server]:
-    """The kept models, served without further options."""
-    with start(MODELS, "--grpc-server", grpc_server) as server:
+    """The kept models, with older versions where they are named."""
+    with start(MODELS, "--grpc-server", grpc_server, "--version-policy", "on-demand") as server:
         yield server
 
 

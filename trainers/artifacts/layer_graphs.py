@@ -12,7 +12,7 @@ import keras
 
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import ACTIVATIONS, HEAD
-from bookserve.steps import Image
+from bookserve.steps import PictureStep
 from bookserve.verb import Predict, Verb
 from trainers.inspect.layers import layer_names, run_layers
 
@@ -29,7 +29,7 @@ def explain_graphs(model: keras.Model, verb: Verb) -> dict[str, keras.Model]:
     if not isinstance(verb, Predict) or len(model.input) != 1 or len(model.output) != 1:
         return {}
     (name,), (output,) = model.input, model.output.values()
-    pictures = any(isinstance(step, Image) for step in verb.inputs[name])
+    pictures = any(isinstance(step, PictureStep) for step in verb.inputs[name])
     if (
         not pictures
         or len(model.input[name].shape) != 4

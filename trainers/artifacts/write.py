@@ -1,5 +1,8 @@
 # ruff: noqa: TID253 - imported only inside functions of the command line
-"""Write all files of a finished run after the last epoch; ``bookserve/run.py`` lists them."""
+"""Write all files of a finished run after the last epoch; ``bookserve/run.py`` lists them.
+
+The SavedModel comes after all others, so that nothing is lost where TensorFlow is missing or fails.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from bookserve import __version__
 from bookserve.bundle.examples import Example, Examples
 from bookserve.generation.explain import ACTIVATIONS, FILTERS
 from bookserve.graph import Arrays
 from bookserve.images import encode_png
-from bookserve.run import Origin, Recipe, Run
+from bookserve.run import FROZEN_BASE, KERAS_MODEL, Origin, Recipe, Run
 from bookserve.steps import vocabulary
 from trainers import settings
 from trainers.artifacts import projector, samples, signatures
 from trainers.artifacts.signatures import InferenceModels, describe_graph, inference_models
+from trainers.datasets.fingerprint import fingerprint
 from trainers.engine import batches, checkpoint, curves
 from trainers.engine.checkpoint import Progress
-from trainers.engine.devices import Devices
+from trainers.engine.devices import Devices, full_precision
 from trainers.engine.loop import ReportLine
+from trainers.engine.shuffled import shuffled_figures
 from trainers.inspect import filters
 from trainers.inspect.layers import layer_names
 from trainers.inspect.trained_model import TrainedModel
@@ -43,8 +49,9 @@ def write_artifacts(
     devices: Devices,
     report: ReportLine,
 ) -> None:
-    """Evaluate the trained model and write all files of ``run``; ``metrics.json`` comes last and marks it finished.
+    """Evaluate the trained model and write all files of ``run``: first those that every Keras backend can write.
 
+    ``metrics.json`` comes after these and marks the run finished; the SavedModel follows.
     ``validated`` are the figures of K-fold validation; ``devices`` are those that the model was trained on.
     """
     params = settings.settings_of(run)
@@ -56,6 +63,8 @@ def write_artifacts(
         report(shown)
     measured = batches.evaluate(model, data.test, params["batch_size"]) if data.test else {}
     tested = {f"test_{name}": value for name, value in measured.items()}
+    if task.dataset == "generated" and data.test:  # the book has no figure to stand beside
+        tested |= shuffled_figures(model, data.test, task.metric, params["batch_size"])
     figures = {**_figures_of_epochs(task, progress), **tested, **validated, **concluded}
     origin = Origin(
         task=task.name,
@@ -68,15 +77,20 @@ def write_artifacts(
     )
     curves.write_history_csv(run.path, progress.history)
     curves.write_history_plot(run.path, progress.history)
-    model.save(run.path / "model.keras")
-    signatures.write_signatures(run, models)
+    model.save(run.path / KERAS_MODEL)
+    if data.frozen_base:
+        data.frozen_base.save(run.path / FROZEN_BASE)
     if params.get("filters"):
         _draw_filters(run, TrainedModel(run.name, origin, data.verb, dict(models), data.example_rows), params)
     if params["histograms"]:
         projector.write_projector(run.path / "tensorboard", model, data.verb)
     compute_examples(models, data).save(run.path / "examples.npz")
     vocabulary.save_vocabularies(Recipe(origin=origin, verb=data.verb, graphs=graphs), run.path / "task.json")
-    run.write("environment.json", _environment(task, params, progress.seconds, devices))
+    used = {
+        "dataset": data.about,
+        "data_sha256": fingerprint({"train": data.train, "validation": data.validation, "test": data.test}),
+    }
+    run.write("environment.json", {**_environment(task, params, progress.seconds, devices), **used})
     counts = {
         "epochs": progress.epochs,
         "seconds": round(progress.seconds, 1),
@@ -84,6 +98,7 @@ def write_artifacts(
     }
     run.write("metrics.json", {**figures, **counts, "baseline": data.baseline, "book": task.book})
     checkpoint.remove_checkpoint(run)
+    signatures.write_signatures(run, models, report)
 
 
 def compute_examples(models: InferenceModels, data: Data) -> Examples:
@@ -94,7 +109,8 @@ def compute_examples(models: InferenceModels, data: Data) -> Examples:
         models, key=lambda name: not models[name].input.keys() <= data.example_feeds.get(name, {}).keys()
     ):
         feeds = _example_feeds(name, models[name], data, graphs)
-        outputs = models[name](feeds, training=False)
+        with full_precision():
+            outputs = models[name](feeds, training=False)
         graphs[name] = Example(feeds, {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()})
     return Examples({name: graphs[name] for name in models}, data.example_rows)
 
@@ -134,7 +150,7 @@ def _figures_of_epochs(task: Task, progress: Progress) -> dict[str, float]:
 
 
 def _environment(task: Task, params: dict[str, Any], seconds: float, devices: Devices) -> dict[str, Any]:
-    packages = ("bookserve", "keras", "tensorflow", "numpy", *(("jax",) if keras.backend.backend() == "jax" else ()))
+    packages = ("keras", "tensorflow", "numpy", *(("jax",) if keras.backend.backend() == "jax" else ()))
     return {
         "command": shlex.join(task.command(params)),
         "seed": params["seed"],
@@ -145,9 +161,18 @@ def _environment(task: Task, params: dict[str, Any], seconds: float, devices: De
         "cpus": os.cpu_count(),
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in packages},
+            "bookserve": __version__,
+            **{name: version for name in packages if (version := _installed_version(name))},
         },
     }
+
+
+def _installed_version(package: str) -> str:
+    """The version of an installed package, or '': TensorFlow is not needed to train with JAX."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor_name() -> str:

@@ -28,7 +28,7 @@ def data(kind: Kind, params: Params) -> Data:
     verb = Predict(
         inputs={
             "features": (
-                Numbers("float64", (13,)),
+                Numbers("float64", (13,), boston.FEATURES),
                 Standardise(tuple(rows.mean(axis=0).tolist()), tuple(rows.std(axis=0, ddof=1).tolist())),  # as R's sd
             )
         },

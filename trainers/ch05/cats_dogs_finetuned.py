@@ -1,13 +1,15 @@
 """Classify cats and dogs with VGG16, fine-tuned from its third block on: section 5.3.2, listings 5.22–5.23.
 
 Expected: test accuracy 0.965 with ImageNet's weights; use a GPU. The book starts from the dense layers trained on the
-frozen base, as `-p start=runs/cats_dogs_frozen/…/model.keras` does; without it they start with random weights.
+frozen base, as `-p start=cats_dogs_frozen` does with the newest run of that task (TASK/TIME or a path gives another);
+without it they start with random weights. `-p weights=FILE.h5` takes a local file.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bookserve.errors import InvalidInput
 from trainers.datasets.dataset import Kind
 from trainers.preparation.cats_dogs import AUGMENTATION, photo_data
 from trainers.task import Data, Params, Task
@@ -26,7 +28,8 @@ def build(data: Data, params: Params) -> keras.Model:
 
     from trainers.networks.vgg import build_vgg
 
-    network = build_vgg("vgg16", params["weights"], (params["size"], params["size"]), params["width"])
+    weights = "none" if params["start"] else params["weights"]
+    network = build_vgg("vgg16", weights, (params["size"], params["size"]), params["width"])
     for layer in network.layers:
         layer.trainable = layer.name >= "block3"  # block3_conv1 and all that follow
     model = keras.Sequential(
@@ -39,13 +42,26 @@ def build(data: Data, params: Params) -> keras.Model:
         ]
     )
     if params["start"]:
-        model.set_weights(keras.models.load_model(params["start"]).get_weights())
+        _copy_weights(model, params["start"])
     model.compile(
         optimizer=keras.optimizers.RMSprop(params["learning_rate"]),
         loss="binary_crossentropy",
         metrics=["accuracy"],
     )
     return model
+
+
+def _copy_weights(model: keras.Model, path: str) -> None:
+    """Give ``model`` the weights of the Keras file ``path``, which holds a model of the same layers."""
+    import keras
+
+    try:
+        model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+    except Exception as error:  # Keras raises many types of errors for damaged files, and for other networks
+        reason = str(error).partition("\n")[0]
+        raise InvalidInput(
+            f"{path} does not fit: {reason}.", "Give a run of cats_dogs_frozen of the same size, width and blocks."
+        ) from error
 
 
 TASK = Task(
@@ -76,4 +92,5 @@ TASK = Task(
     },
     data=data,
     build=build,
+    starts_from="cats_dogs_frozen",
 )

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bookserve.steps import Image, Scale, TopLabels
+from bookserve.steps import DigitImage, Scale, TopLabels
 from bookserve.verb import Predict
 from trainers.datasets import mnist
 from trainers.datasets.arrays import TrainingArrays
 from trainers.datasets.dataset import Kind
 from trainers.preparation import baseline
+from trainers.preparation.own_digits import own_digit_figures, training_digits
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
     import keras
 
 VERB = Predict(
-    inputs={"image": (Image(28, 28, 1, background="dark"), Scale(1 / 255))},
+    inputs={"image": (DigitImage(), Scale(1 / 255))},
     outputs={"probabilities": (TopLabels(tuple("0123456789")),)},
 )
 
@@ -29,7 +30,7 @@ def data(kind: Kind, params: Params) -> Data:
     return Data(
         verb=VERB,
         about=digits.about,
-        train=TrainingArrays(VERB.encode(digits.train.rows)["image"], digits.train.labels),
+        train=training_digits(digits.train, VERB, params["other_hands"]),
         validation=None,
         test=TrainingArrays(VERB.encode(digits.test.rows)["image"], digits.test.labels),
         example_rows=digits.examples,
@@ -71,8 +72,9 @@ TASK = Task(
     verb="predict",
     book={"test_accuracy": 0.993},
     metric="test_accuracy",
-    params={"epochs": 5, "batch_size": 64, "learning_rate": 0.001, "jit_compile": False},
+    params={"epochs": 5, "batch_size": 64, "learning_rate": 0.001, "other_hands": 0.0, "jit_compile": False},
     sample={"epochs": 10, "batch_size": 32},
     data=data,
     build=build,
+    conclude=own_digit_figures,
 )

@@ -1,6 +1,7 @@
 """Classify film reviews with GloVe's word vectors, trained on 200 reviews: section 6.1.3, listings 6.8–6.15, 6.17–6.18.
 
-Expected: test accuracy near 0.58 with `glove.6B`, as 200 reviews are few. `-p weights=FILE` takes a file of vectors.
+Expected: test accuracy near 0.58 with `glove.6B`, as 200 reviews are few. `-p weights=FILE` takes a file of vectors,
+and `-p rows=1000` more reviews. Words that have no vector stay zeros; `words_without_vector` says how many.
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ def build(data: Data, params: Params) -> keras.Model:
     return model
 
 
+def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]:
+    """How many words of the vocabulary the file of vectors does not have; their vectors are zeros."""
+    words, _ = cast(Predict, data.verb).inputs["tokens"]
+    known = cast(Words, words).vocabulary.entries[1:]  # the first entry is padding
+    vectors = np.asarray(model.layers[0].embeddings)[1 : len(known) + 1]
+    return {"words_without_vector": float((~vectors.any(axis=1)).sum())}
+
+
 TASK = Task(
     section="6.1.3",
     listings="6.8–6.15, 6.17–6.18",
@@ -70,4 +79,5 @@ TASK = Task(
     sample={"words": 200, "length": 40, "weights": "sample"},
     data=data,
     build=build,
+    conclude=conclude,
 )

@@ -9,8 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.datasets.jena import TEMPERATURE
-from trainers.preparation.climate import validation_error, weather_windows
+from trainers.preparation.climate import (
+    CELSIUS,
+    PARAMS,
+    errors_in_celsius,
+    temperature_column,
+    weather_input,
+    weather_windows,
+)
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -24,8 +30,8 @@ def data(kind: Kind, params: Params) -> Data:
 def build(data: Data, params: Params) -> keras.Model:
     import keras
 
-    weather = keras.Input((params["lookback"] // params["step"], 14), name="weather")
-    model = keras.Model(weather, weather[:, -1, TEMPERATURE : TEMPERATURE + 1])
+    weather, place = weather_input(data), temperature_column(data)
+    model = keras.Model(weather, weather[:, -1, place : place + 1])
     model.compile(loss="mae")
     return model
 
@@ -38,9 +44,10 @@ TASK = Task(
     verb="predict",
     book={"val_mae": 0.29, "val_celsius": 2.57},
     metric="val_mae",
-    params={"epochs": 0, "batch_size": 128, "lookback": 1440, "step": 6, "delay": 144},
-    sample={"lookback": 288},
+    params={"epochs": 0, "batch_size": 128, **PARAMS},
+    sample={"lookback_hours": 48.0},
     data=data,
     build=build,
-    conclude=validation_error,
+    further=CELSIUS,
+    conclude=errors_in_celsius,
 )

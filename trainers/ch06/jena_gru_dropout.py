@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trainers.datasets.dataset import Kind
-from trainers.preparation.climate import validation_error, weather_windows
+from trainers.preparation.climate import CELSIUS, PARAMS, errors_in_celsius, weather_input, weather_windows
 from trainers.task import Data, Params, Task
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def build(data: Data, params: Params) -> keras.Model:
 
     model = keras.Sequential(
         [
-            keras.Input((params["lookback"] // params["step"], 14), name="weather"),
+            weather_input(data),
             layers.GRU(32, dropout=0.2, recurrent_dropout=0.2),
             layers.Dense(1),
         ]
@@ -47,13 +47,20 @@ TASK = Task(
         "batch_size": 128,
         "learning_rate": 0.001,
         "steps_per_epoch": 500,
-        "lookback": 1440,
-        "step": 6,
-        "delay": 144,
         "jit_compile": True,
+        "keep_best": True,
+        **PARAMS,
     },
-    sample={"epochs": 3, "learning_rate": 0.002, "steps_per_epoch": 40, "lookback": 288, "jit_compile": False},
+    sample={
+        "epochs": 3,
+        "learning_rate": 0.002,
+        "steps_per_epoch": 40,
+        "jit_compile": False,
+        "keep_best": False,
+        "lookback_hours": 48.0,
+    },
     data=data,
     build=build,
-    conclude=validation_error,
+    further=CELSIUS,
+    conclude=errors_in_celsius,
 )

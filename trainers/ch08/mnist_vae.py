@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bookserve.generation.latent import latent_points
-from bookserve.steps import Image, Pixels, Scale, apply_steps
+from bookserve.steps import DigitImage, Pixels, Scale, apply_steps
 from bookserve.verb import Sample
 from trainers.datasets import mnist
 from trainers.datasets.arrays import TrainingArrays
@@ -23,9 +23,7 @@ from trainers.task import Data, Params, Task
 if TYPE_CHECKING:
     import keras
 
-VERB = Sample(
-    latent=2, after=(Pixels(),), before=(Image(28, 28, 1, background="dark"), Scale(1 / 255)), encode="encode"
-)
+VERB = Sample(latent=2, after=(Pixels(),), before=(DigitImage(), Scale(1 / 255)), encode="encode")
 
 
 def data(kind: Kind, params: Params) -> Data:

@@ -38,6 +38,7 @@ from trainers.task import Task
     show_default=True,
     help="Seed of all random numbers.",
 )
+@click.option("--weights", metavar="FILE", help="Pretrained weights, where a task has them; same as -p weights=FILE.")
 @click.option("--device", metavar="NAME", help="cpu, gpu, gpu:N or auto.  [default: auto]")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 on a GPU, in bfloat16 on a CPU.")
 @click.option("--deterministic", is_flag=True, help="Make two runs with the same seed identical bit by bit.")
@@ -155,8 +156,9 @@ def parse_parameters(task: Task, data: Kind, assignments: tuple[str, ...], epoch
     for item in (*assignments, *([f"epochs={epochs}"] if epochs and params["epochs"] else [])):
         name, equals, text = item.partition("=")
         if not equals or name not in params:
+            option = f"{name} has an option of its own: --{name}. " if name in ("data", "seed") else ""
             raise InvalidInput(
-                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.", f"It has: {known}"
+                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.", f"{option}It has: {known}"
             )
         params[name] = parse_value(name, text, params[name])
     if params["epochs"] and not task.defaults(data)["epochs"]:
@@ -171,9 +173,12 @@ def parse_value(name: str, text: str, default: Any) -> Any:
     """``text`` as a value of the same type as the parameter's default.
 
     Raises:
-        InvalidInput: ``text`` is not of this type, or below the smallest useful value.
+        InvalidInput: ``text`` is not of this type, or below the smallest useful value. That is 0 for settings whose
+            usual default is 0, even if the task has another.
     """
     kind = type(default)
+    if name in settings.DEFAULTS and kind is type(settings.DEFAULTS[name]):
+        default = settings.DEFAULTS[name]
     try:
         value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
     except (ValueError, KeyError):
@@ -190,13 +195,13 @@ def _report(task: Task, run: Run) -> None:
     """Print our figures beside the book's."""
     metrics = run.metrics
     sample = sample_mark(run.read("params.json")["data"])
-    names = list(dict.fromkeys([*task.book, task.metric]))
+    names = list(dict.fromkeys([*task.book, task.metric, *task.further]))
     rows = [
         (
             name,
             f"{metrics[name]:.4f}{sample}",
             f"{metrics['baseline']:.4f}" if name == task.metric and metrics["baseline"] is not None else None,
-            task.book.get(name, task.shown or None),
+            task.book.get(name, (task.shown or None) if name == task.metric else None),
         )
         for name in names
     ]

@@ -19,6 +19,8 @@ _HOW = (
     "Unpack train.zip of www.kaggle.com/c/dogs-vs-cats there, so that cats_vs_dogs_small/train/cat.0.jpg exists, "
     "or copy the photos into cats_vs_dogs_small/{train,validation,test}/{cats,dogs}/ as the book does."
 )
+#: How many test photos tell whether all were reduced to one size.
+_SEEN = 40
 _RANGES = {"train": range(1000), "validation": range(1000, 1500), "test": range(1500, 2000)}
 
 
@@ -30,26 +32,39 @@ def load(kind: Kind, size: int = 150) -> DataSet:
 def _real(size: int) -> DataSet:
     folder = user_data_path("cats_vs_dogs_small", _HOW)
     train, validation, test = (_photos(folder, part, size) for part in _RANGES)
-    about = "Dogs vs. Cats: 2,000 photos, 1,000 to validate, and 1,000 to test"
+    about = f"Dogs vs. Cats: 2,000 photos, 1,000 to validate, and 1,000 to test{_reduced_size(folder)}"
     return DataSet(about, train, test, _few_examples(test), validation=validation)
+
+
+def _reduced_size(folder: Path) -> str:
+    """A remark if the photos were reduced: in Kaggle's files the shorter side differs from photo to photo."""
+    from PIL import Image as Pillow
+
+    shorter = []
+    for path in _paths(folder, "test")[:_SEEN]:
+        with Pillow.open(path) as photo:
+            shorter.append(min(photo.size))
+    largest = max(shorter)
+    return f" (reduced: the shorter side has {largest} pixels)" if shorter.count(largest) > len(shorter) / 2 else ""
 
 
 def _photos(folder: Path, part: str, size: int) -> Split:
     """The photos of one part, from the book's folders or from Kaggle's unpacked zip file."""
-    kaggle = (folder / "train" / "cat.0.jpg").exists()
-    paths, labels = [], []
-    for label, kind in enumerate(("cat", "dog")):
-        for number in _RANGES[part]:
-            inner = Path("train") if kaggle else Path(part) / f"{kind}s"
-            paths.append(folder / inner / f"{kind}.{number}.jpg")
-            labels.append(label)
+    paths, labels = _paths(folder, part), np.repeat((0, 1), len(_RANGES[part]))
     missing = [path for path in paths if not path.is_file()]
     if missing:
         _raise_missing_photos(folder, missing)
     read = Image(size, size)
     with ThreadPoolExecutor() as threads:
         rows = np.concatenate(list(threads.map(lambda path: read([path.read_bytes()]), paths)))
-    return Split(rows, np.array(labels))
+    return Split(rows, labels)
+
+
+def _paths(folder: Path, part: str) -> list[Path]:
+    """The files of one part, cats first."""
+    kaggle = (folder / "train" / "cat.0.jpg").exists()
+    kinds = {kind: Path("train") if kaggle else Path(part) / f"{kind}s" for kind in ("cat", "dog")}
+    return [folder / inner / f"{kind}.{number}.jpg" for kind, inner in kinds.items() for number in _RANGES[part]]
 
 
 def _raise_missing_photos(folder: Path, missing: Sequence[Path]) -> None:

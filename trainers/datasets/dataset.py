@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bookserve.errors import Failed, NotFound
+from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
 from trainers.datasets.download import download_file
@@ -55,12 +56,13 @@ class Corpus(NamedTuple):
     vocabulary: Vocabulary
 
 
-def cached_file(name: str, url: str, checksum: str | None, folder: str = "datasets") -> Path:
+def cached_file(name: str, url: str, checksum: str | None, folder: str = "datasets", hint: str = "") -> Path:
     """The path of a file that Keras has in its cache under ``folder`` (``datasets`` or ``models``).
 
     If ``$BOOKSERVE_DATA`` is set, it is the file under ``$BOOKSERVE_DATA/keras/<folder>/``, which is not checked.
     Otherwise it is the one in Keras's own cache (``$KERAS_HOME/<folder>/``), downloaded from ``url`` if needed and
-    checked against ``checksum``: a SHA-256, ``md5:…``, or None if none is published.
+    checked against ``checksum``: a SHA-256, ``md5:…``, or None if none is published. ``hint`` is added to the hint of
+    the error: another way to provide the file.
 
     Raises:
         NotFound: the file does not exist and cannot be downloaded.
@@ -69,7 +71,7 @@ def cached_file(name: str, url: str, checksum: str | None, folder: str = "datase
     if given:
         path = Path(given) / "keras" / folder / name
         if not path.is_file():
-            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", manual_download_hint(path))
+            raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", manual_download_hint(path, hint))
         return path
     cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / folder
     path = cache / name
@@ -79,9 +81,21 @@ def cached_file(name: str, url: str, checksum: str | None, folder: str = "datase
         except OSError as error:  # no network, or a refused or incomplete download
             why = str(error).strip("<>")
             raise NotFound(
-                f"{name} is not in {cache} and could not be downloaded: {why}.", manual_download_hint(cache)
+                f"{name} is not in {cache} and could not be downloaded: {why}.", manual_download_hint(cache, hint)
             ) from error
     return path
+
+
+def find_user_file(folder: str, pattern: str, unwanted: str = "") -> Path | None:
+    """The first file in ``$BOOKSERVE_DATA/<folder>`` whose name matches ``pattern`` but not ``unwanted``; None if none.
+
+    Patterns are those of ``fnmatch``.
+    """
+    given = os.environ.get("BOOKSERVE_DATA")
+    if not given:
+        return None
+    found = (path for path in sorted((Path(given) / folder).glob(pattern)) if path.is_file())
+    return next((path for path in found if not fnmatch(path.name, unwanted)), None)
 
 
 def user_data_path(name: str, how: str) -> Path:
@@ -110,13 +124,13 @@ def report_unreadable(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except BookserveError:
+        raise  # it says more
     except Exception as error:
         raise Failed(f"{path} cannot be read: {error}.", "The file may be damaged: download it again.") from error
 
 
-def manual_download_hint(place: Path) -> str:
-    """Tell the user how to provide the file ``place`` by hand, or what to use instead."""
-    return (
-        f"Put the file at {place} (or in the keras folder under BOOKSERVE_DATA), "
-        "or use generated data, which needs no files: --data sample"
-    )
+def manual_download_hint(place: Path, other: str = "") -> str:
+    """Tell the user how to provide the file ``place`` by hand, in an ``other`` way, or what to use instead."""
+    ways = (f"Put the file at {place} (or in the keras folder under BOOKSERVE_DATA).", other)
+    return f"{' '.join(filter(None, ways))} Generated data needs no files: --data sample"

@@ -4,33 +4,74 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from bookserve.errors import NotFound
-from trainers.datasets.dataset import cached_file, report_unreadable, user_data_path
+from trainers.datasets.dataset import cached_file, find_user_file, report_unreadable, user_data_path
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _LABELS = "https://storage.googleapis.com/download.tensorflow.org/data/imagenet_class_index.json"
 
-#: File and MD5 checksum of each network; those called ``notop`` are without the classifier.
+
+class _Weights(NamedTuple):
+    """A file of weights: names that users' files have, and where it is published."""
+
+    #: Pattern of file names under ``$BOOKSERVE_DATA/weights``; the part after ``!`` is a pattern of other files.
+    pattern: str
+    #: Place below the site, with the name in Keras's cache; empty: no permanent web address.
+    place: str = ""
+    #: MD5 checksum, if one is published.
+    md5: str = ""
+
+
+#: The weights of each network; those called ``notop`` are without the classifier.
 _FILES = {
-    "vgg16": ("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b"),
-    "vgg16_notop": ("vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5", "6d6bbae143d832006294945121d1f1fc"),
-    "vgg19_notop": ("vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5", "253f8cb515780f3b799900260a226db6"),
-    "inception_v3_notop": (
+    "vgg16": _Weights(
+        "vgg16*.h5!*no*top*",
+        "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+        "64373286793e3c8b2b4e3219cbf3544b",
+    ),
+    "vgg16_notop": _Weights(
+        "vgg16*no*top*.h5",
+        "vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "6d6bbae143d832006294945121d1f1fc",
+    ),
+    "vgg19_notop": _Weights(
+        "vgg19*no*top*.h5",
+        "vgg19/vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "253f8cb515780f3b799900260a226db6",
+    ),
+    "inception_v3_notop": _Weights(
+        "inception*v3*no*top*.h5",
         "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
         "bcbd6486424b2319ff4ef7d526e38f63",
     ),
+    **{
+        f"mobilenet_{alpha}_{size}": _Weights(
+            f"mobilenet_{alpha}_{size}*.h5!*no*top*",
+            f"mobilenet/mobilenet_{text}_{size}_tf.h5",
+        )
+        for alpha, text in ((0.25, "2_5"), (0.5, "5_0"), (0.75, "7_5"), (1.0, "1_0"))
+        for size in (128, 160, 192, 224)
+    },
+    **{
+        f"mobilenet_v2_{alpha}_{size}": _Weights(
+            f"mobilenet_v2*{alpha}_{size}*.h5!*no*top*",
+            f"mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_{size}.h5",
+        )
+        for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+        for size in (96, 128, 160, 192, 224)
+    },
+    "squeezenet_notop": _Weights("squeezenet*no*top*.h5"),
 }
-
-#: Networks whose weights have no permanent web address; users put them into ``$BOOKSERVE_DATA/weights``.
-_MANUAL = {"squeezenet_notop": "squeezenet_v1.1_weights_tf_dim_ordering_tf_kernels_notop.h5"}
 
 
 def find_weights(network: str, weights: str) -> Path | None:
     """The file with the weights of ``network``.
 
-    ``weights`` is ``imagenet`` (the published file, downloaded once if it has a permanent web address), ``none`` (None
-    is returned: random weights, to try things out), or the path of a file.
+    ``weights`` is ``imagenet`` (the file in ``$BOOKSERVE_DATA/weights`` with the network's name, or the published one,
+    downloaded once if it has a permanent web address), ``none`` (None is returned: random weights, to try things out),
+    or the path of a file.
 
     Raises:
         NotFound: the file does not exist, or could not be downloaded.
@@ -44,11 +85,21 @@ def find_weights(network: str, weights: str) -> Path | None:
                 f"there is no file '{weights}' of weights.", "Give imagenet, none, or the path of an .h5 file."
             )
         return path
-    if network in _MANUAL:
-        how = "Put the .h5 file there (it comes with keras-squeezenet), or give its path: -p weights=PATH"
-        return user_data_path(f"weights/{_MANUAL[network]}", how)
-    place, md5 = _FILES[network]
-    return cached_file(place.rpartition("/")[2], f"{_SITE}{place}", f"md5:{md5}", folder="models")
+    found = _FILES.get(network)
+    if not found:
+        alike = [name for name in _FILES if name.startswith(network.partition("_")[0])]
+        raise NotFound(
+            f"no weights of {network} are published.", f"There are {', '.join(alike)}. Or give a file: -p weights=PATH"
+        )
+    wanted, _, unwanted = found.pattern.partition("!")
+    path = find_user_file("weights", wanted, unwanted)
+    if path:
+        return path
+    how = f"Or put a file {wanted} into the folder weights under BOOKSERVE_DATA, or give its path: -p weights=PATH."
+    if not found.place:
+        return user_data_path(f"weights/{wanted}", how.replace("Or put", "Put", 1))
+    name, checksum = found.place.rpartition("/")[2], f"md5:{found.md5}" if found.md5 else None
+    return cached_file(name, f"{_SITE}{found.place}", checksum, folder="models", hint=how)
 
 
 def class_names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Load Jena Climate: fourteen measurements at a weather station in Jena, every ten minutes from 2009 to 2016.
+"""Load Jena Climate: measurements at a weather station in Jena, every ten minutes from 2009 to 2016; or any such file.
 
 The sample is generated from seasons, times of day and passing weather fronts; its columns are physically consistent.
 Source: Max Planck Institute for Biogeochemistry, www.bgc-jena.mpg.de/wetter.
@@ -6,81 +6,120 @@ Source: Max Planck Institute for Biogeochemistry, www.bgc-jena.mpg.de/wetter.
 
 from __future__ import annotations
 
-import csv
-import io
+import hashlib
 import os
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from bookserve.errors import Failed
+from bookserve.errors import Failed, NotFound
 from trainers.datasets.dataset import KERAS_DATASETS_URL, Kind, cached_file, report_unreadable
+from trainers.datasets.weather_table import COLUMNS, TEMPERATURE, WeatherTable, date_span, parse_table, unpack_csv
 
-COLUMNS = (
-    "p (mbar)",
-    "T (degC)",
-    "Tpot (K)",
-    "Tdew (degC)",
-    "rh (%)",
-    "VPmax (mbar)",
-    "VPact (mbar)",
-    "VPdef (mbar)",
-    "sh (g/kg)",
-    "H2OC (mmol/mol)",
-    "rho (g/m**3)",
-    "wv (m/s)",
-    "max. wv (m/s)",
-    "wd (deg)",
-)
-TEMPERATURE = COLUMNS.index("T (degC)")
+__all__ = ["COLUMNS", "TEMPERATURE", "Weather", "load"]
+
 _NAME = "jena_climate_2009_2016.csv"
 _LENGTH = 420_551
 
 
 class Weather(NamedTuple):
-    """A table with one row every ten minutes, float32 [rows, 14], columns as in ``COLUMNS``."""
+    """Rows of weather in the order of time."""
 
     about: str
+    #: float32 [rows, columns], and the names of the columns: those of ``COLUMNS`` that there are, in this order.
     table: np.ndarray
+    columns: tuple[str, ...]
+    #: int64 [rows]: the number of the stretch without a break in time that a row belongs to.
+    stretch: np.ndarray
+    #: Minutes between two rows of a stretch.
+    minutes: int
 
 
-def load(kind: Kind) -> Weather:
-    """The whole table; the book trains on the rows 1–200,000 (section 6.3.1)."""
-    return _real() if kind == "real" else _sample()
+def load(kind: Kind, file: str = "", minutes: int = 0) -> Weather:
+    """The whole table; the book trains on the rows 1–200,000 of 420,551 (section 6.3.1).
 
-
-def _real() -> Weather:
-    given = os.environ.get("BOOKSERVE_DATA")
-    unpacked = Path(given or "") / "timeseries" / _NAME
-    if given and unpacked.is_file():
-        path = unpacked
-        with report_unreadable(path):
-            text = path.read_text("utf-8")
-    else:
-        path = cached_file(f"{_NAME}.zip", f"{KERAS_DATASETS_URL}{_NAME}.zip", None)
-        with report_unreadable(path), zipfile.ZipFile(path) as packed:
-            text = packed.read(_NAME).decode()
-    table = parse_csv(text, str(path))
-    if len(table) != _LENGTH:  # no checksum is published, but the length is known
-        raise Failed(f"{path} has {len(table):,} rows; expected {_LENGTH:,}.", "Download the file again.")
-    return Weather(f"the weather in Jena, 2009–2016: {_LENGTH:,} rows of 14 figures", table)
-
-
-def parse_csv(text: str, path: str) -> np.ndarray:
-    """The rows of the CSV file without the dates, float32 [rows, 14].
+    ``file`` is a CSV file of the user's, plain or compressed (``weather_table.py`` says which are read), or the name of
+    one in ``$BOOKSERVE_DATA/timeseries``. ``minutes`` is the time between its rows, which only a file without dates
+    needs. Without a file, real data is, in this order:
+    Keras's file under ``$BOOKSERVE_DATA``; of the other files ``jena_*.csv`` (or ``.csv.gz``, ``.csv.zip``) in
+    ``$BOOKSERVE_DATA/timeseries`` the one that covers the longest time; Keras's file from its cache, or a download.
 
     Raises:
-        Failed: the columns after the date are not ``COLUMNS``, or a field is not a number.
+        NotFound: there is no such file.
+        Failed: the file cannot be read, has no temperatures, or uneven rows.
+        InvalidInput: the time between the rows is not known.
     """
-    head, _, rest = text.partition("\n")
-    columns = next(csv.reader([head]), [])
-    if tuple(columns[1:]) != COLUMNS:
-        missing = ", ".join(name for name in COLUMNS if name not in columns) or "none, but their order differs"
-        raise Failed(f"{path} has other columns than expected; missing: {missing}.", "Download the file again.")
-    with report_unreadable(Path(path)):
-        return np.loadtxt(io.StringIO(rest), np.float32, delimiter=",", usecols=range(1, 15), ndmin=2)
+    if file:
+        return _read(_existing(file), minutes)
+    return _real(minutes) if kind == "real" else _sample()
+
+
+def _existing(file: str) -> Path:
+    """The path of ``file``, or of the file with this name in ``$BOOKSERVE_DATA/timeseries``."""
+    path = Path(file)
+    if not path.is_file() and (given := os.environ.get("BOOKSERVE_DATA")):
+        path = Path(given) / "timeseries" / file
+    if not path.is_file():
+        raise NotFound(f"there is no file {file}.", "Give the path of a CSV file with weather: -p weather=FILE")
+    return path
+
+
+def _real(minutes: int) -> Weather:
+    given = os.environ.get("BOOKSERVE_DATA")
+    folder = Path(given or "") / "timeseries"
+    names = (_NAME, f"{_NAME}.gz", f"{_NAME}.zip")
+    kept = [folder / name for name in names] + [Path(given or "") / "keras" / "datasets" / names[-1]] if given else []
+    path = next((path for path in kept if path.is_file()), None)
+    if path is None and given:
+        others = sorted(path for ending in ("csv", "csv.gz", "csv.zip") for path in folder.glob(f"jena_*.{ending}"))
+        path = max(others, key=_span, default=None)
+    path = path or cached_file(names[-1], f"{KERAS_DATASETS_URL}{names[-1]}", None)
+    weather = _read(path, minutes, _LENGTH if path.name in names else None)
+    return weather._replace(about=f"weather in Jena, {weather.about.removeprefix('weather, ')}")
+
+
+def _span(path: Path) -> float:
+    """The days that the file at ``path`` covers."""
+    with report_unreadable(path):
+        text = unpack_csv(path.read_bytes())
+    return date_span(text, str(path))
+
+
+def _read(path: Path, minutes: int, length: int | None = None) -> Weather:
+    """The table in the file at ``path``, which must have ``length`` rows if that is known."""
+    with report_unreadable(path):
+        content = path.read_bytes()
+        text, checksum = unpack_csv(content), hashlib.sha256(content).hexdigest()
+    table = parse_table(text, str(path), minutes)
+    rows = len(table.values) + table.dropped
+    if length and rows != length:  # no checksum is published, but the length is known
+        raise Failed(f"{path} has {rows:,} rows; expected {length:,}.", "Download the file again.")
+    about = "; ".join(_describe(table, path.name, checksum))
+    return Weather(about, table.values, table.columns, table.stretch, table.minutes)
+
+
+def _describe(table: WeatherTable, name: str, checksum: str) -> Iterator[str]:
+    """Say what the table is, which columns it has, and what was done to it."""
+    dates = f" from {table.dates[0]} to {table.dates[1]}" if table.dates else ""
+    yield (
+        f"weather, one row every {table.minutes} minutes{dates}: {len(table.values):,} rows of {len(table.columns)} "
+        f"columns from {name} (SHA-256 {checksum[:16]})"
+    )
+    yield f"measured: {', '.join(column for column in table.columns if column not in table.computed)}"
+    if table.computed:
+        yield f"computed by formula: {', '.join(table.computed)}"
+    if table.left_out:
+        yield f"left out, since the file lacks them: {', '.join(table.left_out)}"
+    if table.unknown:
+        yield f"in the file and not used: {', '.join(table.unknown)}"
+    if table.filled:
+        yield f"missing values that took the value before them: {table.filled:,}"
+    if table.dropped:
+        yield f"rows left out, as they lack a value or their date occurs twice: {table.dropped:,}"
+    if breaks := int(table.stretch[-1]) if len(table.stretch) else 0:
+        yield f"breaks in time, which no window crosses: {breaks:,}"
 
 
 def _sample(rows: int = 20_000) -> Weather:
@@ -117,7 +156,8 @@ def _sample(rows: int = 20_000) -> Weather:
         ],
         axis=1,
     )
-    return Weather(f"generated weather: {rows:,} rows of 14 figures, one every ten minutes", table.astype(np.float32))
+    about = f"generated weather: {rows:,} rows of 14 figures, one every ten minutes"
+    return Weather(about, table.astype(np.float32), COLUMNS, np.zeros(rows, np.int64), 10)
 
 
 def _random_walk(rows: int, memory: float, rng: np.random.Generator) -> np.ndarray:

@@ -138,6 +138,28 @@ class Devices:
             self.strategy.run(tf.function(synchronise))
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in float32 in this block, without TF32: a format of GPUs that rounds the factors of products to 10 bits.
+
+    Training may use it. Answers that other machines are compared with may not.
+    """
+    if keras.backend.backend() == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
 #: One device with default settings.
 SINGLE_DEVICE = Devices()
 

@@ -74,6 +74,8 @@ def as_layer_graph(model: keras.Model) -> Any:
 def layer_names(model: keras.Model, *, maps: bool = False) -> list[str]:
     """Paths of all layers of ``model``; with ``maps``, only of convolutions (outputs [height, width, channels]).
 
+    Convolutions of a single position, which MobileNet has in place of a dense layer, are not among those.
+
     Raises:
         InvalidInput: there is no such layer.
     """
@@ -88,7 +90,7 @@ def layer_names(model: keras.Model, *, maps: bool = False) -> list[str]:
     found = []
 
     def visit(name: str, layer: Any, output: Any) -> Any:
-        if not maps or isinstance(layer, kinds):
+        if not maps or (isinstance(layer, kinds) and tuple(output.shape[1:-1]) != (1, 1)):
             found.append(name)
         return output
 

@@ -13,7 +13,7 @@ from bookserve.bundle import MANIFEST, Bundle
 from bookserve.bundle.examples import Examples
 from bookserve.errors import Failed, InvalidInput, NotFound
 from bookserve.run import Origin, find_run
-from bookserve.steps import BinaryLabel, Image, MultiLabel, Rows, Step, TopLabels, apply_steps
+from bookserve.steps import BinaryLabel, MultiLabel, PictureStep, Rows, Step, TopLabels, apply_steps
 from bookserve.verb import Predict, Sample, Verb, verb_name
 from trainers import catalogue
 from trainers.inspect.layers import spelling_hint
@@ -63,14 +63,16 @@ class TrainedModel:
         return np.asarray(apply_steps(self._steps(), rows))
 
     def pixel_transform(self) -> Affine:
-        """The Steps after ``Image`` as an affine map, measured on a black picture and one of each pure colour.
+        """The Steps after the picture's as an affine map, measured on a black picture and one of each pure colour.
 
         Raises:
             InvalidInput: the network's input is not [height, width, channels].
         """
         image, *rest = self._steps()
-        if not isinstance(image, Image):
-            raise InvalidInput(f"{self.name} has another Step before Image, so its pixels cannot be changed directly.")
+        if not isinstance(image, PictureStep):
+            raise InvalidInput(
+                f"{self.name} has another Step before the picture, so its pixels cannot be changed directly."
+            )
         basis = np.zeros((1 + image.channels, image.height, image.width, image.channels), np.float32)
         basis[1:] = 255 * np.eye(image.channels)[:, None, None]
         seen = np.asarray(apply_steps(rest, basis), np.float32)
@@ -113,7 +115,7 @@ class TrainedModel:
         if isinstance(self.verb, Sample) and self.verb.encode:
             return self.verb.before
         inputs = self.verb.inputs if isinstance(self.verb, Predict) else {}
-        pictures = [steps for steps in inputs.values() if any(isinstance(step, Image) for step in steps)]
+        pictures = [steps for steps in inputs.values() if any(isinstance(step, PictureStep) for step in steps)]
         if not pictures or len(inputs) > 1:
             takes = f"its inputs are {' and '.join(inputs)}" if inputs else f"its verb is {verb_name(self.verb)}"
             raise InvalidInput(

@@ -6,8 +6,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from bookserve.errors import Failed
 from trainers.datasets import imagenet
+from trainers.networks.convolution_weights import load_convolutions
 
 #: The number of convolutions in each of the five blocks.
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -39,10 +39,5 @@ def build_vgg(
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
     model = keras.Model(image, x, name=network)
     if path:
-        try:
-            model.load_weights(path)
-        except Exception as error:  # h5py and Keras raise many types of errors
-            raise Failed(
-                f"{path} does not have the weights of {network} without top: {error}.", "Give another file."
-            ) from error
+        load_convolutions(model, path)
     return model

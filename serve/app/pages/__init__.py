@@ -22,8 +22,11 @@ from serve.protocols.openapi import OBJECT, STRING, ApiDescription, operation, r
 _POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
 
 
-def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol]) -> list[BaseRoute]:
-    """``/``, ``/docs``, ``/openapi.json``, ``/healthz``, ``/readyz`` and ``/metrics``."""
+def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metrics_path: str = "") -> list[BaseRoute]:
+    """``/``, ``/docs``, ``/openapi.json``, ``/healthz``, ``/readyz``, ``/metrics``, and the metrics at another path.
+
+    At ``metrics_path``, '' for none, the requests are also counted under TensorFlow Serving's name.
+    """
     described = list(protocols)
 
     @cache
@@ -43,7 +46,13 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol]) -> l
         text, kind = metrics.expose()
         return Response(text, headers={"content-type": kind})
 
+    async def expose_to_monitoring(_: Request) -> Response:
+        text, kind = metrics.expose()
+        return Response(text + metrics.model_server_counts(), headers={"content-type": kind})
+
+    monitoring = [Route(metrics_path, expose_to_monitoring, include_in_schema=False)] if metrics_path else []
     return [
+        *monitoring,
         Route("/", _page("playground.html")),
         Route("/docs", _page("docs.html")),
         Route("/openapi.json", openapi),

@@ -13,13 +13,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.native_json import row_from_json
@@ -31,6 +31,7 @@ from serve.jobs.job_store import RemoteJob
 from serve.protocols.base import json_error
 from serve.protocols.native.responses import json_response
 from serve.transport.http.body import read_body
+from serve.transport.http.streaming import EventStream
 
 
 def routes(jobs: JobQueue) -> list[BaseRoute]:
@@ -52,9 +53,7 @@ def routes(jobs: JobQueue) -> list[BaseRoute]:
         return json_response({"job": requested_job(request).fields()})
 
     async def events(request: Request) -> Response:
-        return StreamingResponse(
-            _events(requested_job(request)), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
+        return EventStream(_events(requested_job(request)))
 
     async def result(request: Request) -> Response:
         job = requested_job(request)
@@ -79,7 +78,7 @@ def routes(jobs: JobQueue) -> list[BaseRoute]:
     ]
 
 
-async def _events(job: Job | RemoteJob) -> AsyncIterator[bytes]:
+async def _events(job: Job | RemoteJob) -> AsyncGenerator[bytes]:
     sent_preview = None
     async with aclosing(job.watch()) as changes:
         async for _ in changes:

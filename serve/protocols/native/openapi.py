@@ -31,6 +31,10 @@ from serve.protocols.openapi import (
 
 _CODES = ("not_found", "invalid_input", "not_ready", "overloaded", "failed")
 _PNG = {"b64": "iVBORw0KGgo="}
+_OTHER_ROWS = (
+    "Rows in another form: a bare list, objects by column, columns, or a single row. With another Content-Type the "
+    "body may also be a picture, text/csv, text/plain, a line of JSON for each row, or a form with files."
+)
 _BODIES = (PredictRequest, GenerateRequest, SampleRequest, TransformRequest, ExplainRequest)
 
 
@@ -58,7 +62,10 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
     path, names = "/api/models/{model}", parameters("model")
 
     def post(id: str, summary: str, success: Schema, request: type, example: object) -> Schema:
-        body = json_body(reference(f"Api{request.__name__}"), example)
+        schema = reference(f"Api{request.__name__}")
+        if request is PredictRequest:
+            schema = {"anyOf": [schema, {"description": _OTHER_ROWS}]}
+        body = json_body(schema, example)
         return {"parameters": names, "post": operation(id, summary, {"200": success} | run_errors, body)}
 
     pictures = response(

@@ -1,15 +1,16 @@
 # ruff: noqa: TID253
 """The HTTP routes of bookserve's own API, below ``/api/models``: predict rows, generate texts, sample pictures.
 
-Request bodies are the structures of ``bookserve/api/requests.py`` as JSON; bytes in them are ``{"b64": …}``. Errors are
-``{"error": {"code", "message", "hint"}}``. The content type of a request is ignored.
+Request bodies are the structures of ``bookserve/api/requests.py`` as JSON; bytes in them are ``{"b64": …}``. Rows to
+predict may also come as a picture, a table, a text or a form (``bodies.py``). Errors are
+``{"error": {"code", "message", "hint"}}``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -21,16 +22,17 @@ from starlette.routing import BaseRoute, Route
 
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
-from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, parse_request
+from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
-from bookserve.verb import plain_answers
+from bookserve.verb import Predict, short_floats
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.base import error_fields
-from serve.protocols.native.responses import json_response, model_fields
+from serve.protocols.native.bodies import is_plain_text, media_type, read_rows, single_row
+from serve.protocols.native.responses import answers_response, json_response, model_fields, texts_response
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -53,20 +55,25 @@ def routes(engine: Engine) -> list[BaseRoute]:
         return json_response(_description(model(request)) | {"versions": engine.status(request.path_params["name"])})
 
     async def predict(request: Request) -> Response:
-        data = await read_body(request)
-        body, rows = await asyncio.to_thread(_parse_rows, data) if len(data) > INLINE_BYTES else _parse_rows(data)
-        live = model(request, body.version)
-        return json_response(model_fields(live) | {"answers": plain_answers(await engine.predict(live, rows))})
+        data, kind = await read_body(request), request.headers.get("content-type", "")
+        body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
+        live = model(request, body.version or _version(request))
+        rows = body.rows_for(live.bundle.verb(Predict))
+        return answers_response(live, await engine.predict(live, rows))
 
     async def generate(request: Request) -> Response:
-        body = parse_request(GenerateRequest, await read_body(request))
+        data, kind = await read_body(request), media_type(request.headers.get("content-type", ""))
+        if is_plain_text(kind, data):
+            body = validate_request(GenerateRequest, {"prompt": single_row(kind, data), "version": _version(request)})
+        else:
+            body = parse_request(GenerateRequest, data)
         live = model(request, body.version)
         if body.stream:
             return EventStream(_events(engine.generate(live, body)))
         texts = await unless_disconnected(request.receive, engine.write(live, body))
         if not texts:  # the client has disconnected
             return Response(status_code=499)
-        return json_response(model_fields(live) | (msgspec.to_builtins(texts[0]) if body.n == 1 else {"texts": texts}))
+        return texts_response(live, texts, body.n)
 
     async def sample(request: Request) -> Response:
         body = parse_request(SampleRequest, await read_body(request))
@@ -78,11 +85,10 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if "image/png" in accept:
             return Response(await asyncio.to_thread(_contact_sheet_png, pixels, body.grid), media_type="image/png")
         if NPZ in accept:
-            return Response(_npz(latent, pixels), media_type=NPZ)
+            return Response(await asyncio.to_thread(_npz, latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
-        return Response(
-            dump_json(model_fields(live) | {"latent": latent, "images": images}), media_type="application/json"
-        )
+        fields = model_fields(live) | {"latent": short_floats(latent), "images": images}
+        return Response(await asyncio.to_thread(dump_json, fields), media_type="application/json")
 
     return [
         Route("/api/models", models),
@@ -93,15 +99,17 @@ def routes(engine: Engine) -> list[BaseRoute]:
     ]
 
 
-def _parse_rows(body: bytes) -> tuple[PredictRequest, list[Any]]:
-    try:
-        request = parse_request(PredictRequest, body)
-        return request, [row_from_json(row) for row in request.rows]
-    except RecursionError as error:
-        raise InvalidInput("the rows are nested too deeply.") from error
+def _version(request: Request) -> int | None:
+    """The version in the query string, for bodies that cannot name it."""
+    number = request.query_params.get("version")
+    if number is None:
+        return None
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise InvalidInput(f"the version '{number[:40]}' is not a number.")
+    return int(number)
 
 
-async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncGenerator[bytes]:
     """Server-sent events: each piece of text, then ``done`` or an error."""
     try:
         async with aclosing(stream):

@@ -2,12 +2,15 @@
 """The generate extension of the Open Inference Protocol: text in, generated text out, whole or as a stream.
 
 Source: ``specification/protocol/generate_rest.yaml`` of the protocol, and Triton's ``extension_generate.md``. A token
-is a character here. Unknown parameters are ignored, as Triton does.
+is a character here. Parameters stand in ``parameters`` or, as Triton's models take them, beside ``text_input``; both
+TensorRT-LLM's and vLLM's names are understood. Unknown ones are ignored, as Triton does, but those that would change
+the text are refused by name (``bookserve/api/sampling_fields.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -17,19 +20,24 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from bookserve.api.requests import GenerateRequest, Seed, invalid_request, validate_request
+from bookserve.api.sampling_fields import unsupported_option
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from serve.codecs.json_document import dumps, loads
+from serve.codecs.json_pieces import json_pieces
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.oip.errors import error_response, json_response, truncate
-from serve.protocols.oip.request import find_model
+from serve.protocols.oip.request import drop_nulls, find_model
 from serve.transport.http.body import TooLarge, read_body
+from serve.transport.http.long_answer import LongAnswer
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
 #: HTTP status by ``BookserveError.code``; this extension has statuses of its own.
 HTTP_STATUS = {"not_found": 404, "invalid_input": 422, "not_ready": 503, "overloaded": 429, "failed": 424}
+#: Characters with log-probabilities up to which a text is written at once.
+INLINE_DRAWN = 2000
 _REASONS = {"length": "length", "stop": "stop_sequence"}
 
 
@@ -38,6 +46,7 @@ class GenerateParameters(msgspec.Struct, frozen=True):
 
     temperature: float | None = None
     top_p: float | None = None
+    #: 0 and -1 mean no limit.
     top_k: int | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
@@ -46,7 +55,10 @@ class GenerateParameters(msgspec.Struct, frozen=True):
     #: Also return why the text ended, and the log-probability of each character.
     details: bool | None = None
     best_of: int | None = None
-    frequency_penalty: float | None = None
+
+
+#: Other names of parameters.
+_ALIASES = {"stop_words": "stop", "random_seed": "seed", "max_new_tokens": "max_tokens"}
 
 
 class GenerateCall(msgspec.Struct, frozen=True):
@@ -63,15 +75,16 @@ class GenerateCall(msgspec.Struct, frozen=True):
             InvalidInput: a parameter is out of range or not supported.
         """
         parameters = self.parameters
-        if parameters.frequency_penalty or (parameters.best_of or 1) != 1:
-            raise InvalidInput("frequency_penalty and best_of are not supported by this server.", "Leave them out.")
+        if (parameters.best_of or 1) != 1:
+            raise InvalidInput("best_of is not supported by this server.", "Leave it out.")
+        stops = [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or []
         fields = {
             "prompt": self.text_input,
             "temperature": 1.0 if parameters.temperature is None else parameters.temperature,
             "top_p": 1.0 if parameters.top_p is None else parameters.top_p,
-            "top_k": parameters.top_k,
+            "top_k": parameters.top_k if (parameters.top_k or 0) > 0 else None,
             "length": 20 if parameters.max_tokens is None else parameters.max_tokens,
-            "stop": [parameters.stop] if isinstance(parameters.stop, str) else parameters.stop or [],
+            "stop": stops,
             "seed": parameters.seed,
             "mode": parameters.mode or "state",
             "logprobs": 0 if parameters.details else None,
@@ -88,6 +101,9 @@ def routes(engine: Engine) -> list[BaseRoute]:
             texts = await unless_disconnected(request.receive, engine.write(live, call.request()))
             if not texts:  # the client has disconnected
                 return Response(status_code=499)
+            if len(texts[0].drawn) > INLINE_DRAWN:
+                fields = await asyncio.to_thread(_text_fields, live, call, texts[0])
+                return LongAnswer(json_pieces(fields))
             return json_response(_text_fields(live, call, texts[0]))
         except BookserveError as error:
             return _error_response(error)
@@ -107,15 +123,44 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
 
 async def _read_request(engine: Engine, request: Request) -> tuple[LiveModel, GenerateCall]:
-    document = loads(await read_body(request), depth=request.app.limits.depth)
+    document = drop_nulls(loads(await read_body(request), depth=request.app.limits.depth))
     try:
-        call = msgspec.convert(document, GenerateCall)
+        call = msgspec.convert(_with_parameters(document), GenerateCall)
     except msgspec.ValidationError as error:
         raise invalid_request(error) from error
     return find_model(engine, request.path_params["name"], request.path_params.get("version", "")), call
 
 
-async def _events(live: LiveModel, call: GenerateCall, stream: AsyncGenerator[list[Piece]]) -> AsyncIterator[bytes]:
+def _with_parameters(document: Any) -> Any:
+    """The body of a request with all parameters in ``parameters``, where their usual names are.
+
+    Raises:
+        InvalidInput: a parameter that would change the text is not supported.
+    """
+    parameters = document.get("parameters", {}) if type(document) is dict else None
+    if type(parameters) is not dict:
+        return document  # refused for its form
+    beside = {name: value for name, value in document.items() if name not in ("text_input", "id", "parameters")}
+    given = {**beside, **parameters}
+    if "stop_words" in given:  # TensorRT-LLM's clients send '' for none
+        words = given["stop_words"] if type(given["stop_words"]) is list else [given["stop_words"]]
+        given["stop_words"] = [word for word in words if word]
+    given = {
+        _ALIASES.get(name, name): value if name.startswith("stop") else _only_item(value)
+        for name, value in given.items()
+    }
+    if name := unsupported_option(given):
+        raise InvalidInput(f"'{name}' is not supported by this server.", "Leave it out.")
+    text = {"text_input": _only_item(document["text_input"])} if "text_input" in document else {}
+    return {"parameters": given, **{key: document[key] for key in ("id",) if key in document}, **text}
+
+
+def _only_item(value: Any) -> Any:
+    """The item of a list of one: tensors of one element are written as such by some clients."""
+    return value[0] if type(value) is list and len(value) == 1 else value
+
+
+async def _events(live: LiveModel, call: GenerateCall, stream: AsyncGenerator[list[Piece]]) -> AsyncGenerator[bytes]:
     try:
         async with aclosing(stream):
             async for pieces in stream:

@@ -15,8 +15,10 @@ import numpy as np
 from bookserve.api import oip_pb2 as pb
 from bookserve.errors import BookserveError, InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph, TensorSpec
+from serve.codecs.json_pieces import is_long
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
+from serve.protocols.oip import grpc_extensions, long_message
 from serve.protocols.oip.errors import call_status, truncate
 from serve.protocols.oip.metadata import model_metadata, server_metadata
 from serve.protocols.oip.model_repository import ModelRepository
@@ -32,12 +34,15 @@ from serve.protocols.oip.request import (
     select_outputs,
 )
 from serve.protocols.oip.statistics import statistics_response
-from serve.protocols.oip.tensors import datatype_of, element_count, from_raw, to_raw
+from serve.protocols.oip.tensors import BF16, datatype_of, element_count, from_raw, to_raw
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service, Stream, requests_until
 
 #: Requests larger than this (bytes) are decoded in a thread, so that they do not block the event loop.
 INLINE_BYTES = 1_048_576
+
+#: Triton's response parameter in streams: whether no further response to the same request follows.
+FINAL = "triton_final_response"
 
 #: The typed list of ``InferTensorContents`` for each datatype.
 _FIELDS = {
@@ -57,7 +62,7 @@ _FIELDS = {
 
 
 def service(engine: Engine, policy: AccessPolicy) -> Service:
-    """The methods of the protocol and of Triton's extensions: streams, statistics and model repository."""
+    """The methods of the protocol and of Triton's extensions."""
     repository = ModelRepository(engine, policy)
 
     async def server_live(_: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -78,7 +83,7 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
     async def model(request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
         return pb.ModelMetadataResponse(**model_metadata(engine, find_model(engine, request.name, request.version)))
 
-    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def infer(request: pb.ModelInferRequest) -> pb.ModelInferResponse | bytes:
         live = find_model(engine, request.model_name, request.model_version)
         signature, graph = find_graph(live, _signature_name(request))
         outputs = [(output.name, _parameter_values(output.parameters)) for output in request.outputs]
@@ -88,15 +93,31 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         else:
             feeds = _read_inputs(live, graph, request)
         arrays = await run_graph(engine, live, signature, feeds)
+        if is_long(arrays.values()):
+            engine.check_answer(arrays[name] for name in class_counts)
+            selected = await asyncio.to_thread(select_outputs, live, signature, arrays, class_counts)
+            return await _long_response(live, request, selected)
         return _response(live, request, select_outputs(live, signature, arrays, class_counts))
 
-    async def stream(requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    async def stream(
+        requests: AsyncIterator[pb.ModelInferRequest],
+    ) -> AsyncIterator[pb.ModelStreamInferResponse | bytes]:
         async for request in requests_until(lambda: not engine.ready, requests):
             try:
-                yield pb.ModelStreamInferResponse(infer_response=await infer(request))
+                response = await infer(request)
+                if isinstance(response, bytes):
+                    last = pb.ModelInferResponse()
+                    last.parameters[FINAL].bool_param = True
+                    yield await long_message.serialize_streamed(response, last)
+                    continue
+                answered = pb.ModelStreamInferResponse(infer_response=response)
             except BookserveError as error:  # fails this request only; the stream continues
-                failed = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
-                yield pb.ModelStreamInferResponse(error_message=truncate(str(error)), infer_response=failed)
+                failed = pb.ModelInferResponse(
+                    model_name=request.model_name, model_version=request.model_version, id=request.id
+                )
+                answered = pb.ModelStreamInferResponse(error_message=truncate(str(error)), infer_response=failed)
+            answered.infer_response.parameters[FINAL].bool_param = True  # each request has one response
+            yield answered
 
     async def stats(request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
         models = models_for_statistics(engine, request.name, request.version)
@@ -125,20 +146,21 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         "RepositoryIndex": Method(index, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse),
         "RepositoryModelLoad": Method(load, pb.RepositoryModelLoadRequest, pb.RepositoryModelLoadResponse),
         "RepositoryModelUnload": Method(unload, pb.RepositoryModelUnloadRequest, pb.RepositoryModelUnloadResponse),
+        **grpc_extensions.methods(engine),
     }
     return Service("inference.GRPCInferenceService", methods, call_status)
 
 
 def _signature_name(request: pb.ModelInferRequest) -> object:
-    if "signature_name" not in request.parameters:
-        return ""
-    return _parameter_values(request.parameters)["signature_name"]
+    return _parameter_values(request.parameters).get("signature_name", "") if request.parameters else ""
 
 
 def _parameter_values(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+    """The parameters that have a value."""
     return {
-        name: getattr(parameter, parameter.WhichOneof("parameter_choice") or "string_param")
+        name: getattr(parameter, choice)
         for name, parameter in parameters.items()
+        if (choice := parameter.WhichOneof("parameter_choice"))
     }
 
 
@@ -148,14 +170,15 @@ def _read_inputs(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -
         raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raw_contents)} raw_input_contents.")
     arrays: Arrays = {}
     for index, tensor in enumerate(request.inputs):
-        check_parameters(tensor.name, tensor.parameters)
+        check_parameters(tensor.name, _parameter_values(tensor.parameters))
         spec = input_spec(live, graph, tensor.name, tensor.datatype, arrays)
         if not raw_contents:
             arrays[tensor.name] = _from_contents(tensor, spec)
         elif tensor.HasField("contents"):
             raise InvalidInput(f"input '{tensor.name}' has contents and raw_input_contents.", "Use one of the two.")
         else:
-            arrays[tensor.name] = from_raw(tensor.name, raw_contents[index], spec.dtype, list(tensor.shape))
+            sent = BF16 if tensor.datatype == BF16 else spec.dtype
+            arrays[tensor.name] = from_raw(tensor.name, raw_contents[index], sent, list(tensor.shape))
     return arrays
 
 
@@ -184,10 +207,25 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
     return narrow.reshape(shape)
 
 
+async def _long_response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> bytes:
+    """``_response``, serialized, for long answers."""
+    head = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
+    types = {name: datatype_of(array) for name, array in outputs.items()}
+    for name, array in outputs.items():
+        head.outputs.add(name=name, datatype=types[name], shape=array.shape)
+    typed = {name: _FIELDS[types[name]] for name in outputs} if _is_typed(request, types) else None
+    return await long_message.serialize(head, outputs, typed)
+
+
+def _is_typed(request: pb.ModelInferRequest, types: Mapping[str, str]) -> bool:
+    """Whether the response has typed contents, as the request has, and not raw ones."""
+    return not request.raw_input_contents and "FP16" not in types.values()
+
+
 def _response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
     types = {name: datatype_of(array) for name, array in outputs.items()}
-    typed = not request.raw_input_contents and "FP16" not in types.values()
+    typed = _is_typed(request, types)
     for name, array in outputs.items():
         tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
         if typed:

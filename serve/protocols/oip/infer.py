@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays, Graph
 from serve.codecs.json_document import dumps
+from serve.codecs.json_pieces import is_long
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip.errors import http_status, truncate
 from serve.protocols.oip.infer_body import (
     LENGTH_HEADER,
     InferRequest,
+    encode_long_response,
     encode_response,
     parse_body,
     parse_long_body,
@@ -56,11 +58,17 @@ class _ModelCall(NamedTuple):
         selected = select_outputs(self.live, self.signature, outputs, self.class_counts)
         return encode_response(self.live, self.request, selected)
 
+    async def encode_long(self, engine: Engine, outputs: Arrays) -> tuple[Iterator[bytes], int | None]:
+        """The body of a long response in pieces; see ``encode_long_response``."""
+        engine.check_answer(outputs[name] for name in self.class_counts)
+        selected = await asyncio.to_thread(select_outputs, self.live, self.signature, outputs, self.class_counts)
+        return await encode_long_response(self.live, self.request, selected)
+
 
 async def infer(
     engine: Engine, limits: Limits, name: str, version: str, body: bytes, length: str | None
-) -> tuple[bytes, int | None]:
-    """The response body, and the length of its JSON part if binary tensors follow (else None).
+) -> tuple[bytes | Iterator[bytes], int | None]:
+    """The response body (a long one in pieces), and the length of its JSON part if binary tensors follow (else None).
 
     ``length`` is the request's header ``Inference-Header-Content-Length``.
 
@@ -79,7 +87,8 @@ async def infer(
         feeds = await asyncio.to_thread(read_inputs, live, call.graph, request, binary)
     else:
         feeds = read_inputs(live, call.graph, request, binary)
-    return call.encode(await run_graph(engine, live, call.signature, feeds))
+    outputs = await run_graph(engine, live, call.signature, feeds)
+    return await call.encode_long(engine, outputs) if is_long(outputs.values()) else call.encode(outputs)
 
 
 def fast_route(engine: Engine, limits: Limits) -> FastRoute:
@@ -104,7 +113,7 @@ def fast_route(engine: Engine, limits: Limits) -> FastRoute:
             call = _resolve(live, request)
             feeds = read_inputs(live, call.graph, request, binary)
             return submit_graph(
-                engine, live, call.signature, feeds, context, on_result(reply, partial(_fast_response, call))
+                engine, live, call.signature, feeds, context, on_result(reply, partial(_fast_response, engine, call))
             )
         except BookserveError as error:
             reply(_error_response(error))
@@ -119,13 +128,27 @@ def _resolve(live: LiveModel, request: InferRequest) -> _ModelCall:
     return _ModelCall(live, request, signature, graph, class_counts)
 
 
-def _fast_response(call: _ModelCall, result: Arrays | BookserveError) -> FastResponse:
+def _fast_response(
+    engine: Engine, call: _ModelCall, result: Arrays | BookserveError
+) -> FastResponse | Coroutine[Any, Any, FastResponse]:
     if isinstance(result, BookserveError):
         return _error_response(result)
+    if is_long(result.values()):
+        return _long_response(engine, call, result)
     try:
-        content, header = call.encode(result)
+        return _response(*call.encode(result))
     except BookserveError as error:
         return _error_response(error)
+
+
+async def _long_response(engine: Engine, call: _ModelCall, outputs: Arrays) -> FastResponse:
+    try:
+        return _response(*await call.encode_long(engine, outputs))
+    except BookserveError as error:
+        return _error_response(error)
+
+
+def _response(content: bytes | Iterator[bytes], header: int | None) -> FastResponse:
     if header is None:
         return FastResponse(200, content)
     return FastResponse(200, content, b"content-type: application/octet-stream\r\n%b: %d\r\n" % (_LENGTH, header))

@@ -6,9 +6,12 @@ gives the length of the JSON part; if it is 0, the whole body is the data of the
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -21,9 +24,10 @@ from bookserve.graph import Arrays, Graph, TensorSpec
 from serve.codecs.json_arrays import to_array
 from serve.codecs.json_document import array_to_json, dumps, loads
 from serve.codecs.json_numbers import NUMBER_BYTES, is_readable, parse_numbers
+from serve.codecs.json_pieces import byte_pieces, json_pieces
 from serve.models.live_model import LiveModel
-from serve.protocols.oip.request import check_parameters, input_spec
-from serve.protocols.oip.tensors import DATATYPES, datatype_of, element_count, from_raw, to_raw
+from serve.protocols.oip.request import check_parameters, drop_nulls, input_spec
+from serve.protocols.oip.tensors import BF16, DATATYPES, datatype_of, element_count, from_raw, to_raw
 
 #: Header with the length in bytes of the JSON part, if binary tensors follow it.
 LENGTH_HEADER = "inference-header-content-length"
@@ -43,10 +47,16 @@ class InferInput(msgspec.Struct, frozen=True):
     """One input tensor: ``data`` (flat, nested, or already an array) or the parameter ``binary_data_size``."""
 
     name: str
-    shape: list[int]
+    #: A single number means the one axis of that size, as R's jsonlite writes it.
+    shape: list[int] | int
     datatype: str
     data: Any = UNSET
     parameters: dict[str, Any] = {}
+
+    @property
+    def sizes(self) -> list[int]:
+        """The size of every axis."""
+        return [self.shape] if isinstance(self.shape, int) else self.shape
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -139,6 +149,8 @@ def _is_unusual(listed: bytes, rest: bytes) -> bool:
 
 def _parse_request(text: bytes, depth: int) -> InferRequest:
     document = loads(text, depth=depth)
+    if b"null" in text:
+        document = drop_nulls(document)
     try:
         return msgspec.convert(document, InferRequest)
     except msgspec.ValidationError as error:
@@ -161,8 +173,11 @@ def read_inputs(live: LiveModel, graph: Graph, request: InferRequest, binary: me
     for item in request.inputs:
         check_parameters(item.name, item.parameters)
         spec = input_spec(live, graph, item.name, item.datatype, arrays)
+        sent = BF16 if item.datatype == BF16 else spec.dtype
         size = item.parameters.get(_SIZE)
         if size is None:
+            if sent == BF16:
+                raise InvalidInput(f"input '{item.name}' is {BF16}, which has no JSON form.", "Send it as binary data.")
             arrays[item.name] = _input_from_json(item, spec)
             continue
         if type(size) is not int or not 0 <= size <= len(binary) - offset:
@@ -171,7 +186,7 @@ def read_inputs(live: LiveModel, graph: Graph, request: InferRequest, binary: me
             )
         if item.data is not UNSET:
             raise InvalidInput(f"input '{item.name}' has both data and {_SIZE}.")
-        arrays[item.name] = from_raw(item.name, binary[offset : offset + size], spec.dtype, item.shape)
+        arrays[item.name] = from_raw(item.name, binary[offset : offset + size], sent, item.sizes)
         offset += size
     if offset != len(binary):
         raise InvalidInput(f"{len(binary) - offset} bytes at the end of the body belong to no input.")
@@ -184,6 +199,35 @@ def encode_response(live: LiveModel, request: InferRequest, outputs: Arrays) -> 
     Raises:
         InvalidInput: a parameter of the wrong type, or a string output that is not UTF-8 and not asked for as binary.
     """
+    document, binaries = _describe_outputs(live, request, outputs, _output_to_json)
+    text = dumps(document)
+    return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
+
+
+async def encode_long_response(
+    live: LiveModel, request: InferRequest, outputs: Arrays
+) -> tuple[Iterator[bytes], int | None]:
+    """``encode_response`` for long answers: the body in pieces, which are written as they are taken.
+
+    Raises:
+        InvalidInput: see ``encode_response``.
+    """
+    document, binaries = await asyncio.to_thread(_describe_outputs, live, request, outputs, _output_to_pieces)
+    pieces = json_pieces(document)
+    if not binaries:
+        return pieces, None
+    written = []
+    for piece in pieces:  # their length is sent first
+        written.append(piece)
+        await asyncio.sleep(0)
+    tensors = chain.from_iterable(byte_pieces(memoryview(binary)) for binary in binaries)
+    return chain(written, tensors), sum(map(len, written))
+
+
+def _describe_outputs(
+    live: LiveModel, request: InferRequest, outputs: Arrays, to_json: Callable[[str, np.ndarray], Any]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON part of a response as a document, and the tensors that follow it in binary form."""
     parameters = {output.name: output.parameters for output in request.outputs}
     by_default = request.parameters.get("binary_data_output", False)
     tensors, binaries = [], []
@@ -196,19 +240,19 @@ def encode_response(live: LiveModel, request: InferRequest, outputs: Arrays) -> 
             binaries.append(to_raw(array))
             tensor["parameters"] = {_SIZE: len(binaries[-1])}
         else:
-            tensor["data"] = _output_to_json(name, array)
+            tensor["data"] = to_json(name, array)
         tensors.append(tensor)
     document: dict[str, Any] = {"model_name": live.name, "model_version": str(live.version)}
     if request.id:
         document["id"] = request.id
-    text = dumps(document | {"outputs": tensors})
-    return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
+    return document | {"outputs": tensors}, binaries
 
 
 def _input_from_json(item: InferInput, spec: TensorSpec) -> np.ndarray:
     if type(item.data) is UnsetType:
         raise InvalidInput(f"input '{item.name}' has neither data nor {_SIZE}.")
-    elements = element_count(item.name, item.shape)
+    sizes = item.sizes
+    elements = element_count(item.name, sizes)
     try:
         array = (
             item.data if isinstance(item.data, np.ndarray) else to_array(item.data, spec.dtype, DATATYPES[spec.dtype])
@@ -216,8 +260,8 @@ def _input_from_json(item: InferInput, spec: TensorSpec) -> np.ndarray:
     except InvalidInput as error:
         raise InvalidInput(f"input '{item.name}': {error.message}", error.hint) from error
     if array.size != elements:
-        raise InvalidInput(f"input '{item.name}' holds {array.size} elements; its shape {item.shape} takes {elements}.")
-    return array.reshape(item.shape)
+        raise InvalidInput(f"input '{item.name}' holds {array.size} elements; its shape {sizes} takes {elements}.")
+    return array.reshape(sizes)
 
 
 def _output_to_json(name: str, array: np.ndarray) -> Any:
@@ -229,6 +273,11 @@ def _output_to_json(name: str, array: np.ndarray) -> Any:
         raise InvalidInput(
             f"output '{name}' holds bytes that are not UTF-8 text.", "Request it with binary_data: true."
         ) from None
+
+
+def _output_to_pieces(name: str, array: np.ndarray) -> Any:
+    """The elements of an output as ``json_pieces`` takes them."""
+    return array.reshape(-1) if array.dtype != object else _output_to_json(name, array)
 
 
 def _input_from_raw_body(live: LiveModel, graph: Graph, binary: memoryview) -> Arrays:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import bookserve
-from bookserve.graph import Graph, TensorSpec
+from bookserve.formats.triton import model_config, platform
+from bookserve.graph import TensorSpec
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip.tensors import DATATYPES
@@ -15,7 +16,7 @@ from serve.security.access_policy import AccessPolicy
 
 def server_metadata(policy: AccessPolicy) -> dict[str, Any]:
     """Name and version of this server, and the protocol extensions that it supports."""
-    extensions = ["binary_tensor_data", "classification", "generate", "parameters", "statistics"]
+    extensions = ["binary_tensor_data", "classification", "generate", "model_configuration", "parameters", "statistics"]
     if policy.control:
         extensions.append("model_repository")
     return {"name": "bookserve", "version": bookserve.__version__, "extensions": extensions}
@@ -28,15 +29,15 @@ def model_metadata(engine: Engine, live: LiveModel) -> dict[str, Any]:
     return {
         "name": live.name,
         "versions": [str(version) for version in sorted(s.version for s in states if s.state == "AVAILABLE")],
-        "platform": _platform(graph),
+        "platform": platform(graph),
         "inputs": _tensors(graph.inputs),
         "outputs": _tensors(graph.outputs),
     }
 
 
-def _platform(graph: Graph) -> str:
-    """Triton's name for what runs the graph."""
-    return "ensemble" if graph.members else "onnxruntime_onnx" if graph.onnx else "tensorflow_savedmodel"
+def model_configuration(live: LiveModel) -> dict[str, Any]:
+    """Triton's configuration of a model's default graph, as JSON."""
+    return model_config(live.bundle, live.row_limit or live.batching.run_limit)
 
 
 def _tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:

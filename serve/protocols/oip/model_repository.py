@@ -7,6 +7,7 @@ from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound
 from serve.engine import Engine
+from serve.protocols.oip.request import drop_nulls
 from serve.security.access_policy import AccessPolicy
 
 _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLOADING": "UNLOADING"}
@@ -75,7 +76,7 @@ def body_parameters(document: Any) -> dict[str, Any]:
     Raises:
         InvalidInput: the body or its parameters are not a JSON object.
     """
-    parameters = document.get("parameters", {}) if type(document) is dict else None
+    parameters = drop_nulls(document).get("parameters", {}) if type(document) is dict else None
     if type(parameters) is not dict:
         raise InvalidInput("the body and its 'parameters' must be JSON objects.", "Send {} or no body.")
     return parameters

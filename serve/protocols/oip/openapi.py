@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve.protocols.oip.generate import GenerateCall
 from serve.protocols.oip.infer_body import LENGTH_HEADER
-from serve.protocols.oip.tensors import DATATYPES
+from serve.protocols.oip.tensors import BF16, DATATYPES
 from serve.protocols.openapi import (
     BOOLEAN,
     BYTES,
@@ -60,12 +60,13 @@ def describe() -> ApiDescription:
                 {"200": json_response("All models.", reference("V2Statistics"))},
             )
         },
+        **_switched_off_paths(errors),
         "/v2/repository/index": {
             "post": operation(
                 "index",
                 "List the versions on disk or loaded",
                 {"200": json_response("All of them.", reference("V2Index"))} | errors(400, 403, 413),
-                json_body(record(ready=BOOLEAN | {"description": "Only versions that are ready."}), {}, required=False),
+                json_body(record(ready=_or_null(BOOLEAN, "Only versions that are ready.")), {}, required=False),
                 description=_CONTROL,
             )
         },
@@ -78,7 +79,7 @@ def describe() -> ApiDescription:
                 verb,
                 f"{verb.capitalize()} a model",
                 {"200": json_response("Done.", done)} | errors(400, 403, 404, 413, 503),
-                json_body(record(parameters=OBJECT), {}, required=False),
+                json_body(record(parameters=_or_null(OBJECT)), {}, required=False),
                 description=_CONTROL,
             ),
         }
@@ -98,6 +99,7 @@ def describe() -> ApiDescription:
             "v2Version": parameter(
                 "version", "path", {"type": "string", "pattern": "^[0-9]{1,18}$"}, "Number of a version."
             ),
+            "v2Region": parameter("region", "path", STRING, "Name of a region of shared memory."),
             "jsonLength": parameter("Inference-Header-Content-Length", "header", COUNT, _LENGTH_OF_JSON),
         },
         responses=errors.responses,
@@ -107,7 +109,10 @@ def describe() -> ApiDescription:
 def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorResponses) -> dict[str, Schema]:
     read_errors, lower = errors(400, 404, 503), suffix and f"_{suffix.lower()}"
     generate = errors(404, 413, 422, 424, 429, 500, 503)
-    body = json_body(reference("GenerateCall"), {"text_input": "abc", "parameters": {"max_tokens": 20}})
+    # Parameters may also stand beside the text, under the names of several servers.
+    body = json_body(
+        {"anyOf": [reference("GenerateCall"), OBJECT]}, {"text_input": "abc", "parameters": {"max_tokens": 20}}
+    )
     reply = json_response("The text.", reference("GenerateReply"))
     events = response("The text, piece by piece.", {"text/event-stream": {}})
     numbers = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [0, 1, 2]}]}
@@ -132,6 +137,14 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
                 f"model{suffix}",
                 "Versions and tensors of a model",
                 {"200": json_response("The model.", reference("V2Model"))} | read_errors,
+            ),
+        ),
+        "/config": (
+            "get",
+            operation(
+                f"modelConfig{suffix}",
+                "A model in the form of Triton's configurations",
+                {"200": json_response("The configuration.", OBJECT)} | read_errors,
             ),
         ),
         "/ready": (
@@ -169,6 +182,52 @@ def _model_paths(path: str, suffix: str, names: tuple[str, ...], errors: ErrorRe
     }
 
 
+def _switched_off_paths(errors: ErrorResponses) -> dict[str, Schema]:
+    """Triton's shared memory, trace settings and log settings, which this server has switched off."""
+    off, model = "Switched off on this server.", parameters("model")
+    done = {"200": response("There is none.", {})}
+    paths: dict[str, Schema] = {}
+    for kind in ("system", "cuda"):
+        root = f"/v2/{kind}sharedmemory"
+        none = {"200": json_response("No regions.", array(OBJECT))}
+        region = {"parameters": parameters("v2Region")}
+        name = kind.capitalize()
+        paths |= {
+            f"{root}/status": {"get": operation(f"shm{name}", f"Regions of {kind} shared memory", none)},
+            f"{root}/region/{{region}}/status": region
+            | {"get": operation(f"shm{name}Region", "One region", none | errors(404), description=off)},
+            f"{root}/region/{{region}}/register": region
+            | {"post": operation(f"shm{name}Register", "Register a region", errors(400), description=off)},
+            f"{root}/unregister": {"post": operation(f"shm{name}UnregisterAll", "Forget all regions", done)},
+            f"{root}/region/{{region}}/unregister": region
+            | {"post": operation(f"shm{name}Unregister", "Forget a region", done)},
+        }
+    settings: list[tuple[str, str, str, Schema]] = [("Logging", "/v2/logging", "Log settings", {})]
+    for end, suffix in (("", ""), ("/setting", "Setting")):
+        settings += [
+            (f"Trace{suffix}", f"/v2/trace{end}", "Trace settings", {}),
+            (f"ModelTrace{suffix}", f"/v2/models/{{model}}/trace{end}", "Trace settings", {"parameters": model}),
+        ]
+    for identity, path, what, named in settings:
+        answer = {"200": json_response(f"{what}.", OBJECT)} | errors(400, 404, 413, 503)
+        paths[path] = named | {
+            "get": operation(f"get{identity}", f"{what} of a server that has them switched off", answer),
+            "post": operation(
+                f"set{identity}",
+                f"{what}: nothing can be switched on",
+                answer,
+                json_body(OBJECT, {}, required=False),
+                description=off,
+            ),
+        }
+    return paths
+
+
+def _or_null(schema: Schema, description: str = "") -> Schema:
+    """Null means absent."""
+    return {"anyOf": [schema, {"type": "null"}]} | ({"description": description} if description else {})
+
+
 def _ready(yes: str, no: str) -> dict[str, Schema]:
     schema = record("ready", name=STRING, ready=BOOLEAN)
     return {"200": json_response(yes, schema), "503": json_response(no, schema)}
@@ -179,7 +238,8 @@ def _schemas() -> dict[str, Schema]:
         "name datatype shape", name=STRING, datatype=reference("Datatype"), shape=array(INTEGER | {"minimum": -1})
     )
     duration = record("count ns", count=COUNT, ns=COUNT)
-    request_parameters = reference("Parameters")
+    request_parameters = _or_null(reference("Parameters"))
+    requested = array(record("name", name=STRING, parameters=request_parameters))
     batch = record(
         "batch_size", batch_size=COUNT, compute_input=duration, compute_infer=duration, compute_output=duration
     )
@@ -199,7 +259,7 @@ def _schemas() -> dict[str, Schema]:
         shape=array(COUNT),
         datatype=reference("Datatype"),
         data=array(),
-        parameters=request_parameters,
+        parameters=reference("Parameters"),
     )
     state = enum("READY", "LOADING", "UNLOADING", "UNAVAILABLE")
     return {
@@ -215,16 +275,16 @@ def _schemas() -> dict[str, Schema]:
         ),
         "InferRequest": record(
             "inputs",
-            id=STRING,
+            id=_or_null(STRING),
             parameters=request_parameters,
             inputs=array(reference("InferInput")),
-            outputs=array(record("name", name=STRING, parameters=request_parameters)),
+            outputs=_or_null(requested),
         ),
         "InferInput": record(
             "name shape datatype",
             name=STRING,
-            shape=array(INTEGER),
-            datatype=reference("Datatype"),
+            shape={"anyOf": [array(INTEGER), INTEGER]},
+            datatype=enum(*DATATYPES.values(), BF16),
             data={"description": "Flat or nested, row by row."},
             parameters=request_parameters,
         ),

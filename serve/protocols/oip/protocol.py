@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from serve.protocols.base import Protocol
-from serve.protocols.oip import generate, grpc_service, infer, openapi, rest
+from serve.protocols.oip import generate, grpc_service, infer, openapi, rest, switched_off_rest
 from serve.protocols.oip.errors import error_response
 from serve.protocols.oip.infer_body import LENGTH_HEADER
 
 PROTOCOL = Protocol(
     name="v2",
     prefixes=("/v2",),
-    routes=lambda server: [*rest.routes(server.engine, server.policy), *generate.routes(server.engine)],
+    routes=lambda server: [
+        *rest.routes(server.engine, server.policy),
+        *switched_off_rest.routes(server.engine),
+        *generate.routes(server.engine),
+    ],
     error_response=error_response,
     headers=(LENGTH_HEADER,),
     fast_route=lambda server: infer.fast_route(server.engine, server.policy.limits),

@@ -14,11 +14,21 @@ from serve.batching.request_queue import OnResult
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.oip import classification
-from serve.protocols.oip.tensors import DATATYPES
+from serve.protocols.oip.tensors import BF16, DATATYPES
 from serve.request_context import RequestContext
 
 #: Parameters that would change where tensors are read from or written to. They are refused rather than ignored.
 _UNSUPPORTED = ("shared_memory_region",)
+
+
+def drop_nulls(value: Any) -> Any:
+    """A JSON document without the fields that are null: clients write null for what they do not give.
+
+    The elements of tensors (``data``) are left alone.
+    """
+    if type(value) is dict:
+        return {name: item if name == "data" else drop_nulls(item) for name, item in value.items() if item is not None}
+    return [drop_nulls(item) for item in value] if type(value) is list else value
 
 
 def find_model(engine: Engine, name: str, version: str) -> LiveModel:
@@ -67,6 +77,8 @@ def find_graph(live: LiveModel, signature: Any) -> tuple[str, Graph]:
 def input_spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: Collection[str]) -> TensorSpec:
     """The declaration of an input. ``given`` are the names of the inputs that were read before.
 
+    A float32 input may be sent as BF16, which is the first half of a float32.
+
     Raises:
         InvalidInput: the graph has no such input, it is given twice, or it has another datatype.
     """
@@ -77,7 +89,7 @@ def input_spec(live: LiveModel, graph: Graph, name: str, datatype: str, given: C
     if name in given:
         raise InvalidInput(f"input '{name}' is given twice.")
     declared = graph.inputs[name]
-    if datatype != DATATYPES[declared.dtype]:
+    if datatype != DATATYPES[declared.dtype] and not (datatype == BF16 and declared.dtype == "float32"):
         raise InvalidInput(f"input '{name}' has datatype '{datatype}'; expected {DATATYPES[declared.dtype]}.")
     return declared
 

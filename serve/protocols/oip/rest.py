@@ -18,16 +18,17 @@ from serve.engine import Engine
 from serve.protocols.oip.errors import json_response
 from serve.protocols.oip.infer import infer
 from serve.protocols.oip.infer_body import LENGTH_HEADER
-from serve.protocols.oip.metadata import model_metadata, server_metadata
+from serve.protocols.oip.metadata import model_configuration, model_metadata, server_metadata
 from serve.protocols.oip.model_repository import ModelRepository, body_parameters
-from serve.protocols.oip.request import find_model, is_model_ready, models_for_statistics
+from serve.protocols.oip.request import drop_nulls, find_model, is_model_ready, models_for_statistics
 from serve.protocols.oip.statistics import statistics_response
 from serve.security.access_policy import AccessPolicy
 from serve.transport.http.body import compress_body, read_body
+from serve.transport.http.long_answer import LongAnswer
 
 
 def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
-    """All routes below ``/v2`` except those of the generate extension."""
+    """The routes below ``/v2`` that most clients use; ``generate.py`` and ``switched_off_rest.py`` have the others."""
     depth = policy.limits.depth
     repository = ModelRepository(engine, policy)
 
@@ -43,6 +44,9 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
     async def model(request: Request) -> Response:
         return json_response(model_metadata(engine, find_model(engine, *_model_and_version(request))))
 
+    async def config(request: Request) -> Response:
+        return json_response(model_configuration(find_model(engine, *_model_and_version(request))))
+
     async def model_ready(request: Request) -> Response:
         name, version = _model_and_version(request)
         is_ready = is_model_ready(engine, name, version)
@@ -52,6 +56,10 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         length = request.headers.get(LENGTH_HEADER)
         body = await read_body(request)
         content, header = await infer(engine, policy.limits, *_model_and_version(request), body, length)
+        if not isinstance(content, bytes):
+            if header is None:
+                return LongAnswer(content)
+            return LongAnswer(content, 200, {LENGTH_HEADER: str(header)}, "application/octet-stream")
         packed, headers = await compress_body(request, content)
         if header is None:
             return Response(packed, 200, headers, "application/json")
@@ -63,7 +71,7 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
 
     async def index(request: Request) -> Response:
         document = await control_document(request)
-        only_ready = document.get("ready", False)
+        only_ready = drop_nulls(document).get("ready", False)
         if type(only_ready) is not bool:
             raise InvalidInput("'ready' must be true or false.")
         return json_response(await repository.index(only_ready))
@@ -98,6 +106,7 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         all_routes += [
             Route(path, model),
+            Route(f"{path}/config", config),
             Route(f"{path}/ready", model_ready),
             Route(f"{path}/stats", stats),
             Route(f"{path}/infer", infer_model, methods=["POST"]),

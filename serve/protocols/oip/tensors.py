@@ -33,6 +33,10 @@ DATATYPES: Mapping[str, str] = {
     "string": "BYTES",
 }
 
+#: bfloat16: the upper two bytes of a float32, in binary form only. NumPy and the graphs have no such type; an input of
+#: this datatype becomes float32.
+BF16 = "BF16"
+
 _DATATYPE_BY_DTYPE = {numpy_dtype(name): word for name, word in DATATYPES.items()}
 
 
@@ -53,7 +57,7 @@ def element_count(name: str, shape: Sequence[int]) -> int:
 
 
 def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[int]) -> np.ndarray:
-    """The array of a graph's ``dtype`` and this shape from its binary form.
+    """The array of a graph's ``dtype`` (or float32 from ``BF16``) and this shape from its binary form.
 
     Raises:
         InvalidInput: ``data`` has not as many bytes, or as many strings, as the shape needs.
@@ -61,7 +65,7 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
     elements = element_count(name, shape)
     if dtype == "string":
         return _strings(name, bytes(data), elements).reshape(shape)
-    element = numpy_dtype(dtype)
+    element = np.dtype(np.uint16) if dtype == BF16 else numpy_dtype(dtype)
     if len(data) != elements * element.itemsize:
         raise InvalidInput(
             f"input '{name}' holds {len(data)} bytes; its shape {list(shape)} takes {elements * element.itemsize}."
@@ -69,6 +73,8 @@ def from_raw(name: str, data: bytes | memoryview, dtype: str, shape: Sequence[in
     if dtype == "bool":
         return np.frombuffer(data, np.uint8).astype(bool).reshape(shape)
     array = _little_endian(np.frombuffer(data, element)).reshape(shape)
+    if dtype == BF16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
     # After a JSON part the data may begin at any offset; the runtime needs aligned memory.
     return array if array.flags.aligned else array.copy()
 

@@ -23,6 +23,9 @@ from serve.protocols.openapi import (
     struct_schemas,
 )
 
+#: The base URLs, and what tells the operations of the second one apart.
+_BASES = (("/openai", ""), ("", "V1"))
+
 
 def describe() -> ApiDescription:
     """Every path below ``/openai``."""
@@ -49,20 +52,13 @@ def describe() -> ApiDescription:
                 {"200": json_response("The model.", reference("OpenAIModel"))} | errors(404, 500, 503),
             ),
         },
-        "/openai/v1/completions": {
-            "post": operation(
-                "completions",
-                "Generate texts",
-                {
-                    "200": response(
-                        "The texts; as server-sent events where stream is true.",
-                        {"application/json": reference("Completion"), "text/event-stream": {}},
-                    )
-                }
-                | errors(400, 404, 413, 429, 500, 503),
-                json_body(reference("Completions"), {"model": "writer", "prompt": "abc", "max_tokens": 20}),
-            )
+        **{
+            f"{base}/v1/chat/completions": {
+                "post": operation(f"chat{suffix}", "Refused: the models continue a text", errors(404, 500))
+            }
+            for base, suffix in _BASES
         },
+        **{f"{base}/v1/completions": _completions(f"completions{suffix}", errors) for base, suffix in _BASES},
     }
     return ApiDescription(
         tag="OpenAI",
@@ -72,6 +68,23 @@ def describe() -> ApiDescription:
         parameters=MODEL,
         responses=errors.responses,
     )
+
+
+def _completions(name: str, errors: ErrorResponses) -> Schema:
+    return {
+        "post": operation(
+            name,
+            "Generate texts",
+            {
+                "200": response(
+                    "The texts; as server-sent events where stream is true.",
+                    {"application/json": reference("Completion"), "text/event-stream": {}},
+                )
+            }
+            | errors(400, 404, 413, 429, 500, 503),
+            json_body(reference("Completions"), {"model": "writer", "prompt": "abc", "max_tokens": 20}),
+        )
+    }
 
 
 def _schemas() -> dict[str, Schema]:

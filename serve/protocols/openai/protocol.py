@@ -8,9 +8,10 @@ from serve.protocols.openai.response import error_response
 
 PROTOCOL = Protocol(
     name="openai",
-    prefixes=("/openai",),
+    prefixes=("/openai", "/v1/completions", "/v1/chat"),
     routes=lambda server: rest.routes(server.engine),
+    guest_routes=lambda server: rest.guest_routes(server.engine),
     error_response=error_response,
-    not_found_hint="This server has GET /openai/v1/models and POST /openai/v1/completions.",
+    not_found_hint="This server has GET /openai/v1/models and POST /openai/v1/completions; chat is not served.",
     openapi=openapi.describe,
 )

@@ -1,10 +1,12 @@
 """Reads completion requests: their fields, the model that they name, and what the engine must generate for them.
 
-A token is a character here. Source: https://platform.openai.com/docs/api-reference/completions
+A token is a character here. Options of other servers (llama.cpp, vLLM) that would change the text are refused by name
+(``bookserve/api/sampling_fields.py``). Source: https://platform.openai.com/docs/api-reference/completions
 """
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,16 +16,22 @@ from bookserve.api.requests import (
     MAX_PROMPT,
     MAX_STOP,
     MAX_STOPS,
-    MAX_TEMPERATURE,
     MAX_TEXTS,
     GenerateRequest,
     Seed,
     validate_request,
 )
+from bookserve.api.sampling_fields import unsupported_option
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.verb import Generate
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
+
+#: The highest temperature in OpenAI's API; bookserve's own takes higher ones.
+_MAX_TEMPERATURE = 2.0
+#: Other names of fields: llama.cpp's, and that of chat completions.
+_ALIASES = {"n_predict": "max_tokens", "max_completion_tokens": "max_tokens"}
+_FIELD = re.compile(r"`\$\.(\w+)")
 
 _Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_STOP)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_TEXTS)]
@@ -37,17 +45,19 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class Completions(msgspec.Struct, frozen=True):
-    """Body of ``POST /openai/v1/completions``. ``null`` means a field's default; unknown fields are ignored.
+    """Body of ``POST …/v1/completions``. ``null`` means a field's default; unknown fields are ignored.
 
     ``top_k`` and ``mode`` are additions; the official client sends them with ``extra_body``.
     """
 
     model: str
     prompt: _Prompt | list[Any] | None = None
-    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MAX_LENGTH)] | None = None
-    temperature: Annotated[float, msgspec.Meta(ge=0, le=MAX_TEMPERATURE)] | None = None
+    #: With 0 nothing is generated: with ``echo`` and ``logprobs`` the prompt is judged.
+    max_tokens: Annotated[int, msgspec.Meta(ge=0, le=MAX_LENGTH)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=_MAX_TEMPERATURE)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    #: 0 and -1 mean no limit.
+    top_k: Annotated[int, msgspec.Meta(ge=-1)] | None = None
     n: _Count | None = None
     best_of: _Count | None = None
     stop: _Stop | Annotated[list[_Stop], msgspec.Meta(max_length=MAX_STOPS)] | None = None
@@ -56,10 +66,6 @@ class Completions(msgspec.Struct, frozen=True):
     echo: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    suffix: str | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
     mode: Literal["state", "window"] | None = None
 
     def prompts(self) -> list[str]:
@@ -90,9 +96,6 @@ class Completions(msgspec.Struct, frozen=True):
         Raises:
             InvalidInput: such a field is set, or two fields contradict each other.
         """
-        for field in ("suffix", "presence_penalty", "frequency_penalty", "logit_bias"):
-            if getattr(self, field):
-                raise InvalidField(f"'{field}' is not supported by this server.", field)
         if self.best_of is not None and self.best_of < (self.n or 1):
             raise InvalidField(f"best_of is {self.best_of}; expected n ({self.n}) or more.", "best_of")
         if self.stream and self.texts_per_prompt > (self.n or 1):
@@ -101,10 +104,11 @@ class Completions(msgspec.Struct, frozen=True):
             )
         if self.stream_options and not self.stream:
             raise InvalidField("stream_options needs stream: true.", "stream_options")
-        if self.echo and self.logprobs is not None:
-            raise InvalidField(
-                "echo and logprobs cannot be combined: log-probabilities of the prompt are not supported.", "echo"
-            )
+
+    @property
+    def judges_prompts(self) -> bool:
+        """Whether the log-probabilities of the prompts are to be returned."""
+        return bool(self.echo) and self.logprobs is not None
 
     def engine_request(self, prompt: str) -> GenerateRequest:
         """The request to the engine for one prompt.
@@ -115,10 +119,10 @@ class Completions(msgspec.Struct, frozen=True):
         needs_ranking = self.texts_per_prompt > (self.n or 1)
         fields = {
             "prompt": prompt,
-            "length": self.max_tokens or 16,
+            "length": 16 if self.max_tokens is None else self.max_tokens or 1,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "top_p": self.top_p or 1.0,
-            "top_k": self.top_k,
+            "top_k": self.top_k if (self.top_k or 0) > 0 else None,
             "n": self.texts_per_prompt,
             "stop": [self.stop] if isinstance(self.stop, str) else self.stop or [],
             "seed": self.seed,
@@ -131,9 +135,33 @@ class Completions(msgspec.Struct, frozen=True):
 class InvalidField(InvalidInput):
     """A field of the request is invalid; ``field`` is its name."""
 
-    def __init__(self, message: str, field: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, field: str, hint: str = "") -> None:
+        super().__init__(message, hint)
         self.field = field
+
+
+def parse_completions(data: bytes) -> Completions:
+    """The request in a body.
+
+    Raises:
+        InvalidField: it is not JSON, a field has the wrong type or is out of range, or asks for what is not done here.
+    """
+    try:
+        document = msgspec.json.decode(data)
+        if isinstance(document, dict):
+            for name, proper in _ALIASES.items():
+                if document.get(name) is not None and document.get(proper) is None:
+                    document[proper] = document[name]
+            if name := unsupported_option(document):
+                raise InvalidField(f"'{name}' is not supported by this server.", name, "Leave it out.")
+        body = msgspec.convert(document, Completions)
+    except msgspec.ValidationError as error:
+        field = _FIELD.search(str(error))
+        raise InvalidField(f"the request is not valid: {error}.", field[1] if field else "") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidField(f"the request is not JSON: {error}.", "") from error
+    body.check_supported()
+    return body
 
 
 class UnknownModel(NotFound):

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.responses import Response
@@ -22,6 +22,14 @@ from serve.transport.http.middleware import HeaderRefused
 #: HTTP status by ``BookserveError.code``.
 HTTP_STATUS = {"not_found": 404, "invalid_input": 400, "not_ready": 503, "overloaded": 429, "failed": 500}
 _TYPES = {"overloaded": "rate_limit_error", "not_ready": "server_error", "failed": "server_error"}
+
+
+class Echo(NamedTuple):
+    """A prompt that is returned before its text, and the log-probabilities of its characters but the first."""
+
+    prompt: str
+    #: None if they were not asked for.
+    drawn: tuple[Drawn, ...] | None = None
 
 
 class CompletionResponse:
@@ -47,15 +55,20 @@ class CompletionResponse:
         """One event of a stream."""
         return {**self._head, "choices": choices, **usage}
 
-    def choice(self, index: int, piece: Piece, echoed: str = "") -> dict[str, Any]:
+    def choice(self, index: int, piece: Piece, echoed: Echo | None = None) -> dict[str, Any]:
         """A choice: a text or the next piece of it, after the ``echoed`` prompt. Counts its characters."""
         self.count(piece)
+        prompt = echoed.prompt if echoed else ""
         start = self._offsets.get(index, 0)
-        self._offsets[index] = start + len(echoed) + len(piece.text)
+        self._offsets[index] = start + len(prompt) + len(piece.text)
+        judged = echoed.drawn if echoed and echoed.drawn is not None else None
+        drawn = piece.drawn if judged is None else (*judged, *piece.drawn)
+        unjudged = prompt[: len(prompt) - len(judged)] if judged is not None else ""
+        begin = start if judged is not None else start + len(prompt)
         return {
             "index": index,
-            "text": echoed + piece.text,
-            "logprobs": _logprobs(piece.drawn, start) if piece.drawn else None,
+            "text": prompt + piece.text,
+            "logprobs": _logprobs(drawn, begin, unjudged) if drawn or unjudged else None,
             "finish_reason": piece.finish or None,
         }
 
@@ -113,10 +126,15 @@ def _error_code(error: BookserveError) -> str | None:
     return error.code if isinstance(error, HeaderRefused) else None
 
 
-def _logprobs(drawn: Sequence[Drawn], start: int) -> dict[str, Any]:
+def _logprobs(drawn: Sequence[Drawn], start: int, unjudged: str = "") -> dict[str, Any]:
+    """``start`` is the offset of the first character. The ``unjudged`` ones come first; nothing stands before them."""
+    none: list[Any] = [None] * len(unjudged)
     return {
-        "tokens": [character.text for character in drawn],
-        "token_logprobs": [character.logprob for character in drawn],
-        "top_logprobs": [dict([*character.top, (character.text, character.logprob)]) for character in drawn],
-        "text_offset": list(range(start, start + len(drawn))),
+        "tokens": [*unjudged, *(character.text for character in drawn)],
+        "token_logprobs": [*none, *(character.logprob for character in drawn)],
+        "top_logprobs": [
+            *none,
+            *(dict([*character.top, (character.text, character.logprob)]) for character in drawn),
+        ],
+        "text_offset": list(range(start, start + len(unjudged) + len(drawn))),
     }

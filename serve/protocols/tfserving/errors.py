@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
 from serve.codecs.json_document import dumps
+from serve.models.repository import ModelsUnavailable
 from serve.models.versions import LabelUnavailable
 from serve.request_context import DeadlineExceeded
 from serve.security.access_policy import Forbidden
@@ -41,6 +42,7 @@ _CODES: dict[type, grpc.StatusCode] = {
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     LabelUnavailable: grpc.StatusCode.FAILED_PRECONDITION,
     Failed: grpc.StatusCode.INTERNAL,
+    ModelsUnavailable: grpc.StatusCode.UNKNOWN,
 }
 
 _HTTP_STATUS = {
@@ -52,6 +54,7 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNKNOWN: 500,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
 from serve.codecs.json_document import dumps
+from serve.codecs.json_pieces import is_long
 from serve.codecs.regular_json import parse_regular
 from serve.engine import Engine
 from serve.protocols.tfserving import errors, predict_json
@@ -37,18 +39,36 @@ def fast_route(engine: Engine) -> FastRoute:
             return False
         feeds, by_row = parsed
         try:
-            return engine.submit(live, signature, feeds, context, on_result(reply, partial(_fast_response, by_row)))
+            return engine.submit(
+                live, signature, feeds, context, on_result(reply, partial(_fast_response, engine, by_row))
+            )
         except BookserveError as error:
-            reply(_fast_response(by_row, error))
+            reply(_error_response(error))
             return True
 
     return route
 
 
-def _fast_response(by_row: bool, result: Arrays | BookserveError) -> FastResponse:
-    if not isinstance(result, BookserveError):
-        try:
-            return FastResponse(200, predict_json.encode_outputs(result, by_row))
-        except BookserveError as error:
-            result = error
-    return FastResponse(errors.http_status(result), dumps({"error": str(result)}))
+def _fast_response(
+    engine: Engine, by_row: bool, result: Arrays | BookserveError
+) -> FastResponse | Coroutine[Any, Any, FastResponse]:
+    if isinstance(result, BookserveError):
+        return _error_response(result)
+    if is_long(result.values()):
+        return _long_response(engine, by_row, result)
+    try:
+        return FastResponse(200, predict_json.encode_outputs(result, by_row))
+    except BookserveError as error:
+        return _error_response(error)
+
+
+async def _long_response(engine: Engine, by_row: bool, outputs: Arrays) -> FastResponse:
+    try:
+        engine.check_answer(outputs.values())
+        return FastResponse(200, await predict_json.encode_long_outputs(outputs, by_row))
+    except BookserveError as error:
+        return _error_response(error)
+
+
+def _error_response(error: BookserveError) -> FastResponse:
+    return FastResponse(errors.http_status(error), dumps({"error": str(error)}))

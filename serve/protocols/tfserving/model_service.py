@@ -7,7 +7,7 @@ from bookserve.errors import InvalidInput
 from serve.engine import Engine
 from serve.protocols.tfserving import errors
 from serve.protocols.tfserving.files import models_config
-from serve.protocols.tfserving.servable import find_model, version_states
+from serve.protocols.tfserving.servable import has_failed, version_states
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.service import Method, Service
 
@@ -19,18 +19,15 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         if not request.HasField("model_spec"):
             raise InvalidInput("Missing ModelSpec")
         spec = request.model_spec
-        if not spec.name:
-            raise InvalidInput("ModelSpec has no name specified.")
+        # As in TensorFlow Serving, a label is not looked up here: all versions are listed.
         version = spec.version.value if spec.WhichOneof("version_choice") == "version" else None
-        if spec.version_label:
-            version = find_model(engine, spec.name, None, spec.version_label).version
         return pb.GetModelStatusResponse(
             model_version_status=[
                 pb.ModelVersionStatus(
                     version=state.version,
                     state=state.state,
                     status=pb.StatusProto(
-                        error_code=errors.UNKNOWN_CODE if state.error else 0, error_message=state.error
+                        error_code=errors.UNKNOWN_CODE if has_failed(state) else 0, error_message=state.error
                     ),
                 )
                 for state in version_states(engine, spec.name, version)

@@ -6,8 +6,9 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest#predict_api
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,11 @@ from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, TensorSpec
 from serve.codecs.json_arrays import is_b64, shorten, to_array
 from serve.codecs.json_document import array_to_json, dumps, loads
+from serve.codecs.json_pieces import json_pieces
 from serve.protocols.tfserving.errors import Unimplemented
+from serve.protocols.tfserving.tensors import TYPE_NAMES
 
 Specs = Mapping[str, TensorSpec]
-
-#: TensorFlow's names of element types, where they differ from NumPy's.
-_TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
 def parse_request(body: bytes, depth: int) -> dict[str, Any]:
@@ -74,6 +74,34 @@ def encode_outputs(outputs: Arrays, by_row: bool) -> bytes:
     )
 
 
+async def encode_long_outputs(outputs: Arrays, by_row: bool) -> Iterator[bytes]:
+    """``encode_outputs`` for long answers: pieces, which are written as they are taken.
+
+    Raises:
+        InvalidInput: see ``encode_outputs``.
+    """
+    rows = _count_rows(outputs) if by_row else 0
+    texts = {name: array for name, array in outputs.items() if array.dtype == object}
+    if texts:
+        texts = await asyncio.to_thread(lambda: {name: _json_value(name, array) for name, array in texts.items()})
+    columns = {name: texts.get(name, array) for name, array in outputs.items()}
+    if len(columns) == 1:
+        return json_pieces({"predictions" if by_row else "outputs": columns.popitem()[1]})
+    if not by_row:
+        return json_pieces({"outputs": columns})
+    return json_pieces(
+        {
+            "predictions": (
+                {
+                    name: column[index, ...] if isinstance(column, np.ndarray) else column[index]
+                    for name, column in columns.items()
+                }
+                for index in range(rows)
+            )
+        }
+    )
+
+
 def _count_rows(outputs: Arrays) -> int:
     rows = None
     for name, array in outputs.items():
@@ -120,7 +148,7 @@ def _inputs_by_column(value: Any, inputs: Specs) -> Arrays:
 
 def _inputs_by_row(instances: Any, inputs: Specs) -> Arrays:
     if type(instances) is not list:
-        raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be a list/array")
+        raise InvalidInput(f"JSON Value: {shorten(instances)} Expecting 'instances' to be an list/array")
     if not instances:
         raise InvalidInput("JSON Value: [] No values in 'instances' array")
     if type(instances[0]) is not dict and len(inputs) > 1:
@@ -179,7 +207,7 @@ def _check_row_value(name: str, value: Any, inputs: Specs, shapes: dict[str, tup
 
 
 def _array(value: Any, spec: TensorSpec) -> np.ndarray:
-    type_name = _TENSORFLOW_NAMES.get(spec.dtype, spec.dtype)
+    type_name = TYPE_NAMES.get(spec.dtype, spec.dtype)
     if spec.dtype == "float16":
         raise Unimplemented(f"Conversion of JSON Value: {shorten(value)} to type: {type_name}.", "Send it over gRPC.")
     return to_array(value, spec.dtype, type_name)

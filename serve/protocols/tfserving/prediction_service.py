@@ -13,10 +13,9 @@ from bookserve.errors import InvalidInput, NotFound
 from bookserve.graph import Arrays, Graph
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
-from serve.protocols.tfserving import errors
-from serve.protocols.tfserving.classify_regress import CLASSIFY, REGRESS
-from serve.protocols.tfserving.metadata import DEFAULT_SIGNATURE, TYPE_URL, signature_defs
+from serve.protocols.tfserving import errors, servable
 from serve.protocols.tfserving.servable import classify_and_regress, find_graph, find_model
+from serve.protocols.tfserving.signatures import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, TYPE_URL, signature_defs
 from serve.protocols.tfserving.tensors import to_array, to_tensor
 from serve.security.access_policy import AccessPolicy
 from serve.security.limits import Limits
@@ -38,9 +37,10 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
             feeds = await asyncio.to_thread(_read_inputs, request, policy.limits)
         else:
             feeds = _read_inputs(request, policy.limits)
-        outputs = await engine.run(live, signature, feeds)
+        outputs = await servable.predict(engine, live, signature, graph, feeds)
+        asked = request.model_spec.signature_name or DEFAULT_SIGNATURE
         return pb.PredictResponse(
-            outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, signature)
+            outputs={name: to_tensor(outputs[name]) for name in output_names}, model_spec=_model_spec(live, asked)
         )
 
     async def classify(request: pb.ClassificationRequest) -> pb.ClassificationResponse:
@@ -57,23 +57,26 @@ def service(engine: Engine, policy: AccessPolicy) -> Service:
         live = _find_model(engine, request)
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         _check_signature(live, signature, "No signature was found with the name: ")
-        (result,) = await classify_and_regress(engine, live, [(task, signature)], request.input)
+        tasks = [(task, signature)]
+        (result,) = await classify_and_regress(engine, live, tasks, request.input, policy.check_method_names)
         return live, signature, result
 
     async def multi_inference(request: pb.MultiInferenceRequest) -> pb.MultiInferenceResponse:
         live, tasks = _read_tasks(engine, request)
-        results = await classify_and_regress(engine, live, tasks, request.input)
+        results = await classify_and_regress(engine, live, tasks, request.input, policy.check_method_names)
         for result, (_, signature) in zip(results, tasks, strict=True):
             result.model_spec.CopyFrom(_model_spec(live, signature))
         return pb.MultiInferenceResponse(results=results)
 
     async def metadata(request: pb.GetModelMetadataRequest) -> pb.GetModelMetadataResponse:
-        live = _find_model(engine, request)
+        if not request.HasField("model_spec"):
+            raise InvalidInput("Missing ModelSpec")
         if not request.metadata_field:
             raise InvalidInput("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != "signature_def":
                 raise InvalidInput(f"Metadata field {field} is not supported", "There is only signature_def.")
+        live = _find_model(engine, request)
         packed = Any(type_url=TYPE_URL, value=signature_defs(live).SerializeToString())
         return pb.GetModelMetadataResponse(model_spec=_model_spec(live), metadata={"signature_def": packed})
 
@@ -107,15 +110,15 @@ def _model_of_spec(engine: Engine, spec: pb.ModelSpec) -> LiveModel:
 
 
 def _read_tasks(engine: Engine, request: pb.MultiInferenceRequest) -> tuple[LiveModel, list[tuple[str, str]]]:
-    """The model that all tasks of a request name, and the method and signature of each task."""
+    """The model of the first task, which all others must name, and the method and signature of each task."""
     if not request.tasks:
-        raise InvalidInput("Inference request must have at least one task.")
+        raise InvalidInput("ModelSpec has no name specified.", "Inference request must have at least one task.")
     live = _model_of_spec(engine, request.tasks[0].model_spec)
     tasks: list[tuple[str, str]] = []
     for task in request.tasks:
         if not task.model_spec.name:
             raise InvalidInput("Found ModelSpec with an empty model name.")
-        if _model_of_spec(engine, task.model_spec) is not live:
+        if task.model_spec.name != live.name:
             raise InvalidInput("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         signature = task.model_spec.signature_name or DEFAULT_SIGNATURE
         if (task.method_name, signature) in tasks:
@@ -168,7 +171,10 @@ def _check_input_names(graph: Graph, request: pb.PredictRequest) -> None:
 
 
 def _read_inputs(request: pb.PredictRequest, limits: Limits) -> Arrays:
-    return {name: to_array(name, tensor, limits) for name, tensor in request.inputs.items()}
+    try:
+        return {name: to_array(name, tensor, limits) for name, tensor in request.inputs.items()}
+    except InvalidInput as error:
+        raise type(error)(f"tensor parsing error: {error.message}", error.hint) from error
 
 
 def _names_text(names: Iterable[str]) -> str:

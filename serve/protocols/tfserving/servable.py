@@ -1,14 +1,16 @@
-"""Finds the model and graph that a request of TensorFlow Serving's APIs names, and runs classify and regress tasks.
+"""Finds the model and graph that a request of TensorFlow Serving's APIs names, and runs the three tasks.
 
 Errors have TensorFlow Serving's messages.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats import tf_example
-from bookserve.graph import Arrays, Graph
+from bookserve.graph import Arrays, Graph, numpy_dtype
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.versions import UnknownLabel, VersionStatus
@@ -28,6 +30,8 @@ def find_model(engine: Engine, name: str, version: int | None = None, label: str
     except UnknownLabel as error:
         raise InvalidInput(f"Unrecognized servable version label: {label}") from error
     except NotFound as error:
+        if label and name not in engine.names():  # an unknown model has no labels
+            raise InvalidInput(f"Unrecognized servable version label: {label}") from error
         servable = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         raise NotFound(f"Servable not found for request: {servable}") from error
 
@@ -50,6 +54,11 @@ def version_states(engine: Engine, name: str, version: int | None = None) -> lis
     return statuses
 
 
+def has_failed(status: VersionStatus) -> bool:
+    """Whether the status is an error; a version that serves on without its files only has a message."""
+    return bool(status.error) and status.state != "AVAILABLE"
+
+
 def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     """The name of a graph and the graph, for a signature that takes tf.Example records.
 
@@ -60,40 +69,61 @@ def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
     return live.bundle.graph(tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
 
 
-def find_task_graph(task: str, live: LiveModel, signature: str) -> tuple[str, Graph]:
-    """The name of a graph and the graph, for a task (``CLASSIFY`` or ``REGRESS``) and a signature.
+async def predict(engine: Engine, live: LiveModel, signature: str, graph: Graph, feeds: Arrays) -> Arrays:
+    """Run ``graph``, whose name is ``signature``. A batch without rows gets outputs without rows, and is not run.
 
     Raises:
-        NotFound: no such graph.
-        InvalidInput: the outputs of the graph do not suit the task.
+        InvalidInput: the feeds do not fit the graph.
+        NotReady, Overloaded, Failed: see ``Engine.run``.
     """
-    name, graph = find_graph(live, signature)
-    if task == classify_regress.CLASSIFY:
-        classify_regress.check_classifies(live, name, graph)
-    else:
-        classify_regress.check_regresses(graph)
-    return name, graph
+    if any(0 in feed.shape for feed in feeds.values()) and graph.batched and _holds_no_rows(graph, feeds):
+        return {
+            name: np.empty(
+                [0, *(axis if isinstance(axis, int) else 0 for axis in spec.shape[1:])], numpy_dtype(spec.dtype)
+            )
+            for name, spec in graph.outputs.items()
+        }
+    return await engine.run(live, signature, feeds)
+
+
+def _holds_no_rows(graph: Graph, feeds: Arrays) -> bool:
+    """Whether all that the feeds lack is rows."""
+    by_row = {name for name, spec in graph.inputs.items() if spec.shape[:1] == ("batch",)}
+    if feeds.keys() != graph.inputs.keys() or any(feeds[name].shape[:1] != (0,) for name in by_row):
+        return False
+    one_row = {name: np.zeros((1, *feeds[name].shape[1:]), feeds[name].dtype) for name in by_row}
+    try:
+        graph.check({**feeds, **one_row})
+    except InvalidInput:
+        return False  # the engine says so of the feeds themselves
+    return True
 
 
 async def classify_and_regress(
-    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], examples: pb.Input
+    engine: Engine, live: LiveModel, tasks: list[tuple[str, str]], examples: pb.Input, check_method: bool = False
 ) -> list[pb.InferenceResult]:
-    """Run the records in ``examples`` for each task and signature. A graph that several tasks share is run once.
+    """Run the records in ``examples`` for each task (``CLASSIFY`` or ``REGRESS``) and signature.
+
+    A graph that several tasks share is run once. ``check_method``: see ``classify_regress.check_task``.
 
     Raises:
-        NotFound, InvalidInput: see ``find_task_graph`` and ``tf_examples.example_inputs``.
+        NotFound: a signature does not exist.
+        InvalidInput: a graph does not suit its task, or the records do not fit the graph.
         Overloaded, Failed: see ``Engine.run``.
     """
-    graphs = [find_task_graph(task, live, signature) for task, signature in tasks]
+    graphs = [find_graph(live, signature) for _, signature in tasks]
+    takes_records = [
+        classify_regress.check_task(task, live, name, graph, check_method)
+        for (task, _), (name, graph) in zip(tasks, graphs, strict=True)
+    ]
+    rows = tf_examples.count_examples(examples)
     outputs: dict[str, Arrays] = {}
     results = []
-    for (task, _), (name, graph) in zip(tasks, graphs, strict=True):
+    for (task, _), (name, graph), serialized in zip(tasks, graphs, takes_records, strict=True):
         if name not in outputs:
-            outputs[name] = await engine.run(live, name, tf_examples.example_inputs(examples, graph))
-        result = pb.InferenceResult()
-        if task == classify_regress.CLASSIFY:
-            result.classification_result.CopyFrom(classify_regress.classify(live, name, graph, outputs[name]))
-        else:
-            result.regression_result.CopyFrom(classify_regress.regress(live, name, outputs[name]))
-        results.append(result)
+            feeds = (
+                tf_examples.record_feeds(examples, graph) if serialized else tf_examples.example_inputs(examples, graph)
+            )
+            outputs[name] = await engine.run(live, name, feeds)
+        results.append(classify_regress.make_result(task, live, name, graph, outputs[name], rows))
     return results

@@ -34,6 +34,8 @@ NUMBERS: Mapping[str, pb.DataType] = {
     "float64": pb.DT_DOUBLE,
     "string": pb.DT_STRING,
 }
+#: TensorFlow's names of element types in messages, where they differ from NumPy's.
+TYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
 _DTYPES = {number: dtype for dtype, number in NUMBERS.items()}
 _FIELDS = {
     "bool": "bool_val",
@@ -53,7 +55,7 @@ _FIELDS = {
 
 
 def to_array(name: str, tensor: pb.TensorProto, limits: Limits) -> np.ndarray:
-    """The array that a TensorProto holds. A single element in the typed list fills the whole shape.
+    """The array that a TensorProto holds. If the typed list is too short, its last element stands for the missing ones.
 
     Raises:
         InvalidInput: an unsupported type, an invalid or too large shape, or the wrong number of elements; the message
@@ -74,9 +76,9 @@ def to_array(name: str, tensor: pb.TensorProto, limits: Limits) -> np.ndarray:
     flat = _from_content(name, content, dtype, count) if content else _from_list(name, tensor, dtype)
     if flat.size == count:
         return flat.reshape(shape)
-    if content or flat.size != 1:
+    if content or not 0 < flat.size < count:
         raise InvalidInput(f"input '{name}' holds {flat.size} elements; its shape {shape} takes {count}.")
-    return np.full(shape, flat[0], flat.dtype)
+    return np.concatenate([flat, np.full(count - flat.size, flat[-1], flat.dtype)]).reshape(shape)
 
 
 def to_tensor(array: np.ndarray) -> pb.TensorProto:
@@ -88,7 +90,7 @@ def to_tensor(array: np.ndarray) -> pb.TensorProto:
         # The encoded list is the bytes of its elements; merging them is thirty times faster than adding elements.
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         number = pb.TensorProto.DESCRIPTOR.fields_by_name[_FIELDS[dtype]].number
-        tensor.MergeFromString(bytes([number << 3 | 2]) + _varint(len(raw)) + raw)
+        tensor.MergeFromString(bytes([number << 3 | 2]) + encode_varint(len(raw)) + raw)
         return tensor
     plain: list[Any] = (array.view(np.uint16) if dtype == "float16" else array).ravel().tolist()
     getattr(tensor, _FIELDS[dtype]).extend(plain)
@@ -147,7 +149,8 @@ def _strings(name: str, content: bytes, count: int) -> np.ndarray:
     return flat
 
 
-def _varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
+    """A number of at least 0 in protobuf's variable-length form."""
     groups = bytearray()
     while number > 127:
         groups.append(number & 127 | 128)

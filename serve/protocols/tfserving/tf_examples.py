@@ -1,8 +1,8 @@
 """Converts tf.Example records, from JSON or from a message, to the inputs of a graph.
 
-A feature has the name of an input and holds one row of it, flattened. TensorFlow Serving needs a graph that parses
-serialized records; here any graph works. Integers are accepted where a model takes floats, since JSON writers may write
-``1`` for ``1.0``.
+A graph that parses records itself gets them serialized, as TensorFlow Serving feeds all its graphs. Any other graph
+works, too: there a feature has the name of an input and holds one row of it, flattened. Integers are accepted where a
+model takes floats, since JSON writers may write ``1`` for ``1.0``.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ import numpy as np
 from bookserve.api import tfserving_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph, TensorSpec, numpy_dtype
-from serve.codecs.json_arrays import decode_b64, is_b64, shorten
+from serve.codecs.json_arrays import decode_b64, is_b64, kind_of, shorten
 
 _KIND_NAMES = {"bytes_list": "string", "float_list": "float", "int64_list": "int64"}
 _ACCEPTED_KINDS = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "u": ("int64_list",), "b": ("int64_list",)}
 
 
-def examples_from_json(document: Mapping[str, Any], verb: str) -> pb.Input:
+def examples_from_json(document: Mapping[str, Any]) -> pb.Input:
     """The records in ``examples``, and the features in ``context`` that apply to all of them.
 
     Raises:
         InvalidInput: there are no records, or a feature is not a list of values of one kind.
     """
-    if "examples" not in document:
-        raise InvalidInput(f"When method is {verb}, key 'examples' is expected and was not found")
+    context = _example(document["context"]) if "context" in document else None
+    where = f"JSON Value: {shorten(document)}"
+    if "examples" not in document:  # TensorFlow Serving says classify when it is asked to regress, too
+        raise InvalidInput(f"{where} When method is classify, key 'examples' is expected and was not found")
     records = document["examples"]
     if type(records) is not list:
-        raise InvalidInput(f"JSON Value: {shorten(records)} Expecting 'examples' value to be an list/array")
+        raise InvalidInput(f"{where} Expecting 'examples' value to be an list/array")
     if not records:
-        raise InvalidInput("JSON Value: [] 'examples' value is an empty array")
+        raise InvalidInput(f"{where} 'examples' value is an empty array")
     examples = [_example(record) for record in records]
-    if "context" not in document:
+    if context is None:
         return pb.Input(example_list=pb.ExampleList(examples=examples))
-    context = _example(document["context"])
     return pb.Input(example_list_with_context=pb.ExampleListWithContext(examples=examples, context=context))
 
 
@@ -50,12 +51,43 @@ def example_inputs(message: pb.Input, graph: Graph) -> Arrays:
     """
     if not graph.batched:
         raise InvalidInput("this graph does not take a batch of rows.", "Use predict.")
+    examples, context = _examples(message)
+    shared = context.features.feature
+    records = [example.features.feature for example in examples]
+    return {name: _column(name, spec, records, shared) for name, spec in graph.inputs.items()}
+
+
+def count_examples(message: pb.Input) -> int:
+    """The number of records.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    return len(_examples(message)[0])
+
+
+def record_feeds(message: pb.Input, graph: Graph) -> Arrays:
+    """The serialized records as the only input of ``graph``: an object array of bytes [examples].
+
+    Each begins with the features of the context. A parser takes the last value of a feature that occurs twice, so an
+    example overrides the context.
+
+    Raises:
+        InvalidInput: there are no records.
+    """
+    examples, context = _examples(message)
+    shared = context.SerializeToString()
+    records = np.empty(len(examples), object)
+    records[:] = [shared + example.SerializeToString() for example in examples]
+    return dict.fromkeys(graph.inputs, records)
+
+
+def _examples(message: pb.Input) -> tuple[Sequence[pb.Example], pb.Example]:
+    """The examples of a request, and its context, which is empty if there is none."""
     examples = getattr(message, message.WhichOneof("kind") or "example_list")
     if not examples.examples:
         raise InvalidInput("Input is empty.")
-    shared = examples.context.features.feature if isinstance(examples, pb.ExampleListWithContext) else {}
-    records = [example.features.feature for example in examples.examples]
-    return {name: _column(name, spec, records, shared) for name, spec in graph.inputs.items()}
+    return examples.examples, examples.context if isinstance(examples, pb.ExampleListWithContext) else pb.Example()
 
 
 def _column(
@@ -107,8 +139,8 @@ def _row(where: str, feature: pb.Feature | None, spec: TensorSpec, shape: list[i
 
 
 def _example(record: Any) -> pb.Example:
-    if type(record) is not dict or is_b64(record):
-        raise InvalidInput(f"Example must be JSON object but got JSON {shorten(record)}")
+    if type(record) is not dict:
+        raise InvalidInput(f"Example must be JSON object but got JSON {kind_of(record)}")
     return pb.Example(features=pb.Features(feature={name: _feature(name, value) for name, value in record.items()}))
 
 
@@ -122,21 +154,25 @@ def _feature(name: str, value: Any) -> pb.Feature:
     if kind == "bytes_list":
         return pb.Feature(bytes_list=pb.BytesList(value=decode_b64(values)))
     if kind == "float_list":
+        try:
+            wide = np.array(values, np.float64)
+        except OverflowError:
+            raise InvalidInput(f"Feature: {name} has a number too big to be stored in double.") from None
         with np.errstate(over="ignore"):  # a number too large for a float is infinite
-            return pb.Feature(float_list=pb.FloatList(value=np.array(values, np.float64).astype(np.float32)))
+            return pb.Feature(float_list=pb.FloatList(value=wide.astype(np.float32)))
     if kind == "int64_list":
         for item in values:
-            if not -(2**63) <= item < 2**63:
-                raise InvalidInput(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            if item >= 2**63:
+                raise InvalidInput(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         return pb.Feature(int64_list=pb.Int64List(value=map(int, values)))
     return pb.Feature()
 
 
 def _kind_of(name: str, item: Any) -> str:
-    if type(item) in (bool, int):
+    if type(item) is bool or (type(item) is int and -(2**63) <= item < 2**64):
         return "int64_list"
-    if type(item) is float:
+    if type(item) in (int, float):  # integers of more than 64 bits are floats, as in TensorFlow Serving
         return "float_list"
     if type(item) is str or is_b64(item):
         return "bytes_list"
-    raise InvalidInput(f"Feature: {name} has element with unexpected JSON type: {shorten(item)}")
+    raise InvalidInput(f"Feature: {name} has element with unexpected JSON type: {kind_of(item)}")

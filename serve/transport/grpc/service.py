@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -41,9 +41,9 @@ ErrorStatus = Callable[[BookserveError], CallStatus]
 
 
 class Method(NamedTuple):
-    """A unary method: one request, one reply."""
+    """A unary method: one request, one reply, which may be serialized already."""
 
-    answer: Callable[[Any], Awaitable[Message]]
+    answer: Callable[[Any], Awaitable[Message | bytes]]
     request: type[Message]
     reply: type[Message]
 
@@ -87,7 +87,7 @@ class Service(NamedTuple):
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
             try:
-                return (await method.answer(parse_message(method.request, data))).SerializeToString()
+                return _serialized(await method.answer(parse_message(method.request, data)))
             except Exception as error:
                 status = self._status(error)
             await context.abort(*status)
@@ -112,7 +112,7 @@ class Service(NamedTuple):
         async def handle(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             try:
                 async for reply in method.answers(parse_message(method.request, data) async for data in requests):
-                    yield reply.SerializeToString()
+                    yield _serialized(reply)
                 return
             except Exception as error:
                 status = self._status(error)
@@ -124,6 +124,10 @@ class Service(NamedTuple):
         if not isinstance(error, BookserveError):
             error = internal_error(f"a call to {self.name} failed", error)
         return self.error_status(error)
+
+
+def _serialized(reply: Message | bytes) -> bytes:
+    return reply if type(reply) is bytes else cast(Message, reply).SerializeToString()
 
 
 def parse_message(kind: type[Message], data: bytes) -> Message:

@@ -7,9 +7,10 @@ takes or declines each body. What it declines goes through the application, whic
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from bookserve.errors import BookserveError
 from bookserve.graph import Arrays
@@ -26,7 +27,8 @@ class FastResponse(NamedTuple):
     """A whole response: status, body, and header lines as they are sent, without the body's length."""
 
     status: int
-    content: bytes
+    #: The body, or the pieces in which a long one is written while it is sent.
+    content: bytes | Iterator[bytes]
     headers: bytes = b"content-type: application/json\r\n"
 
 
@@ -50,10 +52,14 @@ def first_route(*routes: FastRoute) -> FastRoute:
     return find_handler
 
 
-def on_result(send: SendResponse, to_response: Callable[[Arrays | BookserveError], FastResponse]) -> OnResult:
+def on_result(
+    send: SendResponse,
+    to_response: Callable[[Arrays | BookserveError], FastResponse | Coroutine[Any, Any, FastResponse]],
+) -> OnResult:
     """A callback for a run's result: converts it by ``to_response`` and sends that.
 
-    An exception of ``to_response`` is logged, and the client gets status 500 without details.
+    For a long answer ``to_response`` returns a coroutine, which takes several turns of the event loop. An exception is
+    logged, and the client gets status 500 without details.
     """
 
     def send_result(result: Arrays | BookserveError) -> None:
@@ -62,6 +68,24 @@ def on_result(send: SendResponse, to_response: Callable[[Arrays | BookserveError
         except Exception:
             logging.getLogger("bookserve").exception("a request failed")
             response = _INTERNAL_ERROR
-        send(response)
+        if isinstance(response, FastResponse):
+            send(response)
+        else:
+            task = asyncio.ensure_future(_send_later(send, response))
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
 
     return send_result
+
+
+#: Keeps the tasks that prepare long answers: the event loop itself holds them by weak references only.
+_tasks: set[asyncio.Future[None]] = set()
+
+
+async def _send_later(send: SendResponse, prepared: Coroutine[Any, Any, FastResponse]) -> None:
+    try:
+        response = await prepared
+    except Exception:
+        logging.getLogger("bookserve").exception("a request failed")
+        response = _INTERNAL_ERROR
+    send(response)

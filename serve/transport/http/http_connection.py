@@ -17,8 +17,10 @@ and the versions that were tested.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from asyncio import TimerHandle, Transport
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -59,7 +61,6 @@ class FastPathCycle:
 
     __slots__ = ("body", "connection", "disconnected", "head", "keep_alive", "response_complete", "taken")
     message_event = _NoEvent()
-    response_started = False  # the response is written as a whole
 
     def __init__(self, connection: HttpConnection, head: RequestHead) -> None:
         self.connection = connection
@@ -71,6 +72,11 @@ class FastPathCycle:
         #: Whether the client has closed the connection.
         self.disconnected = False
         self.response_complete = False
+
+    @property
+    def response_started(self) -> bool:
+        """Whether a part of the response has been written."""
+        return self.connection.sends_pieces
 
     def is_disconnected(self) -> bool:
         """Whether the client has closed the connection."""
@@ -130,6 +136,10 @@ class HttpConnection(HttpToolsProtocol):
         self._parsed_head: RequestHead | None = None
         #: Whether a handler has declined the request that is parsed now.
         self._declined = False
+        #: Requests of the application that are not answered completely, oldest first. uvicorn knows only the latest.
+        self._unanswered: list[Any] = []
+        #: Whether a long response is being sent.
+        self.sends_pieces = False
 
     # asyncio.Protocol
 
@@ -139,6 +149,11 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._request_arrived()
+        for cycle in self._unanswered:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._unanswered.clear()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -193,7 +208,7 @@ class HttpConnection(HttpToolsProtocol):
             self._parsed_head = head
             self.cycle = FastPathCycle(self, head)  # type: ignore[assignment]
         else:
-            super().on_headers_complete()
+            self._hand_to_application()
 
     def on_body(self, body: bytes) -> None:
         if self._head_size is not None:  # the head was rejected
@@ -216,9 +231,15 @@ class HttpConnection(HttpToolsProtocol):
             cycle.body.clear()  # a connection may be idle for long
         else:
             self.cycle = None  # type: ignore[assignment]
-            super().on_headers_complete()
+            self._hand_to_application()
             self.cycle.body = cycle.body
             super().on_message_complete()
+
+    def _hand_to_application(self) -> None:
+        super().on_headers_complete()
+        self._unanswered = [cycle for cycle in self._unanswered if not cycle.response_complete]
+        if self.cycle is not None:
+            self._unanswered.append(self.cycle)
 
     # The fast path
 
@@ -234,8 +255,39 @@ class HttpConnection(HttpToolsProtocol):
         for name, value in self.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        parts += (response.headers, b"content-length: %d\r\n" % len(response.content), end, response.content)
+        content = response.content
+        if not isinstance(content, bytes):
+            parts += (response.headers, b"transfer-encoding: chunked\r\n", end)
+            self.transport.write(b"".join(parts))
+            self.tasks.add(task := self.loop.create_task(self._send_pieces(cycle, content)))
+            task.add_done_callback(self.tasks.discard)
+            return
+        parts += (response.headers, b"content-length: %d\r\n" % len(content), end, content)
         self.transport.write(b"".join(parts))
+        self._response_sent(cycle)
+
+    async def _send_pieces(self, cycle: FastPathCycle, pieces: Iterator[bytes]) -> None:
+        """Write the body of a long response piece by piece, as fast as the client reads, with a turn for others."""
+        self.sends_pieces = True
+        try:
+            for piece in pieces:
+                if self.transport.is_closing():
+                    return
+                if piece:
+                    self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                await asyncio.sleep(0)
+                await self.flow.drain()
+        except Exception:
+            logging.getLogger("bookserve").exception("a response could not be completed")
+            self.transport.abort()  # so that the client does not take what it got for the whole
+            return
+        finally:
+            self.sends_pieces = False
+        if not self.transport.is_closing():
+            self.transport.write(b"0\r\n\r\n")
+            self._response_sent(cycle)
+
+    def _response_sent(self, cycle: FastPathCycle) -> None:
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

@@ -193,4 +193,6 @@ def _printable_path(scope: Scope) -> str:
 def _disconnect_check(receive: Receive) -> Callable[[], bool] | None:
     """A function that says whether the client has disconnected, from the HTTP server's state: no task is needed."""
     cycle: Any = getattr(receive, "__self__", None)
-    return (lambda: bool(cycle.disconnected)) if hasattr(cycle, "disconnected") else None
+    if not hasattr(cycle, "disconnected"):
+        return None
+    return lambda: bool(cycle.disconnected) or cycle.transport.is_closing()

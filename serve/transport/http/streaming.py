@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.responses import StreamingResponse
@@ -17,15 +18,18 @@ class EventStream(StreamingResponse):
     """A response of server-sent events.
 
     Starlette's own streaming response cancels only when the event loop is idle for a moment; while a small graph runs
-    in the event loop, it may never be.
+    in the event loop, it may never be. It also leaves the iterator of a client that has gone to the garbage collector,
+    and with it the tasks that work for it.
     """
 
-    def __init__(self, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
         """Each item of ``events`` is one or more complete events."""
+        self._events = events
         super().__init__(events, headers={"cache-control": "no-store"}, media_type="text/event-stream; charset=utf-8")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_disconnected(receive, self.stream_response(send))
+        async with aclosing(self._events):
+            await unless_disconnected(receive, self.stream_response(send))
 
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:

@@ -43,7 +43,7 @@ ATTRIBUTES = ("cycle", "flow", "headers", "loop", "parser", "server_state", "tas
 #: ``RequestResponseCycle``, and of httptools' ``HttpRequestParser``.
 OF_FLOW = ("drain", "read_paused", "write_paused")
 OF_SERVER_STATE = ("default_headers",)
-OF_CYCLE = ("body", "response_complete", "response_started")
+OF_CYCLE = ("body", "disconnected", "message_event", "response_complete", "response_started")
 OF_PARSER = ("get_http_version", "get_method", "should_keep_alive")
 #: What uvicorn uses of the cycle of a connection, which ``FastPathCycle`` therefore has, too. ``more_body`` is missing:
 #: it is set where a message is complete, which the subclass does not pass on for a ``FastPathCycle``.

@@ -148,6 +148,19 @@ def test_numbers_take_nested_and_flat_rows() -> None:
     assert Numbers("string")(["a", b"b"]).tolist() == [b"a", b"b"]
 
 
+def test_numbers_take_columns_by_name() -> None:
+    step = Numbers("float32", (3, 2), ("warm", "wet"))
+    named = {"wet": [4, 5, 6], "other": ["x"], "warm": [1, 2, 3]}
+    assert step([named, [[1, 4], [2, 5], [3, 6]]]).tolist() == [[[1, 4], [2, 5], [3, 6]]] * 2
+    assert Numbers("float32", (2,), ("warm", "wet"))([{"wet": 2, "warm": 1}]).tolist() == [[1, 2]]
+    with pytest.raises(InvalidInput, match="the row has no 'wet'; expected an object with the columns 'warm', 'wet'"):
+        step([{"warm": [1, 2, 3]}])
+    with pytest.raises(InvalidInput, match="the rows differ in shape"):
+        step([{"warm": [1, 2, 3], "wet": [4, 5]}])
+    plain = msgspec.json.encode(Numbers("float32", (2,)))
+    assert b"columns" not in plain  # bundles without names of columns are as they were
+
+
 @pytest.mark.parametrize(
     ("step", "rows"),
     [

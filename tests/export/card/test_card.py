@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from bookserve.bundle import Bundle
+from bookserve.verb import Predict
+from export.card.model_card import write_card
 from tests.export.card_snippets import objects_in, run_card
 from tests.servers import Server, start
 
@@ -56,6 +59,17 @@ def test_a_card_shows_raw_rows(bundles: dict[str, Bundle]) -> None:
     line = next(line for line in card.splitlines() if line.startswith("curl") and "/api/models/prices/predict" in line)
     (row,) = json.loads(line.partition(" -d ")[2].strip("'"))["rows"]
     np.testing.assert_allclose(row, bundle.examples().rows[0], atol=1e-3)
+
+
+def test_a_card_names_the_columns_of_raw_rows(bundles: dict[str, Bundle]) -> None:
+    bundle = bundles["prices"]
+    assert isinstance(bundle.manifest.verb, Predict)
+    ((name, (first, *others)),) = bundle.manifest.verb.inputs.items()
+    named = msgspec.structs.replace(first, columns=("rooms", "age", "b", "c", "d"))
+    verb = msgspec.structs.replace(bundle.manifest.verb, inputs={name: (named, *others)})
+    card = write_card(msgspec.structs.replace(bundle.manifest, verb=verb), bundle.examples(), {}, bundle.path)
+    assert "along the last axis: rooms, age, b, c, d." in card
+    assert "## Raw rows" not in (bundle.path / "README.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_strings_run_on_tensorflow_only_and_a_note_gives_the_reason(tensorflow, 
     graphs = done.bundle.manifest.graphs
     assert graphs["upper"].onnx is None
     assert graphs["upper"].batched
-    assert graphs["double"].onnx == "double.onnx"
+    assert graphs["double"].onnx == "model.onnx"  # the default is the first by name
     assert done.notes == ["graph 'upper' runs on TensorFlow only: ONNX has no form of the operator 'StringUpper'."]
     example = done.bundle.examples().graphs["upper"]
     assert example.outputs["loud"].tolist() == [text.upper() for text in example.inputs["text"]]

@@ -53,9 +53,7 @@ def test_predictions_as_json(body: bytes, names: set[str]) -> None:
 def test_records_as_json(body: bytes, names: set[str]) -> None:
     graph = Graph(inputs={name: SPECS[name] for name in names}, outputs={"y": TensorSpec("float32", ("batch", 1))})
     feeds = refuse(
-        lambda: examples.example_inputs(
-            examples.examples_from_json(rows.parse_request(body, LIMITS.depth), "classify"), graph
-        )
+        lambda: examples.example_inputs(examples.examples_from_json(rows.parse_request(body, LIMITS.depth)), graph)
     )
     assert feeds is None or feeds.keys() == names
 

@@ -19,7 +19,7 @@ def home(models: Path, tmp_path: Path) -> Path:
 
 
 def with_labels(home: Path, **labels: int) -> ModelConfig:
-    return ModelConfig("affine", home / "affine", VersionPolicy(latest=None), labels, older=False)
+    return ModelConfig("affine", home / "affine", VersionPolicy(latest=None), labels)
 
 
 def test_labels_mean_versions_and_move_on_reload(home: Path) -> None:

@@ -150,10 +150,10 @@ def test_a_removed_version_gives_way_to_the_next_older_one(home: Path) -> None:
 
 
 def test_specific_versions_that_are_missing_leave_what_serves(home: Path) -> None:
-    served = ModelConfig("affine", home / "affine", VersionPolicy(specific=(2,)), older=False)
+    served = ModelConfig("affine", home / "affine", VersionPolicy(specific=(2,)))
     repository = opened(home, [served])
     assert live(repository) == [2]
-    repository.reload([ModelConfig("affine", home / "affine", VersionPolicy(specific=(7,)), older=False)])
+    repository.reload([ModelConfig("affine", home / "affine", VersionPolicy(specific=(7,)))])
     assert live(repository) == [2]
     assert "not on disk" in repository.status("affine")[0].error
     with pytest.raises(NotFound):
@@ -262,3 +262,30 @@ def test_five_hundred_loads_and_unloads_leave_the_memory_as_it_was(tmp_path: Pat
     before = resident()
     cycle(500)
     assert resident() - before < 20 * 2**20  # 500 of these sessions take 160 MiB
+
+
+def test_other_versions_are_loaded_only_on_demand(home: Path) -> None:
+    repository = opened(home)
+    with pytest.raises(NotFound, match=r"version 2 of model 'affine' is not served. It serves: 4. .*on-demand"):
+        repository.find("affine", 2)
+    repository = opened(home, policy=VersionPolicy.parse("on-demand"))
+    assert live(repository) == [4]
+    assert repository.find("affine", 2).version == 2
+    assert repository.find("affine").version == 4
+    assert live(repository) == [2, 4]
+    repository.refresh()
+    assert live(repository) == [2, 4]
+    repository.reload([ModelConfig("affine", home / "affine", VersionPolicy(specific=(3,)))])
+    assert live(repository) == [3]
+
+
+def test_a_reload_serves_bare_files_at_once(home: Path) -> None:
+    """Without a manifest, what a scan finds first may still be being copied; a reload names what is there."""
+    for version in range(1, 5):
+        for file in (home / f"affine/{version}").iterdir():
+            if file.name != "model.onnx":
+                file.unlink()
+    repository = opened(home, [ModelConfig("affine", home / "affine")])
+    assert live(repository) == [4]
+    repository.reload([ModelConfig("affine", home / "affine", VersionPolicy(specific=(1, 2)))])
+    assert live(repository) == [1, 2]

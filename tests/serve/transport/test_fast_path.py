@@ -178,9 +178,10 @@ def test_idle_connections_keep_no_bodies(models: Path) -> None:
                 connection.sendall(request)
                 reader = connection.makefile("rb")
                 assert reader.readline().split()[1] == b"200"
-                while line := reader.readline().strip():
-                    if line.lower().startswith(b"content-length:"):
-                        length = int(line.split()[1])
-                reader.read(length)
+                while reader.readline().strip():
+                    pass
+                while size := int(reader.readline(), 16):  # a long answer comes in chunks
+                    reader.read(size + 2)
+                reader.readline()
             grown.append(process.memory_info().rss)
     assert grown[1] - grown[0] < 32 * 2**20

@@ -1,4 +1,4 @@
-"""Weather, raw texts and word vectors: files are read unchanged, windows end where they should, errors are clear."""
+"""Raw texts and word vectors: files are read unchanged, errors are clear."""
 
 from __future__ import annotations
 
@@ -12,71 +12,9 @@ import numpy as np
 import pytest
 
 from bookserve.errors import Failed, NotFound
-from bookserve.steps import Scale
-from bookserve.verb import Predict
-from trainers import catalogue
-from trainers.datasets import glove, imdb_texts, jena
+from trainers.datasets import glove, imdb_texts
 
 REAL = os.environ.get("BOOKSERVE_DATA")
-HEAD = ",".join(["Date Time", *(f'"{name}"' for name in jena.COLUMNS)])
-
-
-def row(number: int) -> str:
-    return ",".join(["01.01.2009 00:10:00", *(str(number + column / 100) for column in range(14))])
-
-
-def test_a_window_ends_where_its_target_s_day_begins() -> None:
-    task = catalogue.find_task("jena_gru")
-    data = task.data("sample", task.defaults("sample"))
-    table = jena.load("sample").table
-    assert isinstance(data.verb, Predict)
-    for pairs, start in ((data.train, 0), (data.validation, round(len(table) * 200_000 / 420_551))):
-        assert pairs
-        for index in (0, 100, len(pairs) - 1):
-            x, y = pairs.batch(np.array([index]))
-            last = start + index + 288 - 1
-            assert np.array_equal(x, data.verb.encode([table[last - 282 : last + 1 : 6]])["weather"])
-            predicted = data.verb.decode({"temperature": np.asarray(y)})[0]["temperature"]
-            assert float(predicted[0]) == pytest.approx(table[last + 144, jena.TEMPERATURE], abs=1e-3)  # type: ignore[arg-type]
-    assert data.validation
-    assert round(len(table) * 200_000 / 420_551) >= len(data.train) + 288 + 144  # no window looks past its part
-
-
-def test_mean_and_deviation_come_from_training_rows_only() -> None:
-    task = catalogue.find_task("jena_dense")
-    data = task.data("sample", task.defaults("sample"))
-    table = jena.load("sample").table
-    seen = table[: round(len(table) * 200_000 / 420_551), jena.TEMPERATURE]
-    assert isinstance(data.verb, Predict)
-    (scale,) = data.verb.outputs["temperature"]
-    assert isinstance(scale, Scale)
-    assert scale.factor == pytest.approx(seen.std(), rel=1e-4)
-    assert scale.offset == pytest.approx(seen.mean(), rel=1e-4)
-
-
-def test_the_weather_s_file_is_read_zipped_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "\n".join([HEAD, row(1), row(2)])
-    monkeypatch.setattr(jena, "_LENGTH", 2)
-    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
-    packed = tmp_path / "keras" / "datasets" / "jena_climate_2009_2016.csv.zip"
-    packed.parent.mkdir(parents=True)
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("jena_climate_2009_2016.csv", text)
-    first = jena.load("real").table
-    (tmp_path / "timeseries").mkdir()
-    (tmp_path / "timeseries" / "jena_climate_2009_2016.csv").write_text(text)
-    assert np.array_equal(jena.load("real").table, first)
-    assert first[:, 0].tolist() == [1, 2]
-    monkeypatch.setattr(jena, "_LENGTH", 3)
-    with pytest.raises(Failed, match="2 rows; expected 3"):
-        jena.load("real")
-
-
-def test_an_excerpt_of_the_weather_is_refused_by_its_columns() -> None:
-    with pytest.raises(Failed, match=r"missing: wv \(m/s\), max\. wv"):
-        jena.parse_csv("\n".join([HEAD.partition(',"wv')[0], row(1)]), "there.csv")
-    with pytest.raises(Failed, match=r"there\.csv cannot be read"):
-        jena.parse_csv("\n".join([HEAD, row(1), row(2).replace("2.05", "cold")]), "there.csv")
 
 
 @pytest.mark.parametrize("form", ["folder", "archive"])

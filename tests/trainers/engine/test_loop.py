@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ import pytest
 
 from bookserve.errors import Failed, NotFound
 from bookserve.run import Run, list_runs
+from bookserve.steps import Scale
 from tests.trainers.commands import figures
 from tests.trainers.tiny_task import EPOCHS, TINY, interrupt_after, start_tiny
 from trainers import catalogue, training
 from trainers.artifacts import samples
-from trainers.datasets.arrays import TrainingArrays
+from trainers.datasets.arrays import LazilyEncoded, TrainingArrays
 from trainers.engine.batches import TrainingBatches
+from trainers.preparation.augmentation import random_affine
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +123,19 @@ def test_ctrl_c_leaves_a_run_that_the_command_continues(tmp_path: Path) -> None:
     assert lines[-1].startswith("epoch 4/4")
     assert run.metrics["epochs"] == 4
     assert run.metrics["test_accuracy"] > 0.5
+
+
+def test_batches_computed_ahead_are_those_computed_one_by_one() -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (70, 6, 6, 3)).astype(np.uint8)
+    augment = random_affine(turn=40, shift=0.2, shear=0.2, zoom=0.2, flip=True)
+    arrays = TrainingArrays(LazilyEncoded(rows, (Scale(1 / 255),), augment), np.arange(70))
+    ahead, alone = (TrainingBatches(arrays, 4, seed=5, steps=30) for _ in range(2))
+    for _ in range(2):
+        ahead.on_epoch_begin()
+        copy.copy(alone).on_epoch_begin()  # a copy, as each replica has one, has an order of its own
+        alone.on_epoch_begin()
+        wanted = [alone._compute(index) for index in range(30)]
+        order = [*range(20), 3, *range(20, 30)]  # Keras may ask again
+        for index in order:
+            assert all(np.array_equal(a, b) for a, b in zip(ahead[index], wanted[index], strict=True))
+        ahead.on_epoch_end()

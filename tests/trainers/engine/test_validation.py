@@ -29,8 +29,9 @@ def test_each_fold_is_evaluated_once_and_the_mean_is_recorded(tmp_path: Path) ->
     assert len(set(losses)) == 8
     assert run.metrics["cv_loss"] == pytest.approx(np.mean(losses))
     assert run.metrics["cv_loss_deviation"] == pytest.approx(np.std(losses))
-    assert lines[0].startswith("fold 1/4 of round 1/2  loss ")
-    assert lines[7].startswith("fold 4/4 of round 2/2")
+    assert lines[0] == "data: sums"
+    assert lines[1].startswith("fold 1/4 of round 1/2  loss ")
+    assert lines[8].startswith("fold 4/4 of round 2/2")
 
 
 def test_an_interrupted_validation_goes_on_with_the_next_fold(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 
 from bookserve.errors import Failed, NotFound
 from bookserve.images import encode_png
-from bookserve.steps import Image
-from trainers.datasets import cats_dogs, imagenet, photos
-from trainers.networks import vgg
-from trainers.preparation.augmentation import random_affine
+from bookserve.steps import DigitImage, Image
+from trainers import catalogue
+from trainers.datasets import cats_dogs, imagenet, mnist, photos
+from trainers.datasets.dataset import Split
+from trainers.networks import mobilenet, vgg
+from trainers.preparation import own_digits
+from trainers.preparation.augmentation import random_affine, random_handwriting
 
 REAL = os.environ.get("BOOKSERVE_DATA")
 NOTHING = {"turn": 0.0, "shift": 0.0, "shear": 0.0, "zoom": 0.0, "flip": False}
@@ -78,6 +82,7 @@ def test_photos_are_read_as_the_step_reads_them_and_left_alone(
     pets = cats_dogs.load("real", 32)
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [4, 4, 12]
     assert pets.train.labels.tolist() == [0, 0, 1, 1]
+    assert pets.about.endswith("1,000 to test (reduced: the shorter side has 48 pixels)")
     assert np.array_equal(pets.train.rows[0], Image(32, 32)([encode_png(rows[0])])[0])
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
     before[-1][0].unlink()
@@ -120,9 +125,108 @@ def test_the_error_for_missing_weights_names_their_path(tmp_path: Path, monkeypa
         imagenet.find_weights("vgg16_notop", "imagenet")
 
 
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        ("vgg16_notop", "vgg16_weights_notop.h5"),
+        ("vgg16_notop", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+        ("vgg16", "vgg16.weights.h5"),
+        ("squeezenet_notop", "squeezenet_no_top.h5"),
+        ("mobilenet_v2_1.0_224", "mobilenet_v2_1.0_224.weights.h5"),
+        ("mobilenet_v2_0.35_96", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96.h5"),
+        ("mobilenet_0.25_128", "mobilenet_0.25_128.weights.h5"),
+    ],
+)
+def test_weights_are_found_by_name(network: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOKSERVE_DATA", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    for other in ("vgg16_notop.txt", "vgg19_notop.h5", "mobilenet_0.25_128_notop.h5", "resnet.h5"):
+        (tmp_path / "weights" / other).touch()
+    with pytest.raises(NotFound, match="missing") as error:
+        imagenet.find_weights(network, "imagenet")
+    assert "-p weights=PATH" in str(error.value.hint)
+    (tmp_path / "weights" / name).touch()
+    assert imagenet.find_weights(network, "imagenet") == tmp_path / "weights" / name
+    assert imagenet.find_weights(network, "none") is None
+
+
+def test_sizes_without_published_weights_are_not_found() -> None:
+    with pytest.raises(NotFound, match=r"no weights of mobilenet_0\.3_128 are published") as error:
+        mobilenet.build_mobilenet("mobilenet", 0.3, 128, "imagenet")
+    assert "mobilenet_0.25_128" in str(error.value.hint)
+    with pytest.raises(NotFound, match="no network 'mobilenet_v9'"):
+        mobilenet.build_mobilenet("mobilenet_v9", 1.0, 224, "none")
+
+
+@pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
+def test_the_book_s_elephants_are_african() -> None:
+    task = catalogue.find_task("imagenet_classifier")
+    params = task.defaults("real") | {"network": "mobilenet", "alpha": 0.25, "size": 128}
+    data = task.data("real", params)
+    model = task.build(data, params)
+    answers = data.verb.decode({"probabilities": model.predict(data.example_feeds["serving_default"]["image"])})
+    assert answers[0]["probabilities"][0].label == "African elephant"
+    assert task.conclude
+    assert task.conclude(model, data, params)["elephant_probability"] > 0.5
+
+
 @pytest.mark.skipif(not REAL, reason="BOOKSERVE_DATA is not set")
 def test_the_real_photos_and_labels_are_there() -> None:
     pets = cats_dogs.load("real", 32)
     assert [len(part.labels) for part in (pets.train, pets.validation, pets.test) if part] == [2000, 1000, 1000]
     assert imagenet.class_names()[386] == "African elephant"
     assert next(iter(photos.load("real").values())).shape == (351, 525, 3)
+
+
+def test_digits_in_another_hand_have_the_form_of_mnist_s() -> None:
+    rows = np.asarray(mnist.load("sample").train.rows)[:40]
+    assert np.array_equal(random_handwriting(share=0)(rows, np.random.default_rng(0)), rows)
+    same = random_handwriting(share=1, turn=0, slant=0, stretch=0)(rows, np.random.default_rng(0))
+    changed, again = (random_handwriting(share=1)(rows, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(changed, again)
+    assert np.array_equal(DigitImage()(changed)[..., 0], changed)  # so they keep their pixels
+    assert np.abs(same.astype(float) - rows).mean() < np.abs(changed.astype(float) - rows).mean() / 2
+    half = random_handwriting(share=0.5)(rows, np.random.default_rng(2))
+    assert 10 <= (half != rows).any(axis=(1, 2)).sum() <= 30
+
+
+def test_other_hands_are_seen_in_training_only() -> None:
+    task = catalogue.find_task("mnist_convnet")
+    plain, other = (task.data("sample", {**task.defaults("sample"), "other_hands": share}) for share in (0.0, 1.0))
+    index = np.arange(20)
+    (x, y), unchanged, (changed, same) = (
+        plain.train.batch(index),
+        other.train.batch(index),
+        other.train.batch(index, np.random.default_rng(0)),
+    )
+    assert np.array_equal(np.asarray(x), np.asarray(unchanged[0]))
+    assert not np.array_equal(np.asarray(x), np.asarray(changed))
+    assert np.array_equal(np.asarray(y), np.asarray(same))
+
+
+class AlwaysSeven:
+    """A model that answers 7 to everything."""
+
+    def predict(self, pictures: np.ndarray, verbose: int) -> np.ndarray:
+        assert pictures.shape[1:] == (28, 28, 1)
+        answers: np.ndarray = np.eye(10)[np.full(len(pictures), 7)]
+        return answers
+
+
+def test_own_digits_are_measured_for_a_model_of_the_real_data_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = catalogue.find_task("mnist_convnet")
+    params = task.defaults("sample")
+    data = task.data("sample", params)
+    small = mnist.scikit_learn_digits()
+    monkeypatch.setattr(own_digits, "_EACH", 1)
+    monkeypatch.setattr(own_digits, "scikit_learn_digits", lambda: Split(small.rows[:50], small.labels[:50]))
+    model: Any = AlwaysSeven()
+    assert own_digits.own_digit_figures(model, data, {**params, "data": "sample"}) == {}
+    figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
+    assert figures == {"drawn_accuracy": 0.1, "scikit_learn_accuracy": (small.labels[:50] == 7).mean()}
+    blank = np.zeros((8, 8), np.uint8)
+    monkeypatch.setattr(
+        own_digits, "scikit_learn_digits", lambda: Split(np.stack([blank, small.rows[7]]), np.array([7, 7]))
+    )
+    figures = own_digits.own_digit_figures(model, data, {**params, "data": "real"})
+    assert figures["scikit_learn_accuracy"] == 0.5  # a picture that is refused is not read

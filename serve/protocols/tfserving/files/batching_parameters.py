@@ -9,11 +9,10 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from google.protobuf import text_format
-
-from bookserve.errors import InvalidInput, NotFound
+from bookserve.errors import InvalidInput
 from serve.batching.batch_config import BatchConfig
 from serve.protocols.tfserving.files import files_pb2 as pb
+from serve.protocols.tfserving.files.text_file import read_text_file
 
 
 def read_batching_parameters(path: Path) -> BatchConfig:
@@ -24,17 +23,8 @@ def read_batching_parameters(path: Path) -> BatchConfig:
         InvalidInput: it is not BatchingParameters in text format, or its sizes contradict each other.
     """
     parameters = pb.BatchingParameters()
-    try:
-        text_format.Parse(path.read_text("utf-8"), parameters)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file '{path}'.", "Name the file of batching parameters.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}.") from error
-    except text_format.ParseError as error:
-        raise InvalidInput(
-            f"Error parsing text-format tensorflow.serving.BatchingParameters in {path}: {error}.",
-            "Write: max_batch_size { value: 128 }  allowed_batch_sizes: 8  allowed_batch_sizes: 128",
-        ) from error
+    example = "max_batch_size { value: 128 }  allowed_batch_sizes: 8  allowed_batch_sizes: 128"
+    read_text_file(path, parameters, "tensorflow.serving.BatchingParameters", example)
     return batch_config_of(parameters)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from bookserve.errors import InvalidInput, NotFound
+from bookserve.errors import InvalidInput
 from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.protocols.tfserving.files import files_pb2 as pb
+from serve.protocols.tfserving.files.text_file import read_text_file
 
 
 def read_models_config(path: Path) -> list[ModelConfig]:
@@ -23,20 +23,9 @@ def read_models_config(path: Path) -> list[ModelConfig]:
         NotFound: no such file.
         InvalidInput: it is not a ModelServerConfig in text format, or has an entry that is not supported.
     """
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file '{path}'.", "Name the models.config to serve.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}.") from error
     config = pb.ModelServerConfig()
-    try:
-        text_format.Parse(text, config)
-    except text_format.ParseError as error:
-        raise InvalidInput(
-            f"Error parsing text-format tensorflow.serving.ModelServerConfig in {path}: {error}.",
-            "Write: model_config_list { config { name: 'digits' base_path: '/models/digits' } }",
-        ) from error
+    example = "model_config_list { config { name: 'digits' base_path: '/models/digits' } }"
+    read_text_file(path, config, "tensorflow.serving.ModelServerConfig", example)
     return model_configs(config)
 
 
@@ -47,9 +36,15 @@ def parse_models_config(message: bytes) -> list[ModelConfig]:
         InvalidInput: see ``read_models_config``.
     """
     try:
-        return model_configs(pb.ModelServerConfig.FromString(message))
+        config = pb.ModelServerConfig.FromString(message)
     except DecodeError as error:
         raise InvalidInput("the config is not a ModelServerConfig message.") from error
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidInput(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    return model_configs(config)
 
 
 def model_configs(config: pb.ModelServerConfig) -> list[ModelConfig]:
@@ -80,7 +75,7 @@ def model_configs(config: pb.ModelServerConfig) -> list[ModelConfig]:
                 "Give the absolute path of the directory that holds its versions.",
             )
         labels = dict(entry.version_labels)
-        configs[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels, older=False)
+        configs[entry.name] = ModelConfig(entry.name, path, _policy(entry), labels)
     return list(configs.values())
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from bookserve.api import tfserving_pb2 as tfs
@@ -84,14 +83,9 @@ def _example_request(manifest: Manifest, signature: str, examples: tfs.Input) ->
     """Convert examples to a graph's inputs. A graph with one string input gets the serialized records instead."""
     name = _graph_name(manifest.graphs, tf_example.example_graph_of(signature, manifest.verb, manifest.graphs))
     graph = manifest.graphs[name]
-    inputs = graph.inputs
-    if [spec.dtype for spec in inputs.values()] != ["string"]:
-        return name, tf_examples.example_inputs(examples, graph)
-    kind = examples.WhichOneof("kind")
-    records = [example.SerializeToString() for example in getattr(examples, kind).examples] if kind else []
-    column = np.empty(len(records), object)
-    column[:] = records
-    return name, {next(iter(inputs)): column}
+    if [spec.dtype for spec in graph.inputs.values()] == ["string"]:
+        return name, tf_examples.record_feeds(examples, graph)
+    return name, tf_examples.example_inputs(examples, graph)
 
 
 def _read_records(path: Path, is_verified: bool) -> Iterator[bytes]:

@@ -134,8 +134,35 @@ def _extensions(wire: str, module: Any, client: Any, plain: Any) -> dict[str, An
         ],
         "all counted": sorted({item["name"] for item in everything}),
         "index": index,
+        "config": _configuration(wire, plain(client.get_model_config("digits"))),
+        "switched off": _switched_off(client, plain),
         "stream": _stream(module, client, x) if wire == "grpc" else None,
     }
+
+
+def _configuration(wire: str, told: Any) -> list[Any]:
+    config = told if wire == "http" else told["config"]
+    return [config["name"], config["max_batch_size"], config["input"][0]["data_type"], "dynamic_batching" in config]
+
+
+def _switched_off(client: Any, plain: Any) -> list[Any]:
+    """Extensions that can be read, and what is refused of them."""
+    codes = []
+    for change in (
+        lambda: client.register_system_shared_memory("r", "/k", 8),
+        lambda: client.get_cuda_shared_memory_status("r"),
+        lambda: client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]}),
+        lambda: client.update_log_settings({"log_verbose_level": 1}),
+    ):
+        try:
+            change()
+        except InferenceServerException as error:
+            codes.append(str(error.status()).removeprefix("StatusCode."))
+    client.unregister_system_shared_memory()
+    client.unregister_cuda_shared_memory("r")
+    regions = plain(client.get_system_shared_memory_status()), plain(client.get_cuda_shared_memory_status())
+    trace, log = plain(client.get_trace_settings("affine")), plain(client.get_log_settings())
+    return [codes, [len(region) for region in regions], "trace_level" in str(trace), "log_info" in str(log)]
 
 
 def _stream(module: Any, client: Any, x: Any) -> list[str]:

@@ -74,7 +74,7 @@ def test_stop_and_details(http: httpx.Client) -> None:
                 {"temperature": 1e9},
                 {"temperature": "hot"},
                 {"top_p": 0},
-                {"top_k": 0},
+                {"top_k": "many"},
                 {"max_tokens": 0},
                 {"max_tokens": 10**9},
                 {"stop": [""]},

@@ -38,6 +38,15 @@ def test_tritons_client_understands_us(wire: str, any_server: Server) -> None:
         "later": [str(index) for index in range(8)],
         "counted": ["affine", True, True],
         "all counted": ["affine", "digits", "pair", "plane", "reviews", "writer"],
+        "config": ["digits", 256, "TYPE_FP32", True],
+        "switched off": [
+            ["400", "404", "503", "503"]
+            if wire == "http"
+            else ["INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE", "UNAVAILABLE"],
+            [0, 0],
+            True,
+            True,
+        ],
         "index": "403" if wire == "http" else "StatusCode.PERMISSION_DENIED",
         "stream": None if wire == "http" else ["0", "Request for unknown model", "2"],
         "live": True,

@@ -18,6 +18,7 @@ def main(server: str) -> dict[str, Any]:
     create = client.completions.create
     base: dict[str, Any] = {"model": "writer", "prompt": "abc", "seed": 5, "max_tokens": 60, "temperature": 1.5}
 
+    short = openai.OpenAI(base_url=f"{server}/v1", api_key="any", max_retries=0)
     two = {"prompt": ["a", "b"], "temperature": 0, "max_tokens": 4, "n": 2, "echo": True}
 
     def streamed(**more: Any) -> dict[str, Any]:
@@ -73,9 +74,25 @@ def main(server: str) -> dict[str, Any]:
         "logprobs": create(**{**base, "max_tokens": 5}, logprobs=2).model_dump(),
         "best": create(**{**base, "max_tokens": 9}, n=2, best_of=6).model_dump(),
         "defaults": create(model="writer", prompt="abc").model_dump(),
-        "extra": create(**{**base, "temperature": 5}, extra_body={"top_k": 1, "mode": "window"}).model_dump(),
+        "extra": create(**{**base, "temperature": 2}, extra_body={"top_k": 1, "mode": "window"}).model_dump(),
         "given up": given_up(),
         "chat": no_chat(),
+        "judged": create(
+            model="writer", prompt=["abd", "ABDabcdeab"], max_tokens=0, echo=True, logprobs=1
+        ).model_dump(),
+        "judged and continued": create(
+            model="writer", prompt="abd", max_tokens=1, temperature=0, echo=True, logprobs=2
+        ).model_dump(),
+        "judged streamed": [
+            chunk.choices[0].model_dump()
+            for chunk in create(model="writer", prompt="ab", max_tokens=0, echo=True, logprobs=0, stream=True)
+        ],
+        "nothing": create(model="writer", prompt="abc", max_tokens=0).model_dump()["choices"][0],
+        "short base": [
+            short.completions.create(**base).choices[0].text,
+            [model.id for model in short.models.list()],
+            short.models.retrieve("writer").owned_by,
+        ],
         "refused": {
             "model": refused(model="nothing"),
             "verb": refused(model="digits"),
@@ -88,9 +105,9 @@ def main(server: str) -> dict[str, Any]:
             "no prompts": refused(prompt=[]),
             "many prompts": refused(prompt=["a"] * 129),
             "temperature": refused(temperature=-1),
-            "hot": refused(temperature=11),
+            "hot": refused(temperature=2.1),
             "top_p": refused(top_p=0),
-            "length": refused(max_tokens=0),
+            "length": refused(max_tokens=-1),
             "n": refused(n=129),
             "all": refused(n=128, max_tokens=100_000),
             "best_of": refused(n=3, best_of=2),
@@ -101,7 +118,10 @@ def main(server: str) -> dict[str, Any]:
             "suffix": refused(suffix="x"),
             "penalty": refused(presence_penalty=1.0),
             "bias": refused(logit_bias={"1": 2}),
-            "echo": refused(echo=True, logprobs=1),
+            "min_p": refused(extra_body={"min_p": 0.05}),
+            "repetition_penalty": refused(extra_body={"repetition_penalty": 1.1}),
+            "grammar": refused(extra_body={"grammar": "root ::= a"}),
+            "best of a beam": refused(extra_body={"use_beam_search": True}),
             "seed": refused(seed=-1),
             "options": refused(stream_options={"include_usage": True}),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bookserve.api.sampling_fields import NEUTRAL
 from bookserve.client import connect
 from tests.servers import Server, start
 
@@ -103,6 +105,78 @@ def test_log_probabilities(told: dict[str, Any], offline: dict[int, str]) -> Non
         assert 2 <= len(top) <= 3
 
 
+def test_prompts_are_judged_as_the_model_continues_them(told: dict[str, Any], models: Path) -> None:
+    """Each character's log-probability is that of a text which continues the characters before it."""
+    first, second = told["judged"]["choices"]
+    assert [first["text"], second["text"]] == ["abd", "ABDabcdeab"]
+    assert first["logprobs"]["tokens"] == ["a", "b", "d"]
+    assert first["logprobs"]["text_offset"] == [0, 1, 2]
+    likely, unlikely = pytest.approx(math.log(0.8), abs=1e-6), pytest.approx(math.log(0.05), abs=1e-6)
+    assert first["logprobs"]["token_logprobs"] == [None, likely, unlikely]
+    assert first["logprobs"]["top_logprobs"] == [None, {"b": likely}, {"c": likely, "d": unlikely}]
+    # The window of this model is three characters; its probabilities depend on the last one alone.
+    assert second["logprobs"]["token_logprobs"][1:] == [likely, unlikely, unlikely, *[likely] * 6]
+    assert second["logprobs"]["tokens"] == list("ABDabcdeab")
+    assert told["judged"]["usage"] == {"prompt_tokens": 13, "completion_tokens": 0, "total_tokens": 13} | {
+        name: None for name in told["judged"]["usage"] if name.endswith("details")
+    }
+    (choice,) = told["judged and continued"]["choices"]
+    assert choice["text"] == "abde"
+    assert choice["logprobs"]["tokens"] == list("abde")
+    assert choice["logprobs"]["token_logprobs"][3] == max(choice["logprobs"]["top_logprobs"][3].values()) == likely
+    (streamed,) = told["judged streamed"]
+    assert (streamed["text"], streamed["finish_reason"]) == ("ab", "length")
+    assert streamed["logprobs"]["token_logprobs"] == [None, likely]
+    assert told["nothing"] == {"index": 0, "text": "", "logprobs": None, "finish_reason": "length"}
+
+
+def test_the_base_url_of_other_servers(told: dict[str, Any], offline: dict[int, str]) -> None:
+    assert told["short base"] == [offline[5], ["writer"], "bookserve"]
+
+
+def test_tensorflow_serving_keeps_its_paths(http: httpx.Client) -> None:
+    assert http.get("/v1/models").status_code == 400
+    assert "model_version_status" in http.get("/v1/models/writer", headers={"authorization": "Bearer x"}).json()
+    listed = http.get("/v1/models", headers={"authorization": "Bearer x"})
+    assert listed.json()["data"][0].keys() == {"id", "object", "created", "owned_by"}
+    assert "'prompt'" in http.post("/v1/chat/completions", json={"messages": []}).json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"min_p": 0, "repetition_penalty": 1.0, "repeat_penalty": 1, "typical_p": 1.0, "top_k": -1, "mirostat": 0},
+        {"logit_bias": {}, "suffix": "", "presence_penalty": 0.0, "response_format": {"type": "text"}, "min_tokens": 0},
+        {"min_tokens": 4, "ignore_eos": True, "stream_options": None},  # as genai-perf asks for texts of one length
+        {"top_k": 0, "frequency_penalty": None, "stop_token_ids": [], "cache_prompt": True, "user": "me"},
+    ],
+)
+def test_options_that_change_nothing(http: httpx.Client, neutral: dict[str, Any]) -> None:
+    body = {"model": "writer", "prompt": "abc", "temperature": 0, "n_predict": 4, **neutral}
+    answer = http.post("/v1/completions", json=body).json()
+    assert answer["choices"][0]["text"] == "deab", answer
+
+
+@pytest.mark.parametrize("option", NEUTRAL)
+def test_options_that_would_change_the_text(http: httpx.Client, option: str) -> None:
+    body = {"model": "writer", "prompt": "abc", "stop": "x", option: 0.37}
+    answer = http.post("/openai/v1/completions", json=body)
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["param"], option in answer.json()["error"]["message"]) == (option, True)
+
+
+def test_lm_evaluation_harness_gets_its_log_likelihoods(http: httpx.Client) -> None:
+    """A request as its ``local-completions`` writes it, and how it reads the answer."""
+    body = {"model": "writer", "prompt": ["abcd", "abca"], "temperature": 0, "max_tokens": 1, "logprobs": 1}
+    answer = http.post("/v1/completions", json=body | {"seed": 1234, "echo": True}).json()
+    found = []
+    for choice in sorted(answer["choices"], key=lambda choice: choice["index"]):
+        judged = choice["logprobs"]
+        tokens, tops = judged["token_logprobs"][3:-1], judged["top_logprobs"][3:-1]
+        found.append((sum(tokens), all(token == max(top.values()) for token, top in zip(tokens, tops, strict=True))))
+    assert found == [(pytest.approx(math.log(0.8)), True), (pytest.approx(math.log(0.05)), False)]
+
+
 def test_the_best_of_several(told: dict[str, Any], models: Path) -> None:
     with connect(f"local:{models}") as client:
         texts = client.complete("writer", prompt="abc", length=9, temperature=1.5, seed=5, n=6, logprobs=0)
@@ -150,7 +224,10 @@ def test_the_rest(told: dict[str, Any]) -> None:
                 "suffix": "suffix",
                 "penalty": "presence_penalty",
                 "bias": "logit_bias",
-                "echo": "echo",
+                "min_p": "min_p",
+                "repetition_penalty": "repetition_penalty",
+                "grammar": "grammar",
+                "best of a beam": "use_beam_search",
                 "seed": "seed",
                 "options": "stream_options",
             }.items()

@@ -25,6 +25,7 @@ from serve.models.model_config import ModelConfig, VersionPolicy
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from serve.protocols.tfserving.files import batching_parameters, models_config, warmup
+from serve.protocols.tfserving.files.monitoring_config import read_metrics_path
 
 FULL = """
 # a comment
@@ -53,10 +54,10 @@ def config(tmp_path: Path, text: str) -> list[ModelConfig]:
 
 def test_a_models_config_is_read(tmp_path: Path) -> None:
     assert config(tmp_path, FULL) == [
-        ModelConfig("half", Path("/models/half"), VersionPolicy(), {}, older=False),
-        ModelConfig("two", Path("/models/two"), VersionPolicy(latest=2), {"stable": 3, "canary": 4}, older=False),
-        ModelConfig("all", Path("/models/x"), VersionPolicy(latest=None), {}, older=False),
-        ModelConfig("some", Path("/models/y"), VersionPolicy(specific=(1, 7)), {}, older=False),
+        ModelConfig("half", Path("/models/half"), VersionPolicy()),
+        ModelConfig("two", Path("/models/two"), VersionPolicy(latest=2), {"stable": 3, "canary": 4}),
+        ModelConfig("all", Path("/models/x"), VersionPolicy(latest=None)),
+        ModelConfig("some", Path("/models/y"), VersionPolicy(specific=(1, 7))),
     ]
     assert config(tmp_path, "model_config_list {}") == []
 
@@ -297,3 +298,26 @@ def test_every_error_is_one_of_ours(affine: bundle.Bundle, official: tuple[bytes
             list(warmup.read_warmup_requests(affine))
         except BookserveError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('prometheus_config { enable: true, path: "/watch" }', "/watch"),
+        ("prometheus_config: { enable: true }", "/default"),
+        ('prometheus_config { path: "/watch" }', ""),
+        ("", ""),
+    ],
+)
+def test_the_monitoring_config_names_the_path_of_the_metrics(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "monitoring").write_text(text)
+    assert read_metrics_path(tmp_path / "monitoring", "/default") == expected
+
+
+@pytest.mark.parametrize("text", ["prometheus_config { enable: yes }", 'prometheus_config { enable: true path: "x" }'])
+def test_a_monitoring_config_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "monitoring").write_text(text)
+    with pytest.raises(InvalidInput, match="monitoring"):
+        read_metrics_path(tmp_path / "monitoring", "/default")
+    with pytest.raises(NotFound, match="nowhere"):
+        read_metrics_path(tmp_path / "nowhere", "/default")

@@ -50,12 +50,12 @@ def test_fields_that_we_do_not_know_are_ignored(channel: grpc.Channel) -> None:
         (
             pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, sizes=(-1, 3))}),
             "INVALID_ARGUMENT",
-            "input 'x' has no usable shape.",
+            "tensor parsing error: input 'x' has no usable shape.",
         ),
         (
-            pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, 2)}),
+            pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(1, 2, 3, 4)}),
             "INVALID_ARGUMENT",
-            "input 'x' holds 2 elements; its shape [1, 3] takes 3.",
+            "tensor parsing error: input 'x' holds 4 elements; its shape [1, 3] takes 3.",
         ),
         (
             pb.PredictRequest(model_spec=pb.ModelSpec(name="affine", signature_name="ä" * 5000)),
@@ -80,6 +80,22 @@ def test_metadata_fields(channel: grpc.Channel, fields: list[str], message: str)
     code, details = refused(channel, "GetModelMetadata", request.SerializeToString())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert message in details
+
+
+def test_a_batch_without_rows(channel: grpc.Channel) -> None:
+    request = pb.PredictRequest(model_spec=pb.ModelSpec(name="affine"), inputs={"x": tensor(sizes=(0, 3))})
+    y = pb.PredictResponse.FromString(call(channel, "Predict", request.SerializeToString())).outputs["y"]
+    assert ([dim.size for dim in y.tensor_shape.dim], y.dtype, list(y.float_val)) == ([0, 3], pb.DT_FLOAT, [])
+    request.inputs["x"].CopyFrom(tensor(sizes=(0, 4)))
+    code, details = refused(channel, "Predict", request.SerializeToString())
+    assert (code, details[:9]) == (grpc.StatusCode.INVALID_ARGUMENT, "input 'x'")
+
+
+@pytest.mark.parametrize("method", ["SessionService/SessionRun", "PredictionService/PredictStreamed"])
+def test_what_the_model_server_does_not_offer_either(channel: grpc.Channel, method: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/tensorflow.serving.{method}")(b"", timeout=30)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_large_request(channel: grpc.Channel) -> None:
