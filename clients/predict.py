@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -13,21 +14,11 @@ import msgspec
 
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, models_option, print_json, print_table
-from bookserve.client.address import connect
+from clients.connection import ADDRESS, Connection, connection_options, server_options
 
 #: Maximum number of rows that ``bookserve predict`` sends in one request.
 BATCH = 1024
 
-_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (without a server)."
-
-url_option = click.option(
-    "--url",
-    envvar="BOOKSERVE_URL",
-    show_envvar=True,
-    default="local:models",
-    show_default=True,
-    help=f"Address of the models: {_ADDRESS}",
-)
 version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
 seed_option = click.option("--seed", type=click.IntRange(0), help="Random seed; the same seed gives the same result.")
 
@@ -46,19 +37,21 @@ def require_suffix(*known: str) -> Any:
 @click.command()
 @models_option
 @click.option(
-    "--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models at this address instead: {_ADDRESS}"
+    "--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models at this address instead: {ADDRESS}"
 )
+@server_options
 @json_option
 @click.pass_context
-def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> None:
+def models(ctx: click.Context, models: Path, connection: Connection, as_json: bool) -> None:
     """List the models in a directory or on a server."""
+    url = connection.url
     here = click.core.ParameterSource.COMMANDLINE
     if ctx.get_parameter_source("models") is here:
         if ctx.get_parameter_source("url") is here:
             raise click.UsageError("Give --models or --url, not both.")
-        url = None
+        url = ""
     url = url or f"local:{models}"
-    with connect(url) as client:
+    with dataclasses.replace(connection, url=url).open() as client:
         found = client.models()
     on_disk: list[
         list[str]
@@ -92,7 +85,7 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
 @click.command()
 @click.argument("model")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@url_option
+@connection_options
 @version_option
 @click.option(
     "-o",
@@ -103,7 +96,7 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
 )
 @json_option
 def predict(
-    model: str, inputs: tuple[str, ...], url: str, version: int | None, output: Path | None, as_json: bool
+    model: str, inputs: tuple[str, ...], connection: Connection, version: int | None, output: Path | None, as_json: bool
 ) -> None:
     """Predict files, standard input or values.
 
@@ -115,7 +108,7 @@ def predict(
     from clients.output import answer_cell, write_answers
 
     names, rows = read_rows(inputs, sys.stdin.buffer)
-    with connect(url) as client:
+    with connection.open() as client:
         answers = [
             answer
             for start in range(0, len(rows), BATCH)
@@ -171,10 +164,12 @@ def predict(
     help="Keep the network's state, or read the last characters again for each new one, as the book does.",
 )
 @seed_option
-@url_option
+@connection_options
 @version_option
 @json_option
-def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs: int | None, **options: Any) -> None:
+def generate(
+    model: str, prompt: str, connection: Connection, as_json: bool, n: int, logprobs: int | None, **options: Any
+) -> None:
     """Generate text with a character model.
 
     The text appears while it is generated. A terminal shows the prompt in front of it; a pipe receives only the new
@@ -185,7 +180,7 @@ def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs:
     if prompt == "-":
         prompt = decode_utf8(sys.stdin.buffer.read(), "standard input")
     fields = {**options, "prompt": prompt, "stop": list(options["stop"])}
-    with connect(url) as client:
+    with connection.open() as client:
         if n == 1 and logprobs is None and not as_json:
             _show_as_it_comes(prompt, client.generate(model, **fields))
             return
