@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bookserve.client.address import connect
 from bookserve.client.client import Client
@@ -78,9 +79,14 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same for a command that has a ``--url`` of its own; it gets a ``Connection`` to it, '' for no address."""
 
     @functools.wraps(command)
-    def call(*args: Any, url: str | None, api_key: str | None, header: tuple[str, ...], **given: Any) -> Any:
-        options = {name: given.pop(name) for name in ("ca", "cert", "key", "timeout")}
-        options |= {"api_key": api_key, "headers": parse_headers(header) if header else None}
+    def call(*args: Any, url: str | None, header: tuple[str, ...], **given: Any) -> Any:
+        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout")}
+        options["headers"] = parse_headers(header) if header else None
+        context = click.get_current_context()
+        for name, option in (*((name, name) for name in options), ("headers", "header")):
+            # The client asks the environment itself, and knows what an address has no use for.
+            if context.get_parameter_source(option) is ParameterSource.ENVIRONMENT:
+                options[name] = None
         return command(*args, connection=Connection(url or "", options), **given)
 
     wrapped: Callable[..., Any] = call

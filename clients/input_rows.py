@@ -12,26 +12,38 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from bookserve.api.native_json import row_from_json
 from bookserve.client.files import KINDS, decode_utf8, literal, meant_as_json, parse_json, read_path, recognise, shorten
-from bookserve.errors import NotFound
+from bookserve.errors import BookserveError, InvalidInput, NotFound
 
 __all__ = ["decode_utf8", "read_rows"]
 
 _PATH = re.compile(r"\S*[/\\]\S*\.[A-Za-z]\w{0,5}")
 
 
-def read_rows(inputs: tuple[str, ...], standard_input: BinaryIO) -> tuple[list[str], list[Any]]:
+def read_rows(
+    inputs: tuple[str, ...], standard_input: BinaryIO, skip: Callable[[str, BookserveError], None] | None = None
+) -> tuple[list[str], list[Any]]:
     """Read all rows of all inputs; return a short name for each row, and the rows.
+
+    With ``skip`` inputs that cannot be used are left out, and it is called with each and its error.
 
     Raises:
         NotFound: an input looks like a file name, and there is no such file.
         InvalidInput: the content of a file does not have the format of its suffix.
     """
-    found = [row for given in inputs for row in _read(given, standard_input)]
+    found: list[tuple[str, Any]] = []
+    for given in inputs:
+        try:
+            found += _read(given, standard_input)
+        except (InvalidInput, NotFound) as error:
+            if skip is None:
+                raise
+            skip(shorten(given), error)
     return [name for name, _ in found], [row for _, row in found]
 
 
