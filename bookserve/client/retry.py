@@ -46,7 +46,7 @@ class RetryPolicy:
         end = time.monotonic() + self._timeout
         for tried in range(self._retries + 1):
             try:
-                return attempt(max(end - time.monotonic(), 0.001))
+                return attempt(max(end - time.monotonic(), 1e-6))
             except TryAgain as failed:
                 # Between half and the whole pause, so that clients that failed together do not return together.
                 pause = max(min(FIRST * 2**tried, LONGEST) * self._random.uniform(0.5, 1), failed.after)
