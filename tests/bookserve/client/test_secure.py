@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -183,3 +185,22 @@ def test_a_server_that_does_not_answer(scheme: str) -> None:
         with connect(address, timeout=0.2) as client, pytest.raises(NotReady, match="did not answer in time"):
             client.predict("affine", ROWS)
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("rows", [1, 5000])
+def test_interrupting_a_prediction_exits_with_130(rows: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "bookserve", "predict", "affine", "-", "--url", address]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdin
+            process.stdin.write("1,2,3\n" * rows)
+            process.stdin.close()
+            caller, _ = silent.accept()  # it waits for its answer now
+            with caller:
+                assert process.stderr
+                process.send_signal(signal.SIGINT)
+                said = process.stderr.read()
+                assert process.wait(30) == 130
+    assert said.strip() == "interrupted"
