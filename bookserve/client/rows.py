@@ -58,6 +58,10 @@ def as_row(value: Any) -> Any:
     """
     if isinstance(value, str):
         return _text(value)
+    if isinstance(value, list | tuple):
+        return _list_row(value)
+    if type(value) is np.ndarray and value.ndim:
+        return _plain_array(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if isinstance(value, Mapping):
@@ -71,8 +75,6 @@ def as_row(value: Any) -> Any:
         return _picture_bytes(value)
     if _is_series(value) and hasattr(value, "to_dict"):  # a line of a pandas table
         return as_row(value.to_dict())
-    if isinstance(value, list | tuple):
-        return _list_row(value)
     if isinstance(value, numbers.Number) and not isinstance(value, np.generic):
         return _number(value)
     array = _as_array(value)
@@ -211,6 +213,9 @@ def _number(value: Any) -> int | float:
 
 
 def _list_row(value: Any) -> Any:
+    array = _plain_numbers(value)
+    if array is not None:
+        return array
     leaves = list(_leaves(value))
     if leaves and all(isinstance(leaf, str | bytes) for leaf in leaves):
         _check_shape(value)
@@ -240,6 +245,26 @@ def _list_row(value: Any) -> Any:
         except OverflowError as error:
             raise InvalidInput("a row has a number of more than 64 bits.") from error
     return _plain_array(array)
+
+
+def _plain_numbers(value: Any) -> np.ndarray | None:
+    """The array of nested lists of numbers none of which NumPy rounds: nearly all lists; None for any other."""
+    first = value
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if not isinstance(first, int | float | np.number | np.bool_):
+        return None
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if array.dtype.kind in "biu":
+        return array
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        return None
+    if not array.size or -_EXACT < array.min() <= array.max() < _EXACT:  # False with NaN
+        return array
+    return None if (np.isfinite(array) & (np.abs(array) >= _EXACT)).any() else array
 
 
 def _leaves(value: Any) -> Iterator[Any]:
