@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ class _Headers(click.ParamType):
 
     name = "header"
 
-    def split_envvar_value(self, rv: str) -> Iterator[str]:  # type: ignore[override]
-        return iter(rv.splitlines())
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return rv.splitlines()
 
 
 _pem = click.Path(path_type=Path)

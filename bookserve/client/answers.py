@@ -55,10 +55,10 @@ class Answers(list[Answer]):
                 f"there is no single output '{output}' with labels.".replace(" ''", ""),
                 f"Outputs with labels: {', '.join(known) or 'none'}.",
             )
-        output = output or known[0]
-        scores = [{item.label: item.score for item in answer[output]} for answer in self]  # type: ignore[union-attr]
-        names = {name for row in scores for name in row}
-        classes = sorted(names, key=(lambda name: (int(name), name)) if all(n.isdecimal() for n in names) else str)
+        labels: list[Any] = [answer[output or known[0]] for answer in self]
+        scores = [{item.label: item.score for item in row} for row in labels]
+        names = sorted({name for row in scores for name in row})
+        classes = sorted(names, key=int) if all(name.isdecimal() for name in names) else names
         return classes, np.array([[row.get(name, np.nan) for name in classes] for row in scores], np.float64)
 
     def columns(self) -> dict[str, list[Any]]:

@@ -55,7 +55,7 @@ class GrpcWire:
         self._url = f"grpc+unix:{socket}" if socket else f"grpc{'s' if secure else ''}://{target}"
         self._retry = RetryPolicy(settings.retries, settings.timeout)
         self._metadata = settings.headers
-        options = [
+        options: list[tuple[str, Any]] = [
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", -1),
             ("grpc.max_send_message_length", -1),
