@@ -30,7 +30,7 @@ class Connection:
         return connect(self.url, **self.options)
 
 
-class _Headers(click.ParamType):
+class _Headers(click.types.StringParamType):
     """One header; in the environment variable there is one on each line."""
 
     name = "header"
@@ -72,7 +72,8 @@ _OPTIONS = (
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator that adds ``--url`` and the options of a connection; the command gets a ``Connection``."""
     url = _option("--url", "URL", default="local:models", show_default=True, help=f"Address of the models: {ADDRESS}")
-    return url(server_options(command))
+    decorated: Callable[..., Any] = url(server_options(command))
+    return decorated
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -203,9 +203,10 @@ def _number(value: Any) -> int | float:
     if isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral):
-        if not -(2**63) <= value < 2**64:
+        whole = int(value)
+        if not -(2**63) <= whole < 2**64:
             raise InvalidInput("a row has a number of more than 64 bits.")
-        return int(value)
+        return whole
     try:
         return float(value)
     except (TypeError, ValueError) as error:
@@ -231,7 +232,7 @@ def _list_row(value: Any) -> Any:
     if array.dtype.kind not in "fO":
         return _plain_array(array)
     # Beside fractions and negative numbers NumPy would round large whole numbers.
-    large = [leaf for leaf in leaves if isinstance(leaf, numbers.Integral) and abs(leaf) > _EXACT]
+    large = [leaf for leaf in leaves if isinstance(leaf, numbers.Integral) and abs(int(leaf)) > _EXACT]
     if large or array.dtype == object:
         if not all(isinstance(leaf, numbers.Real) and leaf == leaf // 1 for leaf in leaves):
             if large:
