@@ -6,7 +6,7 @@ which awaits a batched engine, and the local client, which calls a session, use 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -74,7 +74,8 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             if not isinstance(row, dict) or row.keys() - set(ROW_NAMES) != self.inputs.keys():
                 names = ", ".join(f"'{name}'" for name in self.inputs)
                 raise InvalidInput(
-                    f"row {index} does not name the model's inputs; expected an object with the keys {names}."
+                    f"row {index} does not name the model's inputs; expected an object with the keys {names}.",
+                    _difference(row, self.inputs) if isinstance(row, dict) else "",
                 )
         return [row[name] for row in rows]
 
@@ -229,6 +230,13 @@ def verb_name(verb: Verb) -> str:
 def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     """Answers as lists, numbers, strings and dictionaries, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
+
+
+def _difference(row: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """What a row lacks of the model's inputs, and what it has beside them."""
+    lacking = ", ".join(f"'{name}'" for name in inputs if name not in row)
+    more = ", ".join(f"'{name}'" for name in row if name not in inputs and name not in ROW_NAMES)
+    return " ".join(part for part in (lacking and f"It lacks {lacking}.", more and f"It has {more}, too.") if part)
 
 
 def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
