@@ -107,7 +107,7 @@ class Call:
 
     def cancel(self) -> None:
         """Cancel the method; the client does not want a response any more."""
-        if not self._over:
+        if not self.stream.closed:  # also one that has ended, whose answer is not sent completely
             self._over, self._code = True, grpc.StatusCode.CANCELLED
             self.stream.close()
         if self.task is not None:
