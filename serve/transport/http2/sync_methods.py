@@ -28,7 +28,8 @@ class SyncContext:
 
     def time_remaining(self) -> float | None:
         async def read() -> float | None:
-            return self._call.time_remaining()
+            left: float | None = self._call.time_remaining()
+            return left
 
         return asyncio.run_coroutine_threadsafe(read(), self._loop).result()
 
@@ -56,7 +57,7 @@ def as_coroutine(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         return handler
     wrapped: Callable[..., Any] = _streamed(method) if handler.response_streaming else _unary(method)
     make = getattr(grpc, f"{kind}_rpc_method_handler")
-    return make(wrapped, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]
+    return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
 
 def _unary(method: Callable[..., Any]) -> Callable[..., Any]:
