@@ -29,7 +29,7 @@ def test_health_list_and_reflection_by_both_names(builtin: bool) -> None:
             reflection_pb2.ServerReflectionRequest.SerializeToString,
             reflection_pb2.ServerReflectionResponse.FromString,
         )(iter([reflection_pb2.ServerReflectionRequest(**request)]), timeout=30)
-        return [reply async for reply in call][0]
+        return await anext(aiter(call))
 
     async def whole() -> None:
         engine: Any = SimpleNamespace(ready=True)
