@@ -19,7 +19,7 @@ import grpc
 from serve.transport.http2 import frames
 from serve.transport.http2.call import Call, CallOwner
 from serve.transport.http2.config import Config
-from serve.transport.http2.frame_budget import DEAD_STREAM_COST, RESET_COST, FrameBudget, head_cost
+from serve.transport.http2.frame_budget import BYTES_PER_UNIT, DEAD_STREAM_COST, RESET_COST, FrameBudget, head_cost
 from serve.transport.http2.frame_reader import MAX_FRAME_SIZE, FrameReader, Http1Request
 from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
@@ -397,7 +397,7 @@ class Connection(asyncio.Protocol):
             self.config.count("refusal", "malformed_timeout")
             call.end(grpc.StatusCode.INTERNAL, headers.mistake)
         elif headers.list_size > self.config.max_header_list_size:
-            self.budget.spend(RESET_COST)
+            self.budget.spend(RESET_COST + headers.list_size // BYTES_PER_UNIT)
             self.config.count("refusal", "metadata_size")
             details = f"metadata is larger than {self.config.max_header_list_size} bytes."
             call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, details)

@@ -16,6 +16,8 @@ BURST, _BURST_PER_STREAM, PER_SECOND = 2000, 8, 6000
 RESET_COST = 4
 #: Units that a frame on a stream that has ended costs.
 DEAD_STREAM_COST = 2
+#: Bytes that cost one unit of a head that is too large, which is decoded all the same, within a bound.
+BYTES_PER_UNIT = 128
 #: Fields of a head that cost one unit.
 _FIELDS_PER_UNIT = 4
 #: WINDOW_UPDATE frames that are free for each DATA frame that was sent, and how many a client may save up.

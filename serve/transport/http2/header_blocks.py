@@ -21,7 +21,7 @@ from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 #: Bytes beyond the limit up to which a header list is still decoded, so that the client can be sent a proper status.
-HEADER_LIST_MARGIN = 2**13
+HEADER_LIST_MARGIN = 2**16
 #: Header blocks that are cached for each connection, and the length of the longest one, in bytes.
 _CACHE_SIZE, _CACHED_LENGTH = 64, 1024
 _REQUIRED = {b":method", b":scheme", b":path"}

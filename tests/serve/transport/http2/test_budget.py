@@ -55,6 +55,10 @@ def many_fields(peer: Raw, number: int) -> list[Any]:
     return [frame(1, 4, number, peer.encoder.encode(request_fields("croak")) + b"\x90" * 900)]  # static index 16
 
 
+def large_heads(peer: Raw, number: int) -> list[Any]:
+    return [peer.headers(number, request_fields("echo", ("x-long", "a" * 70_000)))]
+
+
 def pieces(peer: Raw, number: int) -> list[Any]:
     block = peer.encoder.encode(request_fields("croak"))
     return [frame(1, 0, number, block), *[frame(9, 0, number, b"")] * 30, frame(9, 4, number, b"")]
@@ -76,6 +80,7 @@ ATTACKS: dict[str, Callable[[Raw, int], list[Any]]] = {
     "GET": get,
     "methods that are not there": unknown,
     "heads of many fields": many_fields,
+    "heads that are too large": large_heads,
     "heads in pieces": pieces,
     "long settings": settings,
     "windows of ended streams": window_of_the_dead,
