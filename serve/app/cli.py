@@ -210,11 +210,23 @@ _IGNORED = "serve.app.cli.ignored"
     help="Maximum number of open calls on one gRPC connection.",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(0),
+    default=0,
+    help="Maximum number of open gRPC connections; 0: no limit. The builtin server only.",
+)
+@click.option(
+    "--max-connection-age",
+    type=seconds,
+    default=0,
+    help="Seconds after which a gRPC connection is asked to end, for rolling balancers; 0: never.",
+)
+@click.option(
     "--read-timeout",
     type=wait,
     default=60,
     show_default=True,
-    help="Maximum seconds for a request to arrive completely.",
+    help="Maximum seconds for a request to arrive completely, and for a gRPC client to read on.",
 )
 # Monitoring
 @click.option(
@@ -312,6 +324,8 @@ def _access_policy(given: dict[str, Any]) -> Any:
         elements=given.pop("max_elements"),
         streams=given.pop("max_streams"),
         seconds=given.pop("read_timeout"),
+        connections=given.pop("max_connections"),
+        connection_age=given.pop("max_connection_age"),
     )
     origins = tuple(given.pop("cors")) + (("*",) if given.pop("rest_api_enable_cors_support") else ())
     for origin in origins:

@@ -108,7 +108,9 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
         address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared)
         builtin = settings.grpc_server == "builtin"
         handlers = [service for service, _ in services.values()]
-        grpc_server, grpc_port = grpc_app.grpc_server(engine, address, [interceptor], access, handlers, builtin)
+        grpc_server, grpc_port = grpc_app.grpc_server(
+            engine, address, [interceptor], access, handlers, builtin, metrics.count_connection_event
+        )
         background_tasks: list[asyncio.Task[None]] = []
         try:
             if not shared:

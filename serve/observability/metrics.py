@@ -126,6 +126,11 @@ class Metrics:
         self._responses = family(
             "responses", "Answers sent, those included that no model had a part in.", ("protocol", "code")
         )
+        self._connection_events = family(
+            "grpc_connection_events",
+            "Calls and connections that the builtin gRPC server refused or ended, or clients cancelled, by reason.",
+            ("event", "reason"),
+        )
         self._available = family("model_available", "1 while a version can be asked.", ("model", "version"), gauge=True)
         self._loads = family("loads", "Versions loaded, by how that ended.", ("model", "version", "code"))
         self._memory = family("worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True)
@@ -137,6 +142,7 @@ class Metrics:
             self._batch_rows,
             self._run_time,
             self._responses,
+            self._connection_events,
             self._available,
             self._loads,
             self._memory,
@@ -165,6 +171,10 @@ class Metrics:
         self._requests.count((*labels, code))
         self.statistics.count_request(model, version, graph, seconds, code == "ok")
         self._latency.observe(labels, seconds)
+
+    def count_connection_event(self, event: str, reason: str) -> None:
+        """Count a ``refusal``, ``reset``, ``goaway`` or ``cancelled`` of the gRPC server."""
+        self._connection_events.count((event, reason))
 
     def count_response(self, protocol: str, code: str) -> None:
         """Count one response by its protocol and its status code."""
