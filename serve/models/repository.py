@@ -140,7 +140,7 @@ class Repository:
         self._logged_problems: set[str] = set()
         self._table = ModelTable(self._find_member)
         # What versions and models hold does not hold the repository, which owns them.
-        cache = ModelCache(self._options.max_loaded, self._note_failed_load)
+        cache = ModelCache(self._options.max_loaded, self._note_failed_load, metrics)
         self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
