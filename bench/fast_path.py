@@ -11,8 +11,8 @@ bare ASGI     the same server on uvicorn's own connection class; the same functi
               application in front of Starlette
 proxied       ``bookserve serve``, asked with the headers that a proxy such as Envoy adds
 application   ``bookserve serve``, asked with a header that makes it pass the request to the whole Starlette application
-baseline      ``bookserve serve`` of another checkout of this repository, where ``--baseline`` names one; ``its proxied``
-              is that with the headers of a proxy
+baseline      ``bookserve serve`` of another checkout of this repository, where ``--baseline`` names one;
+              ``its proxied`` is that with the headers of a proxy
 
 Requests are TensorFlow Serving's ``:predict`` with one row in JSON, on 1 and on 16 keep-alive connections; of 16, all
 requests are sent before the first response is read. CPU time is that of all threads of the server's process, as Linux

@@ -76,7 +76,7 @@ class ModelVersions:
         self._unnamed_requests = 0
         #: The state of a version's directory when it was loaded, failed, or was last seen.
         self._directory_states: dict[int, DirectoryState] = {}
-        #: Stamps of the version directories that the last refresh read and could not make live; None if the next refresh
+        #: Stamps of the version directories that the last refresh read and could not make live; None if the next one
         #: must read all again.
         self._stamps: dict[str, Stamp | None] | None = None
         #: The stamp of the model's directory at the last refresh.
@@ -164,8 +164,8 @@ class ModelVersions:
 
         New versions are loaded before older ones are unloaded, and one that cannot be loaded replaces nothing. If the
         directory cannot be read, everything stays as it is. ``retry_failed`` also tries versions that failed and have
-        not changed since, and those that may still be being copied. If the model's directory has not ``changed``, versions
-        that are live, which never change, are not read.
+        not changed since, and those that may still be being copied. If the model's directory has not ``changed``,
+        versions that are live, which never change, are not read.
         """
         if not (changed or retry_failed) and self._stamps is not None and have_stamps(self._stamps):
             return

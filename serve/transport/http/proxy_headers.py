@@ -1,7 +1,7 @@
 """Headers that proxies add to requests and that do not change an answer: requests that have them take the fast path.
 
-They differ from request to request, so a request's head is remembered without them. ``X-Request-Id`` is read. The others
-matter only for the access log and for traces, and where those are on no request takes the fast path.
+They differ from request to request, so a request's head is remembered without them. ``X-Request-Id`` is read. The
+others matter only for the access log and for traces, and where those are on no request takes the fast path.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def without_proxy_headers(head: bytes) -> tuple[bytes, str]:
             added = _is_added(name)
         if not added:
             kept.append(line)
-        elif len(name) == 12 and name.lower() == b"x-request-id" and REQUEST_ID.fullmatch(value := value.lstrip(b" \t")):
+        elif (
+            len(name) == 12 and name.lower() == b"x-request-id" and REQUEST_ID.fullmatch(value := value.lstrip(b" \t"))
+        ):
             found = value
     if len(kept) == len(lines):
         return head, ""

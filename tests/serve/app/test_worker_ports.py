@@ -39,7 +39,10 @@ def listeners(pids: list[int], port: int) -> list[int]:
     return [
         pid
         for pid in pids
-        if any(each.status == psutil.CONN_LISTEN and each.laddr[1] == port for each in psutil.Process(pid).net_connections())
+        if any(
+            each.status == psutil.CONN_LISTEN and each.laddr[1] == port
+            for each in psutil.Process(pid).net_connections()
+        )
     ]
 
 
@@ -93,7 +96,9 @@ def test_proxies_must_be_named_before_they_are_believed(models: Path) -> None:
     assert "'me' is not an address or a network" in refused(str(models), *FREE, "--trusted-proxies", "me")[1]
 
 
-@pytest.mark.parametrize(("trusted", "client"), [((), "127.0.0.1"), (("--trusted-proxies", "127.0.0.0/8"), "192.0.2.1")])
+@pytest.mark.parametrize(
+    ("trusted", "client"), [((), "127.0.0.1"), (("--trusted-proxies", "127.0.0.0/8"), "192.0.2.1")]
+)
 def test_the_access_log_has_the_clients_address(models: Path, trusted: tuple[str, ...], client: str) -> None:
     with started(models, "--json", "--log-format", "json", "--access-log", *trusted) as process:
         url = f"{read(process)['http']}{PREDICT}"

@@ -109,7 +109,7 @@ def test_a_directory_that_has_just_changed_is_read_again(tmp_path: Path) -> None
     assert directory_stamp(str(tmp_path)) is None
     assert directory_stamp(str(tmp_path / "none")) is None
     assert not has_stamp(str(tmp_path), None)
-    assert time.time_ns() - os.stat(tmp_path).st_ctime_ns < directory_scan._SETTLED_NS
+    assert time.time_ns() - tmp_path.stat().st_ctime_ns < directory_scan._SETTLED_NS
 
 
 def test_a_stamp_ends_with_any_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

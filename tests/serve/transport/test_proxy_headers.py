@@ -35,6 +35,9 @@ ADDED = (
 )
 
 
+DEFAULT = Limits()
+
+
 class Route:
     """Answers all requests with their id; counts how many heads it was asked about."""
 
@@ -50,7 +53,7 @@ class Route:
         return take
 
 
-def answers(*requests: bytes, limits: Limits = Limits()) -> tuple[list[bytes], Route]:
+def answers(*requests: bytes, limits: Limits = DEFAULT) -> tuple[list[bytes], Route]:
     """What a server answers to requests on one connection, and its route."""
     route = Route()
 
@@ -76,7 +79,9 @@ def test_a_head_that_is_first_seen_with_them_is_known_without_them() -> None:
 
 
 def test_other_headers_still_need_the_application() -> None:
-    found, route = answers(post("/x", b"1"), post("/x", b"1", *ADDED, "X-Unusual: 1"), post("/x", b"1", "X-Forwarded: 1"))
+    found, route = answers(
+        post("/x", b"1"), post("/x", b"1", *ADDED, "X-Unusual: 1"), post("/x", b"1", "X-Forwarded: 1")
+    )
     assert found == [b"< 1>", b"[1]", b"[1]"]
     assert len(route.heads) == 1
 
@@ -109,7 +114,14 @@ def test_a_long_head_is_held_to_the_limit() -> None:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [(["a"], "a"), (["a", "b"], "b"), (["a", "not valid"], "a"), (["x" * 129], ""), ([""], ""), ([" padded"], "padded")],
+    [
+        (["a"], "a"),
+        (["a", "b"], "b"),
+        (["a", "not valid"], "a"),
+        (["x" * 129], ""),
+        ([""], ""),
+        ([" padded"], "padded"),
+    ],
 )
 def test_the_request_id_is_the_one_that_the_application_reads(values: list[str], expected: str) -> None:
     raw = post("/x", b"", *[f"x-request-ID: {value}" for value in values])
