@@ -34,6 +34,8 @@ class Address(NamedTuple):
     tls: Tls | None = None
     #: Whether several worker processes bind the port; each gets a part of the connections.
     shared: bool = False
+    #: A further port, of this worker process alone; 0 for none.
+    worker_port: int = 0
 
 
 def protocol_services(protocols: Iterable[Protocol], context: ServerContext) -> dict[str, tuple[Service, Protocol]]:
@@ -113,6 +115,9 @@ def _grpcio_server(
         _bind_grpcio(server, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
     host = f"[{address.host}]" if ":" in address.host else address.host
     hint = "Choose another port; --grpc-port 0 finds a free one."
+    if address.worker_port:
+        own = f"{host}:{address.worker_port}"
+        _bind_grpcio(server, own, "Check --host and --worker-grpc-ports.", address.tls)
     return server, _bind_grpcio(server, f"{host}:{address.port}", hint, address.tls)
 
 
@@ -158,5 +163,9 @@ def _builtin_server(
             server.listen(sock)
         server.add_cleanup(cleanup.close)
     listener = bind_tcp("gRPC", address.host, address.port, address.shared)
-    server.listen(listener, http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None)
+    context = http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None
+    server.listen(listener, context)
+    if address.worker_port:
+        own = bind_tcp("gRPC", address.host, address.worker_port, option="--worker-grpc-ports")
+        server.listen(own, context)
     return server, int(listener.getsockname()[1])
