@@ -54,6 +54,7 @@ with watched:
     from serve.transport.http2.connection import Connection
     from serve.transport.http2.frames import PREFACE, Http2ConnectionError
     from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
+    from serve.transport.http2.held_bytes import HeldBytes
     from serve.transport.http2.server import Server
 
 LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
@@ -209,7 +210,9 @@ async def _converse(data: bytes, piece: int) -> None:
     handlers = {"E": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", handlers)])
     new_call = partial(Call, server.find_handler)
-    connection = Connection(config, new_call, server.connection_opened, server.connections.discard)
+    connection = Connection(
+        config, new_call, server.connection_opened, server.connections.discard, HeldBytes(config.max_held)
+    )
     transport = _Transport()
     connection.connection_made(transport)
     connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
