@@ -174,6 +174,13 @@ class _Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.closed = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def write(self, data: Any) -> None:
         bytes(data)
@@ -217,6 +224,8 @@ async def _converse(data: bytes, piece: int) -> None:
     connection.connection_made(transport)
     connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
     for at in range(0, len(data), piece):
+        while not transport.reading and not transport.closed:
+            await asyncio.sleep(0)  # the rest of what arrived is read in later turns
         if transport.closed:
             break
         connection.data_received(data[at : at + piece])
