@@ -207,7 +207,7 @@ SEQUENCE = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
 @pytest.mark.parametrize(
     ("proto", "says"),
     [
-        (b"", "not a complete ONNX file"),
+        (b"", "is empty"),
         (b"hello", "not a complete ONNX file"),
         (linear().SerializeToString()[:-20], "not a complete ONNX file"),
         (linear(ir_version=onnx.IR_VERSION + 1), "IR version"),
