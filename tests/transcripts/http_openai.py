@@ -62,7 +62,7 @@ BAD = [
     _ask("best of fewer", n=3, best_of=2),
     _ask("stream of the best", stream=True, best_of=2),
     _ask("options without a stream", stream_options={"include_usage": True}),
-    _ask("echo with log-probabilities", echo=True, logprobs=1),
+    _ask("echo with log-probabilities", echo=True, logprobs=1, seed=7),
     _ask("too many log-probabilities", logprobs=6),
     _ask("unknown mode", mode="magic"),
 ]
