@@ -10,6 +10,7 @@ import ssl
 import zipfile
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -34,6 +35,19 @@ from bookserve.verb import Answer
 CONNECT = 5.0
 #: Statuses of a server that is busy or not ready yet: the same request may succeed later.
 BUSY = (429, 503)
+
+
+class _SocketTransport(httpx.HTTPTransport):
+    """HTTP over a Unix socket. A path that leads to no socket is told first: httpcore would leave a socket open."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(uds=path)
+        self._path = Path(path)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not self._path.is_socket():
+            raise httpx.ConnectError(f"there is no socket at {self._path}", request=request)
+        return super().handle_request(request)
 
 
 class ModelsReply(msgspec.Struct):
@@ -102,7 +116,7 @@ class HttpWire:
                 trust_env=False,
                 # Reading the certificates costs more than a whole request, so only where they are needed.
                 verify=tls_context(settings) if url.startswith("https:") else False,
-                transport=httpx.HTTPTransport(uds=socket) if socket else None,
+                transport=_SocketTransport(socket) if socket else None,
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidInput(f"'{url}' is not an address: {error}.", "Use http://host:port") from error
