@@ -80,7 +80,7 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
     )
     text = response(
         "The text; as server-sent events where stream is true.",
-        {"application/json": reference("Text"), "text/event-stream": STRING},
+        {"application/json": reference("Text"), "text/event-stream": {}},
     )
     return {
         "/api/models": {
@@ -166,7 +166,7 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 {
                     "200": response(
                         "A job in each event; preview is a PNG after each stage, done stands in the last.",
-                        {"text/event-stream": STRING},
+                        {"text/event-stream": {}},
                     )
                 }
                 | errors(404, 500),
