@@ -67,7 +67,8 @@ def test_pages_of_the_named_origin_may_ask(opened: Server, path: str) -> None:
 def test_no_other_page_may_ask_unless_the_operator_says_so(server_http: httpx.Client) -> None:
     for path in ("/v1/models/affine", "/v2/models/affine", "/api/models"):
         reply = server_http.options(path, headers={"origin": OURS, **PREFLIGHT})
-        assert reply.status_code in (400, 405)
+        # TensorFlow Serving answers every such question; without the header it allows nothing.
+        assert reply.status_code in ((200,) if path.startswith("/v1/") else (400, 405))
         assert "access-control-allow-origin" not in reply.headers
         assert "access-control-allow-origin" not in server_http.get(path, headers={"origin": OURS}).headers
 
