@@ -260,7 +260,7 @@ def results_page(results: Path = RESULTS) -> str:
     return f"""# Results
 
 *This page is generated from `results/` by `python -m trainers.results table`. Each file there holds the command, the
-seeds, the versions, the machine and a fingerprint of the data.*
+seeds, the versions and the machine, and, if it was recorded after 0.2.0, a fingerprint of the data.*
 
 {len(measured)} tasks have figures: {real} on real data, {len(measured) - real} on generated data, because the book
 has only random arrays for those. A figure is the median over the seeds; the range is from the lowest to the highest.
