@@ -47,13 +47,13 @@ class _Rebuilt:
             self._flip_kernels()
         if not getattr(self._model, "inputs", None):
             raise ValueError("the file does not describe the inputs of the model")
-        for layer in self._layers():
-            if hasattr(layer, "_could_use_gpu_kernel"):
-                layer._could_use_gpu_kernel = False  # a CPU has no such kernel, and ONNX no form of the choice
         if keras == "tf_keras":
+            for layer in self._layers():
+                if hasattr(layer, "_could_use_gpu_kernel"):
+                    layer._could_use_gpu_kernel = False  # a CPU has no such kernel, and ONNX no form of the choice
             _compute_channels_last(self._layers())
-        self._name_tensors()
-        self._try_one_row()
+            self._name_tensors()
+            self._try_one_row()
         return {"parameters": int(self._model.count_params())}
 
     def save(self, directory: str) -> Any:
