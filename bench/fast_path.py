@@ -9,8 +9,10 @@ fast path     ``bookserve serve``: common requests are answered by ``serve.trans
               of uvicorn's connection class
 bare ASGI     the same server on uvicorn's own connection class; the same functions answer common requests as an ASGI
               application in front of Starlette
+proxied       ``bookserve serve``, asked with the headers that a proxy such as Envoy adds
 application   ``bookserve serve``, asked with a header that makes it pass the request to the whole Starlette application
-baseline      ``bookserve serve`` of another checkout of this repository, where ``--baseline`` names one
+baseline      ``bookserve serve`` of another checkout of this repository, where ``--baseline`` names one;
+              ``its proxied`` is that with the headers of a proxy
 
 Requests are TensorFlow Serving's ``:predict`` with one row in JSON, on 1 and on 16 keep-alive connections; of 16, all
 requests are sent before the first response is read. CPU time is that of all threads of the server's process, as Linux
@@ -40,6 +42,11 @@ ROOT = Path(__file__).parent.parent
 CONNECTIONS = (1, 16)
 #: A header that no fast path takes.
 UNUSUAL = "x-unusual: 1\r\n"
+#: What a proxy adds.
+PROXIED = (
+    "x-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\nx-request-id: 6a1b9c1e-3f0e-4d5c-9f53-0e5a3c3d7f11\r\n"
+    "x-envoy-expected-rq-timeout-ms: 15000\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+)
 
 
 class Subject(NamedTuple):
@@ -137,7 +144,7 @@ def serve_with_bare_asgi(models: str) -> None:
     from serve.request_context import RequestContext
     from serve.transport.http.http_connection import HttpConnection
 
-    def limited(limits: Any, route: Any) -> type[HttpToolsProtocol]:
+    def limited(limits: Any, route: Any, headers: Any) -> type[HttpToolsProtocol]:
         class Connection(HttpToolsProtocol):
             def __init__(self, *arguments: Any, **named: Any) -> None:
                 super().__init__(*arguments, **named)
@@ -226,9 +233,11 @@ def measure(models: Path, names: list[str], arguments: argparse.Namespace) -> No
         bare = stack.enter_context(
             started("bare ASGI", [str(Path(__file__).resolve()), "--bare-asgi", str(models)], ROOT)
         )
-        subjects = [fast, bare, fast._replace(name="application", headers=UNUSUAL)]
+        proxied = fast._replace(name="proxied", headers=PROXIED)
+        subjects = [fast, proxied, bare, fast._replace(name="application", headers=UNUSUAL)]
         if arguments.baseline:
-            subjects.append(stack.enter_context(started("baseline", serve, arguments.baseline.resolve())))
+            baseline = stack.enter_context(started("baseline", serve, arguments.baseline.resolve()))
+            subjects += [baseline, baseline._replace(name="its proxied", headers=PROXIED)]
         for name in names:
             path, body = f"/v1/models/{name}:predict", request_body(models, name)
             for connections in CONNECTIONS:

@@ -145,7 +145,7 @@ def _decode(data: bytes, longest: int = 0) -> Any:
         if longest:
             picture.draft(None, (longest, longest))
         picture.load()
-        return ImageOps.exif_transpose(picture)
+        return _in_eight_bits(ImageOps.exif_transpose(picture))
     except InvalidInput:
         raise
     except UnidentifiedImageError as error:
@@ -156,6 +156,18 @@ def _decode(data: bytes, longest: int = 0) -> Any:
         raise InvalidInput(
             f"the picture cannot be read ({len(data):,} bytes): {error}.", "Send a complete PNG or JPEG file."
         ) from error
+
+
+def _in_eight_bits(picture: Any) -> Any:
+    """A grey picture of 16 bits with its values divided by 257; Pillow itself would make all above 255 white."""
+    from PIL import Image
+
+    if not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture, np.int64)
+    if picture.mode == "I" and values.max() <= 255:
+        return picture
+    return Image.fromarray(np.clip((values + 128) // 257, 0, 255).astype(np.uint8))
 
 
 def _pixel_values(row: Any, height: int, width: int, channels: int) -> np.ndarray:

@@ -6,7 +6,7 @@ which awaits a batched engine, and the local client, which calls a session, use 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -58,7 +58,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """Turn the graph's outputs into an answer for each row. An output that is not by row belongs to every row."""
-        columns = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
+        columns: dict[str, Any] = {name: apply_steps(steps, outputs[name]) for name, steps in self.outputs.items()}
         count = max((_row_count(column) for column in columns.values()), default=0) or 1
         return [
             {name: _item(column, index) if _row_count(column) == count else column for name, column in columns.items()}
@@ -74,7 +74,8 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             if not isinstance(row, dict) or row.keys() - set(ROW_NAMES) != self.inputs.keys():
                 names = ", ".join(f"'{name}'" for name in self.inputs)
                 raise InvalidInput(
-                    f"row {index} does not name the model's inputs; expected an object with the keys {names}."
+                    f"row {index} does not name the model's inputs; expected an object with the keys {names}.",
+                    _difference(row, self.inputs) if isinstance(row, dict) else "",
                 )
         return [row[name] for row in rows]
 
@@ -231,9 +232,11 @@ def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
 
 
-def _row_count(column: Rows) -> int:
-    """How many rows a column has; 0 for a single number."""
-    return len(column) if not isinstance(column, np.ndarray) or column.ndim else 0
+def _difference(row: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    """What a row lacks of the model's inputs, and what it has beside them."""
+    lacking = ", ".join(f"'{name}'" for name in inputs if name not in row)
+    more = ", ".join(f"'{name}'" for name in row if name not in inputs and name not in ROW_NAMES)
+    return " ".join(part for part in (lacking and f"It lacks {lacking}.", more and f"It has {more}, too.") if part)
 
 
 def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
@@ -248,6 +251,11 @@ def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
     raise InvalidInput(
         f"a row has the columns {', '.join(row)}; the model takes one value, '{name}'.", "Send that column alone."
     )
+
+
+def _row_count(column: Rows) -> int:
+    """How many rows a column has; 0 for a single number."""
+    return len(column) if not isinstance(column, np.ndarray) or column.ndim else 0
 
 
 def _item(column: Rows, index: int) -> Any:

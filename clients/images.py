@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from bookserve.cli.terminal import json_option, print_json
-from bookserve.client.address import connect
 from bookserve.generation.explain import Layer
-from clients.predict import url_option, version_option
+from clients.connection import Connection, connection_options
+from clients.predict import version_option
 
 file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(
@@ -52,7 +52,7 @@ def out_option(default: str) -> Callable[[Any], Any]:
 @params_option
 @out_option("IMAGE_dream.png")
 @previews_option
-@url_option
+@connection_options
 @version_option
 def dream(
     image: Path,
@@ -61,7 +61,7 @@ def dream(
     params: tuple[str, ...],
     output: Path | None,
     previews: Path | None,
-    url: str,
+    connection: Connection,
     version: int | None,
 ) -> None:
     """Change a picture by DeepDream.
@@ -71,7 +71,7 @@ def dream(
     given = _values(params)
     if layers:
         given["contributions"] = _values(layers)
-    _change(model, [image], given, output or _beside(image, "dream"), previews, url, version)
+    _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
 
 
 @click.command()
@@ -81,7 +81,7 @@ def dream(
 @params_option
 @out_option("CONTENT_style.png")
 @previews_option
-@url_option
+@connection_options
 @version_option
 def style(
     content: Path,
@@ -90,7 +90,7 @@ def style(
     params: tuple[str, ...],
     output: Path | None,
     previews: Path | None,
-    url: str,
+    connection: Connection,
     version: int | None,
 ) -> None:
     """Apply the style of one picture to another.
@@ -98,7 +98,9 @@ def style(
     The parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (in
     pixels).
     """
-    _change(model, [content, style], _values(params), output or _beside(content, "style"), previews, url, version)
+    _change(
+        model, [content, style], _values(params), output or _beside(content, "style"), previews, connection, version
+    )
 
 
 @click.command()
@@ -107,10 +109,16 @@ def style(
 @click.option("--class", "label", help="Label or index of the class to explain.  [default: the likeliest]")
 @out_option("MODEL_explain.png")
 @json_option
-@url_option
+@connection_options
 @version_option
 def explain(
-    model: str, image: str, label: str | None, output: Path | None, as_json: bool, url: str, version: int | None
+    model: str,
+    image: str,
+    label: str | None,
+    output: Path | None,
+    as_json: bool,
+    connection: Connection,
+    version: int | None,
 ) -> None:
     """Show which parts of a picture count for a class (Grad-CAM).
 
@@ -118,7 +126,7 @@ def explain(
     """
     from clients.output import write_file
 
-    with connect(url) as client:
+    with connection.open() as client:
         found = client.explain(model, _row(image), label, version)
     path = output or Path(f"{model}_explain.png")
     write_file(path, _encoded(found.overlay))
@@ -148,14 +156,16 @@ def folder_option(default: str) -> Callable[[Any], Any]:
 @click.argument("image")
 @layers_option
 @folder_option("activations")
-@url_option
+@connection_options
 @version_option
-def activations(model: str, image: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
+def activations(
+    model: str, image: str, layers: tuple[str, ...], output: Path, connection: Connection, version: int | None
+) -> None:
     """Draw the activations of every layer of a convnet, channel by channel.
 
     IMAGE is a picture as `bookserve predict` takes it: a file, or - for standard input.
     """
-    with connect(url) as client:
+    with connection.open() as client:
         _write(client.activations(model, _row(image), version), layers, output)
 
 
@@ -163,14 +173,14 @@ def activations(model: str, image: str, layers: tuple[str, ...], output: Path, u
 @click.argument("model")
 @layers_option
 @folder_option("filters")
-@url_option
+@connection_options
 @version_option
-def filters(model: str, layers: tuple[str, ...], output: Path, url: str, version: int | None) -> None:
+def filters(model: str, layers: tuple[str, ...], output: Path, connection: Connection, version: int | None) -> None:
     """Draw the patterns that the filters of a convnet respond to most.
 
     The model must have been trained with -p filters=40.
     """
-    with connect(url) as client:
+    with connection.open() as client:
         _write(client.filters(model, version), layers, output)
 
 
@@ -196,7 +206,7 @@ def _change(
     params: dict[str, Any],
     output: Path,
     previews: Path | None,
-    url: str,
+    connection: Connection,
     version: int | None,
 ) -> None:
     from bookserve.generation.transform import Progress
@@ -205,7 +215,7 @@ def _change(
     if previews:
         previews.mkdir(parents=True, exist_ok=True)
     stages = 0
-    with connect(url) as client, _bar(model) as advance:
+    with connection.open() as client, _bar(model) as advance:
 
         def tell(progress: Progress) -> None:
             nonlocal stages

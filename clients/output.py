@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from bookserve.client.answers import Answers, flat_answer
 from bookserve.errors import Failed, InvalidInput
 from bookserve.steps import Label
 from bookserve.verb import Answer, plain_answers
@@ -26,7 +26,12 @@ def answer_cell(value: list[Label] | np.ndarray) -> str:
     return text.replace("\n", "")
 
 
-def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
+def json_line(answer: Answer) -> str:
+    """The answer to one row as a line of JSON."""
+    return json.dumps(plain_answers([answer])[0], ensure_ascii=False) + "\n"
+
+
+def write_answers(path: Path, names: list[str], answers: Answers) -> None:
     """Write answers to ``path`` in the format of its suffix (one of ``SUFFIXES``).
 
     Raises:
@@ -37,7 +42,7 @@ def write_answers(path: Path, names: list[str], answers: list[Answer]) -> None:
     if suffix == ".json":
         content = json.dumps(plain_answers(answers), indent=1, ensure_ascii=False).encode() + b"\n"
     elif suffix == ".jsonl":
-        content = b"".join(json.dumps(answer, ensure_ascii=False).encode() + b"\n" for answer in plain_answers(answers))
+        content = "".join(map(json_line, answers)).encode()
     elif suffix == ".csv":
         content = _csv(names, answers)
     else:
@@ -64,9 +69,9 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _csv(names: list[str], answers: list[Answer]) -> bytes:
+def _csv(names: list[str], answers: Answers) -> bytes:
     """One line for each row: the name of its input, then for each output its numbers, or the best label and score."""
-    lines = [{"input": name} | _flat(answer) for name, answer in zip(names, answers, strict=True)]
+    lines = [{"input": name} | flat_answer(answer) for name, answer in zip(names, answers, strict=True)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
     writer.writeheader()
@@ -74,37 +79,21 @@ def _csv(names: list[str], answers: list[Answer]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _flat(answer: Answer) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
-    for (name, value), (_, plain) in zip(answer.items(), plain_answers([answer])[0].items(), strict=True):
-        if isinstance(value, list):
-            cells |= {name: value[0].label, f"{name}_score": value[0].score}
-        elif value.size == 1:
-            cells[name] = np.ravel(plain).tolist()[0]
-        else:
-            cells |= {f"{name}_{index}": item for index, item in enumerate(np.ravel(plain).tolist())}
-    return cells
+def _numpy(suffix: str, answers: Answers) -> bytes:
+    """The arrays of all outputs; an NPY file has the only one, or the probabilities of the only output with labels.
 
-
-def _numpy(suffix: str, answers: list[Answer]) -> bytes:
-    """Stack the rows of each output. For labels, ``<output>`` holds the names and ``<output>_scores`` the scores."""
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        for name, first in answers[0].items():
-            values = [answer[name] for answer in answers]
-            if isinstance(first, list):
-                arrays[name] = np.array([[item.label for item in value] for value in values])
-                arrays[f"{name}_scores"] = np.array([[item.score for item in value] for value in values])
-            elif first.dtype == object:
-                arrays[name] = np.array([item[name] for item in plain_answers(answers)])
-            else:
-                arrays[name] = np.stack([np.asarray(value) for value in values])
-    except ValueError as error:
-        raise InvalidInput("the answers differ in shape and cannot form one array.", "Write them as JSON.") from error
+    NPZ: for labels, ``<output>`` holds the names and ``<output>_scores`` the scores, likeliest first;
+    ``<output>_probabilities`` holds the scores in the order of ``<output>_classes``.
+    """
+    first = answers[0]
+    labelled = [name for name, value in first.items() if isinstance(value, list)]
     if suffix == ".npz":
+        arrays = answers.arrays()
+        for name in labelled:
+            arrays[f"{name}_classes"], arrays[f"{name}_probabilities"] = map(np.asarray, answers.probabilities(name))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays, allow_pickle=False)
         return buffer.getvalue()
-    if len(arrays) > 1:
-        raise InvalidInput(f"an NPY file holds one array; these answers have {', '.join(arrays)}.", "Use .npz")
-    return npy_bytes(next(iter(arrays.values())))
+    if len(first) > 1:
+        raise InvalidInput(f"an NPY file holds one array; these answers have {', '.join(first)}.", "Use .npz")
+    return npy_bytes(answers.probabilities()[1] if labelled else next(iter(answers.arrays().values())))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,12 @@ import msgspec
 
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, models_option, print_json, print_table
-from bookserve.client.address import connect
+from bookserve.client.client import BATCH, Client
+from bookserve.errors import BookserveError, InvalidInput
+from bookserve.verb import Answer
+from clients.connection import ADDRESS, Connection, connection_options, server_options
+from clients.output import SUFFIXES
 
-#: Maximum number of rows that ``bookserve predict`` sends in one request.
-BATCH = 1024
-
-_ADDRESS = "http://host:port, grpc://host:port, or local:DIRECTORY (without a server)."
-
-url_option = click.option(
-    "--url",
-    envvar="BOOKSERVE_URL",
-    show_envvar=True,
-    default="local:models",
-    show_default=True,
-    help=f"Address of the models: {_ADDRESS}",
-)
 version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
 seed_option = click.option("--seed", type=click.IntRange(0), help="Random seed; the same seed gives the same result.")
 
@@ -36,8 +29,10 @@ def require_suffix(*known: str) -> Any:
     """A click callback for ``-o FILE`` that accepts only these suffixes."""
 
     def check(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-        if value is not None and value.suffix.lower() not in known:
-            raise click.BadParameter(f"'{value}' must end in one of {', '.join(known)}.")
+        if value is not None and value.suffix.lower() not in known and str(value) not in known:
+            raise click.BadParameter(
+                f"'{value}' must end in one of {', '.join(name for name in known if name != '-')}."
+            )
         return value
 
     return check
@@ -46,19 +41,21 @@ def require_suffix(*known: str) -> Any:
 @click.command()
 @models_option
 @click.option(
-    "--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models at this address instead: {_ADDRESS}"
+    "--url", envvar="BOOKSERVE_URL", show_envvar=True, help=f"List the models at this address instead: {ADDRESS}"
 )
+@server_options
 @json_option
 @click.pass_context
-def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> None:
+def models(ctx: click.Context, models: Path, connection: Connection, as_json: bool) -> None:
     """List the models in a directory or on a server."""
+    url = connection.url
     here = click.core.ParameterSource.COMMANDLINE
     if ctx.get_parameter_source("models") is here:
         if ctx.get_parameter_source("url") is here:
             raise click.UsageError("Give --models or --url, not both.")
-        url = None
+        url = ""
     url = url or f"local:{models}"
-    with connect(url) as client:
+    with dataclasses.replace(connection, url=url).open() as client:
         found = client.models()
     on_disk: list[
         list[str]
@@ -92,43 +89,110 @@ def models(ctx: click.Context, models: Path, url: str | None, as_json: bool) -> 
 @click.command()
 @click.argument("model")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@url_option
+@connection_options
 @version_option
 @click.option(
     "-o",
     "output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=require_suffix(".json", ".jsonl", ".csv", ".npy", ".npz"),
-    help="Write the answers to this .json, .jsonl, .csv, .npy or .npz file.",
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
+    callback=require_suffix(*SUFFIXES, "-"),
+    help="Write the answers to this .json, .jsonl, .csv, .npy or .npz file; - prints a JSON line for each row.",
 )
+@click.option("--skip-errors", is_flag=True, help="Leave out inputs and rows that cannot be used, and name them.")
+@click.option("--table", "as_table", is_flag=True, help="Print a table even where the output is no terminal.")
 @json_option
 def predict(
-    model: str, inputs: tuple[str, ...], url: str, version: int | None, output: Path | None, as_json: bool
+    model: str,
+    inputs: tuple[str, ...],
+    connection: Connection,
+    version: int | None,
+    output: Path | None,
+    skip_errors: bool,
+    as_table: bool,
+    as_json: bool,
 ) -> None:
-    """Predict files, standard input or values.
+    """Predict files, directories, standard input or values.
 
-    INPUT is a picture, CSV, JSON, JSONL, NPY, NPZ or TXT file, - for standard input, or the text, number or JSON value
-    itself. The rows of all inputs are sent together, up to 1024 in one request.
+    INPUT is a picture, CSV, TSV, JSON, JSONL, NPY, NPZ or TXT file, a directory of these, - for standard input, or the
+    text, number or JSON value itself. Many rows are sent in several requests. A terminal shows a table; a pipe receives
+    a JSON line for each row.
     """
+    from bookserve.client.answers import Answers
     from bookserve.verb import plain_answers
     from clients.input_rows import read_rows
-    from clients.output import answer_cell, write_answers
+    from clients.output import answer_cell, json_line, write_answers
 
-    names, rows = read_rows(inputs, sys.stdin.buffer)
-    with connect(url) as client:
-        answers = [
-            answer
-            for start in range(0, len(rows), BATCH)
-            for answer in client.predict(model, rows[start : start + BATCH], version)
-        ]
+    names, rows = read_rows(inputs, sys.stdin.buffer, _skip if skip_errors else None)
+    is_stream = str(output) == "-" or not (output or as_json or as_table or sys.stdout.isatty())
+    found = []
+    with connection.open() as client, closing(_answers(client, model, names, rows, version, skip_errors)) as answers:
+        for name, answer in answers:
+            if is_stream:
+                click.echo(json_line(answer), nl=False)
+            else:
+                found.append((name, answer))
+    if is_stream:
+        return
+    names, kept = [name for name, _ in found], Answers(answer for _, answer in found)
     if output:
-        write_answers(output, names, answers)
-        click.echo(f"{len(answers)} answers written to {output}", err=True)
+        write_answers(output, names, kept)
+        click.echo(f"{len(kept)} answers written to {output}", err=True)
     if as_json:
-        print_json(plain_answers(answers))
+        print_json(plain_answers(kept))
     elif not output:
-        cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, answers, strict=True))
-        print_table(["input", *answers[0]], cells)
+        cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, kept, strict=True))
+        print_table(["input", *kept[0]], cells)
+
+
+def _answers(
+    client: Client, model: str, names: list[str], rows: list[Any], version: int | None, skip_errors: bool
+) -> Generator[tuple[str, Answer]]:
+    """The name of each row and the answer to it, in order, as answers arrive; errors name the row.
+
+    Raises:
+        InvalidInput: a row cannot be used; with ``skip_errors`` if that holds for all rows.
+    """
+    if not skip_errors:
+        try:
+            yield from zip(names, client.predict_each(model, rows, version), strict=True)
+        except InvalidInput as error:
+            raise _with_name(error, names) from error
+        return
+    count = 0
+    for start in range(0, len(rows), BATCH):
+        part = slice(start, start + BATCH)
+        for name, answer in _usable(client, model, names[part], rows[part], version):
+            count += 1
+            yield name, answer
+    if not count:
+        raise InvalidInput("none of the rows can be used.", "The messages above say why.")
+
+
+def _usable(
+    client: Client, model: str, names: list[str], rows: list[Any], version: int | None
+) -> Iterator[tuple[str, Answer]]:
+    """The answers to the rows that can be used; if not all can, the rows are sent one by one."""
+    try:
+        yield from zip(names, client.predict(model, rows, version), strict=True)
+        return
+    except InvalidInput as error:
+        if len(rows) == 1:
+            _skip(names[0], error)
+            return
+    for name, row in zip(names, rows, strict=True):
+        yield from _usable(client, model, [name], [row], version)
+
+
+def _skip(name: str, error: BookserveError) -> None:
+    click.echo(f"skipped {name}: {error}", err=True)
+
+
+def _with_name(error: InvalidInput, names: list[str]) -> InvalidInput:
+    """The error with the name of its row: the file and the place in it."""
+    match = re.match(r"row (\d+)\b", error.message)
+    if not match or int(match[1]) >= len(names):
+        return error
+    return InvalidInput(f"{match[0]} ({names[int(match[1])]}){error.message[match.end() :]}", error.hint)
 
 
 @click.command()
@@ -171,10 +235,12 @@ def predict(
     help="Keep the network's state, or read the last characters again for each new one, as the book does.",
 )
 @seed_option
-@url_option
+@connection_options
 @version_option
 @json_option
-def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs: int | None, **options: Any) -> None:
+def generate(
+    model: str, prompt: str, connection: Connection, as_json: bool, n: int, logprobs: int | None, **options: Any
+) -> None:
     """Generate text with a character model.
 
     The text appears while it is generated. A terminal shows the prompt in front of it; a pipe receives only the new
@@ -185,7 +251,7 @@ def generate(model: str, prompt: str, url: str, as_json: bool, n: int, logprobs:
     if prompt == "-":
         prompt = decode_utf8(sys.stdin.buffer.read(), "standard input")
     fields = {**options, "prompt": prompt, "stop": list(options["stop"])}
-    with connect(url) as client:
+    with connection.open() as client:
         if n == 1 and logprobs is None and not as_json:
             _show_as_it_comes(prompt, client.generate(model, **fields))
             return

@@ -11,10 +11,10 @@ from typing import Any
 import click
 import numpy as np
 
-from bookserve.client.address import connect
 from bookserve.client.client import Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
-from clients.predict import require_suffix, seed_option, url_option, version_option
+from clients.connection import Connection, connection_options
+from clients.predict import require_suffix, seed_option, version_option
 
 #: Small pictures are enlarged to about this height in pixels.
 MIN_TILE = 64
@@ -89,7 +89,7 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
     callback=require_suffix(".png", ".gif", ".apng", ".npy"),
     help="File to write: a .png sheet, a .gif or .apng animation, or pixels as .npy.  [default: MODEL.png]",
 )
-@url_option
+@connection_options
 @version_option
 def sample(
     model: str,
@@ -106,7 +106,7 @@ def sample(
     strengths: tuple[float, ...],
     seconds: float,
     output: Path | None,
-    url: str,
+    connection: Connection,
     version: int | None,
 ) -> None:
     """Generate pictures from a model's latent space.
@@ -122,7 +122,7 @@ def sample(
     seed = secrets.randbits(32) if seed is None else seed
     fields: dict[str, Any] = {"n": n, "latent": latent, "grid": grid, "seed": seed, "truncation": truncation}
     columns = grid
-    with connect(url) as client:
+    with connection.open() as client:
         if images:
             fields["latent"] = _encode(client, model, list(images), version).tolist()
         if have and lack:

@@ -17,14 +17,14 @@ from bookserve.steps import Label
 from bookserve.verb import Answer
 
 
-def dump_json(value: Any) -> bytes:
-    """Encode a request with rows as JSON.
+def dump_json(value: Any, *, finite: bool = True) -> bytes:
+    """Encode a request with rows as JSON; with ``finite`` False as the dialect that has NaN and Infinity.
 
     Raises:
         InvalidInput: it has NaN or infinite numbers, which JSON cannot represent, or a value of an unknown type.
     """
     try:
-        return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
+        return json.dumps(value, default=_plain, allow_nan=not finite, separators=(",", ":")).encode()
     except ValueError as error:
         raise InvalidInput(
             "JSON cannot represent NaN or infinite numbers.", "Use a grpc:// or local: address."

@@ -33,7 +33,8 @@ def row_to_message(value: Any) -> pb.Row:
     if isinstance(value, bytes):
         return pb.Row(data=value)
     if isinstance(value, dict):
-        return pb.Row(fields=pb.Fields(fields={str(name): row_to_message(item) for name, item in value.items()}))
+        fields = {str(name): row_to_message(item) for name, item in value.items()}
+        return pb.Row(fields=pb.Fields(fields=fields, order=fields))
     return pb.Row(tensor=tensor_to_message(_as_array(value)))
 
 
@@ -49,7 +50,9 @@ def row_from_message(row: pb.Row) -> Any:
     if kind == "data":
         return row.data
     if kind == "fields":
-        return {name: row_from_message(item) for name, item in row.fields.fields.items()}
+        fields = row.fields.fields
+        names = dict.fromkeys([*(name for name in row.fields.order if name in fields), *fields])
+        return {name: row_from_message(fields[name]) for name in names}
     if kind == "tensor":
         array = tensor_from_message(row.tensor)
         return array if array.ndim else array.item()

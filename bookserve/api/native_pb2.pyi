@@ -72,7 +72,7 @@ class Row(_message.Message):
     def __init__(self, text: _Optional[str] = ..., data: _Optional[bytes] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., fields: _Optional[_Union[Fields, _Mapping]] = ...) -> None: ...
 
 class Fields(_message.Message):
-    __slots__ = ("fields",)
+    __slots__ = ("fields", "order")
     class FieldsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -81,8 +81,10 @@ class Fields(_message.Message):
         value: Row
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Row, _Mapping]] = ...) -> None: ...
     FIELDS_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     fields: _containers.MessageMap[str, Row]
-    def __init__(self, fields: _Optional[_Mapping[str, Row]] = ...) -> None: ...
+    order: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, fields: _Optional[_Mapping[str, Row]] = ..., order: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("model", "version", "rows")

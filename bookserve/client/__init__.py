@@ -7,5 +7,6 @@ with connect("http://127.0.0.1:8501") as client:
 """
 
 from bookserve.client.address import connect as connect
+from bookserve.client.answers import Answers as Answers
 from bookserve.client.client import Client as Client
 from bookserve.client.client import Samples as Samples

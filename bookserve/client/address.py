@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from bookserve.bundle.variant import VARIANTS
 from bookserve.client.client import Client
+from bookserve.client.settings import Settings, read_settings
 from bookserve.errors import InvalidInput
 
+_FORMS = (
+    "Use http://host:port, https://…, grpc://host:port, grpcs://…, unix:SOCKET, grpc+unix:SOCKET or local:DIRECTORY."
+)
 
-def connect(url: str) -> Client:
-    """Return a client for ``http://host:port``, ``https://…``, ``grpc://host:port`` or ``local:DIRECTORY``.
 
-    ``local:`` runs the bundles in a directory without a server. With ``local:DIRECTORY?variant=int8-static`` models
-    that have this variant use it, and the others run in float32. No connection is opened before the first call.
+def connect(
+    url: str | None = None,
+    *,
+    api_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    ca: str | Path | None = None,
+    cert: str | Path | None = None,
+    key: str | Path | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+) -> Client:
+    """Return a client for the models at ``url``; arguments that are not given are taken from the environment.
+
+    ===============================  ==================================================================
+    ``http://host:port``             HTTP; with ``https://`` encrypted
+    ``grpc://host:port``             gRPC; with ``grpcs://`` encrypted
+    ``unix:PATH``                    HTTP over a Unix socket; with ``grpc+unix:PATH`` gRPC
+    ``local:DIRECTORY``              the bundles in a directory, without a server
+    ``local:DIRECTORY?variant=NAME``  models that have this variant use it; the others run in float32
+    ===============================  ==================================================================
+
+    ``bookserve.client.settings`` explains the arguments, with their environment variables. ``timeout`` is in seconds,
+    for one answer with its retries; a stream of text may take longer. ``local:`` needs none of them and ignores them.
+    No connection is opened before the first call.
 
     Raises:
-        InvalidInput: the address has another form, or the variant is unknown.
-        NotFound: the directory of a ``local:`` address does not exist.
+        InvalidInput: the address has another form, the variant is unknown, or an argument cannot be used.
+        NotFound: the directory of a ``local:`` address, or a file of certificates, does not exist.
     """
+    url = os.environ.get("BOOKSERVE_URL", "") if url is None else url
+    if not url:
+        raise InvalidInput("'' is not an address of models.", f"{_FORMS} The variable BOOKSERVE_URL is used, too.")
     scheme, _, rest = url.partition(":")
     host = rest.removeprefix("//").rstrip("/")
     if scheme == "local" and rest:
@@ -28,14 +57,23 @@ def connect(url: str) -> Client:
         if variant and variant not in VARIANTS:
             raise InvalidInput(f"there is no variant '{variant}'.", f"Variants: {', '.join(VARIANTS)}.")
         return Client(LocalWire(Path(directory), variant))
-    if scheme in ("http", "https") and rest.startswith("//") and host:
+    settings = read_settings(api_key, headers, ca, cert, key, timeout, retries)
+    if scheme in ("http", "https", "grpc", "grpcs") and rest.startswith("//") and host:
+        given = next((name for name, value in (("ca", ca), ("cert", cert), ("key", key)) if value), "")
+        if given and scheme in ("http", "grpc"):
+            raise InvalidInput(f"'{url}' is not encrypted, so '{given}' has no use.", f"Use {scheme}s://{host}")
+        return _client(scheme, host, "", settings)
+    if scheme in ("unix", "grpc+unix") and host:
+        socket = f"/{host.lstrip('/')}" if rest.startswith("//") else host
+        return _client("grpc" if scheme == "grpc+unix" else "http", "localhost", socket, settings)
+    raise InvalidInput(f"'{url}' is not an address of models.", _FORMS)
+
+
+def _client(scheme: str, host: str, socket: str, settings: Settings) -> Client:
+    if scheme in ("http", "https"):
         from bookserve.client.wires.http import HttpWire
 
-        return Client(HttpWire(f"{scheme}://{host}"))
-    if scheme == "grpc" and rest.startswith("//") and host:
-        from bookserve.client.wires.grpc import GrpcWire
+        return Client(HttpWire(f"{scheme}://{host}", settings, socket))
+    from bookserve.client.wires.grpc import GrpcWire
 
-        return Client(GrpcWire(host))
-    raise InvalidInput(
-        f"'{url}' is not an address of models.", "Use http://host:port, grpc://host:port or local:DIRECTORY."
-    )
+    return Client(GrpcWire(host, settings, socket, secure=scheme == "grpcs"))

@@ -6,7 +6,8 @@ Overloaded and Failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -20,11 +21,19 @@ from bookserve.api.requests import (
     TransformRequest,
     validate_request,
 )
+from bookserve.client.answers import Answers
+from bookserve.client.concurrency import in_order
+from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
 from bookserve.verb import Answer
+
+#: Maximum number of rows in one request, and about how many bytes of them.
+BATCH, BATCH_BYTES = 1024, 8 * 2**20
+
+_ROW = re.compile(r"row (\d+)\b")
 
 
 class Samples(NamedTuple):
@@ -40,6 +49,9 @@ OnProgress = Callable[[Progress], None]
 
 class Wire(Protocol):
     """One way to reach models. Its methods get requests that have been validated."""
+
+    #: How many predictions may run at the same time, in threads.
+    parallel: int
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -79,15 +91,42 @@ class Client:
         """The newest version of every model, as ``bookserve.bundle.summarise_bundle`` describes it."""
         return self._wire.models()
 
-    def predict(self, model: str, rows: Sequence[Any] | np.ndarray, version: int | None = None) -> list[Answer]:
+    def predict(self, model: str, rows: Any, version: int | None = None) -> Answers:
         """Predict each row. An answer has, for each output name, labels with scores or an array.
 
         A row is what the model's Steps take: the bytes of a picture file, a text, numbers or an array. For a model with
-        several inputs it is a dictionary with one entry per input.
+        several inputs it is a dictionary with one entry per input. ``bookserve.client.rows`` lists what ``rows`` may
+        be: lists, arrays, files, tables of pandas, polars or Arrow, iterators. Many rows are sent in several requests,
+        some at the same time; the answers have the order of the rows.
         """
-        if isinstance(rows, str | bytes | dict):
-            raise InvalidInput("rows must be a list of rows.", "For a single one, send [row].")
-        return self._wire.predict(model, validate_request(PredictRequest, {"rows": list(rows), "version": version}))
+        return Answers(self.predict_each(model, rows, version))
+
+    def predict_each(self, model: str, rows: Any, version: int | None = None) -> Iterator[Answer]:
+        """The same, one answer at a time, for rows of any number: only a few requests' rows are held in memory."""
+        parts = in_order(
+            lambda part: self._predict_part(model, part, version), _parts(as_rows(rows)), self._wire.parallel
+        )
+        count = 0
+        for answers in parts:
+            count += len(answers)
+            yield from answers
+        if not count:
+            raise InvalidInput("there are no rows to predict.", "Send at least one.")
+
+    def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> list[Answer]:
+        """The answers to some rows, of which the first has the number given; errors have the number of the row."""
+        start, rows = part
+        try:
+            return self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
+        except InvalidInput as error:
+            if not start:
+                raise
+            found = _ROW.match(error.message)
+            if found:
+                message = f"row {int(found[1]) + start}{error.message[found.end() :]}"
+            else:
+                message = f"row {start}: {error.message}" if len(rows) == 1 else error.message
+            raise InvalidInput(message, error.hint) from error
 
     def generate(
         self,
@@ -146,7 +185,7 @@ class Client:
         points = latent.tolist() if isinstance(latent, np.ndarray) else latent
         fields = {"n": n, "latent": points, "grid": grid, "seed": seed, "version": version, **options}
         if images is not None:
-            fields["images"] = list(images)
+            fields["images"] = [as_row(image) for image in images]
         return self._wire.sample(model, validate_request(SampleRequest, fields))
 
     def transform(
@@ -168,12 +207,12 @@ class Client:
     def explain(self, model: str, row: Any, label: str | None = None, version: int | None = None) -> Explanation:
         """Grad-CAM: which parts of a picture (as for ``predict``) count for a class; by default the likeliest class."""
         return self._wire.explain(
-            model, validate_request(ExplainRequest, {"row": row, "label": label, "version": version})
+            model, validate_request(ExplainRequest, {"row": as_row(row), "label": label, "version": version})
         )
 
     def activations(self, model: str, row: Any, version: int | None = None) -> list[Layer]:
         """The activations of every layer of a convnet for a picture, drawn channel by channel."""
-        return self._wire.activations(model, validate_request(ExplainRequest, {"row": row, "version": version}))
+        return self._wire.activations(model, validate_request(ExplainRequest, {"row": as_row(row), "version": version}))
 
     def filters(self, model: str, version: int | None = None) -> list[Layer]:
         """The patterns that the filters of each convolution respond to most, drawn when the model was trained."""
@@ -188,3 +227,25 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _parts(rows: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """The rows in parts of ``BATCH`` rows or ``BATCH_BYTES``, each with the number of its first row."""
+    start, part, size = 0, list[Any](), 0
+    for row in rows:
+        part.append(row)
+        size += _size(row)
+        if len(part) >= BATCH or size >= BATCH_BYTES:
+            yield start, part
+            start, part, size = start + len(part), [], 0
+    if part:
+        yield start, part
+
+
+def _size(row: Any) -> int:
+    """About how many bytes a row has."""
+    if isinstance(row, np.ndarray):
+        return 8 * row.size
+    if isinstance(row, dict):
+        return sum(map(_size, row.values()))
+    return len(row) if isinstance(row, str | bytes) else 8

@@ -1,9 +1,11 @@
 """Read tables of comma-separated values: files of spreadsheets, of R's ``write.csv`` and of pandas.
 
-The separator is the comma, semicolon or tab that the first line has most of; with semicolons a number may have a
-decimal comma. Whether the first line is a header is seen by what is in it and below it. A header that only counts the
-columns (``0,1,2`` or ``V1,V2,V3``) names nothing. A first column whose name is empty holds the names of the rows and is
-left out.
+The separator is the comma, semicolon, tab or bar that the first line has most of, the one that a line ``sep=;`` names
+(Excel), or the space between quoted names (R's ``write.table``). Numbers may have a decimal comma where the separator
+is no comma; unless it is a semicolon, not if all such commas may set off thousands. Files in UTF-16 need a byte order
+mark. Whether the first line is a header is seen by what is in it and below it. A header that only counts the columns
+(``0,1,2`` or ``V1,V2,V3``) names nothing. A first column whose name is empty holds the names of the rows and is left
+out.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from bookserve.errors import InvalidInput
 #: Names that R and pandas give to rows in lists of records.
 ROW_NAMES = ("_row", "")
 
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
+_QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+ *')
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,(\d{1,2}|\d{4,})(e[+-]?\d+)?", re.IGNORECASE)
 _COUNTING = re.compile(r"[VX]?(\d{1,6})", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d][\w.\-]*")
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -40,7 +46,7 @@ def read_table(content: bytes, name: str) -> list[Any]:
         InvalidInput: it is not UTF-8, rows differ in length, or a column holds both numbers and other texts.
     """
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from error
     lines, numbers = _cells(text, name)
@@ -76,19 +82,32 @@ def records_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]] | Non
 
 def _cells(text: str, name: str) -> tuple[list[list[str]], list[int]]:
     """The cells of all lines that are not empty, and the numbers of these lines."""
-    first = text.lstrip("\r\n").splitlines()[:1]
-    separator = max(_SEPARATORS, key=first[0].count) if first else ","
+    separator, text, skipped = _separator(text)
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator, skipinitialspace=True)
     lines, numbers = [], []
     try:
         for cells in reader:
             stripped = [cell.strip() for cell in cells]
             if any(stripped):
-                lines.append([_with_point(cell) for cell in stripped] if separator == ";" else stripped)
-                numbers.append(reader.line_num)
+                lines.append(stripped)
+                numbers.append(reader.line_num + skipped)
     except csv.Error as error:
-        raise InvalidInput(f"{name}, line {reader.line_num}: {error}.", "Save it as a CSV file.") from error
-    return lines, numbers
+        raise InvalidInput(f"{name}, line {reader.line_num + skipped}: {error}.", "Save it as a CSV file.") from error
+    is_decimal = separator == ";" or (
+        separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cells in lines for cell in cells)
+    )
+    return [[_with_point(cell) for cell in cells] for cells in lines] if is_decimal else lines, numbers
+
+
+def _separator(text: str) -> tuple[str, str, int]:
+    """The separator, the text without the line that may name it, and the number of lines left out."""
+    named = _SEPARATOR_LINE.match(text)
+    if named:
+        return named[1], text[named.end() :], 1
+    first = (text.lstrip("\r\n").splitlines() or [""])[0]
+    if _QUOTED_NAMES.fullmatch(first):
+        return " ", text, 0
+    return max(_SEPARATORS, key=first.count), text, 0
 
 
 def _with_point(cell: str) -> str:

@@ -134,7 +134,7 @@ def _columns_section(manifest: Manifest) -> str:
     """The names of the columns of raw rows, in their order; '' where they have none."""
     inputs = manifest.verb.inputs if isinstance(manifest.verb, Predict) else {}
     lines = [
-        f"- `{name}`: {step.dtype} {list(step.shape)}, along the last axis: {', '.join(step.columns)}."
+        f"- `{name}`: {step.dtype} {list(step.shape or ())}, along the last axis: {', '.join(step.columns)}."
         for name, steps in inputs.items()
         for step in steps
         if isinstance(step, Numbers) and step.columns

@@ -19,7 +19,7 @@ from export.gradients.node_writer import NodeWriter
 from export.gradients.operators import tf2onnx_handler
 
 #: The dtypes that ONNX's LabelEncoder takes, by the dtype of a table.
-_TABLE_TYPES = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s", TensorProto.FLOAT: "floats"}
+_TABLE_TYPES: dict[int, str] = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s", TensorProto.FLOAT: "floats"}
 
 
 class Table(NamedTuple):
@@ -40,6 +40,7 @@ def operator_handlers(tables: Mapping[str, Table]) -> dict[str, tuple[Callable[.
         "Expm1": _expm1,
         "Bucketize": _bucketize,
         "Bitcast": _sign_bits,
+        "DenseBincount": _count_ids,
         "Xlogy": _xlogy,
         "Xlog1py": _xlog1py,
         "Xdivy": _xdivy,
@@ -122,6 +123,26 @@ def _bucketize(write: NodeWriter, node: Any) -> list[str]:
     reached = write("GreaterOrEqual", column, write.constant(boundaries.astype(np.float64)))
     axes = write.constant(np.array([-1], np.int64))
     return [write("ReduceSum", write("Cast", reached, to=TensorProto.INT32), axes, keepdims=0)]
+
+
+def _count_ids(write: NodeWriter, node: Any) -> list[str]:
+    """How often each id below ``size`` is in a row, or the sum of the weights of its places; or whether it is there.
+
+    ``[places]`` → [size], ``[rows, places]`` → [rows, size]. Ids that are too large are left out.
+    """
+    ids, size, weights = node.input
+    start, step = write.constant(np.array(0, np.int64)), write.constant(np.array(1, np.int64))
+    each = write("Range", start, write("Squeeze", write.as_int64(size)), step)
+    last = write.constant(np.array([-1], np.int64))
+    hits = write("Cast", write("Equal", write("Unsqueeze", write.as_int64(ids), last), each), to=TensorProto.FLOAT)
+    before_last = write.constant(np.array([-2], np.int64))
+    kind = node.output_dtypes[0]
+    if node.get_attr_value("binary_output", False):
+        return [write("Cast", write("ReduceMax", hits, before_last, keepdims=0), to=kind)]
+    if 0 not in write.known_shape(weights):
+        column = write("Unsqueeze", write("Cast", weights, to=TensorProto.FLOAT), last)
+        hits = write("Mul", hits, column)
+    return [write("Cast", write("ReduceSum", hits, before_last, keepdims=0), to=kind)]
 
 
 def _sign_bits(write: NodeWriter, node: Any) -> list[str]:

@@ -149,7 +149,7 @@ def _correct_groups(proto: onnx.ModelProto) -> None:
         shapes = {value.name: value.type.tensor_type.shape.dim for value in [*inferred.value_info, *inferred.input]}
         changed = False
         for node in convolutions:
-            axes = shapes.get(node.input[0], ())
+            axes = list(shapes.get(node.input[0], ()))
             channels = axes[1].dim_value if len(axes) > 1 else 0
             group = next((attribute for attribute in node.attribute if attribute.name == "group"), None)
             wanted = channels // kernels[node.input[1]][1]
@@ -183,8 +183,9 @@ def _renumber(proto: onnx.ModelProto, kept: set[str]) -> None:
             for attribute in node.attribute:
                 for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
                     rename(inner)
-        for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-            value.name = renamed(value.name)
+        for tensors in (graph.input, graph.output, graph.value_info, graph.initializer):
+            for tensor in tensors:
+                tensor.name = renamed(tensor.name)
         for value in [*graph.input, *graph.output]:
             for axis in value.type.tensor_type.shape.dim:
                 if _NUMBERS.search(axis.dim_param):  # the converter's own name of a free axis
@@ -221,8 +222,9 @@ def _rename_tensors(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     taken = set(names.values()) - names.keys()
     others = {name: f"{name}/inner" for name in taken}
     changed = {**others, **names}
-    for value in [*graph.input, *graph.output, *graph.value_info, *graph.initializer]:
-        value.name = changed.get(value.name, value.name)
+    for tensors in (graph.input, graph.output, graph.value_info, graph.initializer):
+        for one in tensors:
+            one.name = changed.get(one.name, one.name)
     for node in graph.node:
         node.input[:] = [changed.get(tensor, tensor) for tensor in node.input]
         node.output[:] = [changed.get(tensor, tensor) for tensor in node.output]

@@ -106,7 +106,7 @@ def _random_rows(rng: np.random.Generator, steps: Sequence[Step], spec: TensorSp
         return [" ".join(rng.choice(["one", "two", "three"], _FREE_AXIS_SIZE)) for _ in range(count)]
     if isinstance(first, ImageNetMeans):
         return rng.integers(0, 256, (count, *spec.sizes(unknown=_FREE_AXIS_SIZE)[1:-1], 3), np.uint8)
-    shape = first.shape if isinstance(first, Numbers) else spec.sizes(unknown=_FREE_AXIS_SIZE)[1:]
+    shape = first.shape or () if isinstance(first, Numbers) else spec.sizes(unknown=_FREE_AXIS_SIZE)[1:]
     if isinstance(first, Reshape) and -1 not in first.shape:
         shape = (int(np.prod(first.shape)),)
     shape = [size if size >= 0 else _FREE_AXIS_SIZE for size in shape]

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.formats.saved_model_operators import GraphOperators, function_names
 from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
 from bookserve.runtime.base import Declarations, InputHints, TensorDeclaration
+from bookserve.runtime.saved_model_operators import GraphOperators, function_names
 from bookserve.runtime.tensorflow import (
     SavedModelGraph,
     TensorflowSession,

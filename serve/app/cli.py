@@ -103,6 +103,14 @@ _IGNORED = "serve.app.cli.ignored"
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Number of worker processes."
 )
+@click.option(
+    "--worker-ports",
+    type=port,
+    default=0,
+    metavar="PORT",
+    help="Worker i also listens for HTTP on PORT + i, from 0 on, so that a proxy can choose the worker.",
+)
+@click.option("--worker-grpc-ports", type=port, default=0, metavar="PORT", help="The same for gRPC.")
 # Models
 @click.option(
     "--model-config-file", type=file, help="TensorFlow Serving's models.config file, used instead of MODELS_DIR."
@@ -171,6 +179,17 @@ _IGNORED = "serve.app.cli.ignored"
     "--cors", multiple=True, metavar="ORIGIN", help="Origin whose web pages may call the server; '*': all. Repeatable."
 )
 @click.option("--rest-api-enable-cors-support", is_flag=True, help="The same as --cors '*'.")
+@click.option(
+    "--trusted-proxies",
+    default="",
+    metavar="NETWORKS",
+    help="Addresses or networks, with commas, of proxies that are believed who their clients are.",
+)
+@click.option(
+    "--proxy-protocol",
+    is_flag=True,
+    help="HTTP connections of trusted proxies begin with a header of the PROXY protocol, version 2.",
+)
 @click.option("--model-control", is_flag=True, help="Allow clients to list, load and unload models.")
 @click.option(
     "--enable-signature-method-name-check",
@@ -210,11 +229,23 @@ _IGNORED = "serve.app.cli.ignored"
     help="Maximum number of open calls on one gRPC connection.",
 )
 @click.option(
+    "--max-connections",
+    type=click.IntRange(0),
+    default=0,
+    help="Maximum number of open gRPC connections; 0: no limit. The builtin server only.",
+)
+@click.option(
+    "--max-connection-age",
+    type=seconds,
+    default=0,
+    help="Seconds after which a gRPC connection is asked to end, for rolling balancers; 0: never.",
+)
+@click.option(
     "--read-timeout",
     type=wait,
     default=60,
     show_default=True,
-    help="Maximum seconds for a request to arrive completely.",
+    help="Maximum seconds for a request to arrive completely, and for a gRPC client to read on.",
 )
 # Monitoring
 @click.option(
@@ -222,6 +253,13 @@ _IGNORED = "serve.app.cli.ignored"
 )
 @click.option("--access-log", is_flag=True, help="Log each request.")
 @click.option("--monitoring-config-file", type=file, help="TensorFlow Serving's file with the path of the metrics.")
+@click.option(
+    "--metrics-models",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Maximum number of models with their own values in /metrics; the others share one.",
+)
 @click.option("--otel", default="", metavar="URL", help="Send traces to this OpenTelemetry collector (OTLP over HTTP).")
 @json_option
 def serve(as_json: bool, **given: Any) -> None:
@@ -286,6 +324,7 @@ def _settings(given: dict[str, Any]) -> Any:
     access = _access_policy(given)
     if given["workers"] > 1 and (access.http_socket or access.grpc_socket):
         raise InvalidInput("several worker processes cannot share a Unix socket.", "Use --workers 1, or ports only.")
+    _check_ports(given, access.proxies.networks, tls)
     policy, variant = VersionPolicy.parse(given.pop("version_policy")), given.pop("variant") or ""
     labels = given.pop("allow_version_labels_for_unavailable_models")
     return Settings(
@@ -299,9 +338,27 @@ def _settings(given: dict[str, Any]) -> Any:
     )
 
 
+def _check_ports(given: dict[str, Any], proxies: tuple[object, ...], tls: object) -> None:
+    for name in ("worker_ports", "worker_grpc_ports"):
+        if given[name] + given["workers"] - 1 > 65_535:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidInput(
+                f"{option} {given[name]} has no {given['workers']} ports up to 65535.", f"Choose a lower {option}."
+            )
+    if given["proxy_protocol"] and not proxies:
+        raise InvalidInput(
+            "--proxy-protocol needs the addresses of the proxies.", "Name them: --trusted-proxies 10.0.0.0/8"
+        )
+    if given["proxy_protocol"] and tls:
+        raise InvalidInput(
+            "--proxy-protocol is for connections without TLS.", "Let the proxy end TLS, or leave --proxy-protocol out."
+        )
+
+
 def _access_policy(given: dict[str, Any]) -> Any:
     from serve.security.access_policy import AccessPolicy
     from serve.security.limits import MIB, Limits
+    from serve.security.trusted_proxies import TrustedProxies
 
     limits = Limits(
         body=given.pop("max_body") * MIB,
@@ -312,6 +369,8 @@ def _access_policy(given: dict[str, Any]) -> Any:
         elements=given.pop("max_elements"),
         streams=given.pop("max_streams"),
         seconds=given.pop("read_timeout"),
+        connections=given.pop("max_connections"),
+        connection_age=given.pop("max_connection_age"),
     )
     origins = tuple(given.pop("cors")) + (("*",) if given.pop("rest_api_enable_cors_support") else ())
     for origin in origins:
@@ -325,6 +384,7 @@ def _access_policy(given: dict[str, Any]) -> Any:
         given.pop("grpc_socket"),
         _metrics_path(given.pop("monitoring_config_file")),
         given.pop("enable_signature_method_name_check"),
+        TrustedProxies.parse(given.pop("trusted_proxies")),
     )
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from serve.jobs.job_queue import JobQueue
 from serve.protocols.base import Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.health import HealthService
+from serve.transport.grpc.reflection_v1 import REFLECTION_V1, add_reflection_v1, reflection_v1_handler
 from serve.transport.grpc.service import Service, descriptor_pool
 from serve.transport.http2 import server as http2
 from serve.transport.http2.config import Config
@@ -33,6 +34,8 @@ class Address(NamedTuple):
     tls: Tls | None = None
     #: Whether several worker processes bind the port; each gets a part of the connections.
     shared: bool = False
+    #: A further port, of this worker process alone; 0 for none.
+    worker_port: int = 0
 
 
 def protocol_services(protocols: Iterable[Protocol], context: ServerContext) -> dict[str, tuple[Service, Protocol]]:
@@ -58,10 +61,12 @@ def grpc_server(
     policy: AccessPolicy | None = None,
     services: Sequence[Service] | None = None,
     builtin: bool = True,
+    count: Callable[[str, str], None] = lambda event, reason: None,
 ) -> tuple[grpc.aio.Server | http2.Server, int]:
     """A server that is bound to its address but not started, and its port (port 0 means any free port).
 
-    It is the ``builtin`` server or grpcio's. By default it has the services of all protocols.
+    It is the ``builtin`` server or grpcio's. By default it has the services of all protocols. ``count`` is called with
+    what the builtin server refuses and ends: see ``Config.count``.
 
     Raises:
         Failed: the address is in use, or is not an address of this machine.
@@ -70,13 +75,19 @@ def grpc_server(
     if services is None:
         context = ServerContext(engine, JobQueue(engine), policy)
         services = [service for service, _ in protocol_services(load_protocols(), context).values()]
-    server, port = (_builtin_server if builtin else _grpcio_server)(address, interceptors, policy)
+    if builtin:
+        server, port = _builtin_server(address, interceptors, policy, count)
+    else:
+        server, port = _grpcio_server(address, interceptors, policy)
     server.add_generic_rpc_handlers([service.handler() for service in services])
     names = [service.name for service in services]
+    all_names = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(engine, names), server)
     pool = descriptor_pool(services, [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR])
-    reflection_service = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], pool)
+    add_reflection_v1(pool)
+    reflection_service = reflection.aio.ReflectionServicer(all_names, pool)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_service, server)
+    server.add_generic_rpc_handlers([reflection_v1_handler(reflection_service)])
     return server, port
 
 
@@ -92,6 +103,7 @@ def _grpcio_server(
             ("grpc.max_receive_message_length", limits.body),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_concurrent_streams", limits.streams),
+            *([("grpc.max_connection_age_ms", int(limits.connection_age * 1000))] if limits.connection_age else []),
             ("grpc.max_metadata_size", limits.head),
             ("grpc.absolute_max_metadata_size", limits.head),
             # Clients may ping every second, also without a call; grpcio's own limit is five minutes.
@@ -103,6 +115,9 @@ def _grpcio_server(
         _bind_grpcio(server, f"unix:{policy.grpc_socket}", "Choose another path for --grpc-socket.")
     host = f"[{address.host}]" if ":" in address.host else address.host
     hint = "Choose another port; --grpc-port 0 finds a free one."
+    if address.worker_port:
+        own = f"{host}:{address.worker_port}"
+        _bind_grpcio(server, own, "Check --host and --worker-grpc-ports.", address.tls)
     return server, _bind_grpcio(server, f"{host}:{address.port}", hint, address.tls)
 
 
@@ -122,7 +137,10 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def _builtin_server(
-    address: Address, interceptors: Sequence[grpc.aio.ServerInterceptor], policy: AccessPolicy
+    address: Address,
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    policy: AccessPolicy,
+    count: Callable[[str, str], None],
 ) -> tuple[http2.Server, int]:
     limits, tls = policy.limits, address.tls
     config = Config(
@@ -131,6 +149,11 @@ def _builtin_server(
         max_header_list_size=limits.head,
         max_concurrent_streams=limits.streams,
         timeout=limits.seconds,
+        max_held_per_connection=4 * limits.body,
+        max_held=max(16 * limits.body, limits.answer),
+        max_connections=limits.connections,
+        max_connection_age=limits.connection_age,
+        count=count,
         logger=logging.getLogger("bookserve"),
     )
     server = http2.Server(config, interceptors)
@@ -140,5 +163,9 @@ def _builtin_server(
             server.listen(sock)
         server.add_cleanup(cleanup.close)
     listener = bind_tcp("gRPC", address.host, address.port, address.shared)
-    server.listen(listener, http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None)
+    context = http2.tls_context(tls.certificate, tls.key, tls.clients) if tls else None
+    server.listen(listener, context)
+    if address.worker_port:
+        own = bind_tcp("gRPC", address.host, address.worker_port, option="--worker-grpc-ports")
+        server.listen(own, context)
     return server, int(listener.getsockname()[1])

@@ -10,7 +10,7 @@ import os
 import signal
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from serve.security.api_keys import ApiKeys
 from serve.transport.grpc.interceptor import Interceptor
 from serve.transport.http.middleware import RequestMiddleware
 from serve.transport.http.uvicorn_contract import connection_class
+from serve.transport.proxy_protocol import accept_proxies
 from serve.transport.sockets import bind_tcp, bind_unix
 
 #: Seconds within which accepted requests must finish after the server was told to stop.
@@ -61,6 +62,8 @@ class Ready(NamedTuple):
 class Worker(NamedTuple):
     """One of several worker processes that serve the same addresses."""
 
+    #: Its number, from 0 on. A process that takes the place of another has the number of that one.
+    number: int
     #: Directory in which the workers share their metrics and jobs.
     counts: Path
     #: File descriptor that becomes readable when the parent process has ended.
@@ -86,14 +89,19 @@ def run(settings: Settings, ready: Callable[[Ready], None], worker: Worker | Non
 
 async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Worker | None) -> None:
     host, shared, access = settings.host, worker is not None, settings.access
-    metrics = Metrics(worker and worker.counts)
+    own_http_port, own_grpc_port = _own_ports(settings, worker)
+    metrics = Metrics(worker and worker.counts, settings.metrics_models)
     tracer = Tracer(settings.otel) if settings.otel else None
     keys = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     repository = _repository(settings, metrics, shared)
     engine = Engine(repository, metrics, access.limits.answer)
     jobs = JobQueue(engine, JobStore(worker.counts / "jobs") if worker else None)
     stop = _stop_on_signals()
-    with bind_tcp("HTTP", host, settings.http_port, shared) as listener, bind_unix(access.http_socket) as unix_sockets:
+    with (
+        bind_tcp("HTTP", host, settings.http_port, shared) as listener,
+        bind_unix(access.http_socket) as unix_sockets,
+        ExitStack() as own,
+    ):
         port = listener.getsockname()[1]
         if settings.grpc_port and not shared and settings.grpc_server == "grpcio":
             bind_tcp(
@@ -101,29 +109,38 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             ).close()  # gives the reason if the address cannot be used; grpcio does not
         if shared:  # this worker listens only after loading, so that it gets no connections before
             errors = await _load_models(repository, settings)
+        own_sockets = []
+        if own_http_port:
+            own_sockets.append(own.enter_context(bind_tcp("HTTP", host, own_http_port, option="--worker-ports")))
         protocols = load_protocols()
         services = grpc_app.protocol_services(protocols, ServerContext(engine, jobs, access))
         labels = {name: protocol.grpc_label for name, (_, protocol) in services.items()}
         interceptor = Interceptor(metrics, keys, settings.request_timeout, tracer, labels)
-        address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared)
+        address = grpc_app.Address(host, settings.grpc_port, settings.tls, shared, own_grpc_port)
         builtin = settings.grpc_server == "builtin"
         handlers = [service for service, _ in services.values()]
-        grpc_server, grpc_port = grpc_app.grpc_server(engine, address, [interceptor], access, handlers, builtin)
+        grpc_server, grpc_port = grpc_app.grpc_server(
+            engine, address, [interceptor], access, handlers, builtin, metrics.count_connection_event
+        )
         background_tasks: list[asyncio.Task[None]] = []
         try:
             if not shared:
                 errors = await _load_models(repository, settings)
             app = http_app.http_application(engine, metrics, access, jobs, protocols)
-            middleware = RequestMiddleware(app, app.owner, metrics, keys, settings.request_timeout, tracer)
+            middleware = RequestMiddleware(
+                app, app.owner, metrics, keys, settings.request_timeout, tracer, access.proxies
+            )
             fast_route = middleware.fast_route(
                 http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))
             )
             headers = [header for protocol in protocols for header in protocol.headers]
-            connection = connection_class(access.limits, fast_route, headers)
+            connection: Any = connection_class(access.limits, fast_route, headers)
+            if settings.proxy_protocol:
+                connection = accept_proxies(connection, access.proxies.trusts, access.limits.seconds)
             http_server = _http_server(
                 http_app.allow_origins(middleware, access.origins, headers), connection, settings
             )
-            http_task = asyncio.create_task(http_server.serve([listener, *unix_sockets]))
+            http_task = asyncio.create_task(http_server.serve([listener, *unix_sockets, *own_sockets]))
             http_task.add_done_callback(lambda _: stop.set())
             await grpc_server.start()
             gc.collect()
@@ -156,6 +173,13 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
             if tracer:
                 await asyncio.to_thread(tracer.close)
     logger.info("stopped")
+
+
+def _own_ports(settings: Settings, worker: Worker | None) -> tuple[int, int]:
+    """The ports for HTTP and gRPC that this process has for itself; 0 for none."""
+    number = worker.number if worker else 0
+    http_port, grpc_port = (base and base + number for base in (settings.worker_ports, settings.worker_grpc_ports))
+    return http_port, grpc_port
 
 
 def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repository:
@@ -230,6 +254,7 @@ def _http_server(app: ASGIApp, connection: Any, settings: Settings) -> uvicorn.S
             log_level="critical",  # the application logs its own errors
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # serve/security/trusted_proxies.py reads them
             lifespan="off",
             ws="none",
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

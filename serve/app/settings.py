@@ -13,6 +13,7 @@ import msgspec
 from bookserve.errors import InvalidInput, NotFound
 from serve.batching.batch_config import BatchConfig
 from serve.models.model_config import VersionPolicy
+from serve.observability.metrics import MODELS_SHOWN
 from serve.security.access_policy import AccessPolicy
 
 
@@ -77,7 +78,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     #: URL of an OpenTelemetry collector that gets the traces; '' for none.
     otel: str = ""
     access: AccessPolicy = AccessPolicy()
+    #: Whether connections from trusted proxies begin with a header of the PROXY protocol.
+    proxy_protocol: bool = False
+    #: How many models have their own values in ``/metrics``.
+    metrics_models: int = MODELS_SHOWN
     workers: int = 1
+    #: Worker i also listens on this port + i, for HTTP and for gRPC; 0: it does not.
+    worker_ports: int = 0
+    worker_grpc_ports: int = 0
 
     @property
     def source(self) -> Path:

@@ -63,15 +63,15 @@ class _Supervisor:
     def __init__(self, settings: Settings, counts: Path) -> None:
         self._settings = settings
         self._counts = counts
-        #: Start time (``time.monotonic``) of each worker by process id.
-        self._workers: dict[int, float] = {}
+        #: Number and start time (``time.monotonic``) of each worker by process id.
+        self._workers: dict[int, tuple[int, float]] = {}
         self._stopping = False
         self._lifeline, self._life = os.pipe()
 
     def run(self, ready: Callable[[Ready], None]) -> None:
         for number in _SIGNALS:
             signal.signal(number, self._stop)
-        pipes = [self._start() for _ in range(self._settings.workers)]
+        pipes = [self._start(number) for number in range(self._settings.workers)]
         reports = [self._read_report(pipe) for pipe in pipes]
         errors = [report.error for report in reports if report.error]
         if errors:
@@ -86,27 +86,27 @@ class _Supervisor:
             raise BY_CODE.get(code, Failed)(message, hint)
         logger.info("stopped")
 
-    def _start(self) -> int:
-        """Start a worker; the read end of the pipe for its report."""
+    def _start(self, number: int) -> int:
+        """Start the worker of that number; the read end of the pipe for its report."""
         read_end, write_end = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # no signal may come before the new worker is recorded
         pid = os.fork()
         if not pid:
             os.close(read_end)
             os.close(self._life)
-            self._work(write_end)
+            self._work(number, write_end)
         os.close(write_end)
-        self._workers[pid] = time.monotonic()
+        self._workers[pid] = number, time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return read_end
 
-    def _work(self, write_end: int) -> NoReturn:
+    def _work(self, number: int, write_end: int) -> NoReturn:
         """The whole life of a worker process."""
         code = 1
         try:
             os.setpgid(0, 0)  # Ctrl-C reaches only the parent, which forwards it
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)  # the server installs its own handlers
+            for each in _SIGNALS:
+                signal.signal(each, signal.SIG_DFL)  # the server installs its own handlers
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
             def send_report(report: _StartReport) -> None:
@@ -115,7 +115,7 @@ class _Supervisor:
                     os.close(write_end)
 
             try:
-                worker = Worker(self._counts, self._lifeline)
+                worker = Worker(number, self._counts, self._lifeline)
                 server.run(self._settings, lambda ready: send_report(_StartReport(list(ready))), worker)
                 code = 0
             except BookserveError as error:
@@ -140,20 +140,21 @@ class _Supervisor:
         """Replace workers that end, until the last one has stopped."""
         while self._workers:
             pid, status = os.waitpid(-1, 0)
-            started = self._workers.pop(pid, None)
-            if started is None:
+            ended = self._workers.pop(pid, None)
+            if ended is None:
                 continue
+            number, started = ended
             self._keep_counts(pid)
             if not self._stopping:
                 logger.error("worker %d ended (%s); another takes its place", pid, _exit_reason(status))
                 if time.monotonic() - started < _STARTED_SECONDS:
                     time.sleep(_BACKOFF)
                 if not self._stopping:
-                    os.close(self._start())
+                    os.close(self._start(number))
 
     def _keep_counts(self, pid: int) -> None:
         """Keep the counts of a worker that has ended: a total that decreases would look like a restart."""
-        total, ended = Metrics(), self._counts / ENDED_WORKERS
+        total, ended = Metrics(self._counts, self._settings.metrics_models), self._counts / ENDED_WORKERS
         path = self._counts / str(pid)
         for source in (ended, path):
             with suppress(OSError, msgspec.DecodeError):

@@ -6,7 +6,9 @@ network drive answers at the moment.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,10 +36,13 @@ def find_versions(path: Path) -> Found:
         OSError: the directory does not exist or cannot be read.
     """
     found = Found({}, [])
-    for entry in sorted(path.iterdir()):
-        is_number, is_directory = bool(_VERSION.fullmatch(entry.name)), entry.is_dir()
-        if entry.name.startswith(".") or not (is_number or is_directory):
+    with os.scandir(path) as entries:
+        listed = sorted((each.name, _is_directory(each)) for each in entries if not each.name.startswith("."))
+    for name, is_directory in listed:
+        is_number = bool(_VERSION.fullmatch(name))
+        if not (is_number or is_directory):
             continue
+        entry = path / name
         if not is_directory:
             found.odd.append(f"{entry} is a file; expected a directory for each version.")
         elif not is_number or not int(entry.name):
@@ -49,6 +54,14 @@ def find_versions(path: Path) -> Found:
     if not found.versions:
         found.odd.append(f"{path} holds no version; {_advice(path)}")
     return found
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a directory or a link to one; not if it cannot be known."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def version_directories(path: Path) -> dict[int, Path]:
@@ -80,10 +93,19 @@ def directory_state(path: Path) -> DirectoryState:
     It is empty if the directory cannot be read.
     """
     try:
-        stats = [(str(file), file.stat()) for file in sorted(path.rglob("*")) if file.is_file()]
+        return tuple(sorted(_file_states(str(path))))
     except OSError:  # it is being removed
         return ()
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _file_states(path: str) -> Iterator[tuple[str, int, int, int]]:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _file_states(entry.path)
+            elif entry.is_file():
+                found = entry.stat()
+                yield entry.path, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def reason(error: OSError) -> str:

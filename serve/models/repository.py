@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,8 @@ from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.formats.external_model import describe_model_directory
 from serve.batching.batch_config import BatchConfig
-from serve.models.directories import find_versions, model_directories, reason, version_directories
+from serve.models.directories import reason, version_directories
+from serve.models.directory_scan import DirectoryScan, Turns
 from serve.models.live_model import LiveModel, WarmupRequests
 from serve.models.model_cache import ModelCache
 from serve.models.model_config import DirectoryConfig, ModelConfig, ReadConfig, VersionPolicy
@@ -132,6 +133,10 @@ class Repository:
         self._metrics = metrics
         self._options = options or LoadOptions()
         self._configs = configs
+        self._directory = DirectoryScan(models, self._policy)
+        self._turns = Turns()
+        #: The models that ``_models`` has, as they were last found.
+        self._followed: Sequence[ModelConfig] | None = None
         self._models: dict[str, ModelVersions] = {}
         self._unloaded: set[str] = set()
         self._lock = threading.Lock()
@@ -140,7 +145,7 @@ class Repository:
         self._logged_problems: set[str] = set()
         self._table = ModelTable(self._find_member)
         # What versions and models hold does not hold the repository, which owns them.
-        cache = ModelCache(self._options.max_loaded, self._note_failed_load)
+        cache = ModelCache(self._options.max_loaded, self._note_failed_load, metrics)
         self._open_version = partial(_open_version, self._options, metrics, self._table, cache)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> LiveModel:
@@ -218,12 +223,23 @@ class Repository:
             self._models[name].unload()
 
     def refresh(self) -> None:
-        """Read the directories again: load what is new, unload what has been removed."""
+        """Read the directories again: load what is new, unload what has been removed.
+
+        In a large repository some models are read as a whole, and of the others what has changed.
+        """
         with self._lock:
-            self._update_models()
+            turn = self._turns.next(self._models)
+            self._update_models(turn)
+            changed: Collection[str] = self._directory.changed
+            if self._configs is not None:
+                changed = {
+                    name
+                    for name, versions in self._models.items()
+                    if turn is None or name in turn or versions.directory_changed()
+                }
             for name, versions in self._models.items():
                 if name not in self._unloaded:
-                    versions.refresh()
+                    versions.refresh(changed=name in changed)
             self._retry_composites()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
@@ -290,9 +306,16 @@ class Repository:
                 "Change the directory or the models.config, and let --poll find it.",
             )
 
-    def _update_models(self) -> None:
-        """Bring ``_models`` in line with the directory or list, and unload models that are not there any more."""
-        wanted = {config.name: config for config in (self._scan() if self._configs is None else self._configs)}
+    def _update_models(self, thoroughly: set[str] | None = None) -> None:
+        """Bring ``_models`` in line with the directory or list, and unload models that are not there any more.
+
+        ``thoroughly`` are the models of the directory that are read even if they seem unchanged; None: all.
+        """
+        followed = self._scan(thoroughly) if self._configs is None else self._configs
+        if followed is self._followed:
+            return
+        self._followed = followed
+        wanted = {config.name: config for config in followed}
         for name in self._models.keys() - wanted.keys():
             self._models[name].unload()
         known = self._models
@@ -304,30 +327,17 @@ class Repository:
         for name, config in wanted.items():
             self._models[name].configure(config)
 
-    def _scan(self) -> list[ModelConfig]:
+    def _scan(self, thoroughly: set[str] | None) -> Sequence[ModelConfig]:
         """The models of the directory. Where it cannot be read, they are those that there were."""
-        problems: list[str] = []
-        found: list[Path] = []
         try:
-            directories, problems = model_directories(self._path)
+            configs, problems = self._directory.read(thoroughly)
         except OSError as error:
+            self._directory.changed = set(self._models)
             kept = "Its models serve on." if self._models else ""
             self._log_problems([f"{self._path} cannot be read: {reason(error)}. {kept}".strip()])
             return [versions.config for versions in self._models.values()]
-        for path in directories:
-            try:
-                versions, odd = find_versions(path)
-            except FileNotFoundError:  # it was removed at this moment
-                continue
-            except OSError:
-                found.append(path)  # its model says so itself
-                continue
-            if versions:
-                found.append(path)
-            else:
-                problems += odd
         self._log_problems(problems)
-        return [ModelConfig(path.name, path, self._policy(path)) for path in found]
+        return configs
 
     def _policy(self, path: Path) -> VersionPolicy:
         """The version policy of a model of the directory: its own, or that of all."""

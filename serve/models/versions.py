@@ -17,6 +17,7 @@ from bookserve.bundle import MANIFEST
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady
 from serve.models.composite import MemberMissing
 from serve.models.directories import DirectoryState, directory_state, find_versions, reason, version_directories
+from serve.models.directory_scan import Stamp, directory_stamp, has_stamp, have_stamps
 from serve.models.live_model import LiveModel
 from serve.models.model_config import CANARY, STABLE, ModelConfig
 from serve.models.model_table import ModelTable
@@ -75,6 +76,11 @@ class ModelVersions:
         self._unnamed_requests = 0
         #: The state of a version's directory when it was loaded, failed, or was last seen.
         self._directory_states: dict[int, DirectoryState] = {}
+        #: Stamps of the version directories that the last refresh read and could not make live; None if the next one
+        #: must read all again.
+        self._stamps: dict[str, Stamp | None] | None = None
+        #: The stamp of the model's directory at the last refresh.
+        self._directory_stamp: Stamp | None = None
         self._lock = threading.Lock()
         self._started = False
         #: Versions beside those of the policy, which a request or a composite named by number.
@@ -93,6 +99,8 @@ class ModelVersions:
 
     def missing_members(self) -> list[MemberMissing]:
         """Why composites could not be loaded; they may be once another model is live."""
+        if not self._errors:
+            return []
         return [error for error in self._errors.values() if isinstance(error, MemberMissing)]
 
     def find(self, version: int | None = None, label: str | None = None) -> LiveModel:
@@ -144,15 +152,25 @@ class ModelVersions:
         """Take another configuration, which the next ``refresh`` follows."""
         if config != self.config:
             self.config = config
+            self._stamps = None
             self._loaded_on_request = set()
 
-    def refresh(self, retry_failed: bool = False) -> None:
+    def directory_changed(self) -> bool:
+        """Whether the model's directory may have changed since the last refresh."""
+        return not has_stamp(str(self.config.path), self._directory_stamp)
+
+    def refresh(self, retry_failed: bool = False, changed: bool = True) -> None:
         """Read the directory and make the versions live that the policy names.
 
         New versions are loaded before older ones are unloaded, and one that cannot be loaded replaces nothing. If the
         directory cannot be read, everything stays as it is. ``retry_failed`` also tries versions that failed and have
-        not changed since, and those that may still be being copied.
+        not changed since, and those that may still be being copied. If the model's directory has not ``changed``,
+        versions that are live, which never change, are not read.
         """
+        if not (changed or retry_failed) and self._stamps is not None and have_stamps(self._stamps):
+            return
+        self._stamps, self._directory_stamp = None, directory_stamp(str(self.config.path))
+        stamps: dict[str, Stamp | None] = {}
         try:
             on_disk, odd = find_versions(self.config.path)
         except OSError as error:
@@ -165,6 +183,8 @@ class ModelVersions:
         for version in candidates:
             if len(chosen) == count:
                 break
+            if version in on_disk:
+                stamps[str(on_disk[version])] = directory_stamp(str(on_disk[version]))
             if version in self._live and (problem := self._unreadable_files(version, on_disk.get(version))):
                 unreadable[version] = problem
                 chosen.add(version)
@@ -179,6 +199,9 @@ class ModelVersions:
         for version in [version for version in self._errors if version not in {*on_disk, *candidates}]:
             del self._errors[version], self._statuses[version]
         self._started = True
+        if not unreadable and all(status.state != "START" for status in self._statuses.values()):
+            live = {str(on_disk[version]) for version in self._live if version in on_disk}
+            self._stamps = {path: stamp for path, stamp in stamps.items() if path not in live}
 
     def assign_labels(self, allow_unavailable: bool = False) -> None:
         """Give the labels of the configuration to their versions.
@@ -209,6 +232,7 @@ class ModelVersions:
 
     def note_failed_load(self, version: int, error: BookserveError) -> None:
         """A live version that was to be loaded when it is first run cannot be: it is not live any more."""
+        self._stamps = None
         self._replace_live(version, None)
         self._note_failure(version, error)
 

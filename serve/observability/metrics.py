@@ -2,6 +2,9 @@
 
 Every request is counted, so a count is a plain number in a dictionary; Prometheus's library is used only to write the
 text. The worker processes of one server add up their counts with ``state`` and ``add``.
+
+A server may have thousands of models. Those of ``NamedModels`` have values of their own; what is counted for the others
+is added to one value with the model ``_other``.
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from serve.observability.named_models import OTHER, NamedModels
 from serve.observability.statistics import Statistics
+
+#: How many models have values of their own, unless told otherwise.
+MODELS_SHOWN = 100
 
 #: Bounds in seconds: from 0.1 ms for a small graph to the time of a long text.
 _SECONDS_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -77,16 +84,16 @@ class MetricFamily(msgspec.Struct):
             combine = max if self.gauge else operator.add
             self.cells[tuple(labels)] = list(map(combine, own, numbers))
 
-    def metric(self) -> Metric:
-        """This metric as an object of Prometheus's library."""
+    def metric(self, cells: Iterable[tuple[Labels, Sequence[float]]]) -> Metric:
+        """This metric with these values as an object of Prometheus's library."""
         metric: Any
         if self.bounds:
             metric = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-            for labels, cell in list(self.cells.items()):
+            for labels, cell in cells:
                 metric.add_metric(labels, list(self._cumulated(cell)), cell[-1])
             return metric  # type: ignore[no-any-return]
         metric = (GaugeMetricFamily if self.gauge else CounterMetricFamily)(self.name, self.text, labels=self.labels)
-        for labels, cell in list(self.cells.items()):
+        for labels, cell in cells:
             metric.add_metric(labels, cell[0])
         return metric  # type: ignore[no-any-return]
 
@@ -100,9 +107,14 @@ class MetricFamily(msgspec.Struct):
 class Metrics:
     """The metrics of one server. Several servers in one process have separate ones."""
 
-    def __init__(self, counts: Path | None = None) -> None:
-        """``counts`` is the directory through which the worker processes of one server share their counts."""
+    def __init__(self, counts: Path | None = None, models_shown: int = MODELS_SHOWN) -> None:
+        """``counts`` is the directory through which the worker processes of one server share their counts.
+
+        At most ``models_shown`` models have values of their own.
+        """
         self._counts = counts
+        self._models_shown = models_shown
+        self._named = NamedModels(models_shown, counts and counts / "named")
         self.statistics = Statistics()
 
         def family(
@@ -126,8 +138,21 @@ class Metrics:
         self._responses = family(
             "responses", "Answers sent, those included that no model had a part in.", ("protocol", "code")
         )
+        self._connection_events = family(
+            "grpc_connection_events",
+            "Calls and connections that the builtin gRPC server refused or ended, or clients cancelled, by reason.",
+            ("event", "reason"),
+        )
         self._available = family("model_available", "1 while a version can be asked.", ("model", "version"), gauge=True)
         self._loads = family("loads", "Versions loaded, by how that ended.", ("model", "version", "code"))
+        self._live = family("models", "Versions that can be asked, of all models.", (), gauge=True)
+        self._cache = family(
+            "model_cache_requests", "Requests for lazy models, by whether those were in memory.", ("result",)
+        )
+        self._evictions = family("model_cache_evictions", "Lazy models unloaded to make room for others.", ())
+        self._cold_loads = family(
+            "model_cache_load_seconds", "Time to load a lazy model for a request.", ("code",), _SECONDS_BUCKETS
+        )
         self._memory = family("worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True)
         self._cpu = family("worker_cpu_seconds", "CPU time of each process of several.", ("worker",), gauge=True)
         self._families = (
@@ -137,11 +162,18 @@ class Metrics:
             self._batch_rows,
             self._run_time,
             self._responses,
+            self._connection_events,
             self._available,
             self._loads,
+            self._live,
+            self._cache,
+            self._evictions,
+            self._cold_loads,
             self._memory,
             self._cpu,
         )
+        #: Those that count what models do. A model that does nothing may only be available, and have loads.
+        self._of_traffic = (self._requests, self._latency, self._queue, self._batch_rows, self._run_time)
 
     def count_run(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on a batch of ``rows``."""
@@ -166,6 +198,10 @@ class Metrics:
         self.statistics.count_request(model, version, graph, seconds, code == "ok")
         self._latency.observe(labels, seconds)
 
+    def count_connection_event(self, event: str, reason: str) -> None:
+        """Count a ``refusal``, ``reset``, ``goaway`` or ``cancelled`` of the gRPC server."""
+        self._connection_events.count((event, reason))
+
     def count_response(self, protocol: str, code: str) -> None:
         """Count one response by its protocol and its status code."""
         self._responses.count((protocol, code))
@@ -175,18 +211,36 @@ class Metrics:
         self._loads.count((model, str(version), "ok" if available else "failed"))
         self._available.cells[model, str(version)] = [float(available)]
 
+    def count_cache_request(self, hit: bool) -> None:
+        """Count one request for a lazy model, and whether the model was in memory."""
+        self._cache.count(("hit" if hit else "miss",))
+
+    def count_eviction(self) -> None:
+        """Count one lazy model that made room for another."""
+        self._evictions.count(())
+
+    def count_cold_load(self, seconds: float, code: str) -> None:
+        """Count one load of a lazy model and how it ended: ``ok`` or ``failed``."""
+        self._cold_loads.observe((code,), seconds)
+
     def forget_version(self, model: str, version: int) -> None:
-        """Drop the counts of an unloaded version, so that a server that runs for years does not grow."""
+        """Drop the counts of an unloaded version, so that a server that runs for years does not grow.
+
+        Where it has no values of its own, its counts stay in those of all other models, which never decrease.
+        """
         gone = (model, str(version))
-        for family in self._families:
-            if family.labels[:2] == ("model", "version"):
-                for labels in [labels for labels in family.cells if labels[:2] == gone]:
+        self._available.cells.pop(gone, None)
+        for code in ("ok", "failed"):
+            self._loads.cells.pop((*gone, code), None)
+        if model in self._named or not self._named.full:
+            for family in self._of_traffic:
+                for labels in [labels for labels in list(family.cells) if labels[:2] == gone]:
                     family.cells.pop(labels, None)
         self.statistics.forget_version(model, version)
 
     def state(self) -> bytes:
         """All values, encoded for another process to ``add``."""
-        return msgspec.json.encode({family.name: list(family.cells.items()) for family in self._families})
+        return msgspec.json.encode({family.name: self._shown(family) for family in self._families})
 
     def add(self, state: bytes, gauges: bool = True) -> None:
         """Add the values of another process; without gauges if that process has ended."""
@@ -198,7 +252,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """The collector interface of Prometheus's library."""
         for family in self._families:
-            yield family.metric()
+            yield family.metric(self._shown(family))
 
     def expose(self) -> tuple[bytes, str]:
         """All metrics in Prometheus's text format, with those of other processes added, and the content type."""
@@ -224,12 +278,46 @@ class Metrics:
         ]
         return "".join(f"{line}\n" for line in lines).encode()
 
+    def _bound_models(self) -> None:
+        """Give free places among the named models; add the values of models without one to those of all others.
+
+        A count that another thread makes at this very moment may be missed in the values of all others.
+        """
+        self._live.cells[()] = [sum(cell[0] for cell in list(self._available.cells.values()))]
+        traffic: dict[str, float] = {}
+        for family in self._of_traffic:
+            for labels, cell in list(family.cells.items()):
+                if labels[0] not in self._named and labels[0] != OTHER:
+                    requests = cell[0] if family is self._requests else 0
+                    traffic[labels[0]] = traffic.get(labels[0], 0) + requests
+        if not traffic:
+            return
+        self._named.add(traffic)
+        for family in self._of_traffic:
+            for labels in [labels for labels in list(family.cells) if labels[0] in traffic]:
+                if labels[0] not in self._named:
+                    shared = tuple(
+                        value if name in ("protocol", "code") else OTHER if name == "model" else ""
+                        for name, value in zip(family.labels, labels, strict=True)
+                    )
+                    family.add([(shared, family.cells.pop(labels))])
+
+    def _shown(self, family: MetricFamily) -> list[tuple[Labels, list[float]]]:
+        """The values that others see: of models that do nothing, as many as there are free places."""
+        cells = list(family.cells.items())
+        if family is self._available or family is self._loads:
+            models = self._named.shown(labels[0] for labels in list(self._available.cells))
+            return [(labels, cell) for labels, cell in cells if labels[0] in models]
+        return cells
+
     def _of_all_processes(self) -> Metrics:
         """These metrics, or the sum of those of all worker processes."""
         if self._counts is None:
+            self._bound_models()
             return self
         self.share_now()
-        total = Metrics()
+        total = Metrics(models_shown=self._models_shown)
+        total._named = self._named
         for path in self._counts.glob("[0-9g]*"):
             with suppress(OSError, msgspec.DecodeError):  # another process is replacing or removing it
                 total.add(path.read_bytes())
@@ -247,6 +335,7 @@ class Metrics:
             return
         import resource  # not on Windows, which has no worker processes either
 
+        self._bound_models()
         worker = str(os.getpid())
         used = resource.getrusage(resource.RUSAGE_SELF)
         with suppress(OSError):

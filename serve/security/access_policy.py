@@ -6,6 +6,7 @@ import msgspec
 
 from bookserve.errors import InvalidInput
 from serve.security.limits import Limits
+from serve.security.trusted_proxies import TrustedProxies
 
 
 class AccessPolicy(msgspec.Struct, frozen=True):
@@ -23,6 +24,8 @@ class AccessPolicy(msgspec.Struct, frozen=True):
     metrics_path: str = "/monitoring/prometheus/metrics"
     #: Whether classify and regress need a signature with that method name, where a SavedModel declares one.
     check_method_names: bool = False
+    #: The proxies that are believed who their clients are.
+    proxies: TrustedProxies = TrustedProxies()
 
     def check_control(self) -> None:
         """Refuse requests that load, unload or reload models, or list models that are not loaded.

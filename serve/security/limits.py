@@ -24,5 +24,9 @@ class Limits(msgspec.Struct, frozen=True):
     elements: int = 2**26
     #: Concurrent calls on one gRPC connection.
     streams: int = 1024
-    #: Seconds within which an HTTP request must arrive completely.
+    #: Seconds within which a request must arrive completely, and an answer must be read.
     seconds: float = 60
+    #: Open gRPC connections; 0 for any number.
+    connections: int = 0
+    #: Seconds after which a gRPC connection is asked to end, so that a balancer distributes its clients anew; 0: never.
+    connection_age: float = 0

@@ -11,11 +11,12 @@ from pathlib import Path
 from bookserve.errors import Failed
 
 
-def bind_tcp(protocol: str, host: str, port: int, shared: bool = False) -> socket.socket:
+def bind_tcp(protocol: str, host: str, port: int, shared: bool = False, option: str = "") -> socket.socket:
     """A listening TCP socket: clients that connect before the models are loaded wait, and are not refused.
 
     A port that is ``shared`` with other processes is bound with SO_REUSEPORT and does not listen yet, since the kernel
-    distributes connections among the sockets that listen.
+    distributes connections among the sockets that listen. ``option`` is the one that named the port, if it is not the
+    protocol's own.
 
     Raises:
         Failed: the address is in use, or does not belong to this machine.
@@ -34,12 +35,10 @@ def bind_tcp(protocol: str, host: str, port: int, shared: bool = False) -> socke
             raise
     except OSError as error:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
-        raise Failed(
-            f"cannot listen on {host}:{port} for {protocol}: {reason}.",
-            f"Choose another: --{protocol.lower()}-port 0 finds a free one."
-            if error.errno == errno.EADDRINUSE
-            else "Check --host and the port.",
-        ) from error
+        hint = f"Choose another: --{protocol.lower()}-port 0 finds a free one."
+        if option or error.errno != errno.EADDRINUSE:
+            hint = f"Check --host and {option or 'the port'}."
+        raise Failed(f"cannot listen on {host}:{port} for {protocol}: {reason}.", hint) from error
     return bound
 
 

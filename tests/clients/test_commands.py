@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from bookserve.client import connect
+from bookserve.client.client import BATCH
 from bookserve.images import decode_image, encode_png
-from clients.predict import BATCH
 from tests.clients.conftest import Bookserve
 
 BRIGHT = encode_png(np.full((4, 4), 255, np.uint8))
@@ -53,10 +53,10 @@ def test_models_is_the_same_over_every_wire(bookserve: Bookserve, url: str, mode
 
 
 def test_predict_prints_a_table(bookserve: Bookserve) -> None:
-    done = bookserve("predict", "reviews", "a good good film", "bad")
+    done = bookserve("predict", "reviews", "a good good film", "bad", "--table")
     assert "negative (1.000), positive (0.000)" in done.out
     assert [line.split()[0] for line in done.out.splitlines() if line.strip()][-2:] == ["a", "bad"]
-    assert "[3., 5., 7.]" in bookserve("predict", "affine", "[1, 2, 3]").out
+    assert "[3., 5., 7.]" in bookserve("predict", "affine", "[1, 2, 3]", "--table").out
 
 
 def test_predict_takes_standard_input_and_many_rows(bookserve: Bookserve) -> None:
@@ -92,11 +92,85 @@ def test_predict_writes_files(bookserve: Bookserve) -> None:
     with np.load(written("b.npz", *texts)) as file:
         assert file["score"][1].tolist() == ["negative", "positive"]
         assert file["score_scores"][1].tolist() == [1, 0]
+        assert file["score_classes"].tolist() == ["negative", "positive"]
+        assert file["score_probabilities"].tolist() == [[0, 1], [1, 0]]
+    assert np.load(written("b.npy", *texts)).tolist() == [[0, 1], [1, 0]]
     assert written("c.csv", "pair", '{"a": [1, 2], "b": 3}').read_text().splitlines() == [
         "input,sum,next",
         '"{""a"": [1, 2], ""b"": 3}",3.0,4',
     ]
     assert bookserve("predict", "pair", '{"a": [1], "b": 3}', "-o", "two.npy").code == 5
+
+
+def test_a_pipe_receives_a_json_line_for_each_row(bookserve: Bookserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = '{"y": [3.0, 5.0, 7.0]}\n{"y": [9.0, 11.0, 13.0]}\n'
+    for more in ((), ("-o", "-")):
+        done = bookserve("predict", "affine", "[1, 2, 3]", "[4, 5, 6]", *more)
+        assert (done.code, done.out, done.err) == (0, lines, "")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "[3., 5., 7.]" in bookserve("predict", "affine", "[1, 2, 3]").out
+    assert bookserve("predict", "affine", "[1, 2, 3]", "-o", "-").out == lines.splitlines(True)[0]
+
+
+def test_a_directory_is_the_files_in_it(bookserve: Bookserve) -> None:
+    dark = encode_png(np.zeros((4, 4), np.uint8))
+    for name, content in (("a/2.png", BRIGHT), ("a/1.png", dark), ("b.png", BRIGHT), ("c.jpg", b""), (".d.png", b"")):
+        Path("folder", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("folder", name).write_bytes(content)
+    Path("folder/c.jpg").unlink()
+    for given in (["folder"], ["folder/a", "folder/b.png"], ["folder/**/*.png"]):
+        done = bookserve("predict", "digits", *given, "--json")
+        assert [a["probabilities"][0]["label"] for a in json.loads(done.out)] == ["dark", "bright", "bright"]
+    assert "a/1.png" in bookserve("predict", "digits", "folder", "--table").out
+    Path("empty").mkdir()
+    done = bookserve("predict", "reviews", "empty")
+    assert (done.code, done.out) == (5, "")
+    assert "the directory empty has no files of a known kind" in done.err
+
+
+def test_errors_name_the_file_and_rows_can_be_skipped(bookserve: Bookserve) -> None:
+    Path("good.png").write_bytes(BRIGHT)
+    Path("bad.png").write_bytes(BRIGHT[:40])
+    Path("rows.csv").write_text("1,2,3\n4,NA,6\n")
+    done = bookserve("predict", "digits", "good.png", "bad.png")
+    assert (done.code, done.out) == (5, "")
+    assert "row 1 (bad.png): these 40 bytes are not a picture" in done.err
+    done = bookserve("predict", "digits", "good.png", "bad.png", "nowhere.png", "good.png", "--skip-errors")
+    assert done.code == 0
+    assert [json.loads(line)["probabilities"][0]["label"] for line in done.out.splitlines()] == ["bright", "bright"]
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["skipped nowhere.png", "skipped bad.png"]
+    done = bookserve("predict", "digits", "bad.png", "--skip-errors")
+    assert (done.code, done.out) == (5, "")
+    assert "none of the rows can be used" in done.err
+    done = bookserve("predict", "affine", "rows.csv")
+    assert done.code == 5
+    assert "rows.csv, line 2: column 2 is empty" in done.err
+
+
+def test_certificates_of_the_environment_do_not_hinder_other_addresses(
+    bookserve: Bookserve, monkeypatch: pytest.MonkeyPatch, models: Path
+) -> None:
+    monkeypatch.setenv("BOOKSERVE_CA", "nowhere.pem")
+    assert bookserve("predict", "affine", "[1, 2, 3]").code == 0
+    Path("ca.pem").touch()
+    monkeypatch.setenv("BOOKSERVE_CA", "ca.pem")
+    nobody = ("predict", "affine", "[1, 2, 3]", "--url", "http://127.0.0.1:9")
+    assert "cannot reach" in bookserve(*nobody).err
+    done = bookserve(*nobody, "--ca", "ca.pem")
+    assert (done.code, "is not encrypted" in done.err) == (5, True)
+    assert "is not a header" in bookserve(*nobody, "--header", "no colon").err
+
+
+def test_a_reader_that_leaves_is_not_an_error(models: Path) -> None:
+    command = [sys.executable, "-m", "bookserve", "predict", "affine", "-", "--url", f"local:{models}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+        _, err = process.communicate("1,2,3\n" * 20_000, timeout=60)
+    assert process.returncode == 1
+    assert err == ""
 
 
 def test_generate_takes_its_prompt_from_standard_input(bookserve: Bookserve) -> None:

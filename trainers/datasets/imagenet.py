@@ -92,9 +92,9 @@ def find_weights(network: str, weights: str) -> Path | None:
             f"no weights of {network} are published.", f"There are {', '.join(alike)}. Or give a file: -p weights=PATH"
         )
     wanted, _, unwanted = found.pattern.partition("!")
-    path = find_user_file("weights", wanted, unwanted)
-    if path:
-        return path
+    found_path = find_user_file("weights", wanted, unwanted)
+    if found_path:
+        return found_path
     how = f"Or put a file {wanted} into the folder weights under BOOKSERVE_DATA, or give its path: -p weights=PATH."
     if not found.place:
         return user_data_path(f"weights/{wanted}", how.replace("Or put", "Put", 1))

@@ -15,7 +15,10 @@ from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
 from bookserve.api.native_messages import answer_from_message, piece_from_message, row_to_message, tensor_from_message
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.certificates import client_pair, trusted_roots
 from bookserve.client.client import OnProgress, Samples
+from bookserve.client.retry import RetryPolicy, TryAgain
+from bookserve.client.settings import Settings
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, NotReady, Overloaded
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
@@ -23,9 +26,9 @@ from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
 from bookserve.verb import Answer
 
-#: Maximum seconds for one answer; a stream has no limit.
-DEADLINE = 120.0
-
+#: What a gRPC library reports as UNAVAILABLE if TLS fails; trying again does not help.
+_TLS_FAILURES = ("SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "handshak", "WRONG_VERSION_NUMBER", "Peer name")
+_TLS_HINT = "Trust its certificate with ca=FILE (--ca FILE); a server that asks for one needs cert and key."
 _KINDS: dict[grpc.StatusCode, type[BookserveError]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
@@ -39,18 +42,32 @@ _NATIVE, _PICTURES = "bookserve.v1.Bookserve", "bookserve.v1.Pictures"
 
 
 class GrpcWire:
-    """One channel. Proxy settings of the environment are ignored."""
+    """One channel, which threads may share. Proxy settings of the environment are ignored."""
 
-    def __init__(self, target: str) -> None:
-        self._target = target
-        self._channel = grpc.insecure_channel(
-            target,
-            [
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-            ],
-        )
+    parallel = 4
+
+    def __init__(self, target: str, settings: Settings, socket: str = "", *, secure: bool = False) -> None:
+        """``socket`` is the path of a Unix socket to use instead of ``target``; ``secure`` is TLS.
+
+        Raises:
+            InvalidInput: a file of certificates is not what it should be.
+        """
+        self._url = f"grpc+unix:{socket}" if socket else f"grpc{'s' if secure else ''}://{target}"
+        self._retry = RetryPolicy(settings.retries, settings.timeout)
+        self._metadata = settings.headers
+        options: list[tuple[str, Any]] = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        if socket:
+            options.append(("grpc.default_authority", target))
+            target = f"unix:{socket}"
+        if secure:
+            credentials = grpc.ssl_channel_credentials(trusted_roots(settings), *client_pair(settings))
+            self._channel = grpc.secure_channel(target, credentials, options)
+        else:
+            self._channel = grpc.insecure_channel(target, options)
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -100,16 +117,14 @@ class GrpcWire:
             response_deserializer=pb.GenerateReply.FromString,
         )
         started = False
-        stream = method(message)
+        stream = self._retry.call(lambda left: self._begin(method, message))
         try:
             for reply in stream:
                 started = True
                 yield piece_from_message(reply)
         except grpc.RpcError as error:
             if started and error.code() is grpc.StatusCode.UNAVAILABLE:
-                raise Failed(
-                    f"the text from grpc://{self._target} broke off.", "The server may have stopped."
-                ) from error
+                raise Failed(f"the text from {self._url} broke off.", "The server may have stopped.") from error
             raise self._error(error) from error
         finally:
             stream.cancel()
@@ -144,7 +159,7 @@ class GrpcWire:
             request_serializer=pictures_pb2.TransformRequest.SerializeToString,
             response_deserializer=pictures_pb2.TransformProgress.FromString,
         )
-        stream = method(message)
+        stream = method(message, metadata=self._metadata)
         try:
             for news in stream:
                 preview = decode_image(news.preview) if news.preview else None
@@ -156,7 +171,7 @@ class GrpcWire:
             raise self._error(error) from error
         finally:
             stream.cancel()
-        raise Failed(f"the job at grpc://{self._target} was cancelled.", "Start it again.")
+        raise Failed(f"the job at {self._url} was cancelled.", "Start it again.")
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
         """See ``Client.explain``."""
@@ -184,10 +199,35 @@ class GrpcWire:
             request_serializer=type(message).SerializeToString,
             response_deserializer=parse,
         )
+
+        def attempt(left: float) -> Any:
+            try:
+                return method(message, timeout=left, metadata=self._metadata)
+            except grpc.RpcError as error:
+                raise self._busy_or_error(error) from error
+
+        return self._retry.call(attempt)
+
+    def _begin(self, method: Any, message: Any) -> Any:
+        """A stream that the server has begun to answer."""
+        stream = method(message, metadata=self._metadata)
         try:
-            return method(message, timeout=DEADLINE)
+            stream.initial_metadata()
         except grpc.RpcError as error:
-            raise self._error(error) from error
+            raise self._busy_or_error(error) from error
+        if stream.done() and stream.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+            raise self._busy_or_error(stream)
+        return stream
+
+    def _busy_or_error(self, failed: Any) -> Exception:
+        error = self._error(failed)
+        code, details = failed.code(), failed.details() or ""
+        if code is grpc.StatusCode.UNAVAILABLE and not _is_tls(details):
+            return TryAgain(error)
+        # The libraries report a message over their own limit with this code, too; that one stays too large.
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
+            return TryAgain(error)
+        return error
 
     def _error(self, error: Any) -> BookserveError:
         """The error of a gRPC status; the server sends the hint in the trailing metadata."""
@@ -195,19 +235,23 @@ class GrpcWire:
         hint = dict(error.trailing_metadata() or ()).get(HINT)
         if hint is not None:
             return _KINDS.get(code, Failed)(details, hint.decode(errors="replace"))
+        if code is grpc.StatusCode.UNAVAILABLE and _is_tls(details):
+            return NotReady(f"no secure connection to {self._url}: {details.strip().rstrip('.')}.", _TLS_HINT)
         if code is grpc.StatusCode.UNAVAILABLE:
             reason = details.rpartition(": ")[2]
             return NotReady(
-                f"cannot reach grpc://{self._target}: {reason.strip().rstrip('.')}.",
+                f"cannot reach {self._url}: {reason.strip().rstrip('.')}.",
                 "Start a server with: bookserve serve",
             )
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return NotReady(f"grpc://{self._target} did not answer in time.", "It may be overloaded: try again.")
+            return NotReady(f"{self._url} did not answer in time.", "It may be overloaded: try again.")
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            return NotReady(
-                f"the server at grpc://{self._target} is not bookserve.", "Check the port, or start: bookserve serve"
-            )
+            return NotReady(f"the server at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
         return _KINDS.get(code, Failed)(details)
+
+
+def _is_tls(details: str) -> bool:
+    return any(sign in details for sign in _TLS_FAILURES)
 
 
 def _layers(reply: pictures_pb2.ActivationsReply) -> list[Layer]:

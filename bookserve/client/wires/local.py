@@ -35,6 +35,8 @@ from bookserve.verb import Answer, Generate, Predict, Sample, Transform
 class LocalWire:
     """Opens bundles and sessions at first use and keeps them open."""
 
+    parallel = 1
+
     def __init__(self, models: Path, variant: str = "", *, device: str = "cpu", threads: int = 1) -> None:
         """``variant`` names the form to run of models that have it, as ``bookserve serve --variant`` does.
 

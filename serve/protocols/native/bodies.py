@@ -139,7 +139,7 @@ def _other_json(body: bytes) -> tuple[list[Any], Any] | None:
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        document = _with_nan(body)
     if isinstance(document, list):
         return (document, None) if document else None
     if not isinstance(document, dict):
@@ -149,6 +149,16 @@ def _other_json(body: bytes) -> tuple[list[Any], Any] | None:
     if document.keys() & {"rows", "row", "version", "instances", "inputs"} or not document:
         return None
     return _as_rows(document), None
+
+
+def _with_nan(body: bytes) -> Any:
+    """A document with the numbers NaN and Infinity, which Python's and R's writers add to JSON; else None."""
+    if b"NaN" not in body and b"Infinity" not in body:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _as_rows(value: Any) -> list[Any]:

@@ -31,6 +31,13 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service on this server")
         return pb.HealthCheckResponse(status=self._status(request.service))
 
+    async def List(  # noqa: N802 - the protocol's name
+        self, request: pb.HealthListRequest, context: grpc.aio.ServicerContext
+    ) -> pb.HealthListResponse:
+        """The status of every service now."""
+        statuses = {name: pb.HealthCheckResponse(status=self._status(name)) for name in sorted(self._names)}
+        return pb.HealthListResponse(statuses=statuses)
+
     async def Watch(  # noqa: N802 - the protocol's name
         self, request: pb.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.HealthCheckResponse]:

@@ -5,7 +5,8 @@
 handler as a whole and answered without ASGI and without a task. Everything else goes through the application: other
 methods and headers, bodies that are large or of unknown length, pipelined requests, and what the handler declines.
 Clients send the same request head again and again, so heads are remembered: one that was parsed before is not parsed
-again.
+again. Headers that proxies add differ from request to request: a head is remembered without these
+(``proxy_headers.py``).
 
 **Limits.** uvicorn limits neither the size of a request's head nor the time that a request takes to arrive. Here a head
 that is too long is answered 431, and a request that does not arrive in time 408; without this, a client that sends a
@@ -28,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from serve.request_context import RequestContext
 from serve.security.limits import Limits
 from serve.transport.http.fast_path import MAX_FAST_BODY, FastHandler, FastResponse, FastRoute
+from serve.transport.http.proxy_headers import other_headers, request_id, without_proxy_headers
 
 #: Headers that do not change a response, or that the handlers read.
 _COMMON_HEADERS = frozenset(
@@ -35,8 +37,8 @@ _COMMON_HEADERS = frozenset(
 )
 #: Values of Accept-Encoding for which the application compresses the response.
 _COMPRESSED = (b"gzip", b"deflate")
-#: Bytes of the longest request head that is remembered, and how many heads are.
-_MAX_KNOWN_HEAD, _MAX_KNOWN_HEADS = 1024, 1024
+#: Bytes of the longest request head that is remembered, and how many heads are; the bytes with what proxies add to it.
+_MAX_KNOWN_HEAD, _MAX_KNOWN_HEADS, _MAX_PROXIED_HEAD = 1024, 1024, 8192
 _REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
 
@@ -59,12 +61,14 @@ class _NoEvent:
 class FastPathCycle:
     """One request on the fast path, in place of uvicorn's ``RequestResponseCycle``."""
 
-    __slots__ = ("body", "connection", "disconnected", "head", "keep_alive", "response_complete", "taken")
+    __slots__ = ("body", "connection", "disconnected", "head", "keep_alive", "request_id", "response_complete", "taken")
     message_event = _NoEvent()
 
-    def __init__(self, connection: HttpConnection, head: RequestHead) -> None:
+    def __init__(self, connection: HttpConnection, head: RequestHead, request_id: str = "") -> None:
         self.connection = connection
         self.head = head
+        #: The id that the request was sent with, or ''.
+        self.request_id = request_id
         self.keep_alive = head.keep_alive
         self.body = bytearray()
         #: Whether the handler has taken the request.
@@ -85,7 +89,8 @@ class FastPathCycle:
     def start(self, body: bytes) -> bool:
         """Hand the request to its handler; False where it declines."""
         try:
-            self.taken = self.head.handler(body, RequestContext(gone=self.is_disconnected), self.send)
+            context = RequestContext("", self.request_id, gone=self.is_disconnected)
+            self.taken = self.head.handler(body, context, self.send)
         except Exception:  # the application will fail in the same way, and log it
             return False
         return self.taken
@@ -105,6 +110,8 @@ class HttpConnection(HttpToolsProtocol):
     _fast_route: FastRoute
     #: Bytes of the longest body that takes the fast path.
     _max_fast_body: ClassVar[int] = MAX_FAST_BODY
+    #: Bytes of the longest head that may be a known one with what proxies add.
+    _max_known_head: ClassVar[int] = _MAX_PROXIED_HEAD
     #: Request heads of all connections that were parsed before.
     _known_heads: ClassVar[dict[bytes, RequestHead]] = {}
     #: Headers of a request that may take the fast path, in lower case.
@@ -117,6 +124,7 @@ class HttpConnection(HttpToolsProtocol):
             "limits": limits,
             "_fast_route": staticmethod(fast_route),
             "_max_fast_body": min(MAX_FAST_BODY, limits.body),
+            "_max_known_head": min(_MAX_PROXIED_HEAD, limits.head),
             "_known_heads": {},
             "_fast_headers": _COMMON_HEADERS | {header.encode() for header in headers},
         }
@@ -163,11 +171,15 @@ class HttpConnection(HttpToolsProtocol):
         if self._arriving or not self._is_free():
             super().data_received(data)
         else:
-            end = data.find(b"\r\n\r\n", 0, _MAX_KNOWN_HEAD) + 4
-            head = self._known_heads.get(data[:end])
+            end = data.find(b"\r\n\r\n", 0, self._max_known_head) + 4
+            known_as, sent_id = data[:end], ""
+            head = self._known_heads.get(known_as)
+            if head is None and data.startswith(b"POST "):
+                known_as, sent_id = without_proxy_headers(known_as)
+                head = self._known_heads.get(known_as)
             if head is not None and len(data) == end + head.content_length:
                 self._unset_keepalive_if_required()
-                self.cycle = cycle = FastPathCycle(self, head)  # type: ignore[assignment]
+                self.cycle = cycle = FastPathCycle(self, head, sent_id)  # type: ignore[assignment]
                 if not cycle.start(data[end:]):
                     self.cycle = None  # type: ignore[assignment]
                     self._declined = True
@@ -176,10 +188,11 @@ class HttpConnection(HttpToolsProtocol):
                 self._parsed_head = None
                 super().data_received(data)
                 head = self._parsed_head
-                if head is not None and len(data) == end + head.content_length and not self._arriving:
+                whole = head is not None and len(data) == end + head.content_length and not self._arriving
+                if head is not None and whole and len(known_as) <= _MAX_KNOWN_HEAD:
                     if len(self._known_heads) >= _MAX_KNOWN_HEADS:
                         self._known_heads.clear()
-                    self._known_heads[data[:end]] = head
+                    self._known_heads[known_as] = head
         if self._arriving and self._head_size is not None and not self._began_in_chunk:
             self._head_size += len(data)
             if self._head_size > self.limits.head:
@@ -206,7 +219,7 @@ class HttpConnection(HttpToolsProtocol):
         self._declined = False
         if head:
             self._parsed_head = head
-            self.cycle = FastPathCycle(self, head)  # type: ignore[assignment]
+            self.cycle = FastPathCycle(self, head, request_id(self.headers))  # type: ignore[assignment]
         else:
             self._hand_to_application()
 
@@ -306,8 +319,11 @@ class HttpConnection(HttpToolsProtocol):
         """The head that was just parsed, if its request takes the fast path."""
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1" or b"%" in self.url:
             return None
-        headers = dict(self.headers)
-        if not self._fast_headers.issuperset(headers) or len(headers) < len(self.headers):
+        given = self.headers
+        headers = dict(given)
+        if not self._fast_headers.issuperset(headers):
+            headers = dict(given := other_headers(given))
+        if not self._fast_headers.issuperset(headers) or len(headers) < len(given):
             return None
         if headers.get(b"accept-encoding", b"").lower() in _COMPRESSED:
             return None

@@ -7,7 +7,6 @@ API key, request id, time limit and priority are read from the headers ``Authori
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,12 +22,13 @@ from serve.observability.metrics import Metrics
 from serve.observability.traces import TRACE_HEADERS, Trace, Tracer
 from serve.request_context import CURRENT, RequestContext, parse_deadline, parse_priority
 from serve.security.api_keys import KEY_HINT, KEY_NEEDED, ApiKeys
+from serve.security.trusted_proxies import TrustedProxies
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
+from serve.transport.http.proxy_headers import REQUEST_ID
 
 #: The path that needs no API key: the liveness probe.
 OPEN_PATH = "/healthz"
 
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACE_HEADERS = frozenset(name.encode() for name in TRACE_HEADERS)
 
 
@@ -65,14 +65,19 @@ class RequestMiddleware:
         keys: ApiKeys | None = None,
         timeout: float = 0.0,
         tracer: Tracer | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
-        """``owner`` finds the protocol of a path. ``timeout`` (seconds) holds for requests without one; 0: no limit."""
+        """``owner`` finds the protocol of a path. ``timeout`` (seconds) holds for requests without one; 0: no limit.
+
+        ``proxies`` are believed who their clients are.
+        """
         self._app = app
         self._owner = owner
         self._metrics = metrics
         self._keys = keys
         self._timeout = timeout
         self._tracer = tracer
+        self._proxies = proxies or TrustedProxies()
         self._id_prefix = f"{time.time_ns():x}"
         self._request_numbers = count(1)
 
@@ -103,7 +108,7 @@ class RequestMiddleware:
             if context.trace is not None:
                 context.trace.end_http(status, getattr(scope.get("route"), "path", ""), context.id)
             if logs.access.isEnabledFor(20):  # INFO
-                client = (scope.get("client") or ("-",))[0]
+                client = self._proxies.client((scope.get("client") or ("-",))[0], scope["headers"])
                 line = f"{scope['method']} {_printable_path(scope)}"
                 logs.log_request(context.protocol, line, str(status), time.perf_counter() - start, client)
 
@@ -120,7 +125,7 @@ class RequestMiddleware:
             protocol: str, handler: FastHandler, body: bytes, context: RequestContext, reply: SendResponse
         ) -> bool:
             context.protocol = protocol
-            context.id = self._next_id()
+            context.id = context.id or self._next_id()
             if self._timeout:
                 context.deadline = time.perf_counter() + self._timeout
 
@@ -149,7 +154,7 @@ class RequestMiddleware:
             if not name.startswith((b"x-", b"authorization")):
                 continue
             try:
-                if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
                     context.id = value.decode()
                 elif name == b"x-request-timeout":
                     context.deadline = parse_deadline(value.decode("latin-1"))

@@ -39,6 +39,8 @@ METHODS = {
 }
 #: Attributes of a connection that the subclass reads or sets.
 ATTRIBUTES = ("cycle", "flow", "headers", "loop", "parser", "server_state", "tasks", "transport", "url")
+#: An attribute of a connection that ``serve/transport/proxy_protocol.py`` sets: the client's address and port.
+CLIENT = "client"
 #: What it uses of objects in those attributes: of uvicorn's ``FlowControl``, ``ServerState`` and
 #: ``RequestResponseCycle``, and of httptools' ``HttpRequestParser``.
 OF_FLOW = ("drain", "read_paused", "write_paused")

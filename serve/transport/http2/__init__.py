@@ -10,6 +10,9 @@ those below it:
 ``stream.py``         the HTTP/2 stream of a call: messages in and out, flow control
 ``frame_reader.py``   splits the bytes that a client sends into frames
 ``header_blocks.py``  decodes the headers of requests, encodes those of responses (HPACK)
+``frame_budget.py``   what a client may ask for without giving work
+``held_bytes.py``     counts what the server holds of unfinished requests and unread answers
+``sync_methods.py``   runs methods that are not coroutines in threads
 ``frames.py``         encodes and decodes frames, settings and error codes
 ``config.py``         the limits that a server keeps to
 ====================  =================================================================================

@@ -7,6 +7,7 @@ Methods and interceptors are those that grpcio's server takes, and see no differ
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
@@ -20,7 +21,11 @@ from serve.transport.http2.header_blocks import Metadata, encode_headers
 from serve.transport.http2.stream import StatusError, Stream
 
 _STATUS_200 = b"\x88"  # index 8 of HPACK's static table
-_HEADERS = _STATUS_200 + encode_headers([("content-type", "application/grpc")])
+_HEADERS = _STATUS_200 + encode_headers(
+    [("content-type", "application/grpc"), ("grpc-accept-encoding", "identity, deflate, gzip")]
+)
+#: Codings of messages by grpc's names.
+_CODINGS = {grpc.Compression.Gzip: "gzip", grpc.Compression.Deflate: "deflate"}
 _TRAILERS_OK = encode_headers([("grpc-status", "0")])
 #: Characters that ``grpc-message`` holds as they are (gRPC over HTTP/2, "Percent-Encoded").
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -45,14 +50,19 @@ class Call:
     """One call. Methods may use what grpc.aio documents for ``ServicerContext``."""
 
     __slots__ = (
+        "_callbacks",
         "_code",
+        "_coding",
         "_deadline",
         "_details",
         "_find_handler",
         "_headers",
+        "_next_uncompressed",
         "_over",
         "_owner",
+        "_read",
         "_trailing_metadata",
+        "_write",
         "method",
         "stream",
         "task",
@@ -72,6 +82,11 @@ class Call:
         #: Whether its status is sent, or the client does not want it any more.
         self._over = False
         self._deadline: asyncio.TimerHandle | None = None
+        #: The coding of the response's messages; '' for none.
+        self._coding, self._next_uncompressed = "", False
+        self._read: Callable[[bytes], Any] | None = None
+        self._write: Callable[[Any], bytes] | None = None
+        self._callbacks: list[Callable[[Any], None]] | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run the method in a task."""
@@ -82,18 +97,26 @@ class Call:
         self.task.add_done_callback(self._task_done)
 
     def end(self, code: grpc.StatusCode, details: str) -> None:
-        """Send a status in place of the method, which is cancelled."""
-        self._finish(code, details)
+        """Send a status in place of the method, which is cancelled, and of what it sent that nobody has read."""
+        if not self.stream.closed:
+            self._over, self._code = True, code
+            trailers = self._status_block(code, details)
+            self.stream.give_up(trailers if self.stream.headers_sent else self._headers + trailers)
         if self.task is not None:
             self.task.cancel()
 
     def cancel(self) -> None:
         """Cancel the method; the client does not want a response any more."""
-        if not self._over:
+        if not self.stream.closed:  # also one that has ended, whose answer is not sent completely
             self._over, self._code = True, grpc.StatusCode.CANCELLED
             self.stream.close()
         if self.task is not None:
             self.task.cancel()
+
+    def stop_clock(self) -> None:
+        """The stream is closed: there is no deadline any more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def reject(self, http_status: int) -> None:
         """Answer a request that is not gRPC with an HTTP status alone."""
@@ -107,8 +130,10 @@ class Call:
         return self.stream.headers.metadata
 
     async def send_initial_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        """Add metadata that is sent with the first message, or with the status."""
-        self._headers += encode_headers(metadata)
+        """Send the headers of the response with this metadata now."""
+        if self.stream.headers_sent:
+            raise grpc.aio.UsageError("Send initial metadata failed: already sent")
+        self.stream.send_headers(self._headers + encode_headers(metadata))
 
     def set_trailing_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         self._trailing_metadata = tuple(metadata)
@@ -130,11 +155,63 @@ class Call:
     def code(self) -> grpc.StatusCode | None:
         return self._code
 
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> Metadata:
+        return self._trailing_metadata
+
     def peer(self) -> str:
         return self._owner.peer
 
+    def peer_identities(self) -> None:
+        """No identities: certificates are checked, and not shown to methods."""
+        return
+
+    def peer_identity_key(self) -> None:
+        return
+
+    def auth_context(self) -> dict[str, Iterable[bytes]]:
+        return {}
+
     def done(self) -> bool:
         return self._over
+
+    def cancelled(self) -> bool:
+        return self._over and self._code is grpc.StatusCode.CANCELLED
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the deadline; None without one."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline.when() - asyncio.get_running_loop().time())
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        """Call ``callback`` with this context when the method has ended."""
+        self._callbacks = [*(self._callbacks or ()), callback]
+
+    def set_compression(self, compression: grpc.Compression) -> None:
+        """Compress the messages of the response, if the client reads that coding; before the first is sent."""
+        if self.stream.headers_sent:
+            raise grpc.aio.UsageError("Set compression failed: the initial metadata is already sent")
+        coding = _CODINGS.get(compression, "")
+        if coding and coding in [name.strip() for name in self.stream.headers.accepted.split(",")]:
+            self._coding = coding
+            self._headers += encode_headers([("grpc-encoding", coding)])
+
+    def disable_next_message_compression(self) -> None:
+        self._next_uncompressed = True
+
+    async def read(self) -> Any:
+        """The next message of the request; ``grpc.aio.EOF`` after the last."""
+        message = await self.stream.read_message()
+        if message is None:
+            return grpc.aio.EOF
+        return self._read(message) if self._read else message
+
+    async def write(self, message: Any) -> None:
+        """Send a message of the response."""
+        await self._send(self._write(message) if self._write else message)
 
     # Running the method
 
@@ -149,35 +226,45 @@ class Call:
             self._finish(grpc.StatusCode.CANCELLED, "the call was cancelled.")
         except Exception:
             self._owner.config.logger.exception("a call to %s failed", self.method)
+            if self._code is not None and self._code is not grpc.StatusCode.OK:  # the method has said how it fails
+                self._finish(self._code, self._details)
             self._finish(grpc.StatusCode.UNKNOWN, "the server made a mistake. Its log says more.")
 
     def _task_done(self, _: asyncio.Task[None]) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
         self._owner.call_finished(self)
+        for callback in self._callbacks or ():
+            callback(self)
 
     async def _respond(self) -> None:
         handler = await self._find_handler(self)
         if handler is None:
             raise StatusError(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-        read, write = handler.request_deserializer, handler.response_serializer
-        request: Any = self._requests(read) if handler.request_streaming else await self._single_request(read)
+        read, write = self._read, self._write = handler.request_deserializer, handler.response_serializer
+        if handler.request_streaming:
+            self.stream.one_message = False
+            request: Any = self._requests(read)
+        else:
+            request = await self._single_request(read)
         if handler.response_streaming:
             behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            async with aclosing(behaviour(request, self)) as replies:
-                async for reply in replies:
-                    await self._send(write(reply) if write else reply)
-            self._finish(self._code or grpc.StatusCode.OK, self._details)
+            answering = behaviour(request, self)
+            if inspect.iscoroutine(answering):  # a method that uses ``write``
+                await answering
+            else:
+                async with aclosing(answering) as replies:
+                    async for reply in replies:
+                        await self._send(write(reply) if write else reply)
+            self._finish_method()
             return
         behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
         reply = await behaviour(request, self)
-        if self._code is None and not self._trailing_metadata and not self._over:
-            self._over = True
+        if self._code is None and not self._trailing_metadata and not self._over and not self._coding:
+            self._over = self.stream.succeeded = True
             self.stream.send_response(self._headers, write(reply) if write else reply, _TRAILERS_OK)
             return
         if self._code in (None, grpc.StatusCode.OK):
             await self._send(write(reply) if write else reply)
-        self._finish(self._code or grpc.StatusCode.OK, self._details)
+        self._finish_method()
 
     async def _single_request(self, read: Callable[[bytes], Any] | None) -> Any:
         """The message of a request that must have exactly one."""
@@ -199,18 +286,29 @@ class Call:
     async def _send(self, message: bytes) -> None:
         if not self.stream.headers_sent:
             self.stream.send_headers(self._headers)
-        self.stream.send_message(message)
+        self.stream.send_message(message, "" if self._next_uncompressed else self._coding)
+        self._next_uncompressed = False
         await self.stream.drain()
+
+    def _finish_method(self) -> None:
+        """Send the status that the method has set, or OK."""
+        code = self._code or grpc.StatusCode.OK
+        if not self._over:
+            self.stream.succeeded = code is grpc.StatusCode.OK
+        self._finish(code, self._details)
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:
         if self._over:
             return
         self._over, self._code = True, code
+        trailers = self._status_block(code, details)
+        self.stream.send_trailers(trailers if self.stream.headers_sent else self._headers + trailers)
+
+    def _status_block(self, code: grpc.StatusCode, details: str) -> bytes:
         fields: list[tuple[str, str | bytes]] = [("grpc-status", str(code.value[0]))]
         if details:
             fields.append(("grpc-message", quote(details, safe=_PLAIN)))
-        trailers = encode_headers([*fields, *self._trailing_metadata])
-        self.stream.send_trailers(trailers if self.stream.headers_sent else self._headers + trailers)
+        return encode_headers([*fields, *self._trailing_metadata])
 
     def _deadline_exceeded(self) -> None:
         self.end(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")

@@ -8,8 +8,9 @@ its connection. Other connections are not affected.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -18,14 +19,15 @@ import grpc
 from serve.transport.http2 import frames
 from serve.transport.http2.call import Call, CallOwner
 from serve.transport.http2.config import Config
+from serve.transport.http2.frame_budget import BYTES_PER_UNIT, DEAD_STREAM_COST, RESET_COST, FrameBudget, head_cost
 from serve.transport.http2.frame_reader import MAX_FRAME_SIZE, FrameReader, Http1Request
 from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
+from serve.transport.http2.held_bytes import HeldBytes
 from serve.transport.http2.stream import RECEIVE_WINDOW, Stream
 
-#: Frames without data, such as PING, that a client may send at once, beside two for each stream that it may open; how
-#: many more it may send each second, and for each DATA frame and each response that it is sent.
-FRAME_BUDGET, _BUDGET_PER_SECOND, _BUDGET_PER_FRAME = 1000, 10, 4
+#: Frames that are handled, and seconds that this may take, before other connections have their turn.
+TURN_FRAMES, TURN_SECONDS = 256, 0.003
 #: Seconds without a byte after which a client is sent a PING, and that it has to answer it.
 IDLE_TIMEOUT, PING_TIMEOUT = 300.0, 20.0
 #: Seconds that a client has to acknowledge the PING after a first GOAWAY.
@@ -55,8 +57,12 @@ class Connection(asyncio.Protocol):
         new_call: CallFactory,
         opened: Callable[[Connection], None],
         closed: Callable[[Connection], None],
+        held: HeldBytes,
     ) -> None:
-        """``opened`` and ``closed`` are called with the connection when it is made and lost."""
+        """``opened`` and ``closed`` are called with the connection when it is made and lost.
+
+        ``held`` counts what all connections hold.
+        """
         self.config = config
         #: The client's address in grpcio's notation.
         self.peer = ""
@@ -87,10 +93,19 @@ class Connection(asyncio.Protocol):
         self._settings_received = False
         #: Bytes received since the connection's window was filled up.
         self._unreturned = 0
-        self._max_frame_budget = FRAME_BUDGET + 2 * config.max_concurrent_streams
-        self._frame_budget = self._max_frame_budget
+        #: Frames that were received and not handled yet, and the bytes that came after them.
+        self._frames: Iterator[tuple[int, int, int, bytes]] | None = None
+        self._backlog = bytearray()
+        self._reading_paused = self._turn_scheduled = False
+        #: The client's SETTINGS_HEADER_TABLE_SIZE, and whether the next header block must say that it became smaller.
+        self._table_size, self.table_update = frames.DEFAULT_TABLE_SIZE, False
+        self.held = HeldBytes(config.max_held_per_connection, held)
+        self.now = self._loop.time
         # Times of the event loop's clock; None while it does not apply.
-        self._made_at = self._received_at = self._loop.time()
+        self._made_at = self.received_at = self.now()
+        self.budget = FrameBudget(config.max_concurrent_streams, self._made_at)
+        age = config.max_connection_age * random.uniform(0.9, 1.1)  # noqa: S311 - spreads the clients' reconnections
+        self._retire_at = self._made_at + age if age else None
         self._paused_at: float | None = None
         self._pinged_at: float | None = None
         self._block_begun_at: float | None = None
@@ -125,26 +140,46 @@ class Connection(asyncio.Protocol):
         self._cancel_calls()
 
     def pause_writing(self) -> None:
-        """The client does not read."""
-        self.paused, self._paused_at = True, self._loop.time()
+        """The client does not read; then nothing is read from it, either."""
+        self.paused, self._paused_at = True, self.now()
+        self._pause_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self.paused, self._paused_at = False, None
         self._flush_blocked()
+        if not self.paused:
+            self._next_turn()
 
     def eof_received(self) -> bool:
         """Treat a half-closed connection as closed."""
         return False
 
     def data_received(self, data: bytes) -> None:
-        """Read frames; then start the calls that came with them."""
+        """Read frames, as many as fit into a turn."""
         if self._closing_at is not None:
             return
-        self._received_at, self._pinged_at = self._loop.time(), None
+        now = self.now()
+        self.received_at, self._pinged_at = now, None
+        if self._frames is not None:
+            self._backlog += data
+            self._pause_reading()
+            return
+        self._frames = self._reader.read_frames(data)
+        self._take_turn(now)
+
+    def _take_turn(self, now: float) -> None:
+        """Handle frames; then start the calls that came with them. Others have their turn before the next one."""
+        self.budget.refill(now)
+        end, most = now + TURN_SECONDS, TURN_FRAMES
+        whole = True
         try:
-            for frame_type, flags, stream_id, payload in self._reader.read_frames(data):
+            for frame_type, flags, stream_id, payload in self._frames or ():
                 self._handle_frame(frame_type, flags, stream_id, payload)
+                most -= 1
+                if not most or self.paused or self.now() >= end:
+                    whole = False
+                    break
         except Http1Request:
             self.write(_HTTP_1_RESPONSE)
             self._close()
@@ -155,12 +190,53 @@ class Connection(asyncio.Protocol):
             self._connection_error(ErrorCode.INTERNAL_ERROR, "the server made a mistake")
         if self._closing_at is not None:
             self._cancel_calls()
-        self._block_begun_at = (self._block_begun_at or self._loop.time()) if self._reader.in_block else None
+        self._block_begun_at = (self._block_begun_at or self.now()) if self._reader.in_block else None
         for call in self._new_calls:
             if not call.done():
                 self._running.add(call)
                 call.start(self._loop)
         self._new_calls.clear()
+        if self._closing_at is not None:
+            self._frames = None
+            self._backlog.clear()
+            self._resume_reading()  # until the client closes
+        elif not whole or self._backlog:
+            self._schedule_turn()
+            if whole:
+                self._frames = self._reader.read_frames(bytes(self._backlog))
+                self._backlog.clear()
+        else:
+            self._frames = None
+            if self._reading_paused and not self.paused:
+                self._resume_reading()
+
+    def _schedule_turn(self) -> None:
+        if not self.paused and not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._next_turn, True)
+
+    def _next_turn(self, scheduled: bool = False) -> None:
+        """Go on where the last turn ended, or read again if all is handled."""
+        if scheduled:
+            self._turn_scheduled = False
+        if self._transport is None or self._closing_at is not None or self.paused or self._turn_scheduled:
+            return
+        if not scheduled and self._frames is not None:
+            self._schedule_turn()
+        elif self._frames is not None:
+            self._take_turn(self.now())
+        else:
+            self._resume_reading()
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self._transport.resume_reading()
 
     # FrameWriter and CallOwner
 
@@ -177,16 +253,20 @@ class Connection(asyncio.Protocol):
         """Call ``stream.flush`` when the connection may send again."""
         self._blocked[stream.stream_id] = stream
 
-    def earn_frames(self) -> None:
-        """Let the client send some more frames that carry no data, such as WINDOW_UPDATE."""
-        self._frame_budget = min(self._frame_budget + _BUDGET_PER_FRAME, self._max_frame_budget)
+    def take_table_update(self) -> bytes:
+        """The HPACK size update that must open the next header block, once: no dynamic table (RFC 7541, 4.2)."""
+        self.table_update = False
+        return b"\x20"
 
     def stream_closed(self, stream: Stream) -> None:
         """Forget a stream on which nothing more is sent or received."""
-        if self._calls.pop(stream.stream_id, None) is not None:
+        call = self._calls.pop(stream.stream_id, None)
+        if call is not None:
+            call.stop_clock()
             self._closed_streams.append(stream.stream_id)
             self._blocked.pop(stream.stream_id, None)
-            self.earn_frames()
+            if stream.succeeded:
+                self.budget.call_succeeded(stream.headers.cost)
             self._close_if_done()
 
     def call_finished(self, call: Call) -> None:
@@ -199,18 +279,31 @@ class Connection(asyncio.Protocol):
     def check_timeouts(self, now: float) -> None:
         """Once a second: close the connection of a client that is dead or too slow, and PING one that is idle."""
         timeout = self.config.timeout
-        self._frame_budget = min(self._frame_budget + _BUDGET_PER_SECOND, self._max_frame_budget)
+        if self._retire_at is not None and now > self._retire_at:
+            self._retire_at = None
+            self.config.count("goaway", "max_connection_age")
+            self.shut_down()
+        for call in [call for call in self._calls.values() if call.stream.overdue(now, timeout)]:
+            if (status := call.stream.overdue(now, timeout)) is not None:
+                self.config.count("refusal", "read_timeout")
+                call.end(status.code, status.details)
         if self._is_dead(now):
             self.abort()
         elif self._shutdown_at is not None and now - self._shutdown_at > SHUTDOWN_PING_TIMEOUT:
             self._send_final_goaway()  # the PING was not acknowledged
-        elif self._pinged_at is None and now - self._received_at > IDLE_TIMEOUT:
+        elif self._pinged_at is None and now - self.received_at > IDLE_TIMEOUT:
             self._pinged_at = now
             self.write(frames.build_frame(frames.PING, 0, 0, _KEEPALIVE_PING))
         if not self._settings_received and now - self._made_at > timeout:
             self._connection_error(ErrorCode.PROTOCOL_ERROR, "no SETTINGS came")
         elif self._block_begun_at is not None and now - self._block_begun_at > timeout:
             self._connection_error(ErrorCode.ENHANCE_YOUR_CALM, "a header block came too slowly")
+
+    def refuse(self, reason: str) -> None:
+        """Accept no call, and close."""
+        self.config.count("refusal", "max_connections")
+        self._connection_error(ErrorCode.NO_ERROR, reason)
+        self.close()
 
     def shut_down(self) -> None:
         """Close gracefully (RFC 9113, section 6.8): after the calls that the client sends before it reads GOAWAY."""
@@ -248,10 +341,12 @@ class Connection(asyncio.Protocol):
             self._handle_window_update(stream_id, payload)
         elif frame_type == frames.RST_STREAM:
             self._handle_rst_stream(stream_id)
+        elif frame_type == frames.CONTINUATION:
+            self.budget.spend()
         elif frame_type == frames.PUSH_PROMISE:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client must not send PUSH_PROMISE")
         else:
-            self._spend_frames()
+            self.budget.spend()
             if frame_type == frames.SETTINGS:
                 self._handle_settings(flags, payload)
             elif frame_type == frames.PING and not flags & frames.ACK:
@@ -265,7 +360,7 @@ class Connection(asyncio.Protocol):
         if not stream_id & 1:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client must open streams with odd identifiers")
         if stream_id <= self._last_stream_id:
-            self._header_decoder.decode_and_discard(block)
+            self.budget.spend(DEAD_STREAM_COST + head_cost(self._header_decoder.decode_and_discard(block)))
             call = self._calls.get(stream_id)
             if call is not None and not call.stream.remote_closed and end_stream:
                 call.stream.receive_data(b"", 0, end_stream)
@@ -278,21 +373,32 @@ class Connection(asyncio.Protocol):
         try:
             headers = self._header_decoder.decode_request(block)
         except MalformedRequest:
-            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR)
+            self.budget.spend(head_cost(len(block)))
+            self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "malformed_request")
             return
+        self.budget.spend(headers.cost)
         if self._final_stream_id is not None:  # GOAWAY has told the client that this stream is not processed
             self._closed_streams.append(stream_id)
             return
         limit = self.config.max_concurrent_streams
         if len(self._calls) >= limit or len(self._running) >= 2 * limit:
-            self._stream_error(stream_id, ErrorCode.REFUSED_STREAM)
+            self.config.count("refusal", "max_streams")
+            self._stream_error(stream_id, ErrorCode.REFUSED_STREAM, "max_streams")
             return
         call = self._new_call(self, Stream(self, stream_id, headers, self._initial_send_window))
         call.stream.remote_closed = end_stream
         self._calls[stream_id] = call
         if headers.reject_status:
+            self.budget.spend(RESET_COST)
+            self.config.count("refusal", f"http_{headers.reject_status}")
             call.reject(headers.reject_status)
+        elif headers.mistake:
+            self.budget.spend(RESET_COST)
+            self.config.count("refusal", "malformed_timeout")
+            call.end(grpc.StatusCode.INTERNAL, headers.mistake)
         elif headers.list_size > self.config.max_header_list_size:
+            self.budget.spend(RESET_COST + headers.list_size // BYTES_PER_UNIT)
+            self.config.count("refusal", "metadata_size")
             details = f"metadata is larger than {self.config.max_header_list_size} bytes."
             call.end(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
         else:
@@ -308,24 +414,28 @@ class Connection(asyncio.Protocol):
         if call is None or call.stream.remote_closed:
             if not stream_id or stream_id > self._last_stream_id:
                 raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "DATA on a stream that is not open")
+            self.budget.spend(DEAD_STREAM_COST)
             if call is not None or stream_id not in self._closed_streams:
                 self._stream_error(stream_id, ErrorCode.STREAM_CLOSED)
             return
         end_stream = bool(flags & frames.END_STREAM)
-        if not length and not end_stream:
-            self._spend_frames()
         content = frames.strip_padding(flags & frames.PADDED, payload)
+        if not content and not end_stream:
+            self.budget.spend()
         if not call.stream.receive_data(content, length, end_stream):
             self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
 
     def _handle_rst_stream(self, stream_id: int) -> None:
-        self._spend_frames()
+        self.budget.spend()
         if not stream_id or stream_id > self._last_stream_id:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
         call = self._calls.get(stream_id)
         if call is not None:
-            self._spend_frames(_BUDGET_PER_FRAME)  # a cancelled call must not earn what a closed stream does
+            self.config.count("cancelled", "client")
+            self.budget.spend(RESET_COST)
             call.cancel()
+        else:
+            self.budget.spend(DEAD_STREAM_COST)
 
     def _handle_settings(self, flags: int, payload: bytes) -> None:
         if flags & frames.ACK:
@@ -334,9 +444,17 @@ class Connection(asyncio.Protocol):
             return
         values = frames.parse_settings(payload)
         self._settings_received = True
-        self.max_frame_size = values.get(frames.MAX_FRAME_SIZE, self.max_frame_size)
-        if frames.INITIAL_WINDOW_SIZE in values:
-            change = values[frames.INITIAL_WINDOW_SIZE] - self._initial_send_window
+        self.budget.spend(len(values))
+        change = 0
+        for name, value in values:
+            if name == frames.HEADER_TABLE_SIZE:
+                self.table_update = self.table_update or value < self._table_size
+                self._table_size = value
+            elif name == frames.MAX_FRAME_SIZE:
+                self.max_frame_size = value
+            elif name == frames.INITIAL_WINDOW_SIZE:
+                change = value - self._initial_send_window
+        if change:
             self._initial_send_window += change
             for call in self._calls.values():
                 call.stream.send_window += change
@@ -346,7 +464,7 @@ class Connection(asyncio.Protocol):
         self._flush_blocked()
 
     def _handle_window_update(self, stream_id: int, payload: bytes) -> None:
-        self._spend_frames()
+        self.budget.spend_update()
         increment = int.from_bytes(payload, "big") & frames.MAX_WINDOW
         if not stream_id:
             self.send_window += increment
@@ -360,6 +478,7 @@ class Connection(asyncio.Protocol):
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
         call = self._calls.get(stream_id)
         if call is None:
+            self.budget.spend(DEAD_STREAM_COST)
             return
         call.stream.send_window += increment
         if not increment or call.stream.send_window > frames.MAX_WINDOW:
@@ -375,20 +494,15 @@ class Connection(asyncio.Protocol):
             self._blocked.pop(stream_id, None)
             stream.flush()
 
-    def _spend_frames(self, count: int = 1) -> None:
-        self._frame_budget -= count
-        if self._frame_budget < 0:
-            raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many frames without data")
-
     # Errors and the end
 
-    def _stream_error(self, stream_id: int, code: ErrorCode) -> None:
+    def _stream_error(self, stream_id: int, code: ErrorCode, reason: str = "") -> None:
         """End one stream by RST_STREAM (RFC 9113, section 5.4.2)."""
-        self._spend_frames()
+        self.budget.spend(1 + RESET_COST)
+        self.config.count("reset", reason or code.name.lower())
         self.write(frames.rst_stream(stream_id, code))
         call = self._calls.get(stream_id)
         if call is not None:
-            self._spend_frames(_BUDGET_PER_FRAME)
             call.cancel()
         else:
             self._closed_streams.append(stream_id)
@@ -397,6 +511,7 @@ class Connection(asyncio.Protocol):
         """Send GOAWAY with the reason (RFC 9113, section 5.4.1), and close once it is sent."""
         if self._closing_at is None:
             last = self._last_stream_id if self._final_stream_id is None else self._final_stream_id
+            self.config.count("goaway", code.name.lower())
             self.write(frames.goaway(last, code, reason))
             self._close()
 

@@ -43,7 +43,8 @@ class FrameReader:
     def read_frames(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         """Type, flags, stream identifier and payload of each frame that ``data`` completes.
 
-        HEADERS frames come with their whole header block, without padding and priority.
+        HEADERS frames come with their whole header block, without padding and priority; a piece of it that is not the
+        last comes as an empty CONTINUATION frame before, so that it can be counted.
 
         Raises:
             Http1Request: the client speaks HTTP/1.1.
@@ -82,6 +83,7 @@ class FrameReader:
             if frame_type == frames.CONTINUATION or self._block is not None:
                 flags, payload = self._continue_block(frame_type, flags, stream_id, payload)
                 if not flags & frames.END_HEADERS:
+                    yield frames.CONTINUATION, 0, stream_id, b""
                     continue
                 frame_type = frames.HEADERS
             elif frame_type == frames.HEADERS:

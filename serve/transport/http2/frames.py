@@ -13,7 +13,10 @@ END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
 #: Identifiers of settings (section 6.5.2).
+HEADER_TABLE_SIZE, ENABLE_PUSH = 1, 2
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 5, 6
+#: Bytes of the dynamic table of HPACK until a SETTINGS frame changes it; settings that one frame may have.
+DEFAULT_TABLE_SIZE, MAX_SETTINGS = 4096, 32
 #: The largest flow-control window, which is also the largest stream identifier; and the window and the frame size, in
 #: bytes, that hold until a SETTINGS frame changes them.
 MAX_WINDOW, DEFAULT_WINDOW, DEFAULT_FRAME_SIZE = 2**31 - 1, 65_535, 16_384
@@ -70,24 +73,37 @@ def settings(values: dict[int, int]) -> bytes:
     return build_frame(SETTINGS, 0, 0, b"".join(pairs))
 
 
-def parse_settings(payload: bytes) -> dict[int, int]:
-    """The values of a SETTINGS frame by identifier.
+def header_frames(stream_id: int, block: bytes, flags: int, max_frame_size: int) -> bytes:
+    """A HEADERS frame with a header block, and CONTINUATION frames for what is longer than ``max_frame_size`` bytes."""
+    if len(block) <= max_frame_size:
+        return build_frame(HEADERS, flags | END_HEADERS, stream_id, block)
+    pieces = [block[at : at + max_frame_size] for at in range(0, len(block), max_frame_size)]
+    middle = (build_frame(CONTINUATION, 0, stream_id, piece) for piece in pieces[1:-1])
+    last = build_frame(CONTINUATION, END_HEADERS, stream_id, pieces[-1])
+    return b"".join((build_frame(HEADERS, flags, stream_id, pieces[0]), *middle, last))
+
+
+def parse_settings(payload: bytes) -> list[tuple[int, int]]:
+    """The identifiers and values of a SETTINGS frame in their order; an identifier may come several times.
 
     Raises:
         Http2ConnectionError: the payload is cut off, or a value is out of its range.
     """
     if len(payload) % 6:
         raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "settings are cut off")
-    values = {
-        int.from_bytes(payload[at : at + 2], "big"): int.from_bytes(payload[at + 2 : at + 6], "big")
+    if len(payload) > 6 * MAX_SETTINGS:
+        raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, f"a SETTINGS frame has more than {MAX_SETTINGS} values")
+    values = [
+        (int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
         for at in range(0, len(payload), 6)
-    }
-    if values.get(2, 0) > 1:
-        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
-    if values.get(INITIAL_WINDOW_SIZE, 0) > MAX_WINDOW:
-        raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-    if not DEFAULT_FRAME_SIZE <= values.get(MAX_FRAME_SIZE, DEFAULT_FRAME_SIZE) < 2**24:
-        raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
+    ]
+    for name, value in values:
+        if name == ENABLE_PUSH and value > 1:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
+        if name == INITIAL_WINDOW_SIZE and value > MAX_WINDOW:
+            raise Http2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
+        if name == MAX_FRAME_SIZE and not DEFAULT_FRAME_SIZE <= value < 2**24:
+            raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
     return values
 
 

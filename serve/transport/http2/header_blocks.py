@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hpack import Decoder, HPACKError
 
+from serve.transport.http2.frame_budget import head_cost
 from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 
 #: gRPC metadata: names in lower case; the value is bytes where the name ends in ``-bin``.
@@ -49,6 +50,12 @@ class RequestHeaders(NamedTuple):
     encoding: str = "identity"
     #: The HTTP status with which a request that is not gRPC is rejected; 0 for a gRPC call.
     reject_status: int = 0
+    #: What was wrong with the request's gRPC headers, for status INTERNAL; '' where nothing was.
+    mistake: str = ""
+    #: The codings of messages that the client reads (``grpc-accept-encoding``).
+    accepted: str = ""
+    #: Units of the connection's ``FrameBudget`` that it costs.
+    cost: int = 1
     #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it.
     list_size: int = 0
 
@@ -79,14 +86,17 @@ class HeaderDecoder:
             self._cache[block] = headers
         return headers
 
-    def decode_and_discard(self, block: bytes) -> None:
-        """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table."""
-        self._cache.clear()
-        self._decode(block)
+    def decode_and_discard(self, block: bytes) -> int:
+        """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table.
 
-    def _decode(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+        Returns how many fields it has.
+        """
+        self._cache.clear()
+        return len(self._decode(block))
+
+    def _decode(self, block: bytes) -> Sequence[tuple[bytes, bytes]]:
         try:
-            return self._decoder.decode(block, raw=True)
+            return list(self._decoder.decode(block, raw=True))
         except HPACKError as error:
             raise Http2ConnectionError(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be read: {error}"
@@ -106,7 +116,7 @@ def encode_headers(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
     return b"".join(parts)
 
 
-def _parse_request(fields: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
+def _parse_request(fields: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
     special: dict[bytes, bytes] = {}
     metadata: list[tuple[str, str | bytes]] = []
     size, regular = 0, False
@@ -128,12 +138,16 @@ def _parse_request(fields: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             )
     if not special.keys() >= _REQUIRED or not special[b":path"] or special.get(b"te", b"trailers") != b"trailers":
         raise MalformedRequest("the headers are not those of a request")
+    timeout, mistake = _parse_timeout(special.get(b"grpc-timeout"))
     return RequestHeaders(
         path=special[b":path"].decode("latin-1"),
         metadata=tuple(metadata),
-        timeout=_parse_timeout(special.get(b"grpc-timeout")),
+        timeout=timeout,
         encoding=special.get(b"grpc-encoding", b"identity").decode("latin-1"),
         reject_status=_reject_status(special),
+        mistake=mistake,
+        accepted=special.get(b"grpc-accept-encoding", b"").decode("latin-1"),
+        cost=head_cost(len(fields)),
         list_size=size,
     )
 
@@ -146,13 +160,15 @@ def _reject_status(special: dict[bytes, bytes]) -> int:
     return 0 if kind == b"application/grpc" or kind.startswith((b"application/grpc+", b"application/grpc;")) else 415
 
 
-def _parse_timeout(value: bytes | None) -> float | None:
+def _parse_timeout(value: bytes | None) -> tuple[float | None, str]:
+    """The timeout in seconds, and what is wrong with it."""
     if value is None:
-        return None
+        return None, ""
     read = _TIMEOUT.fullmatch(value)
     if read is None:
-        raise MalformedRequest("grpc-timeout is no timeout")
-    return int(read[1]) * _SECONDS[read[2]]
+        text = value[:32].decode("latin-1")
+        return None, f"grpc-timeout '{text}' is malformed. Write up to 8 digits and a unit of H, M, S, m, u, n."
+    return int(read[1]) * _SECONDS[read[2]], ""
 
 
 def _decode_binary(value: bytes) -> bytes:

@@ -17,6 +17,8 @@ import grpc
 from serve.transport.http2.call import Call
 from serve.transport.http2.config import Config
 from serve.transport.http2.connection import Connection
+from serve.transport.http2.held_bytes import HeldBytes
+from serve.transport.http2.sync_methods import as_coroutine
 
 #: Seconds between two checks of all connections.
 CHECK_INTERVAL = 1.0
@@ -44,6 +46,7 @@ class Server:
         self.connections: set[Connection] = set()
         #: Whether the server is shutting down.
         self.stopping = False
+        self._held = HeldBytes(config.max_held)
         self._generic: list[grpc.GenericRpcHandler] = []
         self._registered: dict[str, grpc.RpcMethodHandler] = {}
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
@@ -74,10 +77,11 @@ class Server:
     async def start(self) -> None:
         """Accept connections from now on."""
         loop = asyncio.get_running_loop()
-        new_call = partial(Call, self.find_handler)
+        new_call, closed = partial(Call, self.find_handler), self.connections.discard
+        new_connection = partial(Connection, self.config, new_call, self.connection_opened, closed, self._held)
         for sock, tls in self._sockets:
             listener = await loop.create_server(
-                partial(Connection, self.config, new_call, self.connection_opened, self.connections.discard),
+                new_connection,
                 sock=sock,
                 ssl=tls,
                 backlog=2048,
@@ -115,6 +119,10 @@ class Server:
 
     def connection_opened(self, connection: Connection) -> None:
         """Keep a new connection; one that was accepted just before the listener closed is shut down."""
+        most = self.config.max_connections
+        if most and len(self.connections) >= most:
+            connection.refuse(f"the server has {most} connections, which are all that it may have.")
+            return
         self.connections.add(connection)
         if self.stopping:
             connection.shut_down()
@@ -130,7 +138,7 @@ class Server:
             for generic in self._generic:
                 handler = handler or generic.service(details)
             if handler is not None:
-                self._handlers[details.method] = handler
+                handler = self._handlers[details.method] = as_coroutine(handler)
         return handler
 
     async def _check_connections(self) -> None:

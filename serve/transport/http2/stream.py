@@ -15,13 +15,21 @@ import grpc
 
 from serve.transport.http2 import frames
 from serve.transport.http2.config import Config
+from serve.transport.http2.frame_budget import FrameBudget
 from serve.transport.http2.frames import ErrorCode
-from serve.transport.http2.header_blocks import RequestHeaders
+from serve.transport.http2.header_blocks import RequestHeaders, encode_headers
+from serve.transport.http2.held_bytes import HeldBytes
 
 #: Bytes that a client may send on a stream before the method reads them: SETTINGS_INITIAL_WINDOW_SIZE.
 RECEIVE_WINDOW = 2**20
 #: Bytes of the prefix of each message: whether it is compressed (1), and its length (4).
 PREFIX_SIZE = 5
+#: Bytes of a header block that is surely sent in one frame; bytes that a client must read to be known to read.
+_SHORT_BLOCK, _PROGRESS = 8192, 16_384
+#: Bytes of a message that a stream keeps without counting it, while more may come.
+_SMALL_MESSAGE = 16_384
+#: The buffer of a stream that keeps nothing; it is replaced, not changed.
+_NOTHING = bytearray()
 #: The ``wbits`` argument of zlib by coding.
 _ZLIB_WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -45,6 +53,14 @@ class FrameWriter(Protocol):
     max_frame_size: int
     #: Whether the client does not read what was sent.
     paused: bool
+    #: When bytes were last received, in seconds of the event loop's clock.
+    received_at: float
+    #: What the client may still ask for without giving work.
+    budget: FrameBudget
+    #: What the connection holds of unfinished requests and unread answers.
+    held: HeldBytes
+    #: Whether the next header block must begin with ``take_table_update``.
+    table_update: bool
 
     def write(self, data: bytes) -> None:
         """Send whole frames."""
@@ -55,8 +71,11 @@ class FrameWriter(Protocol):
     def wait_for_window(self, stream: Stream) -> None:
         """Call ``stream.flush`` when the connection may send again."""
 
-    def earn_frames(self) -> None:
-        """Let the client send some more frames that carry no data, such as WINDOW_UPDATE."""
+    def now(self) -> float:
+        """The event loop's time in seconds."""
+
+    def take_table_update(self) -> bytes:
+        """The HPACK size update that must open the next header block."""
 
     def stream_closed(self, stream: Stream) -> None:
         """Nothing more is sent or received on the stream."""
@@ -70,22 +89,30 @@ class Stream:
 
     __slots__ = (
         "_arrived",
+        "_begun_at",
+        "_buffer",
         "_drained",
-        "_messages",
-        "_partial",
-        "_queued_size",
+        "_empty_message",
+        "_held_answers",
+        "_held_requests",
+        "_needed",
+        "_progress",
+        "_progress_at",
         "_receive_window",
         "_trailers",
         "_unreturned",
         "_unsent",
+        "_whole",
         "_writer",
         "closed",
         "error",
         "headers",
         "headers_sent",
+        "one_message",
         "remote_closed",
         "send_window",
         "stream_id",
+        "succeeded",
     )
 
     def __init__(self, writer: FrameWriter, stream_id: int, headers: RequestHeaders, send_window: int) -> None:
@@ -102,15 +129,26 @@ class Stream:
         self.headers_sent = False
         #: What was wrong with the request.
         self.error: StatusError | None = None
-        self._messages: deque[tuple[int, bytes]] = deque()
-        #: The beginning of a message that is not complete yet.
-        self._partial = bytearray()
+        #: Whether the method takes one message, so that the whole request must arrive within the timeout.
+        self.one_message = True
+        #: Whether the method has answered the call with success.
+        self.succeeded = False
+        #: A message that came alone, with its flag; it is before those of the buffer.
+        self._whole: tuple[int, bytes] | None = None
+        #: Messages that were not read yet; the last one may be incomplete.
+        self._buffer = _NOTHING  # until there is something to keep
+        #: Bytes of the first message in the buffer, once they are known, or of a prefix; whether it has no content.
+        self._needed, self._empty_message = PREFIX_SIZE, False
+        #: When the request began, or the message that is read next.
+        self._begun_at = writer.received_at
+        #: Bytes in the buffer, and in ``_unsent``, that are counted in ``FrameWriter.held``.
+        self._held_requests = self._held_answers = 0
+        #: Bytes sent since ``_progress_at``, when the client last was known to read.
+        self._progress, self._progress_at = 0, 0.0
         #: Bytes that the client may still send.
         self._receive_window = RECEIVE_WINDOW
         #: Bytes received for which the client was not sent a WINDOW_UPDATE yet.
         self._unreturned = 0
-        #: Bytes of complete messages that the method has not read yet.
-        self._queued_size = 0
         self._arrived: asyncio.Future[None] | None = None
         self._unsent: deque[bytes | memoryview] = deque()
         #: The header block that ends the response.
@@ -128,11 +166,9 @@ class Stream:
         if self._receive_window < 0:
             return False
         self._unreturned += flow_length
-        if self.error is None:
-            self._split_messages(data)
         self.remote_closed = end_stream
-        if end_stream and self._partial and self.error is None:
-            self.error = StatusError(grpc.StatusCode.INTERNAL, "the request ends in the middle of a message.")
+        if self.error is None:
+            self._keep(data, end_stream)
         if not end_stream:
             self._return_window()
         if self._arrived is not None and not self._arrived.done():
@@ -145,60 +181,107 @@ class Stream:
         Raises:
             StatusError: it is too large, cut off, damaged, or compressed with an unknown coding.
         """
-        while not self._messages:
+        while self._whole is None and not self._has_message():
             if self.error is not None:
                 raise self.error
             if self.remote_closed:
+                if self._buffer:
+                    raise StatusError(grpc.StatusCode.INTERNAL, "the request ends in the middle of a message.")
                 return None
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
-        flag, message = self._messages.popleft()
-        self._queued_size -= len(message) + PREFIX_SIZE
+        if self._whole is not None:
+            (flag, message), self._whole = self._whole, None
+        else:
+            with memoryview(self._buffer) as view:
+                flag, message = view[0], bytes(view[PREFIX_SIZE : self._needed])
+            del self._buffer[: self._needed]
+            self._needed = PREFIX_SIZE
+            self._read_prefix()
+        if self._held_requests:
+            self._hold_requests()
         if not self.remote_closed:
             self._return_window()
         return self._decompress(message) if flag else message
 
-    def _split_messages(self, data: bytes) -> None:
-        """Queue the messages that ``data`` completes."""
+    def overdue(self, now: float, timeout: float) -> StatusError | None:
+        """Why the call must end: its request is incomplete, or its answer unread, for ``timeout`` seconds."""
+        if not self.remote_closed and now - self._begun_at > timeout and (self.one_message or self._in_message()):
+            return StatusError(
+                grpc.StatusCode.DEADLINE_EXCEEDED, f"the request did not arrive completely within {timeout:g} s."
+            )
+        if self._unsent and now - self._progress_at > timeout:
+            return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, f"the answer was not read for {timeout:g} s.")
+        return None
+
+    def _has_message(self) -> bool:
+        """Whether the buffer begins with a complete message."""
+        return len(self._buffer) >= self._needed > PREFIX_SIZE or self._empty_message
+
+    def _in_message(self) -> bool:
+        """Whether the client is in the middle of the message that is read next."""
+        return self._whole is None and bool(self._buffer) and not self._has_message()
+
+    def _keep(self, data: bytes, end_stream: bool) -> None:
+        """Keep content until it is read. Messages are not split before: small ones would take much more memory."""
         size = len(data)
         if (
-            not self._partial
+            self._whole is None
+            and not self._buffer
             and size >= PREFIX_SIZE
             and int.from_bytes(data[1:PREFIX_SIZE], "big") == size - PREFIX_SIZE
+            and size <= (self._writer.config.max_message_size + PREFIX_SIZE if end_stream else _SMALL_MESSAGE)
         ):
-            if size - PREFIX_SIZE > self._writer.config.max_message_size:
-                self._reject_size(size - PREFIX_SIZE)
-            else:
-                self._messages.append((data[0], data[PREFIX_SIZE:]))
-                self._queued_size += size
+            self._whole = data[0], data[PREFIX_SIZE:]
             return
-        partial = self._partial
-        partial += data
-        start = 0
-        while len(partial) - start >= PREFIX_SIZE:
-            length = int.from_bytes(partial[start + 1 : start + PREFIX_SIZE], "big")
-            if length > self._writer.config.max_message_size:
-                self._reject_size(length)
-                return
-            end = start + PREFIX_SIZE + length
-            if len(partial) < end:
-                break
-            with memoryview(partial) as view:
-                self._messages.append((partial[start], bytes(view[start + PREFIX_SIZE : end])))
-            self._queued_size += end - start
-            start = end
-        del partial[:start]
+        if not self._buffer:
+            self._begun_at = self._writer.received_at if not self.one_message else self._begun_at
+            self._buffer = bytearray()
+        self._buffer += data
+        if self._needed == PREFIX_SIZE:
+            self._read_prefix()
+        if self.error is None and not self._hold_requests():
+            self._refuse(f"the server holds {self._writer.held.most} bytes of other requests and answers. Try again.")
 
-    def _reject_size(self, length: int) -> None:
-        limit = self._writer.config.max_message_size
-        self.error = StatusError(
-            grpc.StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({length} vs. {limit})"
-        )
-        self._partial.clear()
+    def _read_prefix(self) -> None:
+        """Learn the length of the message with which the buffer begins, once its prefix is there."""
+        self._empty_message = False
+        if len(self._buffer) < PREFIX_SIZE:
+            return
+        length, limit = int.from_bytes(self._buffer[1:PREFIX_SIZE], "big"), self._writer.config.max_message_size
+        if length > limit:
+            self._refuse(f"Received message larger than max ({length} vs. {limit})")
+            return
+        self._needed = PREFIX_SIZE + length
+        self._empty_message = not length
+        if not self.one_message:
+            self._begun_at = self._writer.received_at
+
+    def _refuse(self, details: str) -> None:
+        """Take nothing more of the request."""
+        self.error = StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, details)
+        self._buffer = _NOTHING
+        self._needed, self._empty_message = PREFIX_SIZE, False
+        self._hold_requests()
+
+    def _hold_requests(self) -> bool:
+        """Count the bytes of the buffer with those that the server holds; False if they are too many."""
+        change = len(self._buffer) - self._held_requests
+        if change > 0 and not self._writer.held.add(change):
+            return False
+        if change < 0:
+            self._writer.held.remove(-change)
+        self._held_requests += change
+        return True
 
     def _return_window(self) -> None:
         """Let the client send as many bytes more as the method has read, or as an incomplete message needs."""
-        increment = self._unreturned - self._queued_size
+        unread = 0
+        if self._whole is not None:
+            unread = len(self._whole[1]) + PREFIX_SIZE + len(self._buffer)
+        elif self._has_message():
+            unread = len(self._buffer)
+        increment = self._unreturned - unread
         if increment >= RECEIVE_WINDOW // 2 and not self.closed:
             self._unreturned -= increment
             self._receive_window += increment
@@ -230,19 +313,21 @@ class Stream:
         """Send the headers of the response."""
         self.headers_sent = True
         if not self.closed:
-            self._writer.write(frames.build_frame(frames.HEADERS, frames.END_HEADERS, self.stream_id, block))
+            self._write_block(block, 0)
 
     def send_response(self, headers: bytes, message: bytes, trailers: bytes) -> None:
         """Send the whole response of a call that has one message; in a single write where the windows allow."""
         size, writer = len(message) + PREFIX_SIZE, self._writer
         if self.closed:
             return
-        if self.headers_sent or size > self.send_window or not writer.can_send(size):
+        if self.headers_sent or size > self.send_window or not writer.can_send(size) or len(headers) > _SHORT_BLOCK:
             if not self.headers_sent:
                 self.send_headers(headers)
             self.send_message(message)
             self.send_trailers(trailers)
             return
+        if writer.table_update:
+            headers = writer.take_table_update() + headers
         writer.send_window -= size
         stream_id = self.stream_id.to_bytes(4, "big")
         writer.write(
@@ -263,17 +348,29 @@ class Stream:
         )
         self._finish()
 
-    def send_message(self, message: bytes) -> None:
-        """Send one message as the windows allow; ``drain`` waits until it is sent."""
-        if not self.closed:
-            self._unsent.append(b"\0" + len(message).to_bytes(4, "big") + message)
-            self.flush()
+    def send_message(self, message: bytes, coding: str = "") -> None:
+        """Send one message as the windows allow, compressed by ``coding``; ``drain`` waits until it is sent."""
+        if self.closed:
+            return
+        flag = b"\0"
+        if coding:
+            compressor = zlib.compressobj(wbits=_ZLIB_WBITS[coding])
+            flag, message = b"\1", compressor.compress(message) + compressor.flush()
+        if not self._unsent:
+            self._progress_at, self._progress = self._writer.now(), 0
+        self._unsent.append(flag + len(message).to_bytes(4, "big") + message)
+        self.flush()
 
     def send_trailers(self, block: bytes) -> None:
         """Send the header block with the status after all messages, which ends the response."""
         if not self.closed:
             self._trailers = block
             self.flush()
+
+    def give_up(self, block: bytes) -> None:
+        """Send the header block with the status now, in place of the messages that are not sent yet."""
+        self._unsent.clear()
+        self.send_trailers(block)
 
     async def drain(self) -> None:
         """Wait until all messages are sent, or the stream is closed."""
@@ -287,7 +384,7 @@ class Stream:
         while self._unsent and not self.closed:
             most = min(self.send_window, writer.send_window, writer.max_frame_size)
             if most <= 0 or writer.paused:
-                writer.wait_for_window(self)
+                self._wait_for_window()
                 return
             piece = self._unsent.popleft()
             if len(piece) > most:
@@ -297,12 +394,16 @@ class Stream:
             self.send_window -= len(piece)
             writer.send_window -= len(piece)
             writer.write(frames.build_frame(frames.DATA, 0, self.stream_id, piece))
-            writer.earn_frames()  # for the WINDOW_UPDATE with which the client answers
+            self._progress += len(piece)
+            if len(piece) < most or len(piece) >= _PROGRESS:
+                writer.budget.data_sent()
+            if self._progress >= _PROGRESS:  # fewer bytes are no progress, or a client could read one a minute
+                self._progress_at, self._progress = writer.now(), 0
+        self._release_answers()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         if self._trailers is not None and not self.closed:
-            flags = frames.END_HEADERS | frames.END_STREAM
-            writer.write(frames.build_frame(frames.HEADERS, flags, self.stream_id, self._trailers))
+            self._write_block(self._trailers, frames.END_STREAM)
             self._finish()
 
     def reset(self, code: ErrorCode) -> None:
@@ -315,9 +416,43 @@ class Stream:
         """Send and receive nothing more."""
         self.closed = True
         self._unsent.clear()
+        if self._held_answers:
+            self._release_answers()
+        if self._held_requests:
+            self._buffer = _NOTHING
+            self._hold_requests()
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._writer.stream_closed(self)
+
+    def _wait_for_window(self) -> None:
+        """Wait until the connection may send again, if the server may hold the answer for so long."""
+        waiting = sum(map(len, self._unsent))
+        self._release_answers()
+        if self._writer.held.add(waiting):
+            self._held_answers = waiting
+            self._writer.wait_for_window(self)
+            return
+        self._unsent.clear()
+        self._trailers = encode_headers(
+            [
+                ("grpc-status", str(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])),
+                ("grpc-message", f"the server holds {self._writer.held.most} bytes of other answers. Read them first."),
+            ]
+        )
+        self._writer.config.count("refusal", "held_bytes")
+        self.flush()
+
+    def _release_answers(self) -> None:
+        if self._held_answers:
+            self._writer.held.remove(self._held_answers)
+            self._held_answers = 0
+
+    def _write_block(self, block: bytes, flags: int) -> None:
+        writer = self._writer
+        if writer.table_update:
+            block = writer.take_table_update() + block
+        writer.write(frames.header_frames(self.stream_id, block, flags, writer.max_frame_size))
 
     def _finish(self) -> None:
         """After the trailers: a client that is still sending is asked to stop (RFC 9113, section 8.1)."""

@@ -80,7 +80,7 @@ def test_nobody_is_there(scheme: str) -> None:
     ],
 )
 def test_something_else_is_there(scheme: str, reply: bytes) -> None:
-    with stranger(reply) as port, connect(f"{scheme}://127.0.0.1:{port}") as client:
+    with stranger(reply) as port, connect(f"{scheme}://127.0.0.1:{port}", retries=0) as client:
         for message in every_call(client):
             assert f"{scheme}://127.0.0.1:{port}" in message
 

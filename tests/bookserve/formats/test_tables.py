@@ -31,6 +31,10 @@ def plain(content: str) -> list[Any]:
         ('"","a","b"\n"1",1.5,2\n"2",-3,4\n', TWO),  # R's write.csv
         ('"a" "b"\n"1" 1.5 2\n'.replace(" ", ","), [{"a": 1.5, "b": 2.0}]),  # R's write.table: no name above row names
         (",a,b\n0,1.5,2\n1,-3,4\n", TWO),  # pandas' index
+        ('"a" "b"\n"1" 1.5 2\n"2" -3 4\n', TWO),  # R's write.table
+        ("a|b\n1.5|2\n-3|4\n", TWO),
+        ("sep=;\na;b\n1,5;2\n-3;4\n", TWO),  # Excel
+        ("a\tb\n1,5\t2\n-3\t4\n", TWO),
         ("1.5,2\n-3,4\n", [[1.5, 2], [-3, 4]]),
         ("0,1,2,3,4\n5,6,7,8,9\n", [[5, 6, 7, 8, 9]]),  # counts the columns
         ("1,2,3,4,5\n5.5,6,7,8,9\n", [[5.5, 6, 7, 8, 9]]),
@@ -100,3 +104,19 @@ def test_a_table_of_one_column_is_its_values() -> None:
     assert [list(row) for row in (words.encode([row])["text"][0] for row in rows)] == [[1, 4], [1, 4]]
     with pytest.raises(InvalidInput, match="the columns id, review; the model takes one value, 'text'"):
         words.encode([{"id": 1, "review": "good"}])
+
+
+@pytest.mark.parametrize("order", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_with_a_byte_order_mark(order: str) -> None:
+    mark = "" if order == "utf-16" else "\ufeff"
+    assert read_table(f"{mark}a\tb\n1,5\t2\n-3\t4\n".encode(order), "t.csv") == TWO
+
+
+def test_what_may_be_thousands_is_no_decimal_comma() -> None:
+    with pytest.raises(InvalidInput, match=r"line 3: column 'a' holds '1,500'"):
+        read_table(b"a\tb\n1\t2\n1,500\t4\n", "t.csv")
+
+
+def test_lines_are_counted_with_the_one_that_names_the_separator() -> None:
+    with pytest.raises(InvalidInput, match=r"line 4: column 'b' is empty"):
+        read_table(b"sep=;\na;b\n1;2\n3;NA\n", "t.csv")

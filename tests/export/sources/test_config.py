@@ -57,7 +57,7 @@ def test_a_photo_is_answered_by_labels(bookserve, colours: Path, tmp_path: Path,
     assert code == 0
     assert "labels: the answers come from output 'means' by softmax and toplabels." in out
     Picture.new("RGB", (40, 30), (10, 200, 30)).save(tmp_path / "photo.png")
-    code, out, _ = bookserve("predict", "mine", tmp_path / "photo.png", "--url", f"local:{models}")
+    code, out, _ = bookserve("predict", "mine", tmp_path / "photo.png", "--table", "--url", f"local:{models}")
     assert (code, out.splitlines()[2].split()[1]) == (0, "green")
     manifest = open_bundle(models, "mine").manifest
     assert manifest.verb.inputs["image"] == (Image(2, 2), Scale(0.0392156862745098), ChannelsFirst())

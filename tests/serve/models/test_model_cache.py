@@ -104,3 +104,20 @@ def test_an_unloaded_one_is_not_kept(many: Path) -> None:
     asyncio.run(ask(engine, "m00"))
     repository.unload("m00")
     assert [status.state for status in repository.status("m00")] == ["END"]
+
+
+def test_hits_loads_and_evictions_are_counted(many: Path) -> None:
+    async def scenario() -> None:
+        for name in ("m00", "m01", "m00", "m02", "m01"):
+            await ask(engine, name)
+
+    metrics = Metrics()
+    repository = Repository(many, metrics, options=LoadOptions(lazy=True, max_loaded=2))
+    repository.load()
+    engine = Engine(repository, metrics)
+    asyncio.run(scenario())
+    lines = metrics.expose()[0].decode().splitlines()
+    assert 'bookserve_model_cache_requests_total{result="hit"} 1.0' in lines
+    assert 'bookserve_model_cache_requests_total{result="miss"} 4.0' in lines
+    assert "bookserve_model_cache_evictions_total 2.0" in lines
+    assert 'bookserve_model_cache_load_seconds_count{code="ok"} 4.0' in lines

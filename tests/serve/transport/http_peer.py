@@ -31,10 +31,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(http: Any, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def serving(http: Any, app: Any = application, **options: Any) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """A server in this event loop and its port. ``http`` and ``options`` are those of ``uvicorn.Config``."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, http=http, log_config=None, lifespan="off", **options))
+    server = uvicorn.Server(uvicorn.Config(app, http=http, log_config=None, lifespan="off", **options))
     task = asyncio.create_task(server._serve([listener]))
     while not server.started:
         await asyncio.sleep(0.01)

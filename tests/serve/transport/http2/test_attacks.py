@@ -103,7 +103,7 @@ BREAKS: dict[str, tuple[Attack, int]] = {
 #: What is sent after the greeting, and the error code with which stream 1 ends, and nothing else.
 RESETS: dict[str, tuple[Attack, int]] = {
     "data after the end": (
-        lambda r: r.send(r.headers(1, request_fields("wait"), "END_STREAM"), frame(0, 1, 1, b"")),
+        lambda r: r.send(r.headers(1, request_fields("wait")), frame(0, 1, 1, framed(b"")), frame(0, 1, 1, b"")),
         CLOSED,
     ),
     "a window that grows by nothing": (lambda r: r.send(headers(r), window(1, 0)), PROTOCOL),
@@ -139,7 +139,6 @@ RESETS: dict[str, tuple[Attack, int]] = {
         ),
         PROTOCOL,
     ),
-    "no timeout": (lambda r: r.send(r.headers(1, request_fields("echo", ("grpc-timeout", "soon")))), PROTOCOL),
     "no base64": (lambda r: r.send(r.headers(1, request_fields("echo", ("x-raw-bin", "*")))), PROTOCOL),
     "more data than the window": (
         lambda r: r.send(

@@ -37,7 +37,11 @@ def test_every_kind_of_method() -> None:
     async def test(_: Serving, peer: Peer) -> None:
         echoed = await peer.call("echo", b"frog")
         assert (echoed.messages, echoed.status) == ([b"frog"], 0)
-        assert echoed.headers == {":status": "200", "content-type": "application/grpc"}
+        assert echoed.headers == {
+            ":status": "200",
+            "content-type": "application/grpc",
+            "grpc-accept-encoding": "identity, deflate, gzip",
+        }
         counted = await peer.call("count", b"3 2")
         assert (counted.messages, counted.status) == ([b"\0\0", b"\1\1", b"\2\2"], 0)
         assert (await peer.call("join", b"a", b"", b"bc")).messages == [b"a++bc"]
@@ -124,9 +128,9 @@ def test_how_calls_fail(caplog: pytest.LogCaptureFixture) -> None:
         failed = await peer.call("fail", b"")
         assert failed.status == grpc.StatusCode.NOT_FOUND.value[0]
         assert failed.messages == []
-        assert unquote(failed.headers["grpc-message"]) == "no 100 % “frogs”\n"
-        assert (failed.headers["x-begun"], failed.headers["x-why"]) == ("yes", "none")
-        assert failed.headers["x-raw-bin"] == "AP8="
+        assert unquote(failed.trailers["grpc-message"]) == "no 100 % “frogs”\n"
+        assert (failed.headers["x-begun"], failed.trailers["x-why"]) == ("yes", "none")
+        assert failed.trailers["x-raw-bin"] == "AP8="
         broken = await peer.call("boom", b"")
         assert broken.status == grpc.StatusCode.UNKNOWN.value[0]
         assert "secret" not in broken.headers["grpc-message"]

@@ -89,3 +89,11 @@ def test_any_bytes_are_a_request_or_one_of_two_errors(block: bytes) -> None:
 def test_timeouts(text: str, seconds: float) -> None:
     head = HeaderDecoder(10_000).decode_request(hpack.Encoder().encode(request_fields("echo", ("grpc-timeout", text))))
     assert head.timeout == pytest.approx(seconds)
+    assert head.mistake == ""
+
+
+@pytest.mark.parametrize("text", ["soon", "", "1", "S", "1s", "123456789S", "-1S", "1.5S", "1 S"])
+def test_malformed_timeouts_are_grpcs_mistake_not_http2s(text: str) -> None:
+    head = HeaderDecoder(10_000).decode_request(hpack.Encoder().encode(request_fields("echo", ("grpc-timeout", text))))
+    assert head.timeout is None
+    assert "grpc-timeout" in head.mistake

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bookserve.formats.parsed_features import made_up_examples, parsed_features
 from bookserve.runtime.base import InputHints
+from bookserve.runtime.parsed_features import made_up_examples, parsed_features
 
 #: Operators that read or write files, or call Python.
 _OUTSIDE = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.export.one_layer_models import NOT_A_MODEL, build, layer_classes
+from tests.export.convert.one_layer_models import NOT_A_MODEL, build, layer_classes
 
 #: Layers that run on TensorFlow only, and the operator that ONNX lacks.
 ON_TENSORFLOW = {
