@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
+import h5py
 import numpy as np
 
 from export.sources.reason import innermost_reason
@@ -34,7 +35,7 @@ class _Rebuilt:
         self._inputs: list[str] = []
         self._outputs: list[str] = []
 
-    def load(self, keras: str, archive: str, description: str, weights: str, backend: str, by_name: bool) -> Any:
+    def load(self, keras: str, archive: str, description: str, weights: str, backend: str) -> Any:
         """Build the model, of ``description`` and ``weights`` or of the file ``archive``; answer what it is like."""
         self._keras = import_module(keras)
         if archive:
@@ -42,19 +43,26 @@ class _Rebuilt:
         else:
             with open(description, encoding="utf-8") as file:  # noqa: PTH123
                 self._model = self._keras.models.model_from_json(file.read(), custom_objects=_activations())
-            self._model.load_weights(weights, **({"by_name": True} if by_name else {}))
+            self._load_weights(weights)
         if backend == "theano":
             self._flip_kernels()
         if not getattr(self._model, "inputs", None):
             raise ValueError("the file does not describe the inputs of the model")
-        for layer in self._layers():
-            if hasattr(layer, "_could_use_gpu_kernel"):
-                layer._could_use_gpu_kernel = False  # a CPU has no such kernel, and ONNX no form of the choice
         if keras == "tf_keras":
+            for layer in self._layers():
+                if hasattr(layer, "_could_use_gpu_kernel"):
+                    layer._could_use_gpu_kernel = False  # a CPU has no such kernel, and ONNX no form of the choice
             _compute_channels_last(self._layers())
-        self._name_tensors()
-        self._try_one_row()
+            self._name_tensors()
+            self._try_one_row()
         return {"parameters": int(self._model.count_params())}
+
+    def _load_weights(self, weights: str) -> None:
+        """Load weights in the order of the file, or by the names of layers where another version had another order."""
+        built = [layer.name for layer in self._model.layers if layer.weights]
+        saved = _saved_layers(weights)
+        by_name = saved != built and sorted(saved) == sorted(built)
+        self._model.load_weights(weights, **({"by_name": True} if by_name else {}))
 
     def save(self, directory: str) -> Any:
         """Write a SavedModel with the signature ``serving_default``."""
@@ -140,6 +148,15 @@ class _Rebuilt:
                     if weight.shape.rank > 2:
                         axes = tuple(range(weight.shape.rank - 2))
                         weight.assign(np.flip(weight.numpy(), axes))
+
+
+def _saved_layers(weights: str) -> list[str]:
+    """The names of the layers that have weights in a file, in its order; long lists are in several attributes."""
+    with h5py.File(weights, "r") as file:
+        group = file.get("model_weights", file)
+        keys = sorted((key for key in group.attrs if key.startswith("layer_names")), key=lambda key: (len(key), key))
+        names = [name.decode() if isinstance(name, bytes) else str(name) for key in keys for name in group.attrs[key]]
+        return [name for name in names if name in group and len(group[name])]
 
 
 def _activations() -> dict[str, Any]:

@@ -204,7 +204,7 @@ class RebuiltModel:
 
     def _load(self) -> None:
         plan, here = self._plan, self._directory
-        request: dict[str, Any] = {"archive": "", "description": "", "weights": "", "by_name": False}
+        request: dict[str, Any] = {"archive": "", "description": "", "weights": ""}
         if plan.in_archive:
             archive = here / "model.keras"
             copy_archive(plan.weights, plan.description, archive, lambda file: check_hdf5(file, plan.path))
@@ -215,7 +215,10 @@ class RebuiltModel:
             weights = here / ("weights.h5" if plan.by_layer else "model.weights.h5")
             shutil.copyfile(plan.weights, weights)
             check_hdf5(weights, plan.weights)  # the copy is what is loaded: nobody has changed it meanwhile
-            request |= {"description": str(description), "weights": str(weights)}
+            whole = plan.keras == "keras" and plan.weights == plan.path  # Keras 3 builds its own HDF5 files as a whole
+            request |= (
+                {"archive": str(weights)} if whole else {"description": str(description), "weights": str(weights)}
+            )
         self._request(do="load", keras=plan.keras, backend=plan.backend, **request)
 
     def _request(self, kind: type[InvalidInput] | type[Failed] = InvalidInput, **request: Any) -> dict[str, Any]:

@@ -195,3 +195,15 @@ def test_the_reason_is_the_innermost_and_names_the_users_file(tf_keras, tmp_path
         pass
     assert f"Keras cannot load {path} (written by Keras 1.2.2)" in error.value.message
     assert "bookserve-" not in str(error.value)
+
+
+def test_an_hdf5_file_of_keras_3_is_rebuilt_by_keras_3(tf_keras, export, tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="hard_sigmoid")])
+    model.save(tmp_path / "net.h5")
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype("f4")
+    np.savez(tmp_path / "net.npz", x0=rows, y0=model(rows))
+    bundle = export(tmp_path / "net.h5")
+    assert largest_difference(bundle, tmp_path / "net.npz") < 1e-4
+    assert bundle.manifest.maker["keras"].startswith("3.")
