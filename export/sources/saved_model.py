@@ -29,6 +29,7 @@ from bookserve.runtime.tensorflow import (
     without_deprecation_warnings,
 )
 from export.convert.operators import Table
+from export.sources.assigned_variables import drop_unread_assignments
 from export.sources.gathered_variables import read_before_gathering
 from export.sources.unsigned_module import add_signatures
 
@@ -163,6 +164,7 @@ class SavedModel:
             nodes = [tensor.partition(":")[0] for tensor in [*fetches, *feeds.values()]]
             with without_deprecation_warnings():
                 cut = _needed_part(cut, nodes)
+                drop_unread_assignments(cut, nodes)
                 read_before_gathering(cut)
                 frozen = tf.compat.v1.graph_util.convert_variables_to_constants(self._graph.session, cut, nodes)
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
