@@ -54,6 +54,7 @@ with watched:
     from serve.transport.http2.connection import Connection
     from serve.transport.http2.frames import PREFACE, Http2ConnectionError
     from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
+    from serve.transport.http2.held_bytes import HeldBytes
     from serve.transport.http2.server import Server
 
 LIMITS = Limits(body=2**16, inflated=2**16, head=2**12, depth=16, elements=2**16, streams=16)
@@ -173,6 +174,13 @@ class _Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.closed = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
 
     def write(self, data: Any) -> None:
         bytes(data)
@@ -209,11 +217,15 @@ async def _converse(data: bytes, piece: int) -> None:
     handlers = {"E": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t", handlers)])
     new_call = partial(Call, server.find_handler)
-    connection = Connection(config, new_call, server.connection_opened, server.connections.discard)
+    connection = Connection(
+        config, new_call, server.connection_opened, server.connections.discard, HeldBytes(config.max_held)
+    )
     transport = _Transport()
     connection.connection_made(transport)
     connection.data_received(PREFACE + b"\0\0\0\4\0\0\0\0\0")
     for at in range(0, len(data), piece):
+        while not transport.reading and not transport.closed:
+            await asyncio.sleep(0)  # the rest of what arrived is read in later turns
         if transport.closed:
             break
         connection.data_received(data[at : at + piece])

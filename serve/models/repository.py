@@ -118,6 +118,18 @@ class ModelsUnavailable(Failed):
         super().__init__(f"{len(models)} model(s) did not become available: {{{', '.join(named)}}}")
 
 
+def _policy_of(options: LoadOptions, path: Path) -> VersionPolicy:
+    """The version policy of a model of the directory: its own, or that of all."""
+    try:
+        own = options.read_config(path)
+    except BookserveError:  # told when a version is opened
+        return options.policy
+    if own is None or own.versions is None:
+        return options.policy
+    latest, specific = own.versions
+    return msgspec.structs.replace(options.policy, latest=latest, specific=specific)
+
+
 class Repository:
     """The models of one server."""
 
@@ -133,7 +145,7 @@ class Repository:
         self._metrics = metrics
         self._options = options or LoadOptions()
         self._configs = configs
-        self._directory = DirectoryScan(models, self._policy)
+        self._directory = DirectoryScan(models, partial(_policy_of, self._options))
         self._turns = Turns()
         #: The models that ``_models`` has, as they were last found.
         self._followed: Sequence[ModelConfig] | None = None
@@ -338,17 +350,6 @@ class Repository:
             return [versions.config for versions in self._models.values()]
         self._log_problems(problems)
         return configs
-
-    def _policy(self, path: Path) -> VersionPolicy:
-        """The version policy of a model of the directory: its own, or that of all."""
-        try:
-            own = self._options.read_config(path)
-        except BookserveError:  # told when a version is opened
-            return self._options.policy
-        if own is None or own.versions is None:
-            return self._options.policy
-        latest, specific = own.versions
-        return msgspec.structs.replace(self._options.policy, latest=latest, specific=specific)
 
     def _log_problems(self, problems: list[str]) -> None:
         """Log each problem once, until it is gone."""
