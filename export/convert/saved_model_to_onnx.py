@@ -63,23 +63,34 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
 
 def _convert(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     """Convert with names that TensorFlow accepts; ``_restore_declared_names`` gives the tensors their own."""
-    signature = saved.function(name, list(graph.inputs), list(graph.outputs))
-
-    def call(*tensors: Any) -> Any:
-        outputs = signature(*tensors)
-        return {_OUTPUT.format(place): tensor for place, tensor in enumerate(outputs)}
-
-    wanted = [
-        tf.TensorSpec(_converted_shape(spec), spec.dtype, _INPUT.format(place))
-        for place, spec in enumerate(graph.inputs.values())
-    ]
-    function = tf.function(call, autograph=False)
+    frozen = saved.frozen(name, list(graph.inputs), list(graph.outputs))
     handlers = gradient_handlers() | operator_handlers(saved.tables())
+    options: dict[str, Any] = {"opset": OPSET, "custom_op_handlers": handlers}
+    if frozen.has_frames:  # the converter knows the loops of TensorFlow 1 in a graph, but not in a function
 
-    def convert() -> onnx.ModelProto:
-        made = tf2onnx.convert.from_function(function, wanted, opset=OPSET, custom_op_handlers=handlers)
-        proto: onnx.ModelProto = made[0]
-        return proto
+        def convert() -> onnx.ModelProto:
+            made: onnx.ModelProto = tf2onnx.convert.from_graph_def(
+                frozen.graph_def, input_names=frozen.inputs, output_names=frozen.outputs, **options
+            )[0]
+            names = {tensor: _INPUT.format(place) for place, tensor in enumerate(frozen.inputs)}
+            names |= {tensor: _OUTPUT.format(place) for place, tensor in enumerate(frozen.outputs)}
+            _rename_tensors(made.graph, names)
+            return made
+    else:
+        signature = frozen.function()
+        wanted = [
+            tf.TensorSpec(_converted_shape(spec), spec.dtype, _INPUT.format(place))
+            for place, spec in enumerate(graph.inputs.values())
+        ]
+
+        def call(*tensors: Any) -> Any:
+            return {_OUTPUT.format(place): tensor for place, tensor in enumerate(signature(*tensors))}
+
+        function = tf.function(call, autograph=False)
+
+        def convert() -> onnx.ModelProto:
+            made: onnx.ModelProto = tf2onnx.convert.from_function(function, wanted, **options)[0]
+            return made
 
     logger = logging.getLogger("tf2onnx")
     level = logger.level

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +40,27 @@ FUNCTION = "function_{}_{}"
 _PREDICT = "tensorflow/serving/predict"
 #: By signature: the names of its inputs and of its outputs, in order.
 Order = Mapping[str, tuple[Sequence[str], Sequence[str]]]
+
+
+class FrozenGraph(NamedTuple):
+    """A graph without variables: a ``GraphDef``, and the names of the tensors that it takes and gives."""
+
+    graph_def: Any
+    inputs: list[str]
+    outputs: list[str]
+
+    def function(self) -> Any:
+        """The graph as a ``ConcreteFunction``, which maps the inputs to a list of the outputs."""
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(self.graph_def, name=""), [])
+        given, fetched = (
+            [wrapped.graph.get_tensor_by_name(name) for name in side] for side in (self.inputs, self.outputs)
+        )
+        return wrapped.prune(given, fetched)
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether it has loops as TensorFlow 1 wrote them, which are no functions."""
+        return any(node.op in ("Enter", "RefEnter") for node in self.graph_def.node)
 
 
 class SavedModel:
@@ -130,9 +151,8 @@ class SavedModel:
         same = self._graph.declared(name) == self._graph.declared(other)
         return same and self._operators.called(name) == self._operators.called(other) != []
 
-    def function(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-        """A signature as a ``ConcreteFunction`` whose weights are constants: it maps the named inputs, in this order,
-        to a list of the named outputs.
+    def frozen(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> FrozenGraph:
+        """The graph of a signature, with its weights as constants and its inputs and outputs in the order given.
 
         Raises:
             Failed: its weights cannot become constants.
@@ -147,14 +167,11 @@ class SavedModel:
                 drop_unread_assignments(cut, nodes)
                 read_before_gathering(cut)
                 frozen = tf.compat.v1.graph_util.convert_variables_to_constants(self._graph.session, cut, nodes)
-            frozen.versions.CopyFrom(cut.versions)
-            _rename_functions(frozen)
-            wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(frozen, name=""), [])
-            graph = wrapped.graph
-            given = [graph.get_tensor_by_name(feeds[signature.inputs[key].name]) for key in inputs]
-            return wrapped.prune(given, [graph.get_tensor_by_name(fetch) for fetch in fetches])
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
             raise Failed(f"its weights cannot become constants: {first_line(error)}.") from error
+        frozen.versions.CopyFrom(cut.versions)
+        _rename_functions(frozen)
+        return FrozenGraph(frozen, [feeds[signature.inputs[key].name] for key in inputs], fetches)
 
     def tables(self) -> dict[str, Table]:
         """The content of the lookup tables, by the name that the graph shares them under."""

@@ -80,6 +80,22 @@ def softmax_regression(v1: Any) -> Signatures:
     }
 
 
+def running_sum(v1: Any) -> Signatures:
+    """The sums of ``x`` [rows, 5, 3] after each step, tanh of each: a loop as TensorFlow 1 writes them."""
+    x = v1.placeholder(v1.float32, [None, 5, 3], name="x")
+    weights = v1.get_variable("w", initializer=np.eye(3, dtype=np.float32) / 2, use_resource=False)
+    v1.disable_control_flow_v2()
+    try:
+        (_, total) = v1.while_loop(
+            lambda step, _: step < 5,
+            lambda step, total: (step + 1, v1.tanh(v1.matmul(total, weights) + x[:, step])),
+            (0, v1.zeros_like(x[:, 0])),
+        )
+    finally:
+        v1.enable_control_flow_v2()
+    return {"serving_default": ({"x": x}, {"y": total}, PREDICT)}
+
+
 def double(v1: Any) -> Signatures:
     """y = 2 x for numbers in any shape."""
     x = v1.placeholder(v1.float32, None, name="x")

@@ -87,6 +87,17 @@ def test_variables_of_tensorflow_1_become_weights_of_an_onnx_file(export: Any) -
     np.testing.assert_allclose(outputs["scores"], example.outputs["scores"], atol=1e-5)
 
 
+def test_loops_of_tensorflow_1_have_an_onnx_form(export: Any) -> None:
+    written = export(session_models.running_sum)
+    assert written.notes == []
+    x = np.random.default_rng(1).normal(size=(2, 5, 3)).astype(np.float32)
+    total = np.zeros((2, 3), np.float32)
+    for step in range(5):
+        total = np.tanh(total / 2 + x[:, step])
+    outputs = OnnxSession(written.bundle.path / "model.onnx").run({"x": x})
+    np.testing.assert_allclose(outputs["y"], total, atol=1e-5)
+
+
 def test_an_input_of_unknown_rank_takes_any_shape(export: Any, models: Path) -> None:
     bundle: Bundle = export(session_models.double).bundle
     spec = bundle.manifest.graphs["serving_default"].inputs["x"]
