@@ -32,6 +32,7 @@ from serve.engine import Engine
 from serve.jobs.job import Job
 from serve.jobs.job_store import POLL_SECONDS, JobStore, RemoteJob
 from serve.models.live_model import LiveModel
+from serve.request_context import CURRENT, RequestContext
 
 #: Most jobs that may wait.
 MAX_WAITING = 16
@@ -55,7 +56,7 @@ class JobQueue:
         self._store = store
         self._clock = clock
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._waiting: deque[tuple[Job, LiveModel]] = deque()
+        self._waiting: deque[tuple[Job, LiveModel, RequestContext]] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._cancel_watcher: asyncio.Task[None] | None = None
         self._closed = False
@@ -80,7 +81,8 @@ class JobQueue:
         job = Job(model.name, model.version, verb, pictures, on_change)
         self._jobs[job.id] = job
         job.update(steps=count_runs(verb, pictures))
-        self._waiting.append((job, model))
+        origin = CURRENT.get()  # a job goes on when its request's connection is closed, and after its deadline
+        self._waiting.append((job, model, RequestContext(origin.protocol, origin.id, priority=origin.priority)))
         self.tidy()
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -186,7 +188,8 @@ class JobQueue:
 
     async def _work(self) -> None:
         while self._waiting:
-            job, model = self._waiting.popleft()
+            job, model, context = self._waiting.popleft()
+            CURRENT.set(context)
             async with self._run_lock(job):
                 if not job.ended:
                     await self._run(job, model)

@@ -14,12 +14,19 @@ from bookserve.images import encode_png
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
 IMAGE = {"b64": base64.b64encode(encode_png(PHOTO)).decode()}
-#: A job that takes minutes unless it is cancelled.
-LONG = {"iterations": 1000, "max_loss": 1e9, "octaves": 0}
+LARGE = {"b64": base64.b64encode(encode_png(np.full((640, 640, 3), 90, np.uint8))).decode()}
 
 
-def begin(http: httpx.Client, model: str = "dreamer", count: int = 1, **params: Any) -> dict[str, Any]:
-    response = http.post("/api/jobs", json={"model": model, "images": [IMAGE] * count, "params": params})
+def begin_long(http: httpx.Client) -> dict[str, Any]:
+    """Start a job that takes about a minute unless it is cancelled."""
+    # 13 sizes that hardly differ, with 1,000 iterations each.
+    return begin(http, image=LARGE, iterations=1000, max_loss=1e9, octaves=12, octave_scale=1.001, height=1024)
+
+
+def begin(
+    http: httpx.Client, model: str = "dreamer", count: int = 1, image: dict[str, str] = IMAGE, **params: Any
+) -> dict[str, Any]:
+    response = http.post("/api/jobs", json={"model": model, "images": [image] * count, "params": params})
     assert response.status_code == 202, response.text
     job: dict[str, Any] = response.json()["job"]
     assert response.headers["location"] == f"/api/jobs/{job['id']}"

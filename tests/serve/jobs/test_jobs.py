@@ -21,7 +21,7 @@ from serve.jobs.job_queue import JobQueue
 from serve.models.repository import Repository
 from serve.observability.metrics import Metrics
 from tests import picture_bundles
-from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.jobs.requests import IMAGE, LARGE, PHOTO, begin, begin_long, events
 from tests.servers import start
 
 
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told_before_anything_is_begun(
 
 @pytest.mark.slow
 def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client) -> None:
-    running, waiting = begin(http, **LONG), begin(http, **LONG)
+    running, waiting = begin_long(http), begin_long(http)
     told = events(http, running["id"])
     assert next(event for event in told if event["step"] > 0)["state"] == "running"
     assert http.get(f"/api/jobs/{running['id']}/result").status_code == 409
@@ -109,10 +109,17 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(http: httpx.Client)
 
 
 @pytest.mark.slow
+def test_a_job_goes_on_after_its_request_s_connection_and_deadline(http: httpx.Client) -> None:
+    with httpx.Client(base_url=http.base_url, trust_env=False, headers={"X-Request-Timeout": "0.2"}) as leaves:
+        job = begin(leaves, image=LARGE, iterations=300, max_loss=1e9, octaves=0, height=1024)
+    assert list(events(http, job["id"]))[-1]["state"] == "done"
+
+
+@pytest.mark.slow
 def test_only_so_many_may_wait(http: httpx.Client) -> None:
-    jobs = [begin(http, **LONG)]
+    jobs = [begin_long(http)]
     next(event for event in events(http, jobs[0]["id"]) if event["state"] == "running")
-    jobs += [begin(http, **LONG) for _ in range(queue.MAX_WAITING)]
+    jobs += [begin_long(http) for _ in range(queue.MAX_WAITING)]
     refused = http.post("/api/jobs", json={"model": "dreamer", "images": [IMAGE]})
     assert refused.status_code == 429
     assert "jobs are waiting" in refused.json()["error"]["message"]
@@ -159,7 +166,7 @@ def test_results_are_kept_within_a_number_of_bytes_and_an_age(bundles: Path, mon
 @pytest.mark.slow
 def test_the_server_stops_while_a_job_runs(bundles: Path) -> None:
     with start(bundles) as server, httpx.Client(base_url=server.http, trust_env=False, timeout=60) as client:
-        job = begin(client, **LONG)
+        job = begin_long(client)
         told = events(client, job["id"])
         assert next(event for event in told if event["step"] > 0)
         server.process.terminate()

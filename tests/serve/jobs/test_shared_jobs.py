@@ -15,7 +15,7 @@ import pytest
 from bookserve.images import decode_image
 from serve.jobs import job_queue as queue
 from tests import picture_bundles
-from tests.serve.jobs.requests import IMAGE, LONG, PHOTO, begin, events
+from tests.serve.jobs.requests import IMAGE, PHOTO, begin, begin_long, events
 from tests.serve.processes import until, workers
 from tests.servers import Server, start
 
@@ -67,13 +67,13 @@ def test_every_process_tells_of_every_job_and_gives_its_picture(clients: list[ht
 
 
 def test_one_runs_at_a_time_and_any_process_cancels(clients: list[httpx.Client]) -> None:
-    jobs = [begin(client, **LONG)["id"] for client in clients]
+    jobs = [begin_long(client)["id"] for client in clients]
     until(lambda: "running" in [told(clients[0], job)["state"] for job in jobs])
     states = [told(client, job)["state"] for client, job in zip(reversed(clients), jobs, strict=True)]
     assert sorted(states) == ["queued"] * (MANY - 1) + ["running"]
     first = next(job for job, state in zip(jobs, states, strict=True) if state == "running")
     assert {client.get(f"/api/jobs/{first}/result").status_code for client in clients} == {409}
-    refused = [begin(client, **LONG)["id"] for client in clients[: queue.MAX_WAITING - MANY + 1]]
+    refused = [begin_long(client)["id"] for client in clients[: queue.MAX_WAITING - MANY + 1]]
     assert {
         client.post("/api/jobs", json={"model": "dreamer", "images": [IMAGE]}).status_code for client in clients
     } == {429}
@@ -89,7 +89,7 @@ def test_a_job_whose_process_died_is_told_as_failed(server: Server, clients: lis
     ended = begin(clients[0], iterations=1)["id"]
     until(lambda: told(clients[0], ended)["state"] == "done")
     picture = clients[0].get(f"/api/jobs/{ended}/result").content
-    lost = begin(clients[0], **LONG)["id"]
+    lost = begin_long(clients[0])["id"]
     until(lambda: told(clients[0], lost)["step"] > 0)
     victims = workers(server.process)
     for victim in victims:

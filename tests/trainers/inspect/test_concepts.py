@@ -48,9 +48,11 @@ def test_a_concept_is_drawn_from_folders_and_labels(tmp_path: Path, look: Any) -
     vocabulary.save_vocabularies(Recipe(origin=origin, verb=verb, graphs={}), run.path / "task.json")
     Examples({}, np.zeros((1, 28, 28), np.uint8)).save(run.path / "examples.npz")
     run.write("metrics.json", {})
-    for name, pixels in (("with", 200), ("without", 0)):
+    for name, stroke in (("with", np.s_[12:16, 4:24]), ("without", np.s_[4:24, 12:16])):
+        drawn = np.zeros((28, 28), np.uint8)
+        drawn[stroke] = 200
         (tmp_path / name).mkdir()
-        (tmp_path / name / "one.png").write_bytes(pictures.encode_png(np.full((28, 28), pixels, np.uint8)))
+        (tmp_path / name / "one.png").write_bytes(pictures.encode_png(drawn))
     out = ("-o", tmp_path / "out")
     look("concept", run.path, "--with", tmp_path / "with", "--without", tmp_path / "without", *out)
     look("concept", run.path, "--with", "7", "--without", "1", "-n", 3, *out)
