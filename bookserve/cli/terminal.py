@@ -30,7 +30,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 def device_option(default: str | None, help: str) -> Callable[[Any], Any]:
     """The option ``--device``; ``bookserve.runtime.parse_device`` reads its value."""
-    words = f"{help} auto, cpu, cuda or cuda:N."
+    words = f"auto, cpu, cuda or cuda:N. {help}"
     return click.option("--device", default=default, show_default=bool(default), metavar="DEVICE", help=words)
 
 

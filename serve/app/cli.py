@@ -154,7 +154,7 @@ _IGNORED = "serve.app.cli.ignored"
     "--variant", type=click.Choice(list(variant.VARIANTS)), help="Variant to run, for the models that have it."
 )
 # Devices
-@device_option("auto", "Where models run; auto: each batch where it is faster.")
+@device_option("auto", "auto runs each batch where it is faster.")
 @click.option(
     "--model-device",
     multiple=True,
