@@ -19,6 +19,7 @@ from bookserve.errors import BookserveError
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("bookserve.cli.demo:demo", "Train, export, serve and call four models on sample data."),
+    "doctor": ("bookserve.cli.doctor:doctor", "Show what works on this machine, and what is missing."),
     "tasks": ("trainers.cli.listing:tasks", "List the models of the book, with the book's figures and ours."),
     "train": ("trainers.cli.train:train", "Train models of the book."),
     "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
@@ -79,8 +80,10 @@ def main() -> None:
     """Run the command line and exit with its exit code."""
     arguments, debug = _take_debug(sys.argv[1:])
     try:
-        cli.main(arguments, prog_name="bookserve", standalone_mode=False)
+        code = cli.main(arguments, prog_name="bookserve", standalone_mode=False)
         sys.stdout.flush()
+        if isinstance(code, int):  # from Context.exit
+            sys.exit(code)
     except BookserveError as error:
         _fail(error.message, error.hint, error.exit_code, debug)
     except click.exceptions.Exit as error:

@@ -130,9 +130,11 @@ def _summary(live: LiveModel) -> dict[str, Any]:
 
 
 def _description(live: LiveModel) -> dict[str, Any]:
-    """The summary with the inputs and outputs of each graph, and the verb as in ``bundle.json``."""
+    """The summary with the inputs and outputs of each graph, the verb as in ``bundle.json``, and where graphs run that
+    are not only on the CPU."""
     manifest = live.bundle.manifest
-    return _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    fields = _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    return fields | ({"devices": devices} if (devices := live.devices()) else {})
 
 
 def _contact_sheet_png(pixels: np.ndarray, columns: int | None) -> bytes:
