@@ -16,8 +16,10 @@ if ! buildah inspect --type image "$base" > /dev/null 2>&1; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   # Debian's essential packages, Python with what makes an environment, and what its compiled packages need.
+  # With usr-is-merged there is no need of usrmerge, which brings Perl.
   # mmdebstrap takes the machine's own sources of packages.
-  mmdebstrap --quiet --variant=essential --include=python3,python3-venv,ca-certificates,libstdc++6 \
+  mmdebstrap --quiet --variant=essential --include=python3,python3-venv,ca-certificates,libstdc++6,usr-is-merged \
+    --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --customize-hook='rm -rf "$1"/var/cache/* "$1"/var/lib/apt/lists/* "$1"/usr/share/i18n "$1"/usr/lib/*/gconv' \
@@ -33,7 +35,7 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 revision=$(git rev-parse --short HEAD 2> /dev/null || echo unknown)
 # OCI's own image format has no HEALTHCHECK: --format docker keeps it.
-buildah build --layers --isolation=chroot --format docker --file deploy/Dockerfile --target "$target" --tag "$tag" \
+buildah build --isolation=chroot --format docker --file deploy/Dockerfile --target "$target" --tag "$tag" \
   --build-arg BASE="$base" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
   --volume "$certificates:$certificates:ro" "${@:3}" .
 echo "$tag: $(buildah inspect --type image --format '{{.Docker.Config.User}}' "$tag") is its user, size \
