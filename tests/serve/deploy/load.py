@@ -1,7 +1,7 @@
 """Asks one address for predictions from several threads until its standard input ends; prints what it met as JSON.
 
-``python -m tests.serve.deploy.load HOST PORT THREADS PATH BODY ANSWER``. Each thread keeps its connection, as clients do,
-and pauses a little between two requests.
+``python -m tests.serve.deploy.load HOST PORT THREADS PATH BODY ANSWER``. Each thread keeps its connection, as clients
+do, and pauses a little between two requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Client(threading.Thread):
 
     def run(self) -> None:
         connection = http.client.HTTPConnection(*self._address, timeout=60)
-        while not self.stopping.wait(0.005):
+        while not self.stopping.wait(0.02):
             began = time.perf_counter()
             try:
                 connection.request("POST", self._path, self._body)
