@@ -6,6 +6,7 @@ starts anew finds there which servers are wanted and which processes they are.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -67,7 +68,14 @@ class Agent:
         self._starts: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._ready: set[int] = set()
-        threading.Thread(target=self._run, daemon=True, name="bookserve-fleet").start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="bookserve-fleet")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look after the servers no more. They go on."""
+        self._closed.set()
+        self._thread.join(30)
 
     def pull(self, models: str, release: int) -> int:
         """Copy the bundles of a release to this machine; returns how many.
@@ -137,12 +145,17 @@ class Agent:
             return []
 
     def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception:
-                logger.exception("the servers of this machine could not be looked after; trying again")
-            time.sleep(PERIOD)
+        self._state.mkdir(parents=True, exist_ok=True)
+        # One agent looks after a machine's servers: another one waits until this process or this thread has ended.
+        with (self._state / "lock").open("a") as lock:
+            while not self._closed.wait(PERIOD):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    self.look()
+                except BlockingIOError:
+                    continue
+                except Exception:
+                    logger.exception("the servers of this machine could not be looked after; trying again")
 
     def look(self) -> None:
         """Look once: start what is missing, end what is too much."""

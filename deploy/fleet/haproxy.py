@@ -41,7 +41,7 @@ class Address(msgspec.Struct, frozen=True, order=True):
 
 
 def configuration(balancer: Balancer, slots: Mapping[int, Address]) -> str:
-    """Text of ``haproxy.cfg`` for HAProxy 2.4 or newer.
+    """Text of ``haproxy.cfg`` for HAProxy 2.6 or newer.
 
     Args:
         slots: the servers, by number of their slots (1 … ``balancer.slots``).
@@ -78,10 +78,11 @@ defaults
     http-reuse safe
     retries 4
     retry-on conn-failure empty-response response-timeout 502 503
-    timeout connect 250ms
+    timeout connect 1s
     timeout client 300s
     timeout server 300s
-    timeout check 1s
+    # A server that is slow because it is busy must not be taken for dead: then all would be, one after the other.
+    timeout check 10s
 
 frontend http
     bind {balancer.http}
@@ -104,14 +105,18 @@ backend {CHECKED}
     http-check expect status 200
     default-server inter 500ms fastinter 100ms downinter 500ms fall 1 rise 1
     default-server observe layer4 error-limit 1 on-error mark-down
+    # A machine that no longer acknowledges what it is sent for 2 s is gone; the request goes to another.
+    default-server tcp-ut 2000
 {servers(CHECKED)}
 
 backend spread
     balance leastconn
+    default-server tcp-ut 2000
 {servers("spread")}
 
 backend grpc
     balance leastconn
+    default-server tcp-ut 2000
 {servers("grpc")}
 """
 
