@@ -69,7 +69,7 @@ class Cluster:
         start = [str(Path(PYTHON).with_name("ray")), "start", "--disable-usage-stats", "--object-store-memory=80000000"]
         return [*start, f"--node-ip-address={host or self.head.host}", *arguments]
 
-    def fleet(self, *arguments: str, timeout: float = 240) -> str:
+    def fleet(self, *arguments: str, timeout: float = 600) -> str:
         """Run a command of ``bookserve fleet`` on the head's machine."""
         command = [PYTHON, "-m", "bookserve", "fleet", *arguments, "--fleet", self.file]
         return self.head.run(*command, timeout=timeout, env=self.environment)
@@ -77,7 +77,7 @@ class Cluster:
     def up(self) -> None:
         self.fleet(
             *("up", "--models", str(self.models), "--servers", "3", "--ray", f"{self.head.host}:{RAY_PORT}"),
-            *("--state", str(self.state), "--option=--lazy"),
+            *("--state", str(self.state), "--option=--lazy", "--ready-timeout", "500"),
         )
 
     def servers(self) -> dict[str, dict[str, Any]]:
