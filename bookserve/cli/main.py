@@ -13,7 +13,7 @@ import sys
 import click
 
 from bookserve import __version__
-from bookserve.cli.programs import PROGRAMS, import_module
+from bookserve.cli.programs import FLEET, PROGRAMS, import_module
 from bookserve.errors import BookserveError
 
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("bookserve.registry.cli:push", "Copy bundles to a directory, bucket or server."),
     "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
+    "fleet": ("fleet.cli:fleet", "Serve from many machines, with Ray as control plane."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
     "generate": ("clients.predict:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
@@ -59,7 +60,7 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS):
+            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS, FLEET):
                 raise
             raise click.ClickException(_missing(cmd_name, error)) from error
         return command
