@@ -21,7 +21,10 @@ rows_json <- function(model, newdata, pixels = "auto") {
     invalid(sprintf("%s missing; the model takes %s.", are(missing), listed(names(inputs))))
   }
   columns <- lapply(inputs, function(input) {
-    tryCatch(input_rows(input, newdata[[input$name]], pixels), bookserve_invalid_input = function(error) {
+    column <- newdata[[input$name]]
+    # The entries of a column are rows, of whatever size a row may be.
+    if (is.data.frame(newdata) && is.numeric(column) && is.null(dim(column))) column <- as.list(column)
+    tryCatch(input_rows(input, column, pixels), bookserve_invalid_input = function(error) {
       invalid(sprintf("the input '%s': %s", input$name, conditionMessage(error)))
     })
   })
@@ -111,9 +114,8 @@ number_rows <- function(data, input) {
 
 # A vector is one row where the model takes as many numbers, else a row for each entry.
 vector_as_rows <- function(data, wanted) {
-  if (length(wanted) && all(wanted >= 0) && length(data) == prod(wanted) && length(data) > 1) {
-    return(array(data, c(1, length(data))))
-  }
+  whole <- if (all(wanted >= 0)) length(data) == prod(wanted) && length(data) > 1 else length(wanted) == 1
+  if (length(wanted) && whole) return(array(data, c(1, length(data))))
   if (!length(wanted)) return(data)
   array(data, c(length(data), 1))
 }
@@ -199,6 +201,7 @@ other_rows <- function(data) {
   if (is.data.frame(data)) return(record_rows(number_columns(data, list(dtype = "float64")), numeric()))
   if (is.list(data)) return(unlist(lapply(data, other_row)))
   if (is.raw(data)) return(bytes_json(data))
+  if (is.numeric(data) && is.null(dim(data)) && length(data) > 1) return(array_json(data)) # one row
   rows <- if (length(dim(data)) > 1) array_rows_json(fill_missing(data)) else number_text(fill_missing(data))
   rows[missing_rows(data)] <- NA
   rows
