@@ -57,10 +57,10 @@ def write_config(table: Path, path: Path) -> None:
 
 [inputs]
 input = [
-  {{ step = "numbers", dtype = "float64", shape = [4],
-    columns = [{", ".join(f'"{name}"' for name in names)}] }},
-  {{ step = "standardise", mean = {mean},
-    deviation = {deviation} }},
+  {{ step = "numbers", dtype = "float64", shape = [4], columns = [
+      {", ".join(f'"{name}"' for name in names)} ] }},
+  {{ step = "standardise", mean = {mean}, deviation = [
+      {", ".join(map(str, deviation))} ] }},
 ]
 """)
 
