@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package test-deploy test-r r-vignette r-docs check $(CHECKS) bench table pretrained fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -53,6 +53,16 @@ test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, se
 test-deploy: .venv/ready .venv-deploy/ready  ## test deploy/ with real proxies, containers, Ray, Helm and Prometheus; as root on Debian
 	BOOKSERVE_TEST_DEPLOY=1 BOOKSERVE_RAY_PYTHON=$(abspath .venv-deploy/bin/python) \
 	  PATH="$(abspath .venv-deploy/bin):$$PATH:/usr/sbin" $(BIN)/python -m pytest -n0 -s tests/serve/deploy $(ARGS)
+
+# Debian's packages of R are installed where this may be done; tests/clients/r_package/check.py lists them.
+test-r: .venv/ready  ## check the R package (clients/r) and run its tests with real servers
+	$(BIN)/python -m tests.clients.r_package.check
+
+r-vignette: .venv/ready  ## run the session of the R package's vignette again
+	$(BIN)/python -m tests.clients.r_package.vignette
+
+r-docs:  ## write the R package's help pages from its comments (roxygen2 7.2.3)
+	cd clients/r && Rscript -e 'roxygen2::roxygenise(".")'
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
