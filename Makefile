@@ -80,6 +80,7 @@ check-imports: .venv/ready
 check-generated: .venv/ready
 	$(BIN)/python -m trainers.results table --check
 	$(BIN)/python bench/models.py --check
+	$(BIN)/python -m bench.importing.table page --check
 	$(BIN)/python -m serve.app.pages --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
