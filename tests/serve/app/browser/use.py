@@ -254,7 +254,7 @@ def style(visit: Visit) -> None:
     _give(page, "The photo", "#246")
     _give(page, "The picture with the style", "#a33")
     page.get_by_role("button", name="Paint").click()
-    expect(page.get_by_role("link", name="Download in full size")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("link", name="Download in full size")).to_be_visible(timeout=120_000)
     visit.look("style")
 
 

@@ -26,7 +26,7 @@ class Visit:
             accept_downloads=True,
         )
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(30_000)
+        self.page.set_default_timeout(60_000)
         self.problems: list[str] = []
         self.width = width
         self._server = server
@@ -52,6 +52,7 @@ class Visit:
             for finding in self._findings():
                 self.problems.append(f"{name}, {scheme}: {finding}")
             if self._pictures:
+                page.evaluate("window.scrollTo(0, 0)")
                 page.screenshot(path=self._pictures / f"{name}-{self.width}-{scheme}.png", full_page=True)
         page.emulate_media(color_scheme="light")
 

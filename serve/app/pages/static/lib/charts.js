@@ -16,7 +16,7 @@ const path = points => points.map(([x, y], index) => `${index ? "L" : "M"}${x.to
 
 /** A line without axes, for the newest values. */
 export function spark(values, {width = 220, height = 40, label = ""} = {}) {
-  const drawing = svg("svg", {viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label})
+  const drawing = svg("svg", {viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", ...label ? {role: "img", "aria-label": label} : {"aria-hidden": "true"}})
   if (values.length < 2) return drawing
   const x = scale(0, values.length - 1, 0, width), y = scale(0, Math.max(...values, 1e-9), height - 2, 3)
   const points = values.map((value, index) => [x(index), y(value)])

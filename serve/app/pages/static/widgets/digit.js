@@ -58,26 +58,30 @@ export async function widget({model, follow, examples}) {
       const body = {rows: [row]}
       follow({verb: "predict", body})
       const tensors = await post(modelPath(model.name, "tensors"), body)
+      if (pad.empty) return
       views[0].hidden = false
       drawPixels(seen, tensors.inputs[input].data[0])
       // All ten scores: the model's answer names only the likeliest.
       const {predictions: [found]} = await post(`/v1/models/${encodeURIComponent(model.name)}:predict`, {instances: tensors.inputs[input].data})
+      if (pad.empty) return
       scores.replaceChildren(bars(found.map((score, index) => ({label: labels?.[index] ?? String(index), score})), {className: "bars digits"}))
       explain()
     })
   })
-  const explain = settled(latest(async () => {
-    if (!picture || pad.empty) return
+  const explain = settled(latest(() => attempt(problem, async () => {
+    const row = picture
+    if (!row || pad.empty) return
     if (model.graphs.head) {
-      const {overlay} = await post(modelPath(model.name, "explain"), {row: picture})
+      const {overlay} = await post(modelPath(model.name, "explain"), {row})
+      if (pad.empty) return
       heat.src = dataUrl(overlay)
       views[1].hidden = heat.hidden = false
     }
     if (model.graphs.activations && details.open) {
-      const found = await post(modelPath(model.name, "activations"), {row: picture})
-      layers.replaceChildren(...found.layers.map(layer => el("figure", {}, el("figcaption", {}, `${layer.name} · ${layer.shape.join(" × ")}`), el("img", {src: dataUrl(layer.picture), alt: `Channels of ${layer.name}`}))))
+      const found = await post(modelPath(model.name, "activations"), {row})
+      if (!pad.empty) layers.replaceChildren(...found.layers.map(layer => el("figure", {}, el("figcaption", {}, `${layer.name} · ${layer.shape.join(" × ")}`), el("img", {src: dataUrl(layer.picture), alt: `Channels of ${layer.name}`}))))
     }
-  }), 200)
+  })), 200)
   const details = el("details", {ontoggle: () => explain()}, el("summary", {}, "What each layer makes of it"), layers)
   const clear = () => { pad.clear(); scores.replaceChildren(waiting); views.forEach(view => { if (view) view.hidden = true }); picture = exact = null; layers.replaceChildren(); problem.replaceChildren() }
   const rows = await examples().catch(() => [])

@@ -61,7 +61,7 @@ export async function widget({model, follow, examples}) {
         el("p", {class: "reading"}, pieces.map((piece, index) => {
           if (!marks.has(index)) return piece
           const share = marks.get(index), mark = el("mark", {class: unknown.has(piece.toLowerCase().replace(/[^\p{L}\p{N}']/gu, "")) ? "unknown" : "", title: `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)} points for “${label}”`}, piece)
-          mark.style.setProperty("--tone", share > 0 ? "var(--good)" : "var(--bad)")
+          mark.style.setProperty("--tone", share > 0 ? "var(--for)" : "var(--against)")
           mark.style.setProperty("--share", String(Math.abs(share) / most))
           return mark
         })))
