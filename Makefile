@@ -1,7 +1,8 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy test-r r-vignette r-docs check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: test-deploy test-browser test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -63,6 +64,14 @@ r-vignette: .venv/ready  ## run the session of the R package's vignette again
 
 r-docs:  ## write the R package's help pages from its comments (roxygen2 7.2.3)
 	cd clients/r && Rscript -e 'roxygen2::roxygenise(".")'
+
+# Debian: apt-get install chromium. Playwright and axe-core are fetched by this target; nothing else needs them.
+AXE := .browser/package/axe.min.js
+$(AXE):
+	mkdir -p .browser && cd .browser && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+test-browser: .venv/ready $(AXE)  ## use every widget of the playground in Chromium, at 390 and 1280 pixels
+	$(BIN)/pip install --quiet playwright==1.65.2
+	$(BIN)/python -m tests.serve.app.browser.check $(AXE) $(ARGS)
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh

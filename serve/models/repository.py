@@ -204,6 +204,16 @@ class Repository:
             self.find(name)
         return self._models[name].status()
 
+    def labels(self, name: str) -> dict[str, int]:
+        """The version that each label of a model means.
+
+        Raises:
+            NotFound: no such model.
+        """
+        if name not in self._models:
+            self.find(name)
+        return self._models[name].labels
+
     def load(self, name: str | None = None) -> None:
         """Load one model; without a name all models, and give them their labels. Errors of all are kept for ``status``.
 
