@@ -25,7 +25,7 @@ help:  ## list the targets
 	.venv-serve/bin/pip install --quiet --constraint constraints.txt --editable '.[serve,client]'
 	touch $@
 
-demo: .venv/ready  ## train, export, verify, serve and call four models on embedded sample data
+demo: .venv/ready  ## serve the trained models, call them, and train one more beside them
 	$(BIN)/bookserve demo
 
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data

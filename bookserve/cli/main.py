@@ -18,7 +18,7 @@ from bookserve.errors import BookserveError
 
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("bookserve.cli.demo:demo", "Train, export, serve and call four models on sample data."),
+    "demo": ("bookserve.cli.demo:demo", "Serve the trained models, call them, and train one more."),
     "tasks": ("trainers.cli.listing:tasks", "List the models of the book, with the book's figures and ours."),
     "train": ("trainers.cli.train:train", "Train models of the book."),
     "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
