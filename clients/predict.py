@@ -14,8 +14,8 @@ import click
 import msgspec
 
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
-from bookserve.cli.included import given_or_included
-from bookserve.cli.terminal import json_option, models_option, print_json, print_table
+from bookserve.cli.included import given_or_included, was_given
+from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.client.answers import Answers
 from bookserve.client.client import BATCH, Client
 from bookserve.errors import BookserveError, InvalidInput
@@ -85,7 +85,9 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
             cells += [round(model["bytes"] / 1000), figure and figure + sample]
             rows.append([*cells, *(on_disk[index] if on_disk else ())])
-        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
+        optional = ("figure", "KB", "version", "parameters", "graphs", "on disk", "created")
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows, optional=optional)
+        next_command(_call_of(found[0], f" --url {url}" if was_given("url") or was_given("models") else ""))
 
 
 @click.command()
@@ -147,6 +149,13 @@ def predict(
     elif not output:
         cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, kept, strict=True))
         print_table(["input", *(with_unit(name, kept.units) for name in kept[0])], cells)
+
+
+def _call_of(model: dict[str, Any], address: str) -> str:
+    """A command that calls a model, as an example."""
+    row = {"predict": " INPUT", "sample": " -o pictures.png"}.get(model["verb"], "")
+    command = {"transform": "dream"}.get(model["verb"], model["verb"])
+    return f"bookserve {command} {model['name']}{row}{address}"
 
 
 def _answers(
