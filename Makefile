@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
 .PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
-.PHONY: test-deploy test-browser test-r r-vignette r-docs
+.PHONY: test-docs test-deploy test-browser test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -26,7 +26,7 @@ help:  ## list the targets
 	.venv-serve/bin/pip install --quiet --constraint constraints.txt --editable '.[serve,client]'
 	touch $@
 
-demo: .venv/ready  ## train, export, verify, serve and call four models on embedded sample data
+demo: .venv/ready  ## serve the trained models, call them, and train one more beside them
 	$(BIN)/bookserve demo
 
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
@@ -73,6 +73,10 @@ test-browser: .venv/ready $(AXE)  ## use every widget of the playground in Chrom
 	$(BIN)/pip install --quiet playwright==1.65.2
 	$(BIN)/python -m tests.serve.app.browser.check $(AXE) $(ARGS)
 
+# Trains models, and needs curl; blocks that are not run say why.
+test-docs: .venv/ready  ## run the commands of every page of the documentation, and compare what they print
+	BOOKSERVE_TEST_DOCS=1 $(BIN)/python -m pytest -n0 tests/end_to_end/test_docs.py
+
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
 
@@ -91,6 +95,7 @@ check-generated: .venv/ready
 	$(BIN)/python bench/models.py --check
 	$(BIN)/python -m bench.importing.table page --check
 	$(BIN)/python -m serve.app.pages --check
+	$(BIN)/python docs/reference/generate.py --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, did_you_mean
 from bookserve.formats.external_model import describe_model_directory
 from bookserve.runtime import DeviceConfig, move_sessions
 from bookserve.runtime.devices import CPU
@@ -179,7 +179,9 @@ class Repository:
         versions = self._models.get(name)
         if versions is None:
             listed = ", ".join(sorted(self._models)) or "none"
-            raise NotFound(f"there is no model '{name}' here.", f"Models here: {listed}.")
+            raise NotFound(
+                f"there is no model '{name}' here.", f"{did_you_mean(name, self.names())}Models here: {listed}."
+            )
         return versions.find(version, label)
 
     def models(self) -> list[LiveModel]:
