@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bookserve.cli.included import address_or_included
 from bookserve.client.address import connect
 from bookserve.client.client import Client
 from bookserve.client.settings import TIMEOUT, parse_headers
@@ -94,7 +95,7 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
             # The client asks the environment itself, and knows what an address has no use for.
             if context.get_parameter_source(option) is ParameterSource.ENVIRONMENT:
                 options[name] = None
-        return command(*args, connection=Connection(url or "", options), **given)
+        return command(*args, connection=Connection(address_or_included(url) if url else "", options), **given)
 
     wrapped: Callable[..., Any] = call
     for option in reversed(_OPTIONS):

@@ -16,6 +16,7 @@ from bookserve.cli.terminal import (
     json_option,
     model_and_version,
     models_option,
+    next_command,
     print_json,
     print_table,
     runs_option,
@@ -108,6 +109,8 @@ def export(
         click.echo(_summary_line(written))
         for note in written.notes:
             click.echo(f"  {note}")
+    if len(failed) < len(found):
+        next_command(f"bookserve serve {models}", f"bookserve models --models {models}")
     if failed:
         raise Failed(
             f"{len(failed)} of {len(found)} tasks were not exported: {', '.join(failed)}.",
@@ -197,6 +200,8 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
             f"{len(wrong)} of {len(checks)} checks failed. {where}: {first.problem}.",
             "Do not serve this bundle. Copy it again or export it again.",
         )
+    if not as_json:
+        next_command(f"bookserve serve {models}")
 
 
 def _open_newest_bundles(models: Path) -> list[Bundle]:

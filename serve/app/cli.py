@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from bookserve.bundle import variant
+from bookserve.cli.included import given_or_included
 from bookserve.cli.terminal import device_option, json_option
 from bookserve.errors import InvalidInput, NotFound
 
@@ -291,12 +292,15 @@ _IGNORED = "serve.app.cli.ignored"
 def serve(as_json: bool, **given: Any) -> None:
     """Serve a directory of models over HTTP and gRPC until stopped.
 
+    Without MODELS_DIR it is the directory 'models', or the trained models that come with bookserve if there is none.
     After SIGTERM or Ctrl-C the server finishes the requests it has accepted; after a second signal it stops at once.
     Options can also be set in the environment (BOOKSERVE_HTTP_PORT) or in a TOML file (http-port = 8501).
     """
     from serve.app import server
     from serve.observability import logs
 
+    if not (given["model_config_file"] or given["model_base_path"]):
+        given["models"] = given_or_included(given["models"])
     settings = _settings(given)
     if settings.source == settings.models and not settings.models.is_dir():
         raise NotFound(f"there is no directory '{settings.models}'.", "Write bundles with: bookserve export")

@@ -22,6 +22,7 @@ from bookserve.formats.triton_config import read_config
 from bookserve.runtime import DeviceConfig, resolve_device
 from bookserve.runtime.devices import AUTO
 from serve.app import grpc_app, http_app
+from serve.app.pages import static_files
 from serve.app.settings import Settings
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
@@ -130,7 +131,14 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
                 errors = await _load_models(repository, settings)
             app = http_app.http_application(engine, metrics, access, jobs, protocols)
             middleware = RequestMiddleware(
-                app, app.owner, metrics, keys, settings.request_timeout, tracer, access.proxies
+                app,
+                app.owner,
+                metrics,
+                keys,
+                settings.request_timeout,
+                tracer,
+                access.proxies,
+                static_files.needs_no_key,
             )
             fast_route = middleware.fast_route(
                 http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, did_you_mean
 from bookserve.formats.external_model import describe_model_directory
 from bookserve.runtime import DeviceConfig, move_sessions
 from bookserve.runtime.devices import CPU
@@ -179,7 +179,9 @@ class Repository:
         versions = self._models.get(name)
         if versions is None:
             listed = ", ".join(sorted(self._models)) or "none"
-            raise NotFound(f"there is no model '{name}' here.", f"Models here: {listed}.")
+            raise NotFound(
+                f"there is no model '{name}' here.", f"{did_you_mean(name, self.names())}Models here: {listed}."
+            )
         return versions.find(version, label)
 
     def models(self) -> list[LiveModel]:
@@ -203,6 +205,16 @@ class Repository:
         if name not in self._models:
             self.find(name)
         return self._models[name].status()
+
+    def labels(self, name: str) -> dict[str, int]:
+        """The version that each label of a model means.
+
+        Raises:
+            NotFound: no such model.
+        """
+        if name not in self._models:
+            self.find(name)
+        return self._models[name].labels
 
     def load(self, name: str | None = None) -> None:
         """Load one model; without a name all models, and give them their labels. Errors of all are kept for ``status``.

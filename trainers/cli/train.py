@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bookserve.cli.terminal import device_option, print_table, runs_option, silence_stderr
-from bookserve.errors import InvalidInput
+from bookserve.cli.terminal import device_option, next_command, print_table, runs_option, silence_stderr
+from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run, latest_run
 from trainers import catalogue, settings
 from trainers.cli.listing import sample_mark
@@ -121,6 +121,7 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
             )
         if devices.chief:
             _report(task, run)
+            next_command(f"bookserve export {task.name}" + (f" --runs {runs}" if str(runs) != "runs" else ""))
 
 
 def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool) -> None:
@@ -158,7 +159,8 @@ def parse_parameters(task: Task, data: Kind, assignments: tuple[str, ...], epoch
         if not equals or name not in params:
             option = f"{name} has an option of its own: --{name}. " if name in ("data", "seed") else ""
             raise InvalidInput(
-                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.", f"{option}It has: {known}"
+                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.",
+                f"{option}{did_you_mean(name, params)}It has: {known}",
             )
         params[name] = parse_value(name, text, params[name])
     if params["epochs"] and not task.defaults(data)["epochs"]:

@@ -11,6 +11,8 @@ import numpy as np
 from bookserve import bundle
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.bundle import Bundle
+from bookserve.bundle.notes import answer_notes
+from bookserve.client.answers import Answers
 from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation.explain import (
@@ -29,7 +31,7 @@ from bookserve.generation.transform import prepare_pictures, transform_with_prog
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import DeviceConfig, Session, open_graph, open_onnx
 from bookserve.steps import apply_steps
-from bookserve.verb import Answer, Generate, Predict, Sample, Transform
+from bookserve.verb import Generate, Predict, Sample, Transform
 
 
 class LocalWire:
@@ -59,14 +61,15 @@ class LocalWire:
         """See ``Client.models``; versions that cannot be read are left out."""
         return [bundle.summarise_bundle(found) for found in list_bundles(self._models)[0]]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         opened = self._open(model, request.version)
         verb = opened.verb(Predict)
         graph, backend = self._backend(opened, verb.graph)
+        notes = answer_notes(opened, request.rows)
         feeds = verb.encode(request.rows)
         graph.check(feeds)
-        return verb.decode(backend.run(feeds))
+        return Answers(verb.decode(backend.run(feeds)), notes, verb.output_units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
