@@ -42,7 +42,7 @@ function drawing(graph, layers, title) {
   const ends = specs => Object.entries(specs).map(([name, spec]) => box("io", name, shapeText(spec.shape)))
   const inner = layers.map(layer => box(layer.parameters ? "" : "still", [layer.kind, layer.detail, layer.activation && `+ ${layer.activation}`].filter(Boolean).join(" "), layer.shape?.length ? shapeText(layer.shape) : "", layer.parameters ? `${number(layer.parameters)} weights · ${layer.weights.map(shape => shape.join(" × ")).join(", ")}` : "no weights"))
   const most = 14
-  const boxes = parts => parts.flatMap((part, index) => [index ? el("div", {class: "arrow", "aria-hidden": "true"}, "▼") : null, part])
+  const boxes = parts => parts.flatMap((part, index) => [index && !(part.matches(".io") && parts[index - 1].matches(".io")) ? el("div", {class: "arrow", "aria-hidden": "true"}, "▼") : null, part])
   const all = [...ends(graph.inputs), ...inner.slice(0, most)]
   const rest = inner.slice(most)
   return el("div", {}, title && el("h3", {}, title), el("div", {class: "drawing", role: "list", "aria-label": `Layers${title && ` of ${title}`}`}, boxes(all)),

@@ -179,8 +179,7 @@ def writing(visit: Visit) -> None:
 def plane(visit: Visit) -> None:
     page = visit.open("/models/mnist_vae")
     background = page.locator(".plane img")
-    page.wait_for_function("document.querySelector('.plane img')?.naturalWidth > 100")
-    expect(background).to_be_visible()
+    expect(background).to_have_attribute("src", re.compile("^blob:"))
     draw(page, [[(0.2, 0.2), (0.7, 0.6)]], ".plane")
     where = page.get_by_text(re.compile(r"^Point "))
     expect(where).to_have_text(re.compile("Point 0.66, 0.33"))
@@ -238,11 +237,11 @@ def _give(page: Page, label: str, colour: str) -> None:
 
 def dream(visit: Visit) -> None:
     page = visit.open("/models/dreamer")
-    expect(page.get_by_role("button", name="Dream")).to_be_visible()
-    page.get_by_role("button", name="Dream").click()
+    expect(page.get_by_role("button", name="Dream", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Dream", exact=True).click()
     expect(page.get_by_text("Choose a picture first.")).to_be_visible()
     _give(page, "The picture to dream on", "#246")
-    page.get_by_role("button", name="Dream").click()
+    page.get_by_role("button", name="Dream", exact=True).click()
     expect(page.get_by_role("link", name="Download in full size")).to_be_visible()
     page.get_by_label("Before ◂ ▸ after").fill("20")
     visit.look("dream")
@@ -250,10 +249,10 @@ def dream(visit: Visit) -> None:
 
 def style(visit: Visit) -> None:
     page = visit.open("/models/painter")
-    expect(page.get_by_role("button", name="Paint")).to_be_visible()
+    expect(page.get_by_role("button", name="Paint", exact=True)).to_be_visible()
     _give(page, "The photo", "#246")
     _give(page, "The picture with the style", "#a33")
-    page.get_by_role("button", name="Paint").click()
+    page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.get_by_role("link", name="Download in full size")).to_be_visible(timeout=120_000)
     visit.look("style")
 
