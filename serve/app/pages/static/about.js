@@ -5,7 +5,7 @@ import {bytes, download, el, number, shapeText} from "./lib/dom.js"
 import {chapter} from "./lib/page.js"
 
 const section = (title, id, ...children) => el("section", {class: "panel", "aria-labelledby": id}, el("h2", {id}, title), children)
-const table = (head, rows) => el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ")}, el("table", {}, el("thead", {}, el("tr", {}, head.map(text => el("th", {scope: "col"}, text)))), el("tbody", {}, rows.map(row => el("tr", {}, row.map(cell => el("td", {}, cell)))))))
+const table = (head, rows, className = "") => el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ")}, el("table", {class: className}, el("thead", {}, el("tr", {}, head.map(text => el("th", {scope: "col"}, text)))), el("tbody", {}, rows.map(row => el("tr", {}, row.map(cell => el("td", {}, cell)))))))
 
 /** All sections of what is known of a model. */
 export const about = (model, card) => [figures(model, card), architecture(model, card), tensors(model), versions(model, card)]
@@ -70,7 +70,7 @@ function tensors(model) {
     }
   }
   const head = ["Graph", "", "Name", "Type and shape", "Columns, or Steps between row and tensor"]
-  return section("Inputs and outputs", "tensors", table(head, rows), more.length ? el("details", {}, el("summary", {}, "Other graphs"), table(head, more)) : null)
+  return section("Inputs and outputs", "tensors", table(head, rows, "broad"), more.length ? el("details", {}, el("summary", {}, "Other graphs"), table(head, more, "broad")) : null)
 }
 
 function versions(model, card) {

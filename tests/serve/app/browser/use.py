@@ -19,6 +19,7 @@ def home(visit: Visit) -> None:
     expect(page.locator(".card").first).to_be_visible()
     expect(page.locator("#state")).to_contain_text("Ready")
     cards = page.locator(".card").count()
+    page.get_by_role("link", name="mnist_convnet").scroll_into_view_if_needed()  # it is drawn when it is seen
     expect(page.locator(".thumb img").first).to_be_visible()
     page.get_by_label("Search the models").fill("digit")
     expect(page.locator("#found")).to_contain_text("found")
@@ -30,6 +31,8 @@ def home(visit: Visit) -> None:
     page.get_by_role("link", name="metrics for Prometheus").click()
     expect(page.locator("#raw pre")).to_contain_text("bookserve_models")
     page.reload()
+    for card in page.locator(".card").all():
+        card.scroll_into_view_if_needed()
     expect(page.locator(".thumb img").first).to_be_visible()
     visit.look("home")
 
