@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
 from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
+from bookserve.bundle.notes import answer_notes
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
@@ -62,7 +63,8 @@ def routes(engine: Engine) -> list[BaseRoute]:
         body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
         live = model(request, body.version or requested_version(request))
         rows = body.rows_for(live.bundle.verb(Predict))
-        return answers_response(live, await engine.predict(live, rows))
+        notes = await asyncio.to_thread(answer_notes, live.bundle, rows)
+        return answers_response(live, await engine.predict(live, rows), notes)
 
     async def tensors(request: Request) -> Response:
         data, kind = await read_body(request), request.headers.get("content-type", "")
@@ -148,9 +150,11 @@ def _summary(live: LiveModel) -> dict[str, Any]:
 
 
 def _description(live: LiveModel) -> dict[str, Any]:
-    """The summary with the inputs and outputs of each graph, and the verb as in ``bundle.json``."""
+    """The summary with the inputs and outputs of each graph, the verb as in ``bundle.json``, and where graphs run that
+    are not only on the CPU."""
     manifest = live.bundle.manifest
-    return _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    fields = _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    return fields | ({"devices": devices} if (devices := live.devices()) else {})
 
 
 def _tensor_fields(array: np.ndarray) -> dict[str, Any]:
