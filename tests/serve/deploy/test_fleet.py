@@ -43,7 +43,7 @@ class Cluster:
         self.environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_DEDUP_LOGS": "0",
+            "RAY_worker_niceness": "0",
             "PATH": f"{Path(PYTHON).parent}:{os.environ.get('PATH', '')}:/usr/sbin",
         }
 
