@@ -48,6 +48,12 @@ def _option(name: str, variable: str, **attributes: Any) -> Callable[[Any], Any]
 
 
 _OPTIONS = (
+    _option(
+        "--device",
+        "LOCAL_DEVICE",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N; for local: only.  [default: cpu]",
+    ),
     _option("--api-key", "API_KEY", metavar="KEY", help="API key of the server."),
     _option(
         "--header",
@@ -82,7 +88,7 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def call(*args: Any, url: str | None, header: tuple[str, ...], **given: Any) -> Any:
-        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout")}
+        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout", "device")}
         options["headers"] = parse_headers(header) if header else None
         context = click.get_current_context()
         for name, option in (*((name, name) for name in options), ("headers", "header")):

@@ -28,12 +28,14 @@ from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
 
 #: Name of the graph that generates several characters in one run. It is not a signature; requests cannot name it.
 MULTI_STEP = "ahead"
+#: File with the metrics of each epoch of the training, if the bundle was made from a Run.
+HISTORY = "assets/history.csv"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample, Transform)
 
 #: Files that only a SavedModel is run from, and files that no graph is run from.
 _OF_SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables/", "assets.extra/")
-_OF_NO_GRAPH = ("README.md", "assets/model.keras")
+_OF_NO_GRAPH = ("README.md", "assets/model.keras", HISTORY)
 
 
 class Bundle:

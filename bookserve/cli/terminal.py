@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ runs_option = click.option(
     help="Directory with the training runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def device_option(default: str | None, help: str) -> Callable[[Any], Any]:
+    """The option ``--device``; ``bookserve.runtime.parse_device`` reads its value."""
+    words = f"auto, cpu, cuda or cuda:N. {help}"
+    return click.option("--device", default=default, show_default=bool(default), metavar="DEVICE", help=words)
 
 
 def model_and_version(text: str) -> tuple[str, int | None]:
