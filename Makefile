@@ -135,5 +135,6 @@ constraints: .venv/ready  ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
 
 clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
-	rm -rf .venv .venv-serve .tools demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-serve .venv-deploy .tools demo gallery dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
