@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from multiprocessing import Queue, get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -55,6 +55,12 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
+@cache
+def _huffman_field() -> bytes:
+    """A field with a long value in Huffman's code, which is not added to the table."""
+    return hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple("x-long", "a~{^}" * 3000)])
+
+
 class Attacker:
     """Makes the frames of one connection; a stream of its own for each unit of an attack."""
 
@@ -85,8 +91,7 @@ class Attacker:
         return head + self.on_stream(CONTINUATION, 0) * 60 + self.on_stream(CONTINUATION, END_HEADERS)
 
     def huffman(self) -> bytes:
-        private = hpack.NeverIndexedHeaderTuple("x-long", "a~{^}" * 3000)
-        return self.opened([*_NO_METHOD, private])
+        return self.opened(_NO_METHOD, _huffman_field())
 
     def settings(self) -> bytes:
         return frame(SETTINGS, 0, 0, b"\0\4\0\0\xff\xff" * 43_690)
