@@ -25,7 +25,7 @@ export function spark(values, {width = 220, height = 40, label = ""} = {}) {
 }
 
 /** Lines over a common axis. `lines`: [{name, values, x?}], `mark`: {x, y, text}. */
-export function plot(lines, {width = 640, height = 240, label, xTitle = "", yTitle = "", mark, xText = number} = {}) {
+export function plot(lines, {width = Math.max(300, Math.min(640, innerWidth - 70)), height = 240, label, xTitle = "", yTitle = "", mark, xText = number} = {}) {
   const left = 48, right = width - 14, top = 20, bottom = height - 34
   const xs = lines.flatMap(line => line.x ?? line.values.map((_, index) => index)).concat(mark ? [mark.x] : [])
   const ys = lines.flatMap(line => line.values).concat(mark ? [mark.y] : []).filter(Number.isFinite)

@@ -34,7 +34,8 @@ async function plane({model, follow}) {
       where.textContent = `Point ${point.map(value => value.toFixed(2)).join(", ")}`
     })
   })
-  const go = point => { at = point.map(value => Math.max(-EDGE, Math.min(EDGE, value))).map(value => +value.toFixed(3)); put(spot, at); draw(at) }
+  const move = point => { at = point.map(value => +Math.max(-EDGE, Math.min(EDGE, value)).toFixed(3)); put(spot, at) }
+  const go = point => { move(point); draw(at) }
   const place = event => {
     const box = map.getBoundingClientRect()
     go([(event.clientX - box.left) / box.width * 2 * EDGE - EDGE, (event.clientY - box.top) / box.height * 2 * EDGE - EDGE])
@@ -67,8 +68,10 @@ async function plane({model, follow}) {
   const encoded = el("p", {class: "quiet", role: "status"})
   const encode = row => attempt(problem, async () => {
     const {latent: [point], images: [image]} = await post(modelPath(model.name, "sample"), {images: [row]})
-    go(point)
+    move(point)
     shown.src = dataUrl(image)
+    where.textContent = "The decoder's picture of it:"
+    follow({verb: "sample", body: {images: [row]}})
     encoded.textContent = `Your picture is at ${point.map(number).join(", ")}${point.some(value => Math.abs(value) > EDGE) ? ", outside of what is shown" : ""}.`
   })
   const pad = drawingPad(() => {}, "Drawing area for a picture to encode")
