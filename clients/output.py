@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,11 @@ def answer_cell(value: list[Label] | np.ndarray) -> str:
         return ", ".join(f"{item.label} ({item.score:.3f})" for item in value)
     text = np.array2string(value, precision=4, separator=", ", threshold=12, edgeitems=3, max_line_width=10_000)
     return text.replace("\n", "")
+
+
+def with_unit(name: str, units: Mapping[str, str]) -> str:
+    """The name of an output as the head of a column, with its unit if it has one: ``price (thousand dollars)``."""
+    return f"{name} ({units[name]})" if name in units else name
 
 
 def json_line(answer: Answer) -> str:
@@ -71,7 +77,10 @@ def npy_bytes(array: np.ndarray) -> bytes:
 
 def _csv(names: list[str], answers: Answers) -> bytes:
     """One line for each row: the name of its input, then for each output its numbers, or the best label and score."""
-    lines = [{"input": name} | flat_answer(answer) for name, answer in zip(names, answers, strict=True)]
+    lines = [
+        {"input": name} | {with_unit(cell, answers.units): value for cell, value in flat_answer(answer).items()}
+        for name, answer in zip(names, answers, strict=True)
+    ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
     writer.writeheader()

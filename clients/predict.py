@@ -14,10 +14,12 @@ import click
 import msgspec
 
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
-from bookserve.cli.terminal import json_option, models_option, print_json, print_table
+from bookserve.cli.included import given_or_included, was_given
+from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
+from bookserve.client.answers import Answers
 from bookserve.client.client import BATCH, Client
 from bookserve.errors import BookserveError, InvalidInput
-from bookserve.verb import Answer
+from bookserve.verb import Answer, Note
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.output import SUFFIXES
 
@@ -54,7 +56,7 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
         if ctx.get_parameter_source("url") is here:
             raise click.UsageError("Give --models or --url, not both.")
         url = ""
-    url = url or f"local:{models}"
+    url = url or f"local:{given_or_included(models)}"
     with dataclasses.replace(connection, url=url).open() as client:
         found = client.models()
     on_disk: list[
@@ -83,7 +85,9 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
             cells += [round(model["bytes"] / 1000), figure and figure + sample]
             rows.append([*cells, *(on_disk[index] if on_disk else ())])
-        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
+        optional = ("figure", "KB", "version", "parameters", "graphs", "on disk", "created")
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows, optional=optional)
+        next_command(_call_of(found[0], f" --url {url}" if was_given("url") or was_given("models") else ""))
 
 
 @click.command()
@@ -117,23 +121,26 @@ def predict(
     text, number or JSON value itself. Many rows are sent in several requests. A terminal shows a table; a pipe receives
     a JSON line for each row.
     """
-    from bookserve.client.answers import Answers
     from bookserve.verb import plain_answers
     from clients.input_rows import read_rows
-    from clients.output import answer_cell, json_line, write_answers
+    from clients.output import answer_cell, json_line, with_unit, write_answers
 
     names, rows = read_rows(inputs, sys.stdin.buffer, _skip if skip_errors else None)
     is_stream = str(output) == "-" or not (output or as_json or as_table or sys.stdout.isatty())
-    found = []
-    with connection.open() as client, closing(_answers(client, model, names, rows, version, skip_errors)) as answers:
+    found, remarks = [], Answers()
+    with (
+        connection.open() as client,
+        closing(_answers(client, model, names, rows, version, skip_errors, remarks)) as answers,
+    ):
         for name, answer in answers:
             if is_stream:
                 click.echo(json_line(answer), nl=False)
             else:
                 found.append((name, answer))
+    _show_notes(remarks, [name for name, _ in found] or names)
     if is_stream:
         return
-    names, kept = [name for name, _ in found], Answers(answer for _, answer in found)
+    names, kept = [name for name, _ in found], Answers((answer for _, answer in found), units=remarks.units)
     if output:
         write_answers(output, names, kept)
         click.echo(f"{len(kept)} answers written to {output}", err=True)
@@ -141,27 +148,42 @@ def predict(
         print_json(plain_answers(kept))
     elif not output:
         cells = ([name, *map(answer_cell, answer.values())] for name, answer in zip(names, kept, strict=True))
-        print_table(["input", *kept[0]], cells)
+        print_table(["input", *(with_unit(name, kept.units) for name in kept[0])], cells)
+
+
+def _call_of(model: dict[str, Any], address: str) -> str:
+    """A command that calls a model, as an example."""
+    row = {"predict": " INPUT", "sample": " -o pictures.png"}.get(model["verb"], "")
+    command = {"transform": "dream"}.get(model["verb"], model["verb"])
+    return f"bookserve {command} {model['name']}{row}{address}"
 
 
 def _answers(
-    client: Client, model: str, names: list[str], rows: list[Any], version: int | None, skip_errors: bool
+    client: Client,
+    model: str,
+    names: list[str],
+    rows: list[Any],
+    version: int | None,
+    skip_errors: bool,
+    remarks: Answers,
 ) -> Generator[tuple[str, Answer]]:
     """The name of each row and the answer to it, in order, as answers arrive; errors name the row.
+
+    ``remarks`` receives the notes and units.
 
     Raises:
         InvalidInput: a row cannot be used; with ``skip_errors`` if that holds for all rows.
     """
     if not skip_errors:
         try:
-            yield from zip(names, client.predict_each(model, rows, version), strict=True)
+            yield from zip(names, client.predict_each(model, rows, version, remarks.add_remarks), strict=True)
         except InvalidInput as error:
             raise _with_name(error, names) from error
         return
     count = 0
     for start in range(0, len(rows), BATCH):
         part = slice(start, start + BATCH)
-        for name, answer in _usable(client, model, names[part], rows[part], version):
+        for name, answer in _usable(client, model, names[part], rows[part], version, remarks):
             count += 1
             yield name, answer
     if not count:
@@ -169,18 +191,39 @@ def _answers(
 
 
 def _usable(
-    client: Client, model: str, names: list[str], rows: list[Any], version: int | None
+    client: Client, model: str, names: list[str], rows: list[Any], version: int | None, remarks: Answers
 ) -> Iterator[tuple[str, Answer]]:
     """The answers to the rows that can be used; if not all can, the rows are sent one by one."""
     try:
-        yield from zip(names, client.predict(model, rows, version), strict=True)
+        answers = client.predict(model, rows, version)
+        for note in answers.notes:
+            _show_note(note, names)
+        remarks.units |= answers.units
+        yield from zip(names, answers, strict=True)
         return
     except InvalidInput as error:
         if len(rows) == 1:
             _skip(names[0], error)
             return
     for name, row in zip(names, rows, strict=True):
-        yield from _usable(client, model, [name], [row], version)
+        yield from _usable(client, model, [name], [row], version, remarks)
+
+
+#: Notes on single rows that are printed at most.
+_SHOWN = 10
+
+
+def _show_notes(answers: Answers, names: list[str]) -> None:
+    """Print notes on answers to standard error: what a reader of the answers should know."""
+    for note in answers.notes[:_SHOWN]:
+        _show_note(note, names)
+    if len(answers.notes) > _SHOWN:
+        click.echo(f"note: {len(answers.notes) - _SHOWN} more notes of this kind.", err=True)
+
+
+def _show_note(note: Note, names: list[str]) -> None:
+    place = f"{names[note.row]}: " if note.row is not None and len(names) > 1 else ""
+    click.echo(f"{click.style('note:', fg='yellow')}  {place}{note.message}", err=True)
 
 
 def _skip(name: str, error: BookserveError) -> None:

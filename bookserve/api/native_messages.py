@@ -16,7 +16,7 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label
-from bookserve.verb import Answer, Drawn, Piece
+from bookserve.verb import Answer, Drawn, Note, Piece
 
 
 def row_to_message(value: Any) -> pb.Row:
@@ -119,6 +119,17 @@ def answer_from_message(answer: pb.Answer) -> Answer:
         else:
             found[output.name] = tensor_from_message(output.tensor)
     return found
+
+
+def note_to_message(note: Note) -> pb.Note:
+    """A note on answers as a message."""
+    return pb.Note(kind=note.kind, message=note.message, row=note.row, input=note.input, words=note.words)
+
+
+def note_from_message(note: pb.Note) -> Note:
+    """The note of a message."""
+    row = note.row if note.HasField("row") else None
+    return Note(note.kind, note.message, row, note.input, tuple(note.words))
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.verb import Answer, plain_answers
+from bookserve.verb import Answer, Note, plain_answers
 
 
 class Answers(list[Answer]):
     """One answer for each row, in order: for each output name, labels with scores or an array."""
+
+    def __init__(
+        self, answers: Iterable[Answer] = (), notes: Iterable[Note] = (), units: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(answers)
+        #: What a reader should know, such as words that the model does not know.
+        self.notes = list(notes)
+        #: The units of the outputs that have one.
+        self.units = dict(units or {})
+
+    def add_remarks(self, part: Answers) -> None:
+        """Take over the notes and units of the answers to some of the rows."""
+        self.units.update(part.units)
+        self.notes += [note for note in part.notes if note not in self.notes]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Each output of all rows as one array [rows, …].

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
 
 from bookserve.api.requests import (
@@ -56,7 +57,7 @@ class Wire(Protocol):
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
@@ -99,31 +100,45 @@ class Client:
         be: lists, arrays, files, tables of pandas, polars or Arrow, iterators. Many rows are sent in several requests,
         some at the same time; the answers have the order of the rows.
         """
-        return Answers(self.predict_each(model, rows, version))
+        answers = Answers()
+        answers.extend(self.predict_each(model, rows, version, answers.add_remarks))
+        return answers
 
-    def predict_each(self, model: str, rows: Any, version: int | None = None) -> Iterator[Answer]:
-        """The same, one answer at a time, for rows of any number: only a few requests' rows are held in memory."""
+    def predict_each(
+        self, model: str, rows: Any, version: int | None = None, tell: Callable[[Answers], None] | None = None
+    ) -> Iterator[Answer]:
+        """The same, one answer at a time, for rows of any number: only a few requests' rows are held in memory.
+
+        ``tell`` is called with the answers of each request, which also have its notes and units, before they come.
+        """
         parts = in_order(
             lambda part: self._predict_part(model, part, version), _parts(as_rows(rows)), self._wire.parallel
         )
         count = 0
         for answers in parts:
             count += len(answers)
+            if tell:
+                tell(answers)
             yield from answers
         if not count:
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
 
-    def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> list[Answer]:
+    def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> Answers:
         """The answers to some rows, of which the first has the number given; errors have the number of the row."""
         start, rows = part
         try:
-            return self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
+            found = self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
+            found.notes = [
+                note if note.row is None else msgspec.structs.replace(note, row=note.row + start)
+                for note in found.notes
+            ]
+            return found
         except InvalidInput as error:
             if not start:
                 raise
-            found = _ROW.match(error.message)
-            if found:
-                message = f"row {int(found[1]) + start}{error.message[found.end() :]}"
+            match = _ROW.match(error.message)
+            if match:
+                message = f"row {int(match[1]) + start}{error.message[match.end() :]}"
             else:
                 message = f"row {start}: {error.message}" if len(rows) == 1 else error.message
             raise InvalidInput(message, error.hint) from error

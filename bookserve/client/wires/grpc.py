@@ -13,8 +13,15 @@ import numpy as np
 
 from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
-from bookserve.api.native_messages import answer_from_message, piece_from_message, row_to_message, tensor_from_message
+from bookserve.api.native_messages import (
+    answer_from_message,
+    note_from_message,
+    piece_from_message,
+    row_to_message,
+    tensor_from_message,
+)
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.answers import Answers
 from bookserve.client.certificates import client_pair, trusted_roots
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -24,7 +31,6 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
-from bookserve.verb import Answer
 
 #: What a gRPC library reports as UNAVAILABLE if TLS fails; trying again does not help.
 _TLS_FAILURES = ("SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "handshak", "WRONG_VERSION_NUMBER", "Peer name")
@@ -88,12 +94,13 @@ class GrpcWire:
             for model in reply.models
         ]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         rows = [row_to_message(row) for row in request.rows]
         message = pb.PredictRequest(model=model, version=request.version, rows=rows)
         reply = self._call("Predict", message, pb.PredictReply.FromString)
-        return [answer_from_message(answer) for answer in reply.answers]
+        notes = map(note_from_message, reply.notes)
+        return Answers(map(answer_from_message, reply.answers), notes, reply.units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

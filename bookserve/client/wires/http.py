@@ -20,6 +20,7 @@ import numpy as np
 
 from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.answers import Answers
 from bookserve.client.certificates import tls_context
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -29,7 +30,7 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
-from bookserve.verb import Answer
+from bookserve.verb import Note
 
 #: Seconds to wait for a connection at most.
 CONNECT = 5.0
@@ -60,6 +61,8 @@ class PredictReply(msgspec.Struct):
     """Answer of ``…/predict``. Other fields are ignored, here and below."""
 
     answers: list[dict[str, Any]]
+    notes: list[Note] = []
+    units: dict[str, str] = {}
 
 
 class ExplainReply(msgspec.Struct):
@@ -126,10 +129,10 @@ class HttpWire:
         models = self._call("GET", "/api/models", ModelsReply).models
         return [{name: value for name, value in model.items() if name != "state"} for model in models]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
-        return [answer_from_json(answer) for answer in reply.answers]
+        return Answers(map(answer_from_json, reply.answers), reply.notes, reply.units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -9,8 +9,14 @@ from typing import Any
 
 from bookserve import bundle
 from bookserve.api import native_pb2 as pb
-from bookserve.api.native_messages import answer_to_message, piece_to_message, row_from_message
+from bookserve.api.native_messages import (
+    answer_to_message,
+    note_to_message,
+    piece_to_message,
+    row_from_message,
+)
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
+from bookserve.bundle.notes import answer_notes, output_units
 from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.protocols.native.errors import call_status
@@ -33,8 +39,15 @@ def service(engine: Engine) -> Service:
         rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
-        answers = await engine.predict(live, body.rows)
-        return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
+        notes = await asyncio.to_thread(answer_notes, live.bundle, body.rows)
+        answers = map(answer_to_message, await engine.predict(live, body.rows))
+        return pb.PredictReply(
+            model=live.name,
+            version=live.version,
+            answers=answers,
+            notes=map(note_to_message, notes),
+            units=output_units(live.bundle),
+        )
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
