@@ -35,7 +35,8 @@ _ARGUMENT = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 _GENERATED_NAME = re.compile(r"keras_tensor.*|input_layer(_\d+)?")
 _SAVED_MODEL_HINT = (
     "Name the Python file that has it, if you trust it: bookserve export model.keras --trust-module mine.py. Or write "
-    "a SavedModel where its code is available, model.export('my_model'), and export that directory."
+    "a SavedModel where its code is available, in Python model.export('my_model'), in R "
+    "export_savedmodel(model, 'my_model'), and export that directory."
 )
 
 

@@ -65,6 +65,11 @@ class RebuildProcess:
         return answer
 
     @property
+    def pid(self) -> int:
+        """Its number in the system; the model is in a child of it."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether it can take a model."""
         return self._process.poll() is None

@@ -42,7 +42,9 @@ class _Rebuilt:
         """Build the model, of ``description`` and ``weights`` or of the file ``archive``; answer what it is like."""
         self._keras = import_module(keras)
         if archive:
-            self._model = self._keras.models.load_model(archive, compile=False, safe_mode=True)
+            # Keras 3 takes the word "dot" of an Attention layer in HDF5 for its own function of that name.
+            words = {"dot": "dot"} if keras == "keras" else {}
+            self._model = self._keras.models.load_model(archive, words, compile=False, safe_mode=True)
         else:
             with open(description, encoding="utf-8") as file:  # noqa: PTH123
                 self._model = self._keras.models.model_from_json(file.read(), custom_objects=_activations())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 
 from bookserve.bundle import Bundle
 from bookserve.client import connect
-from bookserve.errors import InvalidInput
+from bookserve.errors import Failed, InvalidInput
 from export.sources.old_keras.rebuilt import check_file, open_rebuilt
 from export.sources.source import find_source
 
@@ -197,10 +200,30 @@ def test_the_reason_is_the_innermost_and_names_the_users_file(tf_keras, tmp_path
     assert "bookserve-" not in str(error.value)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process has one model")
+def test_a_model_whose_process_is_killed_is_an_error_and_the_next_one_loads(tf_keras, tmp_path: Path) -> None:
+    path = keras_1(
+        tmp_path / "net.h5",
+        [{"class_name": "Dense", "config": {"name": "dense", "batch_input_shape": [None, 3], "output_dim": 2}}],
+        {"dense": [np.ones((3, 2), "f4"), np.zeros(2, "f4")]},
+    )
+    with open_rebuilt(check_file(path)) as model:
+        process: int = model._process.pid  # type: ignore[attr-defined]
+        copy = Path(f"/proc/{process}/task/{process}/children").read_text().split()[0]
+        os.kill(int(copy), signal.SIGKILL)
+        with pytest.raises(Failed, match=rf"{path} ended with exit code -9"):
+            model.save(tmp_path / "saved")
+    with open_rebuilt(check_file(path)) as model:
+        assert model._process.pid == process  # type: ignore[attr-defined]
+        assert model.names == {"inputs": ["input"], "outputs": ["dense"]}
+
+
 def test_an_hdf5_file_of_keras_3_is_rebuilt_by_keras_3(tf_keras, export, tmp_path: Path) -> None:
     import keras
 
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="hard_sigmoid")])
+    x = keras.Input((4,))
+    y = keras.layers.Reshape((3, 2))(keras.layers.Dense(6, activation="hard_sigmoid")(x))
+    model = keras.Model(x, keras.layers.Attention()([y, y]))  # Keras itself fails to read its score_mode "dot"
     model.save(tmp_path / "net.h5")
     rows = np.random.default_rng(0).normal(size=(3, 4)).astype("f4")
     np.savez(tmp_path / "net.npz", x0=rows, y0=model(rows))
