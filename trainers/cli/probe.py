@@ -56,7 +56,7 @@ def probe_tensorflow() -> dict[str, Any]:
             if cuda
             else "it is built for CPUs only."
         )
-        found["hint"] = "pip install 'bookserve[gpu]' in an environment of its own; see docs/gpu.md"
+        found["hint"] = "pip install 'bookserve[gpu]' in an environment of its own; see docs/how-to/gpu.md"
     return found
 
 
@@ -82,7 +82,7 @@ def probe_jax() -> dict[str, Any]:
     found: dict[str, Any] = {"package": f"jax {jax.__version__}", "devices": devices}
     if jax.default_backend() == "cpu":
         found["gpu_problem"] = "it finds no GPU, or its CUDA plugin is not installed."
-        found["hint"] = "pip install 'bookserve[jax-gpu]' in an environment of its own; see docs/gpu.md"
+        found["hint"] = "pip install 'bookserve[jax-gpu]' in an environment of its own; see docs/how-to/gpu.md"
     return found
 
 

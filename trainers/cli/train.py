@@ -68,7 +68,7 @@ def train(
     """Train tasks of the book; each leaves a run.
 
     On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
-    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/gpu.md.
+    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/how-to/gpu.md.
     """
     if bool(names) == all_tasks:
         raise click.UsageError("Give one or more tasks, or --all without tasks.")
