@@ -1,4 +1,3 @@
-
 """Tries what training needs on this machine, for ``bookserve doctor``: TensorFlow, JAX, and the data sets.
 
 ``python -m trainers.cli.probe tensorflow | jax | data`` prints JSON.
