@@ -25,8 +25,8 @@ Answer = dict[str, list[Label] | np.ndarray]
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a reader should know about an answer; it stands beside the answers."""
 
-    #: ``unknown_words``: ``words`` of a text are not in the model's vocabulary. ``no_known_words``: none of its words is,
-    #: so that the answer is a guess. ``sample``: the model was trained on sample data.
+    #: ``unknown_words``: ``words`` of a text are not in the model's vocabulary. ``no_known_words``: none of its words
+    #: is, so that the answer is a guess. ``sample``: the model was trained on sample data.
     kind: str
     message: str
     #: The row that it is about, and the input; None: all rows.
