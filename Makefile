@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
 .PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
-.PHONY: test-docs test-deploy test-browser test-r r-vignette r-docs
+.PHONY: test-docs test-deploy test-browser test-http2 test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -77,6 +77,11 @@ test-browser: .venv/ready $(AXE)  ## use every widget of the playground in Chrom
 test-docs: .venv/ready  ## run the commands of every page of the documentation, and compare what they print
 	BOOKSERVE_TEST_DOCS=1 $(BIN)/python -m pytest -n0 tests/end_to_end/test_docs.py
 
+# Debian: apt-get install nodejs npm.
+test-http2: .venv/ready  ## test the builtin gRPC server with grpc-js and with Node's own HTTP/2; fetches grpc-js from npm
+	npm install --silent --no-save --no-audit --no-fund --prefix .tools/http2 @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+	BOOKSERVE_HTTP2_TOOLS=$(abspath .tools/http2) $(BIN)/python -m pytest -n0 tests/serve/transport/http2
+
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
 
@@ -130,5 +135,5 @@ constraints: .venv/ready  ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
 
 clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
-	rm -rf .venv .venv-serve demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-serve .tools demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

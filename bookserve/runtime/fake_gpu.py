@@ -126,5 +126,10 @@ class FakeGpuRuntime:
         return session
 
 
+def dry_run() -> FakeGpuRuntime:
+    """A runtime with one fake GPU that needs 0.2 ms to start: what ``bench/gpu.py --fake`` installs."""
+    return FakeGpuRuntime(FakeGpu(start=2e-4, per_row=2e-6, memory=8 << 30))
+
+
 def _release(gpu: FakeGpu, size: int) -> None:
     gpu.used -= size

@@ -79,6 +79,8 @@ def usable_gpus(runtime: GpuRuntime, device: str) -> list[Gpu]:
         DeviceUnavailable: there is none; the message says why.
     """
     gpus = runtime.gpus()
+    if not gpus:
+        raise DeviceUnavailable(f"{runtime.name} finds no GPU.", "bookserve doctor shows what it finds.")
     if device in (AUTO, CUDA):
         return sorted(gpus, key=lambda gpu: -gpu.free)
     found = [gpu for gpu in gpus if gpu.device == device]

@@ -146,6 +146,11 @@ class Agent:
 
     def _run(self) -> None:
         self._state.mkdir(parents=True, exist_ok=True)
+        try:
+            # Ray's workers run with a niceness of 15, which the servers would inherit from this thread.
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        except PermissionError:
+            logger.warning("the servers run with low priority: start Ray with RAY_worker_niceness=0")
         # One agent looks after a machine's servers: another one waits until this process or this thread has ended.
         with (self._state / "lock").open("a") as lock:
             while not self._closed.wait(PERIOD):

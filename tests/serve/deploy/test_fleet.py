@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 #: A Python with bookserve[ray].
 PYTHON = os.environ.get("BOOKSERVE_RAY_PYTHON", "")
 RAY_PORT = 6379
-RAY = ("ray::", "raylet", "gcs_server", "ray/")
+RAY = ("ray::", "raylet", "gcs_server", "site-packages/ray/")
 
 
 class Cluster:
@@ -43,7 +43,7 @@ class Cluster:
         self.environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_DEDUP_LOGS": "0",
+            "RAY_worker_niceness": "0",
             "PATH": f"{Path(PYTHON).parent}:{os.environ.get('PATH', '')}:/usr/sbin",
         }
 

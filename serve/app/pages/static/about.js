@@ -5,7 +5,7 @@ import {bytes, download, el, number, shapeText} from "./lib/dom.js"
 import {chapter} from "./lib/page.js"
 
 const section = (title, id, ...children) => el("section", {class: "panel", "aria-labelledby": id}, el("h2", {id}, title), children)
-const table = (head, rows) => el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ")}, el("table", {}, el("thead", {}, el("tr", {}, head.map(text => el("th", {scope: "col"}, text)))), el("tbody", {}, rows.map(row => el("tr", {}, row.map(cell => el("td", {}, cell)))))))
+const table = (head, rows, className = "") => el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": head.join(", ")}, el("table", {class: className}, el("thead", {}, el("tr", {}, head.map(text => el("th", {scope: "col"}, text)))), el("tbody", {}, rows.map(row => el("tr", {}, row.map(cell => el("td", {}, cell)))))))
 
 /** All sections of what is known of a model. */
 export const about = (model, card) => [figures(model, card), architecture(model, card), tensors(model), versions(model, card)]
@@ -42,7 +42,7 @@ function drawing(graph, layers, title) {
   const ends = specs => Object.entries(specs).map(([name, spec]) => box("io", name, shapeText(spec.shape)))
   const inner = layers.map(layer => box(layer.parameters ? "" : "still", [layer.kind, layer.detail, layer.activation && `+ ${layer.activation}`].filter(Boolean).join(" "), layer.shape?.length ? shapeText(layer.shape) : "", layer.parameters ? `${number(layer.parameters)} weights · ${layer.weights.map(shape => shape.join(" × ")).join(", ")}` : "no weights"))
   const most = 14
-  const boxes = parts => parts.flatMap((part, index) => [index ? el("div", {class: "arrow", "aria-hidden": "true"}, "▼") : null, part])
+  const boxes = parts => parts.flatMap((part, index) => [index && !(part.matches(".io") && parts[index - 1].matches(".io")) ? el("div", {class: "arrow", "aria-hidden": "true"}, "▼") : null, part])
   const all = [...ends(graph.inputs), ...inner.slice(0, most)]
   const rest = inner.slice(most)
   return el("div", {}, title && el("h3", {}, title), el("div", {class: "drawing", role: "list", "aria-label": `Layers${title && ` of ${title}`}`}, boxes(all)),
@@ -70,7 +70,7 @@ function tensors(model) {
     }
   }
   const head = ["Graph", "", "Name", "Type and shape", "Columns, or Steps between row and tensor"]
-  return section("Inputs and outputs", "tensors", table(head, rows), more.length ? el("details", {}, el("summary", {}, "Other graphs"), table(head, more)) : null)
+  return section("Inputs and outputs", "tensors", table(head, rows, "broad"), more.length ? el("details", {}, el("summary", {}, "Other graphs"), table(head, more, "broad")) : null)
 }
 
 function versions(model, card) {

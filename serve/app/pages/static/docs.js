@@ -153,7 +153,7 @@ async function show() {
   }})
   main.replaceChildren(el("h1", {}, "The HTTP interface"), el("p", {class: "lead"}, api.info.summary),
     el("p", {class: "quiet"}, "Open a route: its form is filled with a request that works for a model of this server. Everything is read from /openapi.json (OpenAPI 3.1). gRPC clients find the services by reflection."),
-    el("label", {}, "Search the routes", search), groups, el("datalist", {id: "models"}, models.map(({name}) => el("option", {value: name}))))
+    el("label", {}, "Search the routes", search), ...groups, el("datalist", {id: "models"}, models.map(({name}) => el("option", {value: name}))))
   if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView()
 }
 

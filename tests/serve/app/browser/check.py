@@ -1,6 +1,6 @@
 """Use every widget of the playground in Debian's Chromium, at the widths of a phone and of a desk.
 
-python -m tests.serve.app.browser.check AXE [--pictures DIRECTORY] [--only WORD]
+python -m tests.serve.app.browser.check AXE [--pictures DIRECTORY] [--only NAMES]
 
 AXE is the file ``axe.min.js`` of axe-core. It fails if a widget does not answer, if axe has a serious finding, if the
 console shows an error, or if anything is asked of another server. It prints the time of the first paint and the sizes.
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("axe", type=Path)
     parser.add_argument("--pictures", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="names of functions of use.py, with commas")
     given = parser.parse_args()
     if not Path(CHROMIUM).exists():
         sys.exit(f"there is no {CHROMIUM}. Install it: apt-get install chromium")
@@ -56,11 +56,11 @@ def main() -> None:
         with start(models) as server:
             for width in WIDTHS:
                 for action in use.WITHOUT_KEYS:
-                    if given.only in action.__name__:
+                    if not given.only or action.__name__ in given.only:
                         visit = Visit(browser, server.http, width, axe, given.pictures)
                         problems += run(visit, action)
             click.echo(first_paint(browser, server.http))
-        if given.only in "with_keys":
+        if not given.only or "with_keys" in given.only:
             with start(models, "--api-key-file", str(keys)) as server:
                 for width in WIDTHS:
                     problems += run(Visit(browser, server.http, width, axe, given.pictures), use.with_keys)
@@ -109,8 +109,13 @@ def first_paint(browser: Browser, server: str) -> str:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.goto(server)
-        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-        times.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        found: list[float] = []
+        while not found:  # the debugger may run this, the page's own policy forbids it to evaluate text
+            page.wait_for_timeout(100)
+            found = page.evaluate(
+                "performance.getEntriesByName('first-contentful-paint').map(paint => paint.startTime)"
+            )
+        times += found
         context.close()
     return f"first contentful paint of /: {sorted(times)[2]:.0f} ms"
 

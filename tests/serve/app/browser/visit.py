@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 #: Findings of axe that count; those of ``minor`` and ``moderate`` are advice.
 SERIOUS = ("serious", "critical")
-WIDTHS = (1280, 390)
+WIDTHS = (390, 1280)
 
 
 class Visit:

@@ -6,6 +6,8 @@ import {base64, canvasBlob, dataUrl, drawPixels, pictureInput} from "../lib/imag
 import {exampleChips} from "../lib/answers.js"
 
 const SIDE = 280
+// Length of what must be drawn before it is asked what it is: a dot is no digit.
+const LEAST = 60
 
 /** A black canvas to draw on in white. `changed()` is called while drawing. */
 export function drawingPad(changed, label) {
@@ -19,7 +21,8 @@ export function drawingPad(changed, label) {
     const box = canvas.getBoundingClientRect()
     return [(event.clientX - box.left) * SIDE / box.width, (event.clientY - box.top) * SIDE / box.height]
   }
-  const line = (from, to) => { context.beginPath(); context.moveTo(...from); context.lineTo(...to); context.stroke(); canvas.empty = false; changed() }
+  const line = (from, to) => { context.beginPath(); context.moveTo(...from); context.lineTo(...to); context.stroke(); drawn += Math.hypot(to[0] - from[0], to[1] - from[1]); canvas.empty = drawn < LEAST; changed() }
+  let drawn = 0
   canvas.empty = true
   canvas.onpointerdown = event => { canvas.setPointerCapture(event.pointerId); last = at(event); line(last, last) }
   canvas.onpointermove = event => { if (last && event.buttons) { const now = at(event); line(last, now); last = now } }
@@ -34,7 +37,7 @@ export function drawingPad(changed, label) {
     if (event.shiftKey) line(pen, next)
     pen = next
   }
-  canvas.clear = () => { context.fillRect(0, 0, SIDE, SIDE); canvas.empty = true; pen = [SIDE / 2, SIDE / 4] }
+  canvas.clear = () => { context.fillRect(0, 0, SIDE, SIDE); canvas.empty = true; drawn = 0; pen = [SIDE / 2, SIDE / 4] }
   canvas.show = image => { context.fillRect(0, 0, SIDE, SIDE); context.drawImage(image, 0, 0, SIDE, SIDE); canvas.empty = false }
   return canvas
 }

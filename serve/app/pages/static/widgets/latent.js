@@ -6,8 +6,10 @@ import {drawingPad} from "./digit.js"
 
 const FRAMES = 24
 const GRID = 15
-// Half the width of the plane: the quantiles 0.05 and 0.95 of the normal distribution, which the grid covers.
-const EDGE = 1.645
+// Half the width of the plane, in standard deviations of the points that were trained on.
+const EDGE = 2.5
+// The points in the middle of each tile of the background, row by row.
+const TILES = Array.from({length: GRID * GRID}, (_, index) => [index % GRID, Math.floor(index / GRID)].map(place => +((place + 0.5) / GRID * 2 * EDGE - EDGE).toFixed(4)))
 
 export async function widget(context) {
   const {model} = context
@@ -70,7 +72,7 @@ async function plane({model, follow}) {
     encoded.textContent = `Your picture is at ${point.map(number).join(", ")}${point.some(value => Math.abs(value) > EDGE) ? ", outside of what is shown" : ""}.`
   })
   const pad = drawingPad(() => {}, "Drawing area for a picture to encode")
-  attempt(problem, async () => { background.src = await picture(modelPath(model.name, "sample"), {grid: GRID}) })
+  attempt(problem, async () => { background.src = await picture(modelPath(model.name, "sample"), {latent: TILES}) })
   go([0, 0])
   return el("div", {}, el("p", {class: "quiet"}, "Every point of this plane is a picture. Drag over it, or use the arrow keys (with Shift: further)."),
     el("div", {class: "split"}, el("div", {}, map, el("p", {class: "row"}, el("button", {type: "button", class: "plain", onclick: mark}, "Start a walk here"), walk)),

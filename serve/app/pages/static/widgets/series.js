@@ -20,7 +20,7 @@ export async function widget({model, card, follow, examples}) {
   const {minutes, ahead} = timing(card)
   const aim = Math.max(0, columns.findIndex(({name}) => /^T \(|temp/i.test(name)))
   const select = el("select", {}, columns.map(({name}, index) => el("option", {value: index, selected: index === aim}, name)))
-  const shift = el("input", {type: "range", min: -15, max: 15, step: 0.5, value: 0}), shifted = el("output", {}, "0")
+  const shift = el("input", {type: "range", min: -15, max: 15, step: 0.5, value: 0}), shifted = el("span", {}, "0")
   const place = el("div"), answer = el("div", {"aria-live": "polite"}), problem = el("div")
   let row = rows[0]
   const changed = () => {
@@ -41,8 +41,8 @@ export async function widget({model, card, follow, examples}) {
       else answer.replaceChildren(answerBox(model, found, reply))
     })
   })
-  select.onchange = () => { shift.value = 0; shifted.value = "0"; ask() }
-  shift.oninput = () => { shifted.value = `${+shift.value > 0 ? "+" : ""}${shift.value}`; ask() }
+  select.onchange = () => { shift.value = 0; shifted.textContent = "0"; ask() }
+  shift.oninput = () => { shifted.textContent = `${+shift.value > 0 ? "+" : ""}${shift.value}`; ask() }
   ask()
   const days = minutes ? Math.round(length * minutes / 1440) : 0
   return el("div", {}, el("p", {class: "quiet"}, `${length} readings of ${width} columns${days ? `: ${days} days` : ""}. The model reads all of them.`),

@@ -1,7 +1,7 @@
 # ruff: noqa: T201, TID253 - a measurement that prints
 """Measure how long other requests wait while one client gets answers of a hundred megabytes.
 
-python bench/long_answers.py [--megabytes 100] [--save FILE.json] [-- OPTIONS of bookserve serve]
+python bench/bystanders/long_answers.py [--megabytes 100] [--save FILE.json] [-- OPTIONS of bookserve serve]
 
 A server of one model that answers a row with two million numbers is asked for long answers in every form, over HTTP and
 gRPC. Meanwhile another client asks for ``/healthz`` without a pause. The exit code is 1 where one of its answers took
@@ -24,8 +24,8 @@ import grpc
 import httpx
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).parent.parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import machine  # noqa: E402
 
