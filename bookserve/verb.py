@@ -25,8 +25,8 @@ Answer = dict[str, list[Label] | np.ndarray]
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a reader should know about an answer; it stands beside the answers."""
 
-    #: ``unknown_words``: ``words`` of a text are not in the model's vocabulary. ``sample``: the model was trained on
-    #: sample data.
+    #: ``unknown_words``: ``words`` of a text are not in the model's vocabulary. ``no_known_words``: none of its words
+    #: is, so that the answer is a guess. ``sample``: the model was trained on sample data.
     kind: str
     message: str
     #: The row that it is about, and the input; None: all rows.
@@ -87,26 +87,29 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         """A note for each text that has words which are not in the model's vocabulary.
 
         Raises:
-            InvalidInput: a row has no word that the model knows, so that its answer would be a guess.
+            InvalidInput: no row has a word that the model knows, so that every answer would be a guess. Beside other
+                rows, such a row gets a note of the kind ``no_known_words``.
         """
         readers = {name: steps[0] for name, steps in self.inputs.items() if steps and isinstance(steps[0], Words)}
         if not readers or isinstance(rows, np.ndarray):
             return []
-        notes = []
+        notes: list[Note] = []
+        guesses = 0
         columns = {name: self._column(name, rows) for name in readers}
         for index in range(len(rows)):
             texts = {name: columns[name][index] for name in readers}
             if not all(isinstance(text, str | bytes) for text in texts.values()):
                 continue
             found = {name: readers[name].known_and_unknown(text) for name, text in texts.items()}
-            if not any(known for known, _ in found.values()):
-                place = f"row {index}: " if len(rows) > 1 else ""
-                raise InvalidInput(
-                    f"{place}the model knows none of the words of the text '{_shorten(texts)}'.",
-                    f"It knows {max(len(reader.vocabulary) for reader in readers.values()):,} words; an answer would "
-                    "be a guess.",
-                )
-            notes += [_unknown_words(index, name, *counts) for name, counts in found.items() if counts[1]]
+            if any(known for known, _ in found.values()):
+                notes += [_unknown_words(index, name, unknown) for name, (_, unknown) in found.items() if unknown]
+            else:
+                guesses += 1
+                words = tuple(word for _, unknown in found.values() for word in unknown)
+                notes.append(Note("no_known_words", _GUESS.format(_shorten(texts)), index, next(iter(found)), words))
+        if guesses == len(rows):
+            size = max(len(reader.vocabulary) for reader in readers.values())
+            raise InvalidInput(notes[0].message, f"It knows {size:,} words; an answer would be a guess.")
         return notes
 
     def _column(self, name: str, rows: Rows) -> Rows:
@@ -276,7 +279,11 @@ def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
 
 
-def _unknown_words(row: int, name: str, known: int, unknown: tuple[str, ...]) -> Note:
+#: What is said of a text without a known word.
+_GUESS = "the model knows none of the words of the text '{}'."
+
+
+def _unknown_words(row: int, name: str, unknown: tuple[str, ...]) -> Note:
     shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
     noun = "word" if len(unknown) == 1 else "words"
     message = f"The model does not know {len(unknown)} {noun}: {shown}."

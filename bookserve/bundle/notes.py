@@ -19,7 +19,7 @@ def answer_notes(bundle: Bundle, rows: Rows) -> list[Note]:
     """Notes on the answers to ``rows``: those of the model, and the words that it does not know.
 
     Raises:
-        InvalidInput: the model knows no word of a row.
+        InvalidInput: the model knows no word of any row.
     """
     verb = bundle.manifest.verb
     return model_notes(bundle) + (verb.unknown_words(rows) if isinstance(verb, Predict) else [])
