@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
-    "generate": ("clients.predict:generate", "Generate text with a character model."),
+    "generate": ("clients.generate:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
     "dream": ("clients.images:dream", "Change a picture by DeepDream."),
     "style": ("clients.images:style", "Apply the style of one picture to another."),

@@ -7,7 +7,7 @@ Overloaded and Failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -21,14 +21,15 @@ from bookserve.api.requests import (
     TransformRequest,
     validate_request,
 )
-from bookserve.client.answers import Answers
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.concurrency import in_order
 from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
-from bookserve.verb import Answer
+from bookserve.table import Table
+from bookserve.verb import Answer, AnswerColumns
 
 #: Maximum number of rows in one request, and about how many bytes of them.
 BATCH, BATCH_BYTES = 1024, 8 * 2**20
@@ -58,6 +59,9 @@ class Wire(Protocol):
 
     def predict(self, model: str, request: PredictRequest) -> list[Answer]:
         """See ``Client.predict``."""
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+        """See ``Client.predict_parts``; the table has at most ``MAX_ROWS`` rows."""
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``; a piece may be empty."""
@@ -112,6 +116,27 @@ class Client:
             yield from answers
         if not count:
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
+
+    def predict_parts(
+        self, model: str, parts: Iterable[Sequence[Any]], version: int | None = None
+    ) -> Iterator[Answers | AnswerTable]:
+        """The answers to parts of the rows, one after the other; a part that is a ``Table`` is answered by columns.
+
+        This is how rows of millions are predicted: ``bookserve.client.parts.read_parts`` reads them in parts. Only a
+        few parts are held in memory, and some are predicted at the same time.
+        """
+        return in_order(lambda part: self.predict_part(model, part, version), iter(parts), self.parallel)
+
+    def predict_part(self, model: str, rows: Sequence[Any], version: int | None = None) -> Answers | AnswerTable:
+        """The answers to some rows in a single request; errors have the number of the row."""
+        if isinstance(rows, Table):
+            return AnswerTable(self._wire.predict_table(model, rows, version))
+        return Answers(self._predict_part(model, (0, list(as_rows(rows))), version))
+
+    @property
+    def parallel(self) -> int:
+        """How many predictions may run at the same time, in threads."""
+        return self._wire.parallel
 
     def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> list[Answer]:
         """The answers to some rows, of which the first has the number given; errors have the number of the row."""

@@ -13,7 +13,14 @@ import numpy as np
 
 from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
-from bookserve.api.native_messages import answer_from_message, piece_from_message, row_to_message, tensor_from_message
+from bookserve.api.native_messages import (
+    answer_from_message,
+    columns_from_message,
+    piece_from_message,
+    row_to_message,
+    table_to_message,
+    tensor_from_message,
+)
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.client.certificates import client_pair, trusted_roots
 from bookserve.client.client import OnProgress, Samples
@@ -24,7 +31,8 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
-from bookserve.verb import Answer
+from bookserve.table import Table
+from bookserve.verb import Answer, AnswerColumns
 
 #: What a gRPC library reports as UNAVAILABLE if TLS fails; trying again does not help.
 _TLS_FAILURES = ("SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "handshak", "WRONG_VERSION_NUMBER", "Peer name")
@@ -94,6 +102,11 @@ class GrpcWire:
         message = pb.PredictRequest(model=model, version=request.version, rows=rows)
         reply = self._call("Predict", message, pb.PredictReply.FromString)
         return [answer_from_message(answer) for answer in reply.answers]
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+        """See ``Client.predict_parts``."""
+        message = pb.PredictRequest(model=model, version=version, table=table_to_message(table))
+        return columns_from_message(self._call("Predict", message, pb.PredictReply.FromString).columns)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.answers import AnswerTable
 from bookserve.client.certificates import tls_context
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -29,7 +30,8 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
-from bookserve.verb import Answer
+from bookserve.table import Table
+from bookserve.verb import Answer, AnswerColumns
 
 #: Seconds to wait for a connection at most.
 CONNECT = 5.0
@@ -130,6 +132,10 @@ class HttpWire:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
         return [answer_from_json(answer) for answer in reply.answers]
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+        """See ``Client.predict_parts``; JSON has the rows one by one."""
+        return AnswerTable.of(self.predict(model, PredictRequest(list(table), version))).outputs
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -9,8 +9,15 @@ from typing import Any
 
 from bookserve import bundle
 from bookserve.api import native_pb2 as pb
-from bookserve.api.native_messages import answer_to_message, piece_to_message, row_from_message
+from bookserve.api.native_messages import (
+    answer_to_message,
+    columns_to_message,
+    piece_to_message,
+    row_from_message,
+    table_from_message,
+)
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
+from bookserve.errors import InvalidInput
 from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.protocols.native.errors import call_status
@@ -30,11 +37,20 @@ def service(engine: Engine) -> Service:
         return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
 
     async def predict(request: pb.PredictRequest) -> pb.PredictReply:
+        if request.HasField("table"):
+            return await predict_table(request)
         rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
         answers = await engine.predict(live, body.rows)
         return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
+
+    async def predict_table(request: pb.PredictRequest) -> pb.PredictReply:
+        if request.rows:
+            raise InvalidInput("the request has rows and a table.", "Send one of them.")
+        live = engine.model(request.model, request.version if request.HasField("version") else None)
+        columns = await engine.predict_table(live, table_from_message(request.table))
+        return pb.PredictReply(model=live.name, version=live.version, columns=columns_to_message(columns))
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
