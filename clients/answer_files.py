@@ -82,7 +82,12 @@ def open_writer(path: Path, with_inputs: bool = False) -> Iterator[Writer]:
     try:
         with os.fdopen(handle, "wb") as stream:
             writer = kind(stream, with_inputs, path.suffix.lower())
-            yield writer
+            try:
+                yield writer
+            except BaseException:
+                with suppress(Exception):  # the file is removed; pyarrow wants its end all the same
+                    writer.close()
+                raise
             writer.close()
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,6 +53,8 @@ class Wire(Protocol):
 
     #: How many predictions may run at the same time, in threads.
     parallel: int
+    #: Rows of a table in one request at most.
+    table_rows: int
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -128,10 +130,15 @@ class Client:
         return in_order(lambda part: self.predict_part(model, part, version), iter(parts), self.parallel)
 
     def predict_part(self, model: str, rows: Sequence[Any], version: int | None = None) -> Answers | AnswerTable:
-        """The answers to some rows in a single request; errors have the number of the row."""
-        if isinstance(rows, Table):
-            return AnswerTable(self._wire.predict_table(model, rows, version))
-        return Answers(self._predict_part(model, (0, list(as_rows(rows))), version))
+        """The answers to some rows, in one request or a few, one after the other; errors have the number of the row."""
+        if not isinstance(rows, Table):
+            return Answers(self._predict_part(model, (0, list(as_rows(rows))), version))
+        answers = []
+        for start in range(0, len(rows), self._wire.table_rows):
+            with _rows_counted_from(start):
+                table = rows[start : start + self._wire.table_rows]
+                answers.append(AnswerTable(self._wire.predict_table(model, table, version)))
+        return AnswerTable.joined(answers) if len(answers) > 1 else answers[0]
 
     @property
     def parallel(self) -> int:
@@ -141,17 +148,8 @@ class Client:
     def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> list[Answer]:
         """The answers to some rows, of which the first has the number given; errors have the number of the row."""
         start, rows = part
-        try:
+        with _rows_counted_from(start, len(rows) == 1):
             return self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
-        except InvalidInput as error:
-            if not start:
-                raise
-            found = _ROW.match(error.message)
-            if found:
-                message = f"row {int(found[1]) + start}{error.message[found.end() :]}"
-            else:
-                message = f"row {start}: {error.message}" if len(rows) == 1 else error.message
-            raise InvalidInput(message, error.hint) from error
 
     def generate(
         self,
@@ -252,6 +250,22 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def _rows_counted_from(start: int, is_single: bool = False) -> Iterator[None]:
+    """Errors raised in this block count their rows from the number ``start``."""
+    try:
+        yield
+    except InvalidInput as error:
+        if not start:
+            raise
+        found = _ROW.match(error.message)
+        if found:
+            message = f"row {int(found[1]) + start}{error.message[found.end() :]}"
+        else:
+            message = f"row {start}: {error.message}" if is_single else error.message
+        raise InvalidInput(message, error.hint) from error
 
 
 def _parts(rows: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:

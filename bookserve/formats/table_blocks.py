@@ -84,7 +84,7 @@ def read_table_blocks(
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:
     """The stream in blocks of whole lines in UTF-8, which end in line feeds."""
-    rest = stream.read(BLOCK)
+    rest = stream.read(BLOCK // 16)
     if rest.startswith(UTF16):  # as a whole: these files are made by spreadsheets, which have a limit
         try:
             content = (rest + stream.read()).decode("utf-16").encode()

@@ -53,6 +53,8 @@ class GrpcWire:
     """One channel, which threads may share. Proxy settings of the environment are ignored."""
 
     parallel = 4
+    #: With ``parallel`` this fits a server's queue several times over.
+    table_rows = 2048
 
     def __init__(self, target: str, settings: Settings, socket: str = "", *, secure: bool = False) -> None:
         """``socket`` is the path of a Unix socket to use instead of ``target``; ``secure`` is TLS.

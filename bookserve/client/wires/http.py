@@ -101,6 +101,8 @@ class HttpWire:
     """One connection pool, which threads may share. Proxy settings of the environment are ignored."""
 
     parallel = 4
+    #: With ``parallel`` this fits a server's queue several times over.
+    table_rows = 2048
 
     def __init__(self, url: str, settings: Settings, socket: str = "") -> None:
         """``socket`` is the path of a Unix socket to use; the host of ``url`` then only names it.

@@ -40,6 +40,7 @@ class LocalWire:
 
     #: Steps, pictures' decoders and sessions let other threads run.
     parallel = os.cpu_count() or 1
+    table_rows = 16_384
 
     def __init__(self, models: Path, variant: str = "", *, device: str = "cpu", threads: int = 1) -> None:
         """``variant`` names the form to run of models that have it, as ``bookserve serve --variant`` does.
