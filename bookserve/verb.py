@@ -15,8 +15,8 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import Arrays, Graph, TensorSpec
-from bookserve.steps import Characters, Label, Numbers, Rows, Step, apply_steps
-from bookserve.steps.base import StepBase
+from bookserve.steps import Characters, Label, Numbers, Rows, Step, Unit, Words, apply_steps
+from bookserve.steps.base import StepBase, decode_text
 from bookserve.steps.labels import LabelStep, LabelTable
 from bookserve.table import UNNAMED, Table
 
@@ -24,6 +24,19 @@ from bookserve.table import UNNAMED, Table
 Answer = dict[str, list[Label] | np.ndarray]
 #: The answers to many rows: for each output name, the labels of all rows or an array whose first axis counts them.
 AnswerColumns = dict[str, LabelTable | np.ndarray]
+
+
+class Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a reader should know about an answer; it stands beside the answers."""
+
+    #: ``unknown_words``: ``words`` of a text are not in the model's vocabulary. ``sample``: the model was trained on
+    #: sample data.
+    kind: str
+    message: str
+    #: The row that it is about, and the input; None: all rows.
+    row: int | None = None
+    input: str = ""
+    words: tuple[str, ...] = ()
 
 
 class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forbid_unknown_fields=True):
@@ -39,6 +52,11 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         return min(
             (step.inline_bytes for steps in self.inputs.values() for step in steps), default=StepBase.inline_bytes
         )
+
+    @property
+    def output_units(self) -> dict[str, str]:
+        """The units of the outputs that have one."""
+        return {name: step.unit for name, steps in self.outputs.items() for step in steps if isinstance(step, Unit)}
 
     def encode(self, rows: Rows) -> Arrays:
         """Turn raw rows into the graph's inputs.
@@ -82,6 +100,32 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             name: column if _row_count(column) == count else np.broadcast_to(column, (count, *column.shape))
             for name, column in columns.items()
         }
+
+    def unknown_words(self, rows: Rows) -> list[Note]:
+        """A note for each text that has words which are not in the model's vocabulary.
+
+        Raises:
+            InvalidInput: a row has no word that the model knows, so that its answer would be a guess.
+        """
+        readers = {name: steps[0] for name, steps in self.inputs.items() if steps and isinstance(steps[0], Words)}
+        if not readers or isinstance(rows, np.ndarray):
+            return []
+        notes = []
+        columns = {name: self._column(name, rows) for name in readers}
+        for index in range(len(rows)):
+            texts = {name: columns[name][index] for name in readers}
+            if not all(isinstance(text, str | bytes) for text in texts.values()):
+                continue
+            found = {name: readers[name].known_and_unknown(text) for name, text in texts.items()}
+            if not any(known for known, _ in found.values()):
+                place = f"row {index}: " if len(rows) > 1 else ""
+                raise InvalidInput(
+                    f"{place}the model knows none of the words of the text '{_shorten(texts)}'.",
+                    f"It knows {max(len(reader.vocabulary) for reader in readers.values()):,} words; an answer would "
+                    "be a guess.",
+                )
+            notes += [_unknown_words(index, name, *counts) for name, counts in found.items() if counts[1]]
+        return notes
 
     def _column(self, name: str, rows: Rows) -> Rows:
         if isinstance(rows, np.ndarray):
@@ -262,6 +306,18 @@ def verb_name(verb: Verb) -> str:
 def plain_answers(answers: Sequence[Answer]) -> list[Any]:
     """Answers as lists, numbers, strings and dictionaries, ready for JSON."""
     return [{name: _simple(value) for name, value in answer.items()} for answer in answers]
+
+
+def _unknown_words(row: int, name: str, known: int, unknown: tuple[str, ...]) -> Note:
+    shown = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+    noun = "word" if len(unknown) == 1 else "words"
+    message = f"The model does not know {len(unknown)} {noun}: {shown}."
+    return Note("unknown_words", message, row, name, unknown)
+
+
+def _shorten(texts: Mapping[str, Any]) -> str:
+    text = " ".join(decode_text(text) for text in texts.values())
+    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _difference(row: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:

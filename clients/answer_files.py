@@ -33,6 +33,7 @@ from bookserve.client.parts import Part
 from bookserve.errors import Failed, InvalidInput
 from bookserve.table import UNNAMED, Table
 from bookserve.verb import plain_answers
+from clients.output import with_unit
 
 Found = Answers | AnswerTable
 
@@ -142,7 +143,7 @@ class _Csv:
             before = _input_columns(part, list(found))
         else:
             before = {"input": [part.name(index) for index in range(len(answers))]}
-        columns = before | found
+        columns = before | {with_unit(name, answers.units): column for name, column in found.items()}
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         if not self._header:

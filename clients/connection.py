@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bookserve.cli.included import address_or_included
 from bookserve.client.address import connect
 from bookserve.client.client import Client
 from bookserve.client.settings import TIMEOUT, parse_headers
@@ -47,6 +48,12 @@ def _option(name: str, variable: str, **attributes: Any) -> Callable[[Any], Any]
 
 
 _OPTIONS = (
+    _option(
+        "--device",
+        "LOCAL_DEVICE",
+        metavar="DEVICE",
+        help="auto, cpu, cuda or cuda:N; for local: only.  [default: cpu]",
+    ),
     _option("--api-key", "API_KEY", metavar="KEY", help="API key of the server."),
     _option(
         "--header",
@@ -81,14 +88,14 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def call(*args: Any, url: str | None, header: tuple[str, ...], **given: Any) -> Any:
-        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout")}
+        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout", "device")}
         options["headers"] = parse_headers(header) if header else None
         context = click.get_current_context()
         for name, option in (*((name, name) for name in options), ("headers", "header")):
             # The client asks the environment itself, and knows what an address has no use for.
             if context.get_parameter_source(option) is ParameterSource.ENVIRONMENT:
                 options[name] = None
-        return command(*args, connection=Connection(url or "", options), **given)
+        return command(*args, connection=Connection(address_or_included(url) if url else "", options), **given)
 
     wrapped: Callable[..., Any] = call
     for option in reversed(_OPTIONS):

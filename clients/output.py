@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ def answer_cell(value: list[Label] | np.ndarray) -> str:
         return ", ".join(f"{item.label} ({item.score:.3f})" for item in value)
     text = np.array2string(value, precision=4, separator=", ", threshold=12, edgeitems=3, max_line_width=10_000)
     return text.replace("\n", "")
+
+
+def with_unit(name: str, units: Mapping[str, str]) -> str:
+    """The name of an output as the head of a column, with its unit if it has one: ``price (thousand dollars)``."""
+    return f"{name} ({units[name]})" if name in units else name
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -6,17 +6,20 @@ import dataclasses
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bookserve.cli.terminal import json_option, models_option, print_json, print_table
+from bookserve.cli.included import given_or_included, was_given
+from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
 from clients.answer_files import SUFFIXES, json_lines, open_writer
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.input_rows import input_size, read_inputs
+from clients.notes import Notes
 from clients.options import require_suffix, version_option
-from clients.output import answer_cell
+from clients.output import answer_cell, with_unit
 from clients.predict_parts import predict_parts
 from clients.progress import Progress
 
@@ -37,7 +40,7 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
         if ctx.get_parameter_source("url") is here:
             raise click.UsageError("Give --models or --url, not both.")
         url = ""
-    url = url or f"local:{models}"
+    url = url or f"local:{given_or_included(models)}"
     with dataclasses.replace(connection, url=url).open() as client:
         found = client.models()
     on_disk: list[
@@ -66,7 +69,9 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
             cells = [model["name"], model["version"], model["verb"], ", ".join(model["graphs"]), model["parameters"]]
             cells += [round(model["bytes"] / 1000), figure and figure + sample]
             rows.append([*cells, *(on_disk[index] if on_disk else ())])
-        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows)
+        optional = ("figure", "KB", "version", "parameters", "graphs", "on disk", "created")
+        print_table([*columns, *(("on disk", "created") if on_disk else ())], rows, optional=optional)
+        next_command(_call_of(found[0], f" --url {url}" if was_given("url") or was_given("models") else ""))
 
 
 @click.command()
@@ -106,7 +111,7 @@ def predict(
     if with_inputs and not (is_stream or output):
         raise click.UsageError("--with-inputs needs -o FILE, or -o -.")
     found: list[tuple[str, Answer]] = []
-    count = 0
+    count, notes, units = 0, Notes(), dict[str, str]()
     with ExitStack() as stack:
         shown = Progress(input_size(inputs), shown=not (is_stream and sys.stdout.isatty()))
         progress = stack.enter_context(shown)
@@ -121,6 +126,8 @@ def predict(
         predicted = predict_parts(client, model, parts, version, skip if skip_errors else None)
         for part, answers in stack.enter_context(closing(predicted)):
             count += len(answers)
+            notes.add(part, answers)
+            units |= answers.units
             if writer:
                 writer.write(part, answers)
             if is_stream:
@@ -133,9 +140,18 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
+    notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)
     if as_json and not is_stream:
         print_json(plain_answers([answer for _, answer in found]))
     elif not output and not is_stream:
-        print_table(["input", *found[0][1]], ([name, *map(answer_cell, answer.values())] for name, answer in found))
+        cells = ([name, *map(answer_cell, answer.values())] for name, answer in found)
+        print_table(["input", *(with_unit(name, units) for name in found[0][1])], cells)
+
+
+def _call_of(model: dict[str, Any], address: str) -> str:
+    """A command that calls a model, as an example."""
+    row = {"predict": " INPUT", "sample": " -o pictures.png"}.get(model["verb"], "")
+    command = {"transform": "dream"}.get(model["verb"], model["verb"])
+    return f"bookserve {command} {model['name']}{row}{address}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -11,9 +12,11 @@ import click
 
 from bookserve.bundle import variant
 from bookserve.cli.terminal import (
+    device_option,
     json_option,
     model_and_version,
     models_option,
+    next_command,
     print_json,
     print_table,
     runs_option,
@@ -106,6 +109,8 @@ def export(
         click.echo(_summary_line(written))
         for note in written.notes:
             click.echo(f"  {note}")
+    if len(failed) < len(found):
+        next_command(f"bookserve serve {models}", f"bookserve models --models {models}")
     if failed:
         raise Failed(
             f"{len(failed)} of {len(found)} tasks were not exported: {', '.join(failed)}.",
@@ -155,8 +160,9 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
 @click.argument("names", type=model_and_version, nargs=-1, metavar="MODEL[/VERSION]...")
 @click.option("--all", "every", is_flag=True, help="Verify the newest version of every model.")
 @models_option
+@device_option("cpu", "Where ONNX runs; with auto also on the GPU, if one can be used.")
 @json_option
-def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path, as_json: bool) -> None:
+def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path, device: str, as_json: bool) -> None:
     """Verify that a bundle is complete, and that its ONNX and SavedModel agree.
 
     Compares every file with its checksum. Then runs the bundle's examples through SavedModel and ONNX, and compares
@@ -167,20 +173,25 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
         raise click.UsageError("Name one or more models, or use --all.")
     from bookserve import bundle
     from bookserve.errors import Failed
+    from bookserve.runtime import DeviceConfig, resolve_device
+    from bookserve.runtime.devices import AUTO, CPU, CUDA
+
+    found_device, _, _ = resolve_device(DeviceConfig.of(device))
+    gpu = "" if found_device.name == CPU else CUDA if found_device.name == AUTO else found_device.name
 
     bundles = _open_newest_bundles(models) if every else [bundle.open_bundle(models, *name) for name in names]
     if any("saved_model.pb" in found.manifest.files for found in bundles):
-        _import_tensorflow()
+        _import_tensorflow(hide_gpus=not gpu)
     from export.verify.verify import verify_bundle
 
-    checks = [line for found in bundles for line in verify_bundle(found)]
+    checks = [line for found in bundles for line in verify_bundle(found, gpu)]
     if as_json:
         print_json([{**line._asdict(), "ok": line.ok} | _infinite_as_none(line) for line in checks])
     else:
-        columns = ("model", "version", "graph", "rows", "SavedModel", "ONNX", "tolerance", "ok")
-        print_table(
-            columns, (_table_cells(line) for line in checks), title="largest difference from the expected outputs"
-        )
+        forms = ("SavedModel", "ONNX", *([f"ONNX on {gpu}"] if gpu else []))
+        columns = ("model", "version", "graph", "rows", *forms, "tolerance", "ok")
+        rows = (_table_cells(line, bool(gpu)) for line in checks)
+        print_table(columns, rows, title="largest difference from the expected outputs")
     wrong = [line for line in checks if not line.ok]
     if wrong:
         first = wrong[0]
@@ -189,6 +200,8 @@ def verify(names: tuple[tuple[str, int | None], ...], every: bool, models: Path,
             f"{len(wrong)} of {len(checks)} checks failed. {where}: {first.problem}.",
             "Do not serve this bundle. Copy it again or export it again.",
         )
+    if not as_json:
+        next_command(f"bookserve serve {models}")
 
 
 def _open_newest_bundles(models: Path) -> list[Bundle]:
@@ -201,23 +214,30 @@ def _open_newest_bundles(models: Path) -> list[Bundle]:
     return [bundle.open_bundle(models, name) for name in names]
 
 
-def _table_cells(line: Check) -> tuple[Any, ...]:
-    sizes = (f"{d:.1e}" if d is not None else None for d in (line.saved_model_difference, line.onnx_difference))
+def _table_cells(line: Check, with_gpu: bool) -> tuple[Any, ...]:
+    found = (line.saved_model_difference, line.onnx_difference, *([line.gpu_difference] if with_gpu else []))
+    sizes = (f"{d:.1e}" if d is not None else None for d in found)
     verdict = "yes" if line.rows or line.problem else "no example"
     return (line.model, line.version, line.graph, line.rows, *sizes, line.tolerance, verdict if line.ok else "NO")
 
 
 def _infinite_as_none(line: Check) -> dict[str, Any]:
     """Return the infinite differences as None: arrays of different shapes differ infinitely; JSON has no infinity."""
-    fields = ("saved_model_difference", "onnx_difference")
+    fields = ("saved_model_difference", "onnx_difference", "gpu_difference")
     return {f: None for f in fields if (value := getattr(line, f)) is not None and math.isinf(value)}
 
 
-def _import_tensorflow() -> None:
-    """Import TensorFlow for the CPU, without the log lines that it writes to standard error."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+def _import_tensorflow(*, hide_gpus: bool = True) -> None:
+    """Import TensorFlow for the CPU, without the log lines that it writes to standard error.
+
+    ``hide_gpus`` hides the GPUs from everything else in this process, too.
+    """
+    if hide_gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silence_stderr():
         import tensorflow as tf
 
+        with contextlib.suppress(RuntimeError):  # its devices are chosen already
+            tf.config.set_visible_devices([], "GPU")
         tf.zeros(1)  # the first operation searches for devices, which TensorFlow logs, too

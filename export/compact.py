@@ -23,6 +23,7 @@ import onnx
 from onnx import numpy_helper
 
 from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, publish_bundle, seal
+from bookserve.bundle.bundle import HISTORY
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import BookserveError, Failed
 from bookserve.generation.explain import FILTERS
@@ -67,6 +68,9 @@ def compact_bundle(bundle: Bundle, models: Path) -> tuple[Bundle, list[str]]:
         manifest = _compact_manifest(bundle.manifest)
         kept = _first_rows(manifest, Examples(answers, examples.rows))
         kept.save(directory / "examples.npz")
+        if HISTORY in bundle.manifest.files:
+            (directory / HISTORY).parent.mkdir(exist_ok=True)
+            shutil.copyfile(bundle.path / HISTORY, directory / HISTORY)
         if (bundle.path / "assets" / FILTERS).is_dir():
             shutil.copytree(bundle.path / "assets" / FILTERS, directory / "assets" / FILTERS)
         card = write_card(manifest, kept, _operators(manifest, directory), directory)

@@ -25,6 +25,7 @@ import msgspec
 import onnx
 
 from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
+from bookserve.bundle.bundle import HISTORY
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import triton
@@ -128,6 +129,9 @@ def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
         name=source.name, verb=recipe.verb, graphs=recipe.graphs, origin=recipe.origin, metrics=run.figures
     )
     _copy_keras_model(run.path / "model.keras", directory)
+    if (run.path / "history.csv").is_file():
+        (directory / HISTORY).parent.mkdir(exist_ok=True)
+        shutil.copyfile(run.path / "history.csv", directory / HISTORY)
     if (run.path / FILTERS).is_dir():
         shutil.copytree(run.path / FILTERS, directory / "assets" / FILTERS)
     signature = example_signatures_of(manifest.verb, manifest.graphs)

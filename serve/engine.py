@@ -61,6 +61,10 @@ class Engine:
         """States of a model's versions; see ``Repository.status``."""
         return self._repository.status(name)
 
+    def labels(self, name: str) -> dict[str, int]:
+        """The version labels of a model; see ``Repository.labels``."""
+        return self._repository.labels(name)
+
     async def index(self) -> list[tuple[str, VersionStatus]]:
         """All versions known or on disk; see ``Repository.index``."""
         return await asyncio.to_thread(self._repository.index)

@@ -17,7 +17,10 @@ from bookserve.cli.main import COMMANDS, cli
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bookserve", "trainers", "export", "serve", "clients")
 GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
-PAGES = [ROOT / name for name in GUIDES] + sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "deploy").glob("*.md"))
+PAGES = [ROOT / name for name in GUIDES] + sorted(
+    page for page in (ROOT / "docs").rglob("*.md") if "decisions" not in page.parts
+)
+PAGES += sorted((ROOT / "deploy").glob("*.md"))
 
 #: A tree in a code block: two spaces of indentation for each level, the folder's name and a slash.
 FOLDER = re.compile(r"^((?:  )*)([\w.]+)/(?: |$)")
@@ -138,8 +141,9 @@ def blocks(page: Path, *languages: str) -> Iterator[str]:
 
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of every command line in a page's code blocks that begins with ``bookserve`` or ``make``."""
-    for block in blocks(page, "", "sh", "bash"):
+    for block in blocks(page, "", "sh", "bash", "console"):
         for line in block.splitlines():
+            line = line.removeprefix("$ ")
             for command in line.partition(" #")[0].split(" · "):
                 if command.startswith(("bookserve ", "make ")):
                     yield shlex.split(command.replace("…", ""))

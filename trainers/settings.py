@@ -18,7 +18,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
         False,
         "compile with XLA (always on with JAX); on a CPU this makes most recurrent and 1-D convolutional models faster",
     ),
-    "device": ("auto", "cpu, gpu, gpu:N, or auto: a GPU if there is one"),
+    "device": ("auto", "cpu, cuda, cuda:N, or auto: a GPU if there is one"),
     "mixed_precision": (False, "compute in float16 on a GPU or bfloat16 on a CPU; weights and outputs stay float32"),
     "deterministic": (False, "make two runs with the same seed identical bit by bit; slower"),
     "distribute": ("", "train in several replicas: mirrored on one machine's devices, or multiworker"),

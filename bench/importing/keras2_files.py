@@ -478,7 +478,8 @@ def write(folder, name, build):
     np.savez(os.path.join(folder, name + ".npz"), **arrays)
     made.save(os.path.join(folder, name + ".h5"))
     if VERSION >= (2, 12):
-        made.save(os.path.join(folder, name + ".keras"))
+        early = {"save_format": "keras"} if VERSION == (2, 13) else {}  # Keras 2.12 writes HDF5 under this name
+        made.save(os.path.join(folder, name + ".keras"), **early)
     with open(os.path.join(folder, name + ".json"), "w") as file:
         file.write(made.to_json())
 

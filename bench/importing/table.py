@@ -1,9 +1,11 @@
 """Export model files of other makers, compare the answers with their own, and write ``docs/import.md``.
 
-``python -m bench.importing.table FOLDER…``, where each folder is called as the version that wrote its files, such as
-``tf-2.15`` or ``keras-1.2.2``. Beside a file ``<name>.h5`` (or another kind) lies ``<name>.npz``: the inputs ``x0``,
-``x1``, … in the order of the model, and the maker's answers ``y0``, ``y1``, …. ``keras1_files.py`` and
-``keras2_files.py`` write such folders. ``HOSTILE`` in ``bench/importing/hostile.py`` lists what must be refused.
+python -m bench.importing.table run FOLDER...   export every file, and keep what came of it in results.json beside this
+python -m bench.importing.table page [--check]  write the table from results.json; --check: only fail if it is old
+
+Each folder is called as the version that wrote its files, such as ``tf-2.15`` or ``keras-1.2.2``. Beside a file
+``<name>.h5`` (or another kind) lies ``<name>.npz``: the inputs ``x0``, ``x1``, … in the order of the model, and the
+maker's answers ``y0``, ``y1``, …. The other scripts of this folder write such folders.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 import numpy as np
 
 from bookserve.bundle import Bundle
@@ -25,6 +29,7 @@ from bookserve.graph import Arrays, numpy_dtype
 #: A larger difference, as a part of the largest value of the maker's answers, counts as wrong.
 TOLERANCE = 1e-4
 PAGE = Path(__file__).parents[2] / "docs" / "import.md"
+RECORD = Path(__file__).with_name("results.json")
 _MARKS = "<!-- table -->", "<!-- /table -->"
 
 
@@ -36,19 +41,23 @@ class Case(NamedTuple):
     answers: Path
 
 
-class Result(NamedTuple):
-    """What became of a case: the largest difference relative to the largest answer, or why it was refused."""
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a file: the largest difference relative to the largest answer, or why it was refused.
 
-    case: Case
-    difference: float
-    problem: str
-    onnx: bool
-    seconds: float
+    ``kind`` is the ending of its name, or ``SavedModel``. ``onnx`` says whether the bundle has an ONNX form.
+    """
+
+    maker: str
+    file: str
+    kind: str
+    difference: float | None = None
+    problem: str = ""
+    onnx: bool = False
 
     @property
     def ok(self) -> bool:
         """Whether it was exported and answers as its maker does."""
-        return not self.problem and self.difference <= TOLERANCE
+        return not self.problem and self.difference is not None and self.difference <= TOLERANCE
 
 
 def find_cases(folder: Path) -> Iterator[Case]:
@@ -58,6 +67,8 @@ def find_cases(folder: Path) -> Iterator[Case]:
             named = path.name.removesuffix(path.suffix) == answers.stem or path.name == answers.stem
             if named and path.suffix not in (".npz", ".json"):
                 yield Case(folder.name, path, answers)
+        if (weights := answers.with_suffix(".weights.h5")).is_file():
+            yield Case(folder.name, weights.with_name(f"{answers.stem}.json"), answers)
 
 
 def run_case(case: Case, models: Path) -> Result:
@@ -65,107 +76,161 @@ def run_case(case: Case, models: Path) -> Result:
     from export.sources.source import find_source
     from export.write import write_bundle
 
-    start = time.perf_counter()
     name = f"{case.maker}-{case.path.name}".replace(".", "_")
+    kind = "SavedModel" if case.path.is_dir() else case.path.suffix
+    weights = case.answers.with_suffix(".weights.h5") if kind == ".json" else None
+    kind = ".json and weights" if weights else kind
+    config = _config(case, models)
     try:
-        bundle = write_bundle(find_source(str(case.path), models, name), models).bundle
+        bundle = write_bundle(find_source(str(case.path), models, name, config, weights), models).bundle
         difference = max(compare(answers, case.answers) for answers in answers_of(bundle, case.answers))
     except (BookserveError, ValueError) as error:
-        return Result(case, float("inf"), str(error), False, time.perf_counter() - start)
-    return Result(case, difference, "", bundle.graph()[1].onnx is not None, time.perf_counter() - start)
+        problem = str(error).replace(f"{case.path.parent}/", "")
+        return Result(case.maker, case.path.name, kind, problem=problem)
+    rounded = float(f"{difference:.1e}") if np.isfinite(difference) else None
+    problem = "" if np.isfinite(difference) else "answers NaN or infinity where its maker does not"
+    return Result(case.maker, case.path.name, kind, rounded, problem, bundle.graph()[1].onnx is not None)
+
+
+def _config(case: Case, models: Path) -> Path | None:
+    """Theano mirrors the kernels of convolutions, and a file of Keras 1 does not say that Theano computed it."""
+    if not case.maker.endswith("-theano"):
+        return None
+    models.mkdir(parents=True, exist_ok=True)
+    config = models / "theano.toml"
+    config.write_text('backend = "theano"\n', "utf-8")
+    return config
 
 
 def answers_of(bundle: Bundle, answers: Path) -> Iterator[list[np.ndarray]]:
-    """The outputs of the served form, in the model's order of outputs."""
+    """The outputs of each served form, in the model's order of outputs."""
     from bookserve.runtime import open_session
     from export.sources.saved_model import SavedModel
 
     name, graph = bundle.graph()
-    with np.load(answers, allow_pickle=False) as given:
-        rows = [given[key] for key in sorted(given.files, key=_order) if key.startswith("x")]
+    rows = _arrays(answers, "x")
     feeds: Arrays = {
         tensor: np.asarray(array, numpy_dtype(spec.dtype))
-        for (tensor, spec), array in zip(_in_order(bundle, graph.inputs), rows, strict=True)
+        for (tensor, spec), array in zip(graph.inputs.items(), rows, strict=True)
     }
-    outputs = [tensor for tensor, _ in _in_order(bundle, graph.outputs)]
     if graph.onnx:
         found = open_session(bundle.path / graph.onnx).run(feeds)
-        yield [found[tensor] for tensor in outputs]
+        yield [found[tensor] for tensor in graph.outputs]
     if (bundle.path / "saved_model.pb").is_file():
         found = SavedModel(bundle.path).run(name, feeds)
-        yield [found[tensor] for tensor in outputs]
+        yield [found[tensor] for tensor in graph.outputs]
 
 
 def compare(found: list[np.ndarray], answers: Path) -> float:
-    """The largest difference of any output, as a part of the largest value of the maker's answers."""
-    with np.load(answers, allow_pickle=False) as given:
-        wanted = [given[key] for key in sorted(given.files, key=_order) if key.startswith("y")]
-    worst = 0.0
-    for one, other in zip(_matched(found, wanted), wanted, strict=True):
-        if one.shape != other.shape:
-            raise ValueError(f"the answer has shape {one.shape}, the maker's {other.shape}")
-        largest = max(float(np.abs(other).max(initial=0)), 1e-30)
-        difference = float(np.abs(np.float64(one) - other).max(initial=0)) / largest
-        worst = max(worst, difference if np.isfinite(difference) else float("inf"))
-    return worst
+    """The largest difference of any output, as a part of the largest value of the maker's answers; texts must be equal.
 
-
-def _matched(found: list[np.ndarray], wanted: list[np.ndarray]) -> list[np.ndarray]:
+    Raises:
+        ValueError: there are other outputs than the maker's, or of other shapes.
+    """
+    wanted = _arrays(answers, "y")
     if len(found) != len(wanted):
         raise ValueError(f"it has {len(found)} outputs, the maker's model {len(wanted)}")
-    return found
+    return max(map(_difference, found, wanted), default=0.0)
 
 
-def _in_order(bundle: Bundle, tensors: dict[str, object]) -> list[tuple[str, object]]:
-    return list(tensors.items())
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    if one.shape != other.shape:
+        raise ValueError(f"the answer has shape {one.shape}, the maker's {other.shape}")
+    if other.dtype.kind in "SUO":
+        texts = [value.decode() if isinstance(value, bytes) else str(value) for value in one.ravel()]
+        return 0.0 if texts == [str(value) for value in other.ravel()] else float("inf")
+    largest = max(float(np.abs(np.float64(other)).max(initial=0)), 1e-30)
+    difference = float(np.abs(np.float64(one) - np.float64(other)).max(initial=0)) / largest
+    return difference if np.isfinite(difference) else float("inf")
 
 
-def _order(key: str) -> int:
-    return int(key[1:]) if key[1:].isdigit() else 0
+def _arrays(path: Path, letter: str) -> list[np.ndarray]:
+    """The arrays ``x0``, ``x1``, … of a file; an array called ``x`` is the only one."""
+    with np.load(path, allow_pickle=False) as given:
+        keys = [key for key in given.files if key.startswith(letter)]
+        return [given[key] for key in sorted(keys, key=lambda key: int(key[1:] or 0))]
 
 
 def table(results: list[Result]) -> str:
     """The results as a table in Markdown: a row for each maker and kind of file, then what was refused or differs."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
-        groups[result.case.maker, result.case.path.suffix or "SavedModel"].append(result)
-    lines = ["| kind | maker | files | equal | as ONNX | worst difference |", "|---|---|---:|---:|---:|---:|"]
+        groups[result.maker, result.kind].append(result)
+    lines = ["| maker | kind | files | equal | as ONNX | worst difference |", "|---|---|---:|---:|---:|---:|"]
     for (maker, kind), group in sorted(groups.items()):
         good = [result for result in group if result.ok]
-        worst = max((result.difference for result in good), default=0.0)
+        worst = max((result.difference or 0.0 for result in good), default=0.0)
         onnx = sum(result.onnx for result in good)
-        lines.append(f"| {kind} | {maker} | {len(group)} | {len(good)} | {onnx} | {worst:.0e} |")
+        lines.append(f"| {maker} | {kind} | {len(group)} | {len(good)} | {onnx} | {worst:.0e} |")
     wrong = [result for result in results if not result.ok]
     equal = len(results) - len(wrong)
-    lines += ["", f"{equal} of {len(results)} files give their maker's answers ({equal / max(1, len(results)):.1%})."]
+    share = equal / max(1, len(results))
     lines += [
         "",
-        *(f"- {r.case.maker}, `{r.case.path.name}`: {r.problem or f'differs by {r.difference:.0e}'}" for r in wrong),
+        f"**{equal} of {len(results)} files give their maker's answers ({share:.1%}).**",
     ]
-    return "\n".join(lines).rstrip() + "\n"
+    if wrong:
+        lines += ["The others:", ""]
+        lines += [f"- {r.maker}, `{r.file}`: {r.problem or f'differs by {r.difference:.0e}'}" for r in wrong]
+    without = [result for result in results if result.ok and not result.onnx]
+    if without:
+        named = ", ".join(f"{r.maker} `{r.file}`" for r in without)
+        lines += ["", f"Without an ONNX form, these run on TensorFlow only: {named}."]
+    return "\n".join(lines) + "\n"
 
 
-@click.command()
+def read_record() -> list[Result]:
+    """What ``run`` kept."""
+    return msgspec.json.decode(RECORD.read_bytes(), type=list[Result]) if RECORD.is_file() else []
+
+
+def write_record(results: Iterable[Result]) -> None:
+    """Keep results, one a line, in the order of makers and files."""
+    rows = sorted(results, key=lambda result: (result.maker, result.kind, result.file))
+    lines = ",\n".join(json.dumps(msgspec.to_builtins(row), ensure_ascii=False) for row in rows)
+    RECORD.write_text(f"[\n{lines}\n]\n", "utf-8")
+
+
+def page() -> str:
+    """The text of ``docs/import.md`` with the table of what is kept."""
+    before, _, rest = PAGE.read_text("utf-8").partition(_MARKS[0])
+    return before + _MARKS[0] + "\n" + table(read_record()) + _MARKS[1] + rest.partition(_MARKS[1])[2]
+
+
+@click.group()
+def main() -> None:
+    """Export model files of other makers, and write the table of docs/import.md."""
+
+
+@main.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--models", required=True, type=click.Path(path_type=Path), help="Folder for the bundles.")
 @click.option("--only", default="", help="Part of the names of files.")
-@click.option("--results", type=click.Path(path_type=Path), help="Also write every result to this file, as JSON.")
-@click.option("--page/--no-page", default=True, help="Write the table into docs/import.md.")
-def main(folders: tuple[Path, ...], models: Path, only: str, results: Path | None, page: bool) -> None:
-    """Export all files of FOLDERS and write the table."""
-    cases = [case for folder in folders for case in find_cases(folder) if only in case.path.name]
-    done = []
-    for case in cases:
-        result = run_case(case, models)
-        done.append(result)
+@click.option("--again", is_flag=True, help="Also files whose results are kept already.")
+def run(folders: tuple[Path, ...], models: Path, only: str, again: bool) -> None:
+    """Export all files of FOLDERS, one of each in turn, and keep what came of them."""
+    kept = {(result.maker, result.file): result for result in read_record()}
+    turns = zip_longest(*([*find_cases(folder)] for folder in folders))
+    for case in (case for turn in turns for case in turn if case and only in case.path.name):
+        if (case.maker, case.path.name) in kept and not again:
+            continue
+        start = time.perf_counter()
+        result = kept[case.maker, case.path.name] = run_case(case, models)
+        write_record(kept.values())
         said = result.problem or f"{result.difference:.1e}{'' if result.onnx else ', no ONNX'}"
-        click.echo(f"{'ok ' if result.ok else 'NO '} {case.maker}/{case.path.name}: {said} ({result.seconds:.0f} s)")
-    if results:
-        rows = [[r.case.maker, r.case.path.name, r.difference, r.problem, r.onnx] for r in done]
-        results.write_text(json.dumps(rows, indent=1))
-    if page:
-        before, _, rest = PAGE.read_text("utf-8").partition(_MARKS[0])
-        PAGE.write_text(before + _MARKS[0] + "\n" + table(done) + _MARKS[1] + rest.partition(_MARKS[1])[2], "utf-8")
+        seconds = time.perf_counter() - start
+        click.echo(f"{'ok ' if result.ok else 'NO '} {result.maker}/{result.file}: {said} ({seconds:.0f} s)")
+
+
+@main.command("page")
+@click.option("--check", is_flag=True, help="Write nothing; fail if the table is out of date.")
+def write_page(check: bool) -> None:
+    """Write the table into docs/import.md."""
+    text = page()
+    if check and text != PAGE.read_text("utf-8"):
+        raise click.ClickException("docs/import.md is out of date: python -m bench.importing.table page")
+    if not check:
+        PAGE.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label
 from bookserve.steps.labels import LabelTable
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns, Drawn, Piece
+from bookserve.verb import Answer, AnswerColumns, Drawn, Note, Piece
 
 
 def row_to_message(value: Any) -> pb.Row:
@@ -189,6 +189,17 @@ def _narrowed(column: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = column.astype(np.float32)
     return narrow if np.array_equal(narrow, column, equal_nan=True) else column
+
+
+def note_to_message(note: Note) -> pb.Note:
+    """A note on answers as a message."""
+    return pb.Note(kind=note.kind, message=note.message, row=note.row, input=note.input, words=note.words)
+
+
+def note_from_message(note: pb.Note) -> Note:
+    """The note of a message."""
+    row = note.row if note.HasField("row") else None
+    return Note(note.kind, note.message, row, note.input, tuple(note.words))
 
 
 def _as_array(value: Any) -> np.ndarray:

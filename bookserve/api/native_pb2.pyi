@@ -162,17 +162,42 @@ class Answer(_message.Message):
     outputs: _containers.RepeatedCompositeFieldContainer[Output]
     def __init__(self, outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
 
+class Note(_message.Message):
+    __slots__ = ("kind", "message", "row", "input", "words")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    message: str
+    row: int
+    input: str
+    words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, kind: _Optional[str] = ..., message: _Optional[str] = ..., row: _Optional[int] = ..., input: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class PredictReply(_message.Message):
-    __slots__ = ("model", "version", "answers", "columns")
+    __slots__ = ("model", "version", "answers", "notes", "units", "columns")
+    class UnitsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
+    notes: _containers.RepeatedCompositeFieldContainer[Note]
+    units: _containers.ScalarMap[str, str]
     columns: _containers.RepeatedCompositeFieldContainer[Output]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., columns: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ..., units: _Optional[_Mapping[str, str]] = ..., columns: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "version", "prompt", "length", "temperature", "seed", "top_k", "top_p", "n", "stop", "logprobs", "mode")

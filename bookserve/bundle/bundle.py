@@ -22,18 +22,20 @@ from bookserve.bundle.publication import publish_version
 from bookserve.bundle.publication import seal as seal
 from bookserve.bundle.publication import sha256 as sha256
 from bookserve.bundle.publication import versions as versions
-from bookserve.errors import Failed, InvalidInput, NotFound
+from bookserve.errors import Failed, InvalidInput, NotFound, did_you_mean
 from bookserve.graph import Graph
 from bookserve.verb import Generate, Predict, Sample, Transform, verb_name
 
 #: Name of the graph that generates several characters in one run. It is not a signature; requests cannot name it.
 MULTI_STEP = "ahead"
+#: File with the metrics of each epoch of the training, if the bundle was made from a Run.
+HISTORY = "assets/history.csv"
 
 AVerb = TypeVar("AVerb", Predict, Generate, Sample, Transform)
 
 #: Files that only a SavedModel is run from, and files that no graph is run from.
 _OF_SAVED_MODEL = ("saved_model.pb", "fingerprint.pb", "variables/", "assets.extra/")
-_OF_NO_GRAPH = ("README.md", "assets/model.keras")
+_OF_NO_GRAPH = ("README.md", "assets/model.keras", HISTORY)
 
 
 class Bundle:
@@ -168,7 +170,8 @@ def open_bundle(models: Path, name: str, version: int | None = None) -> Bundle:
     have = versions(models, name)
     if not have:
         listed = ", ".join(model_names(models)) or "none"
-        raise NotFound(f"there is no model '{name}' in {models} (models there: {listed}).", "See: bookserve export")
+        hint = did_you_mean(name, model_names(models)) or "See: bookserve export"
+        raise NotFound(f"there is no model '{name}' in {models} (models there: {listed}).", hint.strip())
     if version is not None and version not in have:
         raise NotFound(f"model '{name}' has no version {version}.", f"It has: {', '.join(map(str, have))}.")
     return Bundle.open(models / name / str(version or have[-1]))

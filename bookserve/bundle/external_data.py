@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+from bookserve.bundle.onnx_wire import fields
 from bookserve.errors import Failed
 
 #: The messages between a model and its tensors: message → number of a field → message in that field.
@@ -26,7 +27,6 @@ _MESSAGES: dict[str, dict[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 #: Maximum nesting of graphs; converters write only a few levels.
 _DEEPEST = 200
 
@@ -53,53 +53,17 @@ def _locations(content: mmap.mmap) -> Iterator[str]:
         kind, start, end, depth = waiting.pop()
         if depth > _DEEPEST:
             raise ValueError("graphs are nested too deeply")
-        for number, begin, stop in _fields(content, start, end):
-            inner = _MESSAGES[kind].get(number)
+        for number, begin, stop, value in fields(content, start, end):
+            inner = _MESSAGES[kind].get(number) if value is None else None
             if inner == "entry":
-                key, value = _entry(content, begin, stop)
+                key, text = _entry(content, begin, stop)
                 if key == "location":
-                    yield value
+                    yield text
             elif inner:
                 waiting.append((inner, begin, stop, depth + 1))
 
 
 def _entry(content: mmap.mmap, start: int, end: int) -> tuple[str, str]:
     """Key and value of a ``StringStringEntryProto``."""
-    found = {number: content[begin:stop].decode() for number, begin, stop in _fields(content, start, end)}
+    found = {part.number: content[part.start : part.end].decode() for part in fields(content, start, end)}
     return found.get(1, ""), found.get(2, "")
-
-
-def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, start and end of each length-delimited field of a message; other fields are skipped."""
-    at = start
-    while at < end:
-        tag, at = _varint(content, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == _BYTES:
-            size, at = _varint(content, at)
-            if at + size > end:
-                raise ValueError("a field ends after its message")
-            yield number, at, at + size
-            at += size
-        elif wire == _VARINT:
-            _, at = _varint(content, at)
-        elif wire in (_FIXED64, _FIXED32):
-            at += 8 if wire == _FIXED64 else 4
-        else:
-            raise ValueError("not a field of a message")
-    if at != end:
-        raise ValueError("a field ends after its message")
-
-
-def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
-    """Decode a varint; return its value and the position after it."""
-    value = shift = 0
-    while True:
-        byte = content[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has more than 64 bits")

@@ -1,33 +1,51 @@
-"""Run the demo: train, export, verify, serve and call four models (``bookserve demo``, ``make demo``).
+"""Serve the trained models, call them, and train one more beside them (``bookserve demo``, ``make demo``).
 
-The models are trained on embedded sample data and served on free local ports. Each stage runs the command of that name
-in its own process. The output of the commands is in ``demo/demo.log``.
+First the models that come with bookserve are served, and the address is printed. Then they are called over HTTP, gRPC
+and without a server. Then one model is trained on drawn digits, exported, verified and copied into the directory
+that is served, where it appears by itself. The messages of all processes are in ``demo/demo.log``.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
-import shlex
 import shutil
-import signal
+import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from bookserve import bundle, images, run
-from bookserve.cli.programs import python_command
-from bookserve.cli.terminal import print_table
+from bookserve.cli.included import included_models
+from bookserve.cli.stages import DemoInterrupted, Stages, open_stages, timed
 from bookserve.errors import Failed, NotFound
 
-TASKS = ("mnist_convnet", "imdb_lstm", "nietzsche_lstm", "mnist_vae")
-PROMPT = "the name of a class is "
-SEED = "7"
+if TYPE_CHECKING:
+    from bookserve.client.client import Client
+
+#: The model that is trained: the first of the book, and none of those in ``pretrained/``.
+TASK = "mnist_dense"
+REVIEWS = ("A wonderful film, one of the best I have seen in years.", "A terrible, boring film: a waste of time.")
+PROMPT = "the will to "
+SEED = 7
+#: Seconds for the server to start, and for it to find a new model.
+STARTING, FINDING = 120, 60
+HTTP_PORT, GRPC_PORT = 8501, 8500
+
+
+class Server(NamedTuple):
+    """The running server: its addresses and its process."""
+
+    http: str
+    grpc: str
+    process: subprocess.Popen[str]
 
 
 @click.command()
@@ -37,169 +55,175 @@ SEED = "7"
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("demo"),
     show_default=True,
-    help="Directory for runs, models and pictures; finished runs in it are used again.",
+    help="Directory for models, runs and pictures.",
 )
 def demo(keep: bool, directory: Path) -> None:
-    """Train, export, serve and call four models on sample data.
+    """Serve the trained models, call them, and train one more beside them.
 
-    It takes a few minutes the first time, and less when the trained runs are there already.
+    The address of the server is printed first: open it in a browser. On a terminal the server runs until Ctrl-C;
+    otherwise, without --keep, it stops at the end.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    stages = Stages(directory)
-    _train(stages)
-    _export(stages)
-    with _server(stages, keep) as address:
-        _call(stages, address)
-    print_table(("stage", "result", "seconds"), stages.rows, title="\nbookserve demo, on sample data")
-    click.echo(f"\npictures: {directory}/pictures   runs: {directory}/runs   models: {directory}/models")
-    if keep:
-        click.echo(f"\nthe server is running: {address['http']} (open it in a browser), {address['grpc']}")
-        click.echo(f"stop it with: kill {address['pid']}")
-
-
-class Stages:
-    """The finished stages, and the log file."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.rows: list[tuple[str, str, float]] = []
-        self._log = directory / "demo.log"
-        self._log.write_text("")
-
-    def add(self, stage: str, result: str, seconds: float) -> None:
-        """Record one finished stage and print it."""
-        self.rows.append((stage, result, round(seconds, 1)))
-        click.echo(f"{stage:<26} {result}  ({seconds:.1f} s)")
-
-    def bookserve(self, *arguments: str) -> str:
-        """Run one command and return its standard output.
-
-        Raises:
-            Failed: it exited with another code than 0.
-        """
-        command = python_command("bookserve", *arguments)
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        with self._log.open("a", encoding="utf-8") as log:
-            log.write(f"$ bookserve {shlex.join(arguments)}\n{done.stdout}{done.stderr}\n")
-        if done.returncode == 130:
-            raise KeyboardInterrupt
-        if done.returncode:
-            said = done.stderr.strip() or "no message"
-            raise Failed(f"'bookserve {arguments[0]}' failed: {said}", f"The whole output is in {self._log}.")
-        return done.stdout
-
-
-def _train(stages: Stages) -> None:
-    runs = stages.directory / "runs"
-    missing = [task for task in TASKS if not _trained(runs, task)]
-    if missing:
-        click.echo(f"training {', '.join(missing)} on sample data (one or two minutes) …")
-        stages.bookserve("train", *missing, "--data", "sample", "--runs", str(runs))
-    for task in TASKS:
-        found = run.latest_run(runs, task)
-        metrics, name = found.metrics, found.recipe.origin.metric
-        again = "" if task in missing else ", trained before"
-        stages.add(f"train {task}", f"{name} {metrics[name]:.3f} (sample{again})", metrics["seconds"] * (not again))
-
-
-def _trained(runs: Path, task: str) -> bool:
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        run.latest_run(runs, task)
+        (directory / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failed(f"{directory} cannot be written: {error.strerror}.", "Choose another: --directory") from error
+    with open_stages(directory / "demo.log") as stages:
+        try:
+            server = _serve(stages, directory)
+            _call(stages, server, directory)
+            _train(stages, server, directory)
+            if keep:
+                stages.release(server.process)
+                click.echo(f"\nThe server runs on: {server.http}, {server.grpc}")
+                click.echo(f"Stop it with: kill {server.process.pid}")
+                return
+            if on_terminal:
+                click.echo(f"\n{server.http} serves until you press Ctrl-C.")
+                stages.sleep_until(lambda: False, float("inf"))
+        except DemoInterrupted:
+            if not on_terminal:
+                raise KeyboardInterrupt from None
+        stages.close()
+    click.echo("\nThe server has stopped.")
+    click.echo(_next_commands(directory))
+
+
+def _serve(stages: Stages, directory: Path) -> Server:
+    """Copy the models that come with bookserve and serve the copies, so that others can join them."""
+    start, models = time.perf_counter(), directory / "models"
+    shutil.rmtree(models, ignore_errors=True)
+    shutil.copytree(included_models(), models)
+    ports = ("--http-port", _free(HTTP_PORT), "--grpc-port", _free(GRPC_PORT))
+    process = stages.start("serve", str(models), *ports, "--poll", "1", "--json")
+    line = stages.read_line(process, STARTING)
+    if not line:
+        raise Failed("the server did not start.", f"Its messages are at the end of {directory / 'demo.log'}.")
+    ready = json.loads(line)
+    click.echo(f"{len(ready['models'])} trained models are served ({time.perf_counter() - start:.1f} s):\n")
+    click.echo(f"  {click.style(ready['http'], bold=True)}   open it in a browser\n  {ready['grpc']}\n")
+    return Server(ready["http"], ready["grpc"], process)
+
+
+def _call(stages: Stages, server: Server, directory: Path) -> None:
+    """Call four models over HTTP, gRPC and without a server; the answers must be the same."""
+    from bookserve.client.address import connect
+    from bookserve.verb import plain_answers
+
+    models, pictures = directory / "models", directory / "pictures"
+    with ExitStack() as stack:
+        clients = {url: stack.enter_context(connect(url)) for url in (server.http, server.grpc, f"local:{models}")}
+
+        def everywhere(ask: Callable[[Any], Any]) -> Any:
+            stages.check()
+            answers = [ask(client) for client in clients.values()]
+            if any(answer != answers[0] for answer in answers):
+                raise Failed(f"the answers differ over {', '.join(clients)}.", "Please report this as a bug.")
+            return answers[0]
+
+        def best(model: str, rows: list[Any]) -> list[str]:
+            answers = everywhere(lambda client: _labels(plain_answers(client.predict(model, rows))))
+            return [str(answer[0]) for answer in answers]
+
+        digits = [images.encode_png(row) for row in bundle.open_bundle(models, "mnist_convnet").examples().rows]
+        for index, digit in enumerate(digits):
+            (pictures / f"digit_{index}.png").write_bytes(digit)
+        with timed("predict mnist_convnet") as result:
+            result(f"{len(digits)} pictures of digits: {' '.join(best('mnist_convnet', digits))}")
+        with timed("predict imdb_lstm") as result:
+            read = zip(REVIEWS, best("imdb_lstm", list(REVIEWS)), strict=True)
+            result(", ".join(f"“{text[:16]}…” {label}" for text, label in read))
+        for temperature in (0.2, 1.0):
+            with timed(f"generate at {temperature}") as result:
+                text = everywhere(partial(_text, temperature))
+                (pictures / f"text_{temperature}.txt").write_text(PROMPT + text, "utf-8")
+                result(f"{PROMPT}{' '.join(text.split())[:40]}…")
+        with timed("sample mnist_vae") as result:
+            grid = next(iter(clients.values())).sample("mnist_vae", grid=15).images
+            (pictures / "digits_grid.png").write_bytes(images.encode_png(images.contact_sheet(grid, 15)))
+            result(f"15 × 15 digits: {pictures / 'digits_grid.png'}")
+    click.echo("The answers over HTTP, over gRPC and without a server are the same.\n")
+
+
+def _train(stages: Stages, server: Server, directory: Path) -> None:
+    """Train a model, export and verify it, and copy it into the directory that is served."""
+    missing = [name for name in ("tensorflow", "keras", "tf2onnx") if importlib.util.find_spec(name) is None]
+    if missing:
+        click.echo("Training needs TensorFlow, which is not installed here: pip install 'bookserve[all]'")
+        return
+    runs, exported, models = directory / "runs", directory / "exported", directory / "models"
+    with timed(f"train {TASK}") as result:
+        again = ", trained before"
+        if not _is_trained(runs):
+            again = ""
+            click.echo(f"{TASK} is being trained on drawn digits (sample data), beside the server …")
+            stages.run("train", TASK, "--data", "sample", "--runs", str(runs))
+        result(f"test_accuracy {run.latest_run(runs, TASK).metrics['test_accuracy']:.3f} (sample{again})")
+    with timed("export") as result:
+        shutil.rmtree(exported, ignore_errors=True)
+        stages.run("export", TASK, "--runs", str(runs), "--models", str(exported))
+        result(f"{exported / TASK / '1'}: SavedModel and ONNX")
+    with timed("verify") as result:
+        (checked,) = json.loads(stages.run("verify", TASK, "--models", str(exported), "--json"))
+        result(f"ONNX = SavedModel = Keras, largest difference {checked['onnx_difference']:.1e}")
+    with timed("push") as result:
+        stages.run("push", TASK, str(models), "--models", str(exported))
+        if not stages.sleep_until(lambda: _is_served(server), FINDING):
+            raise Failed(f"the server has not found {TASK}.", f"Its messages are in {directory / 'demo.log'}.")
+        result(f"{server.http} serves {TASK}, too")
+
+
+def _next_commands(directory: Path) -> str:
+    """What to type next."""
+    typed = _typed_name()
+    commands = (
+        (f"{typed} serve", "serve the trained models again"),
+        (f"{typed} predict mnist_convnet {directory}/pictures/digit_0.png", "call one, with or without a server"),
+        (f"{typed} tasks", "list what can be trained"),
+    )
+    width = max(len(command) for command, _ in commands)
+    return "Next:\n" + "\n".join(f"  {command:<{width}}   # {what}" for command, what in commands)
+
+
+def _text(temperature: float, client: Client) -> str:
+    return "".join(client.generate("nietzsche_lstm", PROMPT, 200, temperature, seed=SEED))
+
+
+def _typed_name() -> str:
+    """How to call bookserve here: by its name if that is on the path, else as this program was called."""
+    program = Path(sys.argv[0])
+    if shutil.which("bookserve") or not program.exists():
+        return "bookserve"
+    if program.name == "__main__.py":
+        return "python -m bookserve"
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
+
+
+def _labels(answers: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """The labels of each answer, likeliest first."""
+    return [[item["label"] for item in next(iter(answer.values()))] for answer in answers]
+
+
+def _is_trained(runs: Path) -> bool:
+    try:
+        return run.latest_run(runs, TASK).has_saved_model
     except NotFound:
         return False
-    return True
 
 
-def _export(stages: Stages) -> None:
-    runs, models = str(stages.directory / "runs"), stages.directory / "models"
-    shutil.rmtree(models, ignore_errors=True)
-    start = time.perf_counter()
-    stages.bookserve("export", *TASKS, "--runs", runs, "--models", str(models))
-    graphs = sum(len(bundle.open_bundle(models, task).manifest.graphs) for task in TASKS)
-    stages.add("export", f"{len(TASKS)} bundles, {graphs} ONNX graphs", time.perf_counter() - start)
-    start = time.perf_counter()
-    checked = json.loads(stages.bookserve("verify", "--all", "--models", str(models), "--json"))
-    worst = max(check["onnx_difference"] for check in checked)
-    stages.add("verify", f"ONNX = SavedModel = Keras, largest difference {worst:.1e}", time.perf_counter() - start)
+def _is_served(server: Server) -> bool:
+    from bookserve.client.address import connect
+
+    with connect(server.http) as client:
+        return any(model["name"] == TASK for model in client.models())
 
 
-@contextmanager
-def _server(stages: Stages, keep: bool) -> Iterator[dict[str, Any]]:
-    """Start the server, yield its addresses, and stop it (unless ``keep`` is set and nothing failed)."""
-    models = str(stages.directory / "models")
-    command = python_command("bookserve", "serve", models, "--http-port", "0", "--grpc-port", "0", "--json")
-    start = time.perf_counter()
-    with (stages.directory / "server.log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            raise Failed("the server did not start.", f"See {stages.directory / 'server.log'}.")
-        memory = _resident_megabytes(process.pid)
-        stages.add("serve", f"{len(TASKS)} models ready{memory}", time.perf_counter() - start)
-        yield {**json.loads(line), "pid": process.pid}
-        if not keep:
-            start = time.perf_counter()
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(timeout=60)
-            if code:
-                raise Failed(f"the server stopped with exit code {code}.", f"See {stages.directory / 'server.log'}.")
-            stages.add("stop", "server stopped cleanly", time.perf_counter() - start)
-    except BaseException:
-        process.kill()
-        raise
-
-
-def _call(stages: Stages, address: dict[str, Any]) -> None:
-    """Predict, generate and sample, and check that HTTP, gRPC and local calls give the same answers."""
-    models, shown = stages.directory / "models", stages.directory / "pictures"
-    shown.mkdir(exist_ok=True)
-    digits = bundle.open_bundle(models, "mnist_convnet").examples().rows
-    files = []
-    for index, digit in enumerate(digits):
-        path = shown / f"digit_{index}.png"
-        path.write_bytes(images.encode_png(digit))
-        files.append(str(path))
-    urls = address["http"], address["grpc"], f"local:{models}"
-
-    def call_everywhere(*arguments: str) -> str:
-        """The answer over HTTP; the answers over gRPC and without a server must be the same."""
-        answers = [stages.bookserve(*arguments, "--url", url) for url in urls]
-        if len(set(answers)) > 1:
-            raise Failed(f"'bookserve {arguments[0]}' gives different answers over {', '.join(urls)}.", "See demo.log.")
-        return answers[0]
-
-    start = time.perf_counter()
-    answers = json.loads(call_everywhere("predict", "mnist_convnet", *files, "--json"))
-    read = " ".join(next(iter(answer.values()))[0]["label"] for answer in answers)
-    stages.add("predict mnist_convnet", f"{len(files)} pictures in one batch: {read}", time.perf_counter() - start)
-
-    start = time.perf_counter()
-    rows = bundle.open_bundle(models, "imdb_lstm").examples().rows[:2]
-    answers = json.loads(call_everywhere("predict", "imdb_lstm", *map(str, rows), "--json"))
-    read = ", ".join(
-        f"“{str(row)[:24]}…” {next(iter(answer.values()))[0]['label']}"
-        for row, answer in zip(rows, answers, strict=True)
-    )
-    stages.add("predict imdb_lstm", read, time.perf_counter() - start)
-
-    for temperature in ("0.2", "1.0"):
-        start = time.perf_counter()
-        arguments = ("generate", "nietzsche_lstm", "--prompt", PROMPT, "--seed", SEED, "--temperature", temperature)
-        text = call_everywhere(*arguments)
-        (shown / f"text_{temperature}.txt").write_text(PROMPT + text, "utf-8")
-        stages.add(f"generate at {temperature}", f"…{' '.join(text.split())[:60]}…", time.perf_counter() - start)
-
-    start = time.perf_counter()
-    grid = shown / "digits_grid.png"
-    stages.bookserve("sample", "mnist_vae", "--grid", "15", "-o", str(grid), "--url", address["http"])
-    stages.add("sample mnist_vae", f"15 × 15 digits: {grid}", time.perf_counter() - start)
-
-
-def _resident_megabytes(pid: int) -> str:
-    """The resident memory of a process in words; '' where the system does not report it."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except OSError:
-        return ""
-    return f", {pages * os.sysconf('SC_PAGE_SIZE') // 2**20} MB resident"
+def _free(port: int) -> str:
+    """The port, if nothing listens there; else 0, which lets the system choose one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return "0"
+    return str(port)

@@ -13,12 +13,13 @@ import sys
 import click
 
 from bookserve import __version__
-from bookserve.cli.programs import PROGRAMS, import_module
-from bookserve.errors import BookserveError
+from bookserve.cli.programs import FLEET, PROGRAMS, import_module
+from bookserve.errors import BookserveError, did_you_mean
 
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("bookserve.cli.demo:demo", "Train, export, serve and call four models on sample data."),
+    "demo": ("bookserve.cli.demo:demo", "Serve the trained models, call them, and train one more."),
+    "doctor": ("bookserve.cli.doctor:doctor", "Show what works on this machine, and what is missing."),
     "tasks": ("trainers.cli.listing:tasks", "List the models of the book, with the book's figures and ours."),
     "train": ("trainers.cli.train:train", "Train models of the book."),
     "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
@@ -33,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("bookserve.registry.cli:push", "Copy bundles to a directory, bucket or server."),
     "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
+    "fleet": ("fleet.cli:fleet", "Serve from many machines, with Ray as control plane."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
     "generate": ("clients.generate:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
@@ -51,6 +53,15 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; a name that does not exist is answered with similar ones."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS) or "See all commands with: bookserve --help"
+            ctx.fail(f"No such command '{args[0]}'. {hint.strip()}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -58,7 +69,7 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = getattr(import_module(module), attribute)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS):
+            if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS, FLEET):
                 raise
             raise click.ClickException(_missing(cmd_name, error)) from error
         return command
@@ -79,8 +90,10 @@ def main() -> None:
     """Run the command line and exit with its exit code."""
     arguments, debug = _take_debug(sys.argv[1:])
     try:
-        cli.main(arguments, prog_name="bookserve", standalone_mode=False)
+        code = cli.main(arguments, prog_name="bookserve", standalone_mode=False)
         sys.stdout.flush()
+        if isinstance(code, int):  # from Context.exit
+            sys.exit(code)
     except BookserveError as error:
         _fail(error.message, error.hint, error.exit_code, debug)
     except click.exceptions.Exit as error:

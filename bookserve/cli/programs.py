@@ -24,6 +24,8 @@ from types import ModuleType
 import bookserve
 
 PROGRAMS = ("trainers", "export", "serve", "clients")
+#: The program for many machines. In a checkout it lies in ``deploy/``, in a wheel beside the other four.
+FLEET = "fleet"
 
 
 def home() -> Path:
@@ -32,12 +34,14 @@ def home() -> Path:
 
 
 class _ProgramFinder:
-    """Finder for ``sys.meta_path``: the four packages lie in ``home()`` and nowhere else."""
+    """Finder for ``sys.meta_path``: the programs lie in ``home()`` and nowhere else."""
 
     @classmethod
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname == FLEET:
+            return PathFinder.find_spec(fullname, [str(home() / "deploy"), str(home())], target)
         return PathFinder.find_spec(fullname, [str(home())], target) if fullname in PROGRAMS else None
 
 

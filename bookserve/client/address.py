@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bookserve.bundle.variant import VARIANTS
 from bookserve.client.client import Client
 from bookserve.client.settings import Settings, read_settings
 from bookserve.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from bookserve.runtime.devices import DeviceConfig
 
 _FORMS = (
     "Use http://host:port, https://…, grpc://host:port, grpcs://…, unix:SOCKET, grpc+unix:SOCKET or local:DIRECTORY."
@@ -26,6 +30,7 @@ def connect(
     key: str | Path | None = None,
     timeout: float | None = None,
     retries: int | None = None,
+    device: str | None = None,
 ) -> Client:
     """Return a client for the models at ``url``; arguments that are not given are taken from the environment.
 
@@ -39,10 +44,12 @@ def connect(
 
     ``bookserve.client.settings`` explains the arguments, with their environment variables. ``timeout`` is in seconds,
     for one answer with its retries; a stream of text may take longer. ``local:`` needs none of them and ignores them.
+    ``device`` is for ``local:`` only: ``cpu`` (the default), ``auto``, ``cuda`` or ``cuda:N``; a server decides itself.
     No connection is opened before the first call.
 
     Raises:
         InvalidInput: the address has another form, the variant is unknown, or an argument cannot be used.
+        DeviceUnavailable: the GPU cannot be used; the message says what is missing.
         NotFound: the directory of a ``local:`` address, or a file of certificates, does not exist.
     """
     url = os.environ.get("BOOKSERVE_URL", "") if url is None else url
@@ -56,7 +63,11 @@ def connect(
         directory, _, variant = rest.partition("?variant=")
         if variant and variant not in VARIANTS:
             raise InvalidInput(f"there is no variant '{variant}'.", f"Variants: {', '.join(VARIANTS)}.")
-        return Client(LocalWire(Path(directory), variant))
+        return Client(LocalWire(Path(directory), variant, device=_local_device(device)))
+    if device is not None:
+        raise InvalidInput(
+            f"'{url}' is a server, which has its own devices.", "Leave the device out, or use local:DIRECTORY."
+        )
     settings = read_settings(api_key, headers, ca, cert, key, timeout, retries)
     if scheme in ("http", "https", "grpc", "grpcs") and rest.startswith("//") and host:
         given = next((name for name, value in (("ca", ca), ("cert", cert), ("key", key)) if value), "")
@@ -67,6 +78,15 @@ def connect(
         socket = f"/{host.lstrip('/')}" if rest.startswith("//") else host
         return _client("grpc" if scheme == "grpc+unix" else "http", "localhost", socket, settings)
     raise InvalidInput(f"'{url}' is not an address of models.", _FORMS)
+
+
+def _local_device(device: str | None) -> DeviceConfig:
+    """The device of models in this process; what was measured of them is kept where the server keeps it, too."""
+    from bookserve.runtime.devices import CPU, DeviceConfig, cache_directory, parse_device
+    from bookserve.runtime.placement import resolve_device
+
+    name = parse_device(device or os.environ.get("BOOKSERVE_LOCAL_DEVICE") or CPU)
+    return resolve_device(DeviceConfig(name, cache=cache_directory()))[0]
 
 
 def _client(scheme: str, host: str, socket: str, settings: Settings) -> Client:

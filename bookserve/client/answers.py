@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, overload
 
+import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.steps import Label
 from bookserve.steps.labels import LabelTable
-from bookserve.verb import Answer, AnswerColumns, plain_answers, short_floats
+from bookserve.verb import Answer, AnswerColumns, Note, plain_answers, short_floats
 
 
 class Answers(list[Answer]):
     """One answer for each row, in order: for each output name, labels with scores or an array."""
+
+    def __init__(
+        self, answers: Iterable[Answer] = (), notes: Iterable[Note] = (), units: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(answers)
+        #: What a reader should know, such as words that the model does not know.
+        self.notes = list(notes)
+        #: The units of the outputs that have one.
+        self.units = dict(units or {})
+
+    def add_remarks(self, part: Answers) -> None:
+        """Take over the notes and units of the answers to some of the rows."""
+        self.units.update(part.units)
+        self.notes += [note for note in part.notes if note not in self.notes]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Each output of all rows as one array [rows, …].
@@ -85,9 +101,13 @@ class Answers(list[Answer]):
 class AnswerTable(Sequence[Answer]):
     """The answers to many rows, kept by columns: like ``Answers``, without an object for each row."""
 
-    def __init__(self, outputs: AnswerColumns) -> None:
-        """``outputs`` has at least one, all of the same number of rows."""
+    def __init__(
+        self, outputs: AnswerColumns, notes: Iterable[Note] = (), units: Mapping[str, str] | None = None
+    ) -> None:
+        """``outputs`` has at least one, all of the same number of rows; ``notes`` and ``units`` as in ``Answers``."""
         self.outputs = outputs
+        self.notes = list(notes)
+        self.units = dict(units or {})
 
     @staticmethod
     def of(answers: Sequence[Answer]) -> AnswerTable:
@@ -112,7 +132,8 @@ class AnswerTable(Sequence[Answer]):
             raise InvalidInput(
                 "the answers differ in shape and cannot form columns.", "Write them as JSON lines (.jsonl)."
             ) from error
-        return AnswerTable(outputs)
+        remarks = answers if isinstance(answers, Answers) else Answers()
+        return AnswerTable(outputs, remarks.notes, remarks.units)
 
     @staticmethod
     def joined(parts: Sequence[AnswerTable]) -> AnswerTable:
@@ -131,7 +152,9 @@ class AnswerTable(Sequence[Answer]):
                     outputs[name] = np.concatenate(columns)
         except (ValueError, KeyError) as error:
             raise InvalidInput("the answers differ in shape and cannot form columns.", "Write them as JSON.") from error
-        return AnswerTable(outputs)
+        starts = accumulate((len(part) for part in parts), initial=0)
+        notes = [note for part, start in zip(parts, starts, strict=False) for note in notes_from(part.notes, start)]
+        return AnswerTable(outputs, dict.fromkeys(notes), parts[0].units)
 
     def __len__(self) -> int:
         first = next(iter(self.outputs.values()))
@@ -211,6 +234,11 @@ class AnswerTable(Sequence[Answer]):
             single = flat.shape[1] == 1
             columns |= {name if single else f"{name}_{place}": flat[:, place] for place in range(flat.shape[1])}
         return columns
+
+
+def notes_from(notes: Iterable[Note], start: int) -> list[Note]:
+    """Notes whose rows are counted from the number ``start``."""
+    return [note if note.row is None else msgspec.structs.replace(note, row=note.row + start) for note in notes]
 
 
 def _labelled(outputs: Mapping[str, Any], output: str) -> str:

@@ -21,7 +21,7 @@ from bookserve.api.requests import (
     TransformRequest,
     validate_request,
 )
-from bookserve.client.answers import Answers, AnswerTable
+from bookserve.client.answers import Answers, AnswerTable, notes_from
 from bookserve.client.concurrency import in_order
 from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
@@ -29,7 +29,7 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns
+from bookserve.verb import Answer
 
 #: Maximum number of rows in one request, and about how many bytes of them.
 BATCH, BATCH_BYTES = 1024, 8 * 2**20
@@ -59,10 +59,10 @@ class Wire(Protocol):
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
 
-    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
         """See ``Client.predict_parts``; the table has at most ``MAX_ROWS`` rows."""
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
@@ -105,16 +105,25 @@ class Client:
         be: lists, arrays, files, tables of pandas, polars or Arrow, iterators. Many rows are sent in several requests,
         some at the same time; the answers have the order of the rows.
         """
-        return Answers(self.predict_each(model, rows, version))
+        answers = Answers()
+        answers.extend(self.predict_each(model, rows, version, answers.add_remarks))
+        return answers
 
-    def predict_each(self, model: str, rows: Any, version: int | None = None) -> Iterator[Answer]:
-        """The same, one answer at a time, for rows of any number: only a few requests' rows are held in memory."""
+    def predict_each(
+        self, model: str, rows: Any, version: int | None = None, tell: Callable[[Answers], None] | None = None
+    ) -> Iterator[Answer]:
+        """The same, one answer at a time, for rows of any number: only a few requests' rows are held in memory.
+
+        ``tell`` is called with the answers of each request, which also have its notes and units, before they come.
+        """
         parts = in_order(
             lambda part: self._predict_part(model, part, version), _parts(as_rows(rows)), self._wire.parallel
         )
         count = 0
         for answers in parts:
             count += len(answers)
+            if tell:
+                tell(answers)
             yield from answers
         if not count:
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
@@ -132,12 +141,12 @@ class Client:
     def predict_part(self, model: str, rows: Sequence[Any], version: int | None = None) -> Answers | AnswerTable:
         """The answers to some rows, in one request or a few, one after the other; errors have the number of the row."""
         if not isinstance(rows, Table):
-            return Answers(self._predict_part(model, (0, list(as_rows(rows))), version))
+            return self._predict_part(model, (0, list(as_rows(rows))), version)
         answers = []
         for start in range(0, len(rows), self._wire.table_rows):
             with _rows_counted_from(start):
                 table = rows[start : start + self._wire.table_rows]
-                answers.append(AnswerTable(self._wire.predict_table(model, table, version)))
+                answers.append(self._wire.predict_table(model, table, version))
         return AnswerTable.joined(answers) if len(answers) > 1 else answers[0]
 
     @property
@@ -145,11 +154,13 @@ class Client:
         """How many predictions may run at the same time, in threads."""
         return self._wire.parallel
 
-    def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> list[Answer]:
+    def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> Answers:
         """The answers to some rows, of which the first has the number given; errors have the number of the row."""
         start, rows = part
         with _rows_counted_from(start, len(rows) == 1):
-            return self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
+            found = self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
+        found.notes = notes_from(found.notes, start)
+        return found
 
     def generate(
         self,

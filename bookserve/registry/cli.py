@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bookserve.cli.terminal import json_option, model_and_version, models_option, print_json
+from bookserve.cli.terminal import json_option, model_and_version, models_option, next_command, print_json
 
 if TYPE_CHECKING:
     from bookserve.registry.transfer import Progress, Transfer
@@ -40,6 +40,8 @@ def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, 
         with _bar(f"{one.name}/{one.version}") as progress:
             moved.append(transfer.push(one, target, progress))
     _say(moved, as_json)
+    if not as_json:
+        next_command(f"bookserve pull {address}   (on another machine)")
 
 
 @click.command(epilog=_ADDRESS)
@@ -67,6 +69,8 @@ def pull(address: str, names: tuple[tuple[str, int | None], ...], models: Path, 
         with _bar("all models") as progress:
             moved = transfer.pull_all(source, models, progress)
     _say(moved, as_json)
+    if moved and not as_json:
+        next_command(f"bookserve serve {models}")
 
 
 def _say(moved: list[Transfer], as_json: bool) -> None:

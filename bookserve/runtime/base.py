@@ -6,13 +6,14 @@ class that has what ``Runtime`` lists; ``bookserve/runtime/registry.py`` says ho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from bookserve.graph import Arrays
+from bookserve.runtime.devices import DeviceConfig, Gpu
 
 #: Name of the graph of a file that holds only one, and of a SavedModel's default signature.
 DEFAULT_GRAPH = "serving_default"
@@ -105,4 +106,35 @@ class Runtime(Protocol):
 
         Raises:
             Failed: the file is damaged, lacks one of the graphs, or needs what the runtime does not have.
+        """
+
+
+@runtime_checkable
+class GpuRuntime(Runtime, Protocol):
+    """A Runtime that can also run its graphs on GPUs."""
+
+    @property
+    def version(self) -> str:
+        """Version of the runtime. What was measured with one version says nothing of another."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The clock, in seconds, by which runs are measured: ``time.perf_counter``."""
+
+    def gpus(self) -> list[Gpu]:
+        """The GPUs that it can use, with the memory that is free now.
+
+        Raises:
+            DeviceUnavailable: it can use none; the message says what is missing, the hint how to get it.
+        """
+
+    def open_on_gpu(self, path: Path, graph: str, device: str, config: DeviceConfig, threads: int) -> Session:
+        """Open one graph of a model file on the GPU ``device`` (``cuda:0``).
+
+        Its runs raise ``OutOfMemory`` and ``DeviceLost`` where that is the reason.
+
+        Raises:
+            OutOfMemory: it does not fit.
+            DeviceUnavailable: the GPU cannot be used.
+            Failed: the graph cannot be loaded.
         """

@@ -17,7 +17,9 @@ from bookserve.bundle.composite import execution_rounds
 from bookserve.errors import Failed
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.base import Session
-from bookserve.runtime.registry import open_model_file, open_session
+from bookserve.runtime.devices import AUTO, CPU, DeviceConfig
+from bookserve.runtime.placement import GraphFacts, open_placed
+from bookserve.runtime.registry import open_model_file
 
 
 class CompositeSession:
@@ -41,7 +43,7 @@ def open_graph(
     name: str,
     open_bundle: Callable[[str, int], Bundle],
     *,
-    device: str = "cpu",
+    device: str | DeviceConfig = CPU,
     threads: int = 1,
     opened: dict[Path, Session] | None = None,
 ) -> Session:
@@ -52,7 +54,7 @@ def open_graph(
 
     Raises:
         NotFound: a model or graph does not exist.
-        InvalidInput: there is no such device.
+        InvalidInput, DeviceUnavailable: the device cannot be used.
         Failed: a graph has no ONNX form, or cannot be loaded.
     """
     name, graph = bundle.graph(name)
@@ -71,25 +73,47 @@ def open_graph(
     path = bundle.path / graph.onnx
     opened = {} if opened is None else opened
     if path not in opened:
-        opened[path] = open_session(path, device=device, threads=threads)
+        opened[path] = open_onnx(bundle, name, device=device, threads=threads)
     return opened[path]
 
 
-def open_sessions(bundle: Bundle, *, device: str = "cpu", threads: int = 1) -> dict[str, Session]:
+def open_onnx(bundle: Bundle, name: str, *, device: str | DeviceConfig = CPU, threads: int = 1) -> Session:
+    """Open one graph of ``bundle.runnable`` that has an ONNX form; see ``open_placed`` for devices and errors."""
+    config = DeviceConfig.of(device)
+    feeds = None
+    if config.name != CPU and "examples.npz" in bundle.manifest.files:
+        example = bundle.examples().graphs.get(name)
+        feeds = example.inputs if example else None
+    facts = GraphFacts.of(bundle, name, feeds)
+    return open_placed(bundle.path / str(facts.graph.onnx), facts, config, threads)
+
+
+def move_sessions(
+    bundle: Bundle, sessions: Mapping[str, Session], *, device: DeviceConfig, threads: int = 1
+) -> dict[str, Session]:
+    """Open those graphs again that have an ONNX form, on ``device``; the others stay. Raises as ``open_onnx``."""
+    return {
+        name: open_onnx(bundle, name, device=device, threads=threads) if bundle.runnable[name].onnx else session
+        for name, session in sessions.items()
+    }
+
+
+def open_sessions(bundle: Bundle, *, device: str | DeviceConfig = CPU, threads: int = 1) -> dict[str, Session]:
     """Open all graphs of a bundle but its composites, by name. Those without an ONNX form come from its SavedModel,
-    which is loaded once.
+    which is loaded once, and run on the CPU.
 
     Raises:
-        InvalidInput: there is no such device.
+        InvalidInput: there is no such device, or a graph cannot run on it.
+        DeviceUnavailable: the GPU cannot be used.
         Failed: a graph cannot be loaded, or needs TensorFlow, which is not installed.
     """
     graphs = bundle.runnable
+    config = DeviceConfig.of(device)
     sessions = {
-        name: open_session(bundle.path / graph.onnx, device=device, threads=threads)
-        for name, graph in graphs.items()
-        if graph.onnx
+        name: open_onnx(bundle, name, device=config, threads=threads) for name, graph in graphs.items() if graph.onnx
     }
     signatures = [name for name, graph in graphs.items() if not graph.onnx and not graph.members]
     if signatures:
-        sessions |= open_model_file(bundle.path / "saved_model.pb", signatures, device=device, threads=threads)
+        only_cpu = CPU if config.name == AUTO else config.name
+        sessions |= open_model_file(bundle.path / "saved_model.pb", signatures, device=only_cpu, threads=threads)
     return sessions

@@ -9,7 +9,7 @@ It is known to ``open_session`` only where a test registers it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -27,13 +27,17 @@ class FakeModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: dict[str, str]
     scale: float = 1.0
     shift: float = 0.0
+    #: Seconds of a run on the CPU, by the clock of the runtime, for each row.
+    per_row: float = 0.0
 
 
 class FakeSession:
     """Runs a ``FakeModel``; see ``Session``. Negative numbers are refused, so that a test can make a run fail."""
 
-    def __init__(self, model: FakeModel) -> None:
+    def __init__(self, model: FakeModel, advance: Callable[[float], None] = lambda _: None) -> None:
+        """``advance`` moves the clock by which runs are measured."""
         self._model = model
+        self._advance = advance
         #: What each run was fed.
         self.runs: list[Arrays] = []
 
@@ -54,6 +58,7 @@ class FakeSession:
         self.runs.append(dict(feeds))
         if any((array < 0).any() for array in feeds.values()):
             raise InvalidInput("the model refused the input: a number is negative.")
+        self._advance(self._model.per_row * max(map(len, feeds.values())))
         pairs = zip(self._model.outputs, self._model.inputs, strict=True)
         return {
             output: (feeds[name] * self._model.scale + self._model.shift).astype(feeds[name].dtype)
@@ -66,7 +71,11 @@ class FakeRuntime:
 
     name = "fake"
     model_file = "model.fake"
-    devices = ("cpu",)
+    devices: Collection[str] = ("cpu",)
+
+    def __init__(self, advance: Callable[[float], None] = lambda _: None) -> None:
+        """``advance`` moves the clock by which runs are measured."""
+        self._advance = advance
 
     def opens(self, path: Path) -> bool:
         """Whether the name ends in ``.fake``."""
@@ -80,7 +89,7 @@ class FakeRuntime:
             model = msgspec.json.decode(path.read_bytes(), type=FakeModel)
         except (OSError, msgspec.MsgspecError) as error:
             raise Failed(f"the fake runtime cannot load {path}: {error}.", "Write the file again.") from error
-        return dict.fromkeys(graphs or (DEFAULT_GRAPH,), FakeSession(model))
+        return dict.fromkeys(graphs or (DEFAULT_GRAPH,), FakeSession(model, self._advance))
 
 
 def _declaration(text: str) -> TensorDeclaration:

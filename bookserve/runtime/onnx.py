@@ -5,7 +5,13 @@ onnxruntime is imported when the first session is opened.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+import time
 from collections.abc import Collection, Mapping
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +19,16 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
+from bookserve.runtime import cuda
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration
+from bookserve.runtime.devices import CPU, DeviceConfig, DeviceLost, DeviceUnavailable, Gpu, OutOfMemory, gpu_number
 
-#: ONNX Runtime's execution providers, by device.
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"]}
+#: ONNX Runtime's execution providers.
+_ON_CPU, _ON_CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+#: How ONNX Runtime, CUDA and its libraries say that memory is short.
+_NO_MEMORY = re.compile(r"Failed to allocate|out of memory|smaller than requested|ALLOC_FAILED|CUDA failure 2:", re.I)
+#: How they say that a GPU, or what they keep on it, has failed. Other failures of CUDA last as long as the process.
+_LOST = re.compile(r"CUDA failure \d+|CUBLAS failure|CUDNN failure|CUDA error|no CUDA-capable device", re.I)
 #: ONNX's names of element types that are not NumPy's.
 _DTYPES = {"float": "float32", "double": "float64"}
 #: Log level at which ONNX Runtime prints nothing: what goes wrong is raised.
@@ -30,8 +42,9 @@ class OnnxSession:
     several cores are used by several processes.
     """
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int = 1) -> None:
-        """
+    def __init__(self, path: Path, *, threads: int = 1, providers: list[Any] | None = None) -> None:
+        """``providers`` are ONNX Runtime's execution providers; without any, the CPU's.
+
         Raises:
             Failed: the file is damaged, or holds operators that ONNX Runtime does not have.
         """
@@ -43,7 +56,7 @@ class OnnxSession:
         options.log_severity_level = _SILENT
         # Threads that spin between runs take the CPU from the rest of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = _inference_session(path, options, device)
+        self._session = _inference_session(path, options, providers or [_ON_CPU])
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def declared(self) -> tuple[Declarations, Declarations]:
@@ -70,12 +83,97 @@ class OnnxSession:
         }
 
 
+class OnnxCudaSession(OnnxSession):
+    """One ONNX file in an ONNX Runtime session on a GPU, with a stream of its own; see ``Session``."""
+
+    def __init__(self, path: Path, device: str, config: DeviceConfig, *, threads: int = 1) -> None:
+        """
+        Raises:
+            OutOfMemory: the graph does not fit.
+            DeviceUnavailable: ONNX Runtime cannot use the GPU.
+            Failed: see ``OnnxSession``.
+        """
+        options = {
+            "device_id": str(gpu_number(device) or 0),
+            # The thorough search would time every algorithm again for each new number of rows.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": str(int(config.tf32)),
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+        if config.gpu_memory:
+            options["gpu_mem_limit"] = str(config.gpu_memory)
+        self._device = device
+        try:
+            super().__init__(path, threads=threads, providers=[(_ON_CUDA, options), _ON_CPU])
+        except Failed as error:
+            raise self._gpu_error(error) from error
+        if _ON_CUDA not in self._session.get_providers():
+            raise DeviceUnavailable(
+                f"ONNX Runtime cannot use {device}, and does not say why.", "bookserve doctor shows what it finds."
+            )
+        self._session.disable_fallback()  # it would print, and open the graph again on the CPU
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph; see ``Session.run``.
+
+        Raises:
+            OutOfMemory, DeviceLost: that is why the run failed.
+        """
+        try:
+            return super().run(feeds)
+        except Failed as error:
+            raise self._gpu_error(error) from error
+
+    def _gpu_error(self, error: Failed) -> Failed:
+        if _NO_MEMORY.search(error.message):
+            return OutOfMemory(f"the memory of {self._device} is too small: {error.message}", "Send fewer rows.")
+        if _LOST.search(error.message):
+            return DeviceLost(f"{self._device} has failed: {error.message}", "Check nvidia-smi, and start again.")
+        return error
+
+
 class OnnxRuntime:
-    """Opens ONNX files in ONNX Runtime; see ``Runtime``."""
+    """Opens ONNX files in ONNX Runtime; see ``GpuRuntime``."""
 
     name = "onnxruntime"
     model_file = "model.onnx"
-    devices = tuple(_PROVIDERS)
+    devices = (CPU,)
+    clock = staticmethod(time.perf_counter)
+
+    @property
+    def version(self) -> str:
+        """The version of the wheel that is installed."""
+        for package in ("onnxruntime-gpu", "onnxruntime"):
+            with contextlib.suppress(PackageNotFoundError):
+                return f"{self.name} {version(package)}"
+        return self.name
+
+    def gpus(self) -> list[Gpu]:
+        """See ``GpuRuntime.gpus``: the driver is asked each time, the libraries once."""
+        driver = cuda.read_driver()
+        if self._cuda_problem:
+            raise self._cuda_problem
+        if problem := cuda.driver_problem(driver, _built_for()):
+            raise problem
+        return driver.gpus
+
+    def open_on_gpu(self, path: Path, graph: str, device: str, config: DeviceConfig, threads: int) -> Session:
+        """See ``GpuRuntime.open_on_gpu``."""
+        return OnnxCudaSession(path, device, config, threads=threads)
+
+    @cached_property
+    def _cuda_problem(self) -> DeviceUnavailable | None:
+        """Why ONNX Runtime cannot use CUDA here, whatever GPUs there are. Loads CUDA's libraries."""
+        import onnxruntime
+
+        if _ON_CUDA not in onnxruntime.get_available_providers():
+            return DeviceUnavailable(
+                f"{self.version} is built for CPUs only.",
+                f"pip uninstall onnxruntime, then {cuda.INSTALL}: both packages would overwrite each other.",
+            )
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()  # finds the libraries of the nvidia-* wheels without LD_LIBRARY_PATH
+        return cuda.libraries_problem(int(_built_for().partition(".")[0]))
 
     def opens(self, path: Path) -> bool:
         """Whether the name ends in ``.onnx``."""
@@ -85,7 +183,7 @@ class OnnxRuntime:
         self, path: Path, graphs: Collection[str] | None = None, *, device: str = "cpu", threads: int = 1
     ) -> dict[str, Session]:
         """Open the only graph of an ONNX file; see ``Runtime.open_sessions``."""
-        return dict.fromkeys(graphs or (DEFAULT_GRAPH,), OnnxSession(path, device=device, threads=threads))
+        return dict.fromkeys(graphs or (DEFAULT_GRAPH,), OnnxSession(path, threads=threads))
 
 
 def write_optimised(source: Path, target: Path) -> None:
@@ -102,14 +200,21 @@ def write_optimised(source: Path, target: Path) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.log_severity_level = _SILENT
-    _inference_session(source, options, "cpu")
+    _inference_session(source, options, [_ON_CPU])
 
 
-def _inference_session(path: Path, options: Any, device: str) -> Any:
+def _built_for() -> str:
+    """The version of CUDA that the installed ONNX Runtime is built for."""
+    import onnxruntime
+
+    return str(onnxruntime.cuda_version or "0")
+
+
+def _inference_session(path: Path, options: Any, providers: list[Any]) -> Any:
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(path, options, providers=_PROVIDERS[device])
+        return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # the runtime's own exceptions share no public base
         raise Failed(f"ONNX Runtime cannot load {path}: {_first_line(error)}.", "Export the model again.") from error
 

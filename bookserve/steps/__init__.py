@@ -21,7 +21,7 @@ from bookserve.steps.images import (
     Pixels,
 )
 from bookserve.steps.labels import BinaryLabel, Label, MultiLabel, Softmax, TopLabels
-from bookserve.steps.numbers import Numbers, Reshape, Scale, Shared, Standardise
+from bookserve.steps.numbers import Numbers, Reshape, Scale, Shared, Standardise, Unit
 from bookserve.steps.texts import Characters, Hashed, MultiHot, NGrams, Pad, Reverse, Words
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Standardise",
     "Step",
     "TopLabels",
+    "Unit",
     "Words",
     "apply_steps",
 ]
@@ -60,6 +61,7 @@ Step = (
     | Scale
     | Standardise
     | Reshape
+    | Unit
     | Image
     | DigitImage
     | ImageNetMeans

@@ -25,6 +25,8 @@ class Numbers(StepBase, frozen=True):
     shape: tuple[int, ...] | None = ()
     #: The names of the entries along the last axis; bundles whose entries have no names do not write it.
     columns: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    #: The unit or meaning of each of ``columns``, in a few words.
+    units: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def __call__(self, rows: Rows) -> np.ndarray:
         expected = f"{self.dtype}{[] if self.shape is None else list(self.shape)} in each row"
@@ -135,6 +137,15 @@ class Standardise(StepBase, frozen=True):
     def __call__(self, rows: Rows) -> np.ndarray:
         centred = np.asarray(rows, np.float64) - np.array(self.mean)
         return np.asarray(centred / np.array(self.deviation), np.float32)
+
+
+class Unit(StepBase, frozen=True):
+    """Numbers → the same numbers. It says in which unit they are, such as "thousand dollars"."""
+
+    unit: str
+
+    def __call__(self, rows: Rows) -> Rows:
+        return rows
 
 
 class Reshape(StepBase, frozen=True):

@@ -36,6 +36,12 @@ class Words(StepBase, frozen=True):
     def __call__(self, rows: Rows) -> list[np.ndarray]:
         return [self._row(row) for row in rows]
 
+    def known_and_unknown(self, text: str | bytes) -> tuple[int, tuple[str, ...]]:
+        """How many words of a text the vocabulary has, and the others, each once."""
+        words = split_words(text)
+        unknown = [word for word in words if word not in self.vocabulary.ids]
+        return len(words) - len(unknown), tuple(dict.fromkeys(unknown))
+
     def _row(self, row: Any) -> np.ndarray:
         if isinstance(row, bytes | str):
             known = self.vocabulary.ids

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from bookserve.cli.terminal import json_option, models_option, print_json, print_table
+from bookserve.cli.terminal import device_option, json_option, models_option, print_json, print_table
 
 _url = click.option("--url", help="Server to measure (http:// or grpc://).  [default: start one]")
+_device = device_option("cpu", "Of the server that is started, and of ONNX Runtime alone.")
 _seconds = click.option(
     "--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Seconds to measure each workload."
 )
@@ -54,17 +55,20 @@ def bench() -> None:
 @click.argument("model")
 @models_option
 @_url
+@_device
 @_seconds
 @_clients
 @json_option
-def predict(model: str, models: Path, url: str | None, seconds: float, clients: list[int], as_json: bool) -> None:
+def predict(
+    model: str, models: Path, url: str | None, device: str, seconds: float, clients: list[int], as_json: bool
+) -> None:
     """Measure predictions: tensors through the default graph.
 
     They are sent over TensorFlow Serving's REST API and over the Open Inference Protocol's gRPC.
     """
     from clients.bench.tensors import measure_tensors
 
-    report = measure_tensors(model, models, url, seconds, clients)
+    report = measure_tensors(model, models, url, seconds, clients, device)
     _print(report, "ratio: samples/s in relation to ONNX Runtime alone", as_json)
 
 
@@ -72,6 +76,7 @@ def predict(model: str, models: Path, url: str | None, seconds: float, clients: 
 @click.argument("model", default="nietzsche_lstm")
 @models_option
 @_url
+@_device
 @_seconds
 @click.option(
     "--streams",
@@ -91,6 +96,7 @@ def generate(
     model: str,
     models: Path,
     url: str | None,
+    device: str,
     seconds: float,
     streams: list[int],
     with_keras: bool,
@@ -99,7 +105,7 @@ def generate(
     """Measure text generation over HTTP and gRPC, compared with ONNX Runtime alone and with Keras."""
     from clients.bench.texts import measure_texts
 
-    report = measure_texts(model, models, url, seconds, streams, with_keras)
+    report = measure_texts(model, models, url, seconds, streams, with_keras, device)
     _print(report, "of raw: characters/s in relation to ONNX Runtime alone", as_json)
 
 
@@ -107,6 +113,7 @@ def generate(
 @click.argument("model", default="mnist_vae")
 @models_option
 @_url
+@_device
 @_seconds
 @_clients
 @click.option(
@@ -122,6 +129,7 @@ def sample(
     model: str,
     models: Path,
     url: str | None,
+    device: str,
     seconds: float,
     clients: list[int],
     pictures: list[int],
@@ -130,7 +138,7 @@ def sample(
     """Measure pictures from a latent space over every protocol, compared with decoding by ONNX Runtime alone."""
     from clients.bench.samples import measure_samples
 
-    report = measure_samples(model, models, url, seconds, clients, pictures)
+    report = measure_samples(model, models, url, seconds, clients, pictures, device)
     _print(report, "ratio: pictures/s (samples/s) in relation to ONNX Runtime alone", as_json)
 
 

@@ -23,7 +23,7 @@ from bookserve.bundle import Bundle
 from bookserve.client.address import connect
 from bookserve.errors import Failed
 from bookserve.graph import Arrays
-from bookserve.runtime import open_session
+from bookserve.runtime import open_onnx
 from bookserve.verb import Sample
 from clients.bench.load import Measurement, grpc_callers, http_callers, http_request, infer_request
 from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
@@ -34,7 +34,13 @@ FILE = 2 * BATCH
 
 
 def measure_samples(
-    model: str, models: Path, url: str | None, seconds: float, callers: list[int], pictures: list[int]
+    model: str,
+    models: Path,
+    url: str | None,
+    seconds: float,
+    callers: list[int],
+    pictures: list[int],
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measure the newest version of ``model`` with these numbers of ``pictures`` per request.
 
@@ -46,12 +52,12 @@ def measure_samples(
     """
     found = bundle.open_bundle(models, model)
     feeds = {count: _points(found, count) for count in pictures}
-    backend = open_session(found.path / str(found.graph(found.verb(Sample).decode)[1].onnx))
+    backend = open_onnx(found, found.graph(found.verb(Sample).decode)[0], device=device)
     raw = {
         count: Workload(f"raw, {_of(count)}", count, measure_loop(partial(backend.run, feeds[count])))
         for count in pictures
     }
-    with server_addresses(models, url) as served, connect(f"local:{models}") as local:
+    with server_addresses(models, url, device) as served, connect(f"local:{models}", device=device) as local:
         workloads = list(raw.values())
         for count in pictures:
             workloads.append(

@@ -27,7 +27,7 @@ from bookserve.bundle import Bundle
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime import open_session
+from bookserve.runtime import open_onnx
 from clients.bench.load import Connect, Measurement, grpc_callers, http_callers, infer_request, load, rest_request
 
 #: Number of turns that the time of each workload is divided into.
@@ -78,8 +78,12 @@ class Workload:
         }
 
 
-def measure_tensors(model: str, models: Path, url: str | None, seconds: float, callers: list[int]) -> dict[str, Any]:
+def measure_tensors(
+    model: str, models: Path, url: str | None, seconds: float, callers: list[int], device: str = "cpu"
+) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version``, ``graph`` and ``workloads``.
+
+    ``device`` is that of ONNX Runtime alone, and of the server if one is started.
 
     Raises:
         NotFound, InvalidInput, Failed: the model cannot be run here or on the server.
@@ -88,11 +92,11 @@ def measure_tensors(model: str, models: Path, url: str | None, seconds: float, c
     found = bundle.open_bundle(models, model)
     name, graph = found.graph()
     feeds = {rows: _feeds(found, name, graph, rows) for rows in (1, LARGE)}
-    backend = open_session(found.path / str(graph.onnx))
+    backend = open_onnx(found, name, device=device)
     baselines = {
         rows: Workload(f"raw, {_of(rows)}", rows, measure_loop(partial(backend.run, feeds[rows]))) for rows in feeds
     }
-    with server_addresses(models, url) as served:
+    with server_addresses(models, url, device) as served:
         workloads = list(baselines.values())
         for address in served:
             workloads += _served(address, model, feeds, callers)
@@ -155,14 +159,15 @@ def _of(rows: int) -> str:
 
 
 @contextmanager
-def server_addresses(models: Path, url: str | None) -> Iterator[list[str]]:
+def server_addresses(models: Path, url: str | None, device: str = "cpu") -> Iterator[list[str]]:
     """The given address, or the addresses of a server that runs during this block."""
     if url:
         if urlsplit(url).scheme not in ("http", "grpc"):
             raise InvalidInput(f"'{url}' is not the address of a server.", "Use http://host:port or grpc://host:port.")
         yield [url]
         return
-    command = python_command("bookserve", "serve", str(models), "--json", "--http-port", "0", "--grpc-port", "0")
+    ports = ("--http-port", "0", "--grpc-port", "0")
+    command = python_command("bookserve", "serve", str(models), "--json", *ports, "--device", device)
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,

@@ -24,7 +24,7 @@ from bookserve.bundle import Bundle
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, NotFound
 from bookserve.graph import numpy_dtype
-from bookserve.runtime import open_session
+from bookserve.runtime import open_onnx
 from bookserve.verb import Generate
 from clients.bench.tensors import TURNS, server_addresses
 from clients.bench.text_streams import ConnectReader, ReadText, grpc_text_streams, http_text_streams
@@ -75,7 +75,13 @@ class Workload:
 
 
 def measure_texts(
-    model: str, models: Path, url: str | None, seconds: float, streams: list[int], with_keras: bool
+    model: str,
+    models: Path,
+    url: str | None,
+    seconds: float,
+    streams: list[int],
+    with_keras: bool,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measure the newest version of ``model`` and report ``model``, ``version`` and ``workloads``.
 
@@ -88,8 +94,8 @@ def measure_texts(
     keras: dict[str, Any] = {}
     if with_keras:
         keras = _keras(found, seconds)
-    raw = {count: Workload("raw steps", count, _steps(found, verb, count)) for count in streams}
-    with server_addresses(models, url) as served:
+    raw = {count: Workload("raw steps", count, _steps(found, verb, count, device)) for count in streams}
+    with server_addresses(models, url, device) as served:
         workloads = list(raw.values())
         for address in served:
             scheme = urlsplit(address).scheme
@@ -117,11 +123,11 @@ def measure_texts(
     return {"model": model, "version": found.version, "seconds": seconds, "workloads": lines}
 
 
-def _steps(found: Bundle, verb: Generate, count: int) -> Callable[[float], TextMeasurement]:
-    _, graph = found.graph(verb.graph)
+def _steps(found: Bundle, verb: Generate, count: int, device: str) -> Callable[[float], TextMeasurement]:
+    name, graph = found.graph(verb.graph)
     if graph.onnx is None:
         raise Failed(f"graph '{verb.graph}' of '{found.name}' has no ONNX form.")
-    backend = open_session(found.path / graph.onnx)
+    backend = open_onnx(found, name, device=device)
     feeds = {
         name: np.zeros([count, *(abs(size) for size in spec.sizes()[1:])], numpy_dtype(spec.dtype))
         for name, spec in graph.inputs.items()

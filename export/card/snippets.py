@@ -31,7 +31,7 @@ _PICTURE = '{"b64": "%s"}'
 
 
 class _RowCall(NamedTuple):
-    """One call in four languages: arguments of ``bookserve``, a curl command, a Python expression, an R request body.
+    """One call in four languages: arguments of ``bookserve``, a curl command, a Python expression, a line of R.
 
     ``command`` is '' where the command line cannot take such rows.
     """
@@ -89,11 +89,9 @@ with connect("{_URL}") as client:
 ```
 
 ```r
-library(httr2)
-request("{url}") |>
-  req_body_json({call.r}) |>
-  req_perform() |>
-  resp_body_json()
+library(bookserve)
+model <- bs_model(bs_connect("{_URL}"), {_r_expression(name)})
+{call.r}
 ```"""
 
 
@@ -105,13 +103,14 @@ def _row_call(manifest: Manifest, examples: Examples) -> _RowCall | None:
         options = " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in body.items())
         arguments = ", ".join(f"{key}={value!r}" for key, value in body.items())
         python = f'print("".join(client.generate("{name}", {arguments})))'
-        return _RowCall(f"generate {name} {options}", curl_command("URL", body), python, _r_expression(body))
+        written = ", ".join(f"{key} = {_r_expression(value)}" for key, value in body.items() if key != "prompt")
+        r = f"bs_generate(model, {_r_expression(body['prompt'])}, {written})"
+        return _RowCall(f"generate {name} {options}", curl_command("URL", body), python, r)
     if isinstance(verb, Sample):
         body = {"n": 16, "seed": 1}
         python = f'pictures = client.sample("{name}", n=16, seed=1).images'
-        return _RowCall(
-            f"sample {name} -n 16 --seed 1 -o pictures.png", curl_command("URL", body), python, _r_expression(body)
-        )
+        r = "plot(bs_sample(model, n = 16, seed = 1))"
+        return _RowCall(f"sample {name} -n 16 --seed 1 -o pictures.png", curl_command("URL", body), python, r)
     if isinstance(verb, Predict) and manifest.graphs[manifest.default].batched and manifest.default in examples.graphs:
         return _predict_call(manifest, verb, examples)
     return None
@@ -121,8 +120,8 @@ def _predict_call(manifest: Manifest, verb: Predict, examples: Examples) -> _Row
     parts = {name: _input_snippet(manifest, verb, examples, name) for name in verb.inputs}
     single = next(iter(parts.values())) if len(parts) == 1 else None
     python = single.python if single else f"{{{', '.join(f'{n!r}: {part.python}' for n, part in parts.items())}}}"
-    r = single.r if single else f"list({', '.join(f'{_r_name(n)} = {part.r}' for n, part in parts.items())})"
-    python, r = f'print(client.predict("{manifest.name}", [{python}]))', f"list(rows = list({r}))"
+    r = single.r if single else f"list({', '.join(f'{json.dumps(n)} = list({part.r})' for n, part in parts.items())})"
+    python, r = f'print(client.predict("{manifest.name}", [{python}]))', f"predict(model, {r})"
     if all(part.json is not None for part in parts.values()):
         row = single.json if single else {name: part.json for name, part in parts.items()}
         shown = shlex.quote(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False))
@@ -143,8 +142,7 @@ def _predict_call(manifest: Manifest, verb: Predict, examples: Examples) -> _Row
 def _input_snippet(manifest: Manifest, verb: Predict, examples: Examples, name: str) -> _InputSnippet:
     steps = verb.inputs[name]
     if steps and isinstance(steps[0], PictureStep):
-        read = 'openssl::base64_encode(readBin("picture.png", "raw", 1e7))'
-        return _InputSnippet(None, "picture", 'open("picture.png", "rb").read()', f"list(b64 = {read})")
+        return _InputSnippet(None, "picture", 'open("picture.png", "rb").read()', '"picture.png"')
     if len(verb.inputs) == 1 and len(examples.rows):
         key, row = "rows", examples.rows[0, ...]
         if row.dtype.kind == "U":
@@ -155,24 +153,25 @@ def _input_snippet(manifest: Manifest, verb: Predict, examples: Examples, name: 
         key, row = f"{manifest.default}/inputs/{name}", examples.graphs[manifest.default].inputs[name][0, ...]
     if fits_inline({name: row}):
         plain = to_json_value(row)
-        return _InputSnippet(plain, "", repr(plain), _r_expression(plain))
+        return _InputSnippet(plain, "", repr(plain), _r_array(row))
     shape = ", ".join(map(str, row.shape))
     return _InputSnippet(None, "", f'numpy.load("examples.npz")["{key}"][0]', f"array(0, dim = c({shape}))")
 
 
 def _r_expression(value: Any) -> str:
-    """Return the R expression that httr2 encodes as this JSON value."""
-    if isinstance(value, dict):
-        return f"list({', '.join(f'{_r_name(key)} = {_r_expression(item)}' for key, item in value.items())})"
-    if isinstance(value, list):
-        return f"list({', '.join(map(_r_expression, value))})"
+    """Return a text, number or truth value as R writes it."""
     if isinstance(value, bool):
         return str(value).upper()
     return json.dumps(value, ensure_ascii=False)
 
 
-def _r_name(name: str) -> str:
-    return name if name.isidentifier() else f"`{name}`"
+def _r_array(array: np.ndarray) -> str:
+    """Return the R expression of an array; R counts its first index fastest."""
+    values = to_json_value(array.ravel(order="F"))
+    written = ", ".join(map(_r_expression, values))
+    if array.ndim == 0:
+        return written
+    return f"c({written})" if array.ndim == 1 else f"array(c({written}), c({', '.join(map(str, array.shape))}))"
 
 
 def tensor_requests(manifest: Manifest, example: Example, url: str) -> str:

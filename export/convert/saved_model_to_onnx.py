@@ -23,6 +23,7 @@ from tf2onnx.constants import ENV_TF2ONNX_CATCH_ERRORS
 from bookserve import __version__
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
+from export.convert.constant_shapes import fold_shapes
 from export.convert.operators import operator_handlers
 from export.gradients.operators import gradient_handlers
 from export.recurrent.fuse import fuse_recurrent_loops
@@ -51,6 +52,7 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     _restore_declared_names(proto, name, graph)
     _correct_groups(proto)
     proto = fuse_recurrent_loops(proto)
+    fold_shapes(proto)
     _renumber(proto, {*graph.inputs, *graph.outputs})
     try:
         _check(proto)

@@ -7,6 +7,7 @@ Import this module only inside functions: it imports TensorFlow.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -220,14 +221,32 @@ def refuse_file_access(path: Path) -> None:
         InvalidInput: it has an operator that does; the message names it.
         Failed: it is damaged.
     """
+    _refuse_links(path)
     saved, tags = read_saved_model(path), tags_to_serve(path)
     meta = next(meta for meta in saved.meta_graphs if list(meta.meta_info_def.tags) == tags)
+    assets = [asset.filename for asset in meta.asset_file_def]
+    if outside := next((name for name in assets if name.startswith("/") or ".." in re.split(r"[/\\]", name)), ""):
+        raise InvalidInput(
+            f"{path} names the file '{outside}' as one of its assets, which lies outside its folder 'assets'.",
+            "TensorFlow writes no such name. Save the model again where it came from.",
+        )
     if operator := GraphOperators(meta).outside_at_load():
         raise InvalidInput(
             f"{path} has the operator '{operator}', which would read or write files outside the model, or call "
             "Python, as soon as the model is loaded.",
             "Save the model without it: a served model may only compute.",
         )
+
+
+def _refuse_links(path: Path) -> None:
+    """Refuse links to elsewhere: what they point to would go into the bundle, and to everyone who gets it."""
+    home = path.resolve()
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink() and not file.resolve().is_relative_to(home):
+            raise InvalidInput(
+                f"{file} is a link to {file.resolve()}, outside the directory of the model.",
+                f"If you trust it, copy the model with what its links point to: cp -rL {path} my_model",
+            )
 
 
 def prepare_saved_model(directory: Path) -> None:

@@ -12,7 +12,7 @@ from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError
 from bookserve.formats import tf_example
 from bookserve.graph import Graph
-from bookserve.runtime import open_graph, open_session
+from bookserve.runtime import DeviceSession, Session, open_graph, open_session
 from bookserve.verb import Generate, MultiStepDecoder
 from export.variants import accuracy
 from export.verify.preprocessing import find_skew
@@ -30,6 +30,8 @@ class Check(NamedTuple):
     rows: int = 0
     saved_model_difference: float | None = None
     onnx_difference: float | None = None
+    #: Of the ONNX form on a GPU; None if it was not run there.
+    gpu_difference: float | None = None
     tolerance: str = ""
     #: A description of what is wrong, or ''.
     problem: str = ""
@@ -40,8 +42,11 @@ class Check(NamedTuple):
         return not self.problem
 
 
-def verify_bundle(bundle: Bundle) -> Iterator[Check]:
-    """Verify a bundle; yield one line per graph, or a single line if its files are missing or changed."""
+def verify_bundle(bundle: Bundle, gpu: str = "") -> Iterator[Check]:
+    """Verify a bundle; yield one line per graph, or a single line if its files are missing or changed.
+
+    ``gpu`` names a GPU (``cuda`` or ``cuda:N``) on which ONNX is run, too; '' for none.
+    """
     line = Check(bundle.name, bundle.version, "–")
     try:
         bundle.check_files()
@@ -53,7 +58,7 @@ def verify_bundle(bundle: Bundle) -> Iterator[Check]:
     if skew := find_skew(bundle.manifest, examples):
         yield line._replace(problem=skew)
     for name, graph in bundle.manifest.graphs.items():
-        yield _check_graph(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name))
+        yield _check_graph(line._replace(graph=name), bundle, saved, graph, examples.graphs.get(name), gpu)
     verb = bundle.manifest.verb
     if isinstance(verb, Generate) and verb.ahead:
         yield _check_multi_step_decoder(line._replace(graph=MULTI_STEP), bundle, verb, verb.ahead)
@@ -71,7 +76,9 @@ def _check_multi_step_decoder(line: Check, bundle: Bundle, verb: Generate, ahead
     return line._replace(onnx_difference=0.0)
 
 
-def _check_graph(line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None) -> Check:
+def _check_graph(
+    line: Check, bundle: Bundle, saved: SavedModel | None, graph: Graph, example: Example | None, gpu: str
+) -> Check:
     if example is None:
         # Only graphs with an example are converted: a graph without one is external and has a single form.
         unproved = "the bundle has no example of it" if graph.onnx and saved else ""
@@ -88,15 +95,27 @@ def _check_graph(line: Check, bundle: Bundle, saved: SavedModel | None, graph: G
             problems.append(found.problem and f"SavedModel: {found.problem}")
             problems.append(_check_example_signature(saved, bundle, line.graph, example))
         if graph.onnx or graph.members:
-            found = parity.replay(
-                graph, example, open_graph(bundle, line.graph, partial(open_bundle, _models_directory(bundle))).run
-            )
+            opener = partial(open_graph, bundle, line.graph, partial(open_bundle, _models_directory(bundle)))
+            found = parity.replay(graph, example, opener().run)
             line = line._replace(onnx_difference=found.difference)
             problems.append(found.problem and f"ONNX: {found.problem}")
+            if gpu:
+                opened: dict[Path, Session] = {}
+                found = parity.replay(graph, example, opener(device=gpu, opened=opened).run)
+                line = line._replace(gpu_difference=found.difference)
+                problem = found.problem or next(filter(None, map(_fallback, opened.values())), "")
+                problems.append(problem and f"ONNX on {gpu}: {problem}")
         problems += _check_variants(bundle, line.graph, example)
     except BookserveError as error:
         problems.append(error.message.rstrip("."))
     return line._replace(problem="; ".join(filter(None, problems)))
+
+
+def _fallback(session: Session) -> str:
+    """Why a session on a GPU ran on the CPU in the end; '' if it did not."""
+    if not isinstance(session, DeviceSession) or not session.fallbacks:
+        return ""
+    return session.problem.rstrip(".") or f"it ran on the CPU: {', '.join(session.fallbacks)}"
 
 
 def _models_directory(bundle: Bundle) -> Path:

@@ -16,7 +16,8 @@ import click
 import msgspec
 
 from bookserve.bundle import variant
-from bookserve.cli.terminal import json_option
+from bookserve.cli.included import given_or_included
+from bookserve.cli.terminal import device_option, json_option
 from bookserve.errors import InvalidInput, NotFound
 
 port = click.IntRange(0, 65_535)
@@ -153,6 +154,32 @@ _IGNORED = "serve.app.cli.ignored"
 @click.option(
     "--variant", type=click.Choice(list(variant.VARIANTS)), help="Variant to run, for the models that have it."
 )
+# Devices
+@device_option("auto", "auto runs each batch where it is faster.")
+@click.option(
+    "--model-device",
+    multiple=True,
+    metavar="MODEL=DEVICE",
+    help="Another device for one model; repeatable. In a TOML file: a table [model-device].",
+)
+@click.option(
+    "--gpu-memory",
+    type=click.IntRange(0),
+    default=0,
+    metavar="MIB",
+    help="Maximum GPU memory that one graph takes; 0: no limit.",
+)
+@click.option("--tf32", is_flag=True, help="Let the GPU compute in TF32: faster, and precise to three digits only.")
+@click.option(
+    "--measure/--no-measure",
+    default=True,
+    help="With --device auto, time each graph on both devices when it is loaded.  [default: measure]",
+)
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory in which these times are kept.  [default: bookserve in the user's cache directory]",
+)
 # Batching
 @click.option("--batching-parameters-file", type=file, help="TensorFlow Serving's file of batching parameters.")
 @click.option(
@@ -265,12 +292,15 @@ _IGNORED = "serve.app.cli.ignored"
 def serve(as_json: bool, **given: Any) -> None:
     """Serve a directory of models over HTTP and gRPC until stopped.
 
+    Without MODELS_DIR it is the directory 'models', or the trained models that come with bookserve if there is none.
     After SIGTERM or Ctrl-C the server finishes the requests it has accepted; after a second signal it stops at once.
     Options can also be set in the environment (BOOKSERVE_HTTP_PORT) or in a TOML file (http-port = 8501).
     """
     from serve.app import server
     from serve.observability import logs
 
+    if not (given["model_config_file"] or given["model_base_path"]):
+        given["models"] = given_or_included(given["models"])
     settings = _settings(given)
     if settings.source == settings.models and not settings.models.is_dir():
         raise NotFound(f"there is no directory '{settings.models}'.", "Write bundles with: bookserve export")
@@ -321,6 +351,7 @@ def _settings(given: dict[str, Any]) -> Any:
         given["request_timeout"] = given["request_timeout"] or timeout / 1000
     if given["poll"] is None:
         given["poll"] = 1 if given["model_base_path"] else 0
+    given["device"], given["devices"] = _devices(given)
     access = _access_policy(given)
     if given["workers"] > 1 and (access.http_socket or access.grpc_socket):
         raise InvalidInput("several worker processes cannot share a Unix socket.", "Use --workers 1, or ports only.")
@@ -336,6 +367,26 @@ def _settings(given: dict[str, Any]) -> Any:
         tls=tls,
         access=access,
     )
+
+
+def _devices(given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    """The device of all models, and the names of other devices by model."""
+    from bookserve.runtime.devices import DeviceConfig, cache_directory, parse_device
+
+    devices = {}
+    for text in given.pop("model_device"):
+        model, equals, device = str(text).partition("=")
+        if not (model and equals):
+            raise InvalidInput(f"'{text}' is not MODEL=DEVICE.", "Write --model-device imdb_lstm=cpu")
+        devices[model] = parse_device(device)
+    config = DeviceConfig(
+        name=parse_device(given["device"]),
+        gpu_memory=given.pop("gpu_memory") * 2**20,
+        tf32=given.pop("tf32"),
+        measure=given.pop("measure"),
+        cache=given.pop("cache_dir") or cache_directory(),
+    )
+    return config, devices
 
 
 def _check_ports(given: dict[str, Any], proxies: tuple[object, ...], tls: object) -> None:

@@ -19,7 +19,10 @@ from starlette.types import ASGIApp
 
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.formats.triton_config import read_config
+from bookserve.runtime import DeviceConfig, resolve_device
+from bookserve.runtime.devices import AUTO
 from serve.app import grpc_app, http_app
+from serve.app.pages import static_files
 from serve.app.settings import Settings
 from serve.engine import Engine
 from serve.jobs.job_queue import JobQueue
@@ -128,7 +131,14 @@ async def _serve(settings: Settings, ready: Callable[[Ready], None], worker: Wor
                 errors = await _load_models(repository, settings)
             app = http_app.http_application(engine, metrics, access, jobs, protocols)
             middleware = RequestMiddleware(
-                app, app.owner, metrics, keys, settings.request_timeout, tracer, access.proxies
+                app,
+                app.owner,
+                metrics,
+                keys,
+                settings.request_timeout,
+                tracer,
+                access.proxies,
+                static_files.needs_no_key,
             )
             fast_route = middleware.fast_route(
                 http_app.combined_fast_route(protocols, ServerContext(engine, jobs, access))
@@ -182,13 +192,33 @@ def _own_ports(settings: Settings, worker: Worker | None) -> tuple[int, int]:
     return http_port, grpc_port
 
 
+def _device(settings: Settings, metrics: Metrics) -> DeviceConfig:
+    """The device of models without one of their own, on this machine; the log says once which one it is and why.
+
+    Raises:
+        DeviceUnavailable: a GPU that was asked for by name cannot be used.
+    """
+    device, gpus, problem = resolve_device(settings.device)
+    others = [resolve_device(settings.device.with_name(name)) for name in set(settings.devices.values())]
+    if gpus:
+        logger.info("device %s: %s", device.name, ", ".join(map(str, gpus)))
+    elif problem:
+        logger.info("device auto: the CPU, since %s", problem)
+    if gpus or any(found for _, found, _ in others):
+        metrics.follow_gpus(lambda: resolve_device(settings.device.with_name(AUTO))[1])
+    return device
+
+
 def _repository(settings: Settings, metrics: Metrics, shared: bool) -> Repository:
+    device = _device(settings, metrics)
     options = LoadOptions(
         policy=settings.policy,
         batching=settings.batching,
         variant=settings.variant,
         warmup_requests=warmup.read_warmup_requests,
         read_config=read_config,
+        device=device,
+        devices=settings.devices,
         lazy=settings.lazy,
         max_loaded=settings.max_loaded,
         canary=settings.canary_share,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ssl
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.runtime import DeviceConfig
 from serve.batching.batch_config import BatchConfig
 from serve.models.model_config import VersionPolicy
 from serve.observability.metrics import MODELS_SHOWN
@@ -82,6 +83,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     proxy_protocol: bool = False
     #: How many models have their own values in ``/metrics``.
     metrics_models: int = MODELS_SHOWN
+    #: What graphs run on, and the names of other devices by model.
+    device: DeviceConfig = DeviceConfig()
+    devices: Mapping[str, str] = {}
     workers: int = 1
     #: Worker i also listens on this port + i, for HTTP and for gRPC; 0: it does not.
     worker_ports: int = 0
@@ -110,6 +114,8 @@ def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:
     if unknown := [key for key in document if key.replace("-", "_") not in known]:
         listed = ", ".join(sorted(name.replace("_", "-") for name in known))
         raise InvalidInput(f"{path} sets '{unknown[0]}', which is not an option.", f"Options: {listed}.")
-    if wrong := [key for key, value in options.items() if isinstance(value, dict | list)]:
+    if isinstance(models := options.get("model_device"), dict):  # the table [model-device]
+        options["model_device"] = [f"{model}={device}" for model, device in models.items()]
+    if wrong := [key for key, value in options.items() if isinstance(value, dict | list) and key != "model_device"]:
         raise InvalidInput(f"{path}: '{wrong[0]}' must be a single value.")
     return options

@@ -30,6 +30,8 @@ class BatchConfig(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...] = ()
     #: Rows that may wait for one graph before new requests are refused.
     max_waiting: int = 16_384
+    #: Rows past which no further request joins a run on a GPU, where ``max_rows`` does not say.
+    gpu_join: int = _RUN_LIMIT
     #: Whether short sequences are padded, as the model's own Steps pad, so that several lengths run together.
     pad: bool = False
 
@@ -42,6 +44,10 @@ class BatchConfig(msgspec.Struct, frozen=True):
     def join_limit(self) -> int:
         """Rows past which no further request joins a run."""
         return self.max_rows or _JOIN_LIMIT
+
+    def for_gpu(self) -> BatchConfig:
+        """The bounds for a graph that runs large batches on a GPU: there hundreds of rows cost little more than one."""
+        return msgspec.structs.replace(self, max_rows=self.max_rows or self.gpu_join)
 
     def allowed_size(self, rows: int) -> int:
         """The size that a batch of ``rows`` rows is filled up to."""

@@ -6,16 +6,21 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
-from bookserve.bundle import Bundle
+from bookserve.bundle import Bundle, parity
+from bookserve.bundle.examples import Example
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
 from bookserve.graph import Arrays
-from bookserve.runtime import Session, open_sessions
+from bookserve.runtime import DeviceConfig, DeviceSession, Session, open_sessions
+from bookserve.runtime.devices import AUTO
 from serve.batching.batch_config import BatchConfig, Padding
 from serve.batching.batcher import Batcher
 from serve.batching.text_scheduler import TextScheduler
 from serve.models.composite import Composite, GraphRunner
 from serve.models.model_table import FindModel
 from serve.observability.metrics import Metrics
+
+#: Why a graph does not run on its GPU: its answers there differ from those of the bundle.
+DIFFERS = "differs"
 
 #: By the graph's name.
 Batchers = dict[str, GraphRunner]
@@ -51,12 +56,12 @@ class LiveModel:
         warmup_requests: WarmupRequests = lambda _: (),
         find_member: FindModel = _no_other_models,
         *,
-        device: str = "cpu",
+        device: str | DeviceConfig = "cpu",
         threads: int = 1,
     ) -> None:
         """Nothing is loaded before ``open``. ``find_member`` finds the models that composites are made of.
 
-        ``device`` and ``threads`` are those of ``open_session``.
+        ``device`` and ``threads`` are those of ``open_sessions``.
         """
         self.bundle = bundle
         self.name = bundle.name
@@ -69,8 +74,10 @@ class LiveModel:
         self.row_limit = 0
         self._warmup_requests = warmup_requests
         self._find_member = find_member
-        self._device = device
+        self._device = DeviceConfig.of(device)
         self._threads = threads
+        #: Its graphs that are open on a GPU, by name.
+        self.on_gpu: dict[str, DeviceSession] = {}
         #: None while the graphs are not in memory.
         self.batchers: Batchers | None = None
         #: Loads the graphs when they are run; None for models that are loaded from the start.
@@ -79,7 +86,8 @@ class LiveModel:
     def open(self, sessions: dict[str, Session] | None = None) -> Batchers:
         """Check the bundle's files, open its graphs (or take ``sessions``) and warm each up, before any request.
 
-        Warm-up runs one row of the bundle's own examples, and then its recorded requests.
+        Warm-up runs one row of the bundle's own examples, and then its recorded requests. A graph on a GPU must give
+        the examples' answers there, too.
 
         Raises:
             MemberMissing: a model that a composite is made of is not live.
@@ -96,6 +104,11 @@ class LiveModel:
         examples = self.bundle.examples().graphs if "examples.npz" in manifest.files else {}
         if sessions is None:
             sessions = open_sessions(self.bundle, device=self._device, threads=self._threads)
+        self.on_gpu = {name: session for name, session in sessions.items() if isinstance(session, DeviceSession)}
+        for name, opened in self.on_gpu.items():
+            if name in examples:
+                self._prove(name, opened, examples[name])
+            self._metrics.follow_devices(self.name, self.version, name, opened.counts, opened.fallbacks)
         for name, session in sessions.items():
             graph = self.bundle.runnable[name]
             labels = (self.name, self.version, name)
@@ -104,7 +117,7 @@ class LiveModel:
                 session,
                 partial(self._metrics.count_run, *labels),
                 partial(self._metrics.count_waits, *labels),
-                self.batching,
+                self.batching.for_gpu() if name in self.on_gpu and self.on_gpu[name].gathers else self.batching,
                 Padding.for_graph(manifest.verb, graph) if self.batching.pad else None,
             )
             if name in examples:
@@ -120,6 +133,28 @@ class LiveModel:
                 raise Failed(f"a warm-up request of graph '{name}' failed: {error.message}", error.hint) from error
         self.batchers = batchers
         return batchers
+
+    def _prove(self, name: str, session: DeviceSession, example: Example) -> None:
+        """Run the examples of a graph on its GPU and compare the answers with those of the bundle.
+
+        Raises:
+            Failed: they differ, or the run failed, and the GPU was asked for by name.
+        """
+        try:
+            found = parity.compare(example.outputs, session.run_on(session.device, example.inputs))
+            problem = found.problem
+        except BookserveError as error:
+            problem = error.message.rstrip(".")
+        if not problem:
+            return
+        problem = f"{session.device} does not give the answers of the examples: {problem}."
+        if self._device.name != AUTO:
+            raise Failed(f"graph '{name}': {problem}", "Serve it with --device cpu, or auto.")
+        session.stop_using_gpu(DIFFERS, problem)
+
+    def devices(self) -> dict[str, dict[str, object]]:
+        """Where each graph that is not only on the CPU runs, by name; see ``DeviceSession.describe``."""
+        return {name: session.describe() for name, session in self.on_gpu.items()}
 
     async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
         """Run checked feeds through the graph of that name, which is loaded first if need be; see ``Batcher.run``.
@@ -160,6 +195,7 @@ class LiveModel:
     def release(self) -> None:
         """Drop the graphs from memory. What was submitted is still answered, and ``open`` loads them again."""
         self.batchers = None
+        self.on_gpu = {}
 
     def close(self) -> None:
         """End the threads of the graphs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,10 @@ from typing import NamedTuple
 import msgspec
 
 from bookserve.bundle import MANIFEST, Bundle
-from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound
+from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, did_you_mean
 from bookserve.formats.external_model import describe_model_directory
+from bookserve.runtime import DeviceConfig, move_sessions
+from bookserve.runtime.devices import CPU
 from serve.batching.batch_config import BatchConfig
 from serve.models.directories import reason, version_directories
 from serve.models.directory_scan import DirectoryScan, Turns
@@ -54,11 +56,17 @@ class LoadOptions(NamedTuple):
     canary: float = 0.0
     #: Whether a new label may be given to a version that is not live yet.
     unavailable_labels: bool = False
-    #: What graphs run on, and how many threads one run may use; see ``open_session``.
-    device: str = "cpu"
+    #: What graphs run on; the names of other devices by model; and how many threads one run may use.
+    device: DeviceConfig = DeviceConfig()
+    devices: Mapping[str, str] = {}
     threads: int = 1
     #: Whether ``load`` and ``unload`` of one model are allowed: not if several processes serve the models.
     controlled: bool = True
+
+    def device_of(self, model: str) -> DeviceConfig:
+        """The device of a model."""
+        name = self.devices.get(model)
+        return self.device.with_name(name) if name else self.device
 
 
 def _open_version(
@@ -72,20 +80,21 @@ def _open_version(
 ) -> LiveModel:
     """Open the version directory ``path`` of a model, or (``on_demand``) leave that to the first request."""
     own = options.read_config(path.parent)
+    device = options.device_of(config.name)
     if (path / MANIFEST).exists():
         bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
     else:
         file = own.model_file(path) if own else None
-        bundle, sessions = describe_model_directory(
-            path, config.name, file, device=options.device, threads=options.threads
-        )
+        bundle, sessions = describe_model_directory(path, config.name, file, threads=options.threads)
+        if device.name != CPU:
+            sessions = move_sessions(bundle, sessions, device=device, threads=options.threads)
     model = LiveModel(
         own.apply(bundle) if own else bundle,
         metrics,
         _batching_of(options.batching, own),
         options.warmup_requests,
         table.find_model,
-        device=options.device,
+        device=device,
         threads=options.threads,
     )
     model.row_limit = own.row_limit if own else 0
@@ -170,7 +179,9 @@ class Repository:
         versions = self._models.get(name)
         if versions is None:
             listed = ", ".join(sorted(self._models)) or "none"
-            raise NotFound(f"there is no model '{name}' here.", f"Models here: {listed}.")
+            raise NotFound(
+                f"there is no model '{name}' here.", f"{did_you_mean(name, self.names())}Models here: {listed}."
+            )
         return versions.find(version, label)
 
     def models(self) -> list[LiveModel]:
@@ -194,6 +205,16 @@ class Repository:
         if name not in self._models:
             self.find(name)
         return self._models[name].status()
+
+    def labels(self, name: str) -> dict[str, int]:
+        """The version that each label of a model means.
+
+        Raises:
+            NotFound: no such model.
+        """
+        if name not in self._models:
+            self.find(name)
+        return self._models[name].labels
 
     def load(self, name: str | None = None) -> None:
         """Load one model; without a name all models, and give them their labels. Errors of all are kept for ``status``.

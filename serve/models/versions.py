@@ -134,6 +134,11 @@ class ModelVersions:
         """
         return self._live.get(version) or self._load_on_request(version, for_composite=True)
 
+    @property
+    def labels(self) -> dict[str, int]:
+        """The version that each label means."""
+        return dict(self._labels)
+
     def status(self) -> list[VersionStatus]:
         """The versions known and their states, newest first."""
         known = list(self._statuses.values())  # copied at once: another thread may add to it

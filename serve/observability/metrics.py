@@ -13,7 +13,7 @@ import asyncio
 import operator
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from bookserve.errors import BookserveError
+from bookserve.runtime.device_session import DeviceRuns
+from bookserve.runtime.devices import CPU, Gpu
 from serve.observability.named_models import OTHER, NamedModels
 from serve.observability.statistics import Statistics
 
@@ -154,6 +157,22 @@ class Metrics:
             "model_cache_load_seconds", "Time to load a lazy model for a request.", ("code",), _SECONDS_BUCKETS
         )
         self._memory = family("worker_resident_bytes", "Memory of each process of several.", ("worker",), gauge=True)
+        #: What devices have run of the graphs that are on a GPU, and how often they did not.
+        self._devices: dict[tuple[str, ...], tuple[Mapping[str, DeviceRuns], Mapping[str, int]]] = {}
+        #: What was last read of them, by metric and label values.
+        self._read: dict[tuple[str, Labels], float] = {}
+        self._gpus: Callable[[], list[Gpu]] = list
+        on_device = (*_GRAPH_LABELS, "device")
+        self._of_device = (
+            family("device_runs", "Runs of graphs, by device.", on_device),
+            family("device_rows", "Rows run, by device.", on_device),
+            family("device_seconds", "Time of runs, by device.", on_device),
+        )
+        self._fallbacks = family(
+            "device_fallbacks", "Batches that did not run on their GPU, by reason.", (*_GRAPH_LABELS, "reason")
+        )
+        self._gpu_usable = family("gpu_usable", "1: a GPU can be used; 0: none can.", ("device",), gauge=True)
+        self._gpu_memory = family("gpu_memory_bytes", "Memory of a GPU.", ("device", "state"), gauge=True)
         self._cpu = family("worker_cpu_seconds", "CPU time of each process of several.", ("worker",), gauge=True)
         self._families = (
             self._requests,
@@ -171,9 +190,21 @@ class Metrics:
             self._cold_loads,
             self._memory,
             self._cpu,
+            *self._of_device,
+            self._fallbacks,
+            self._gpu_usable,
+            self._gpu_memory,
         )
         #: Those that count what models do. A model that does nothing may only be available, and have loads.
-        self._of_traffic = (self._requests, self._latency, self._queue, self._batch_rows, self._run_time)
+        self._of_traffic = (
+            self._requests,
+            self._latency,
+            self._queue,
+            self._batch_rows,
+            self._run_time,
+            *self._of_device,
+            self._fallbacks,
+        )
 
     def count_run(self, model: str, version: int, graph: str, rows: int, seconds: float) -> None:
         """Count one run of a graph on a batch of ``rows``."""
@@ -197,6 +228,20 @@ class Metrics:
         self._requests.count((*labels, code))
         self.statistics.count_request(model, version, graph, seconds, code == "ok")
         self._latency.observe(labels, seconds)
+
+    def follow_devices(
+        self, model: str, version: int, graph: str, runs: Mapping[str, DeviceRuns], fallbacks: Mapping[str, int]
+    ) -> None:
+        """Read what each device has run of a graph from ``runs``, and how often one did not from ``fallbacks``, when
+        values are asked for. A graph that is not followed runs on the CPU only."""
+        key = (model, str(version), graph)
+        self._devices[key] = runs, fallbacks
+        for read in [read for read in self._read if read[1][:3] == key]:
+            del self._read[read]  # it was opened again, and counts from 0
+
+    def follow_gpus(self, gpus: Callable[[], list[Gpu]]) -> None:
+        """Read from ``gpus`` which GPUs can be used, and their memory, when values are asked for."""
+        self._gpus = gpus
 
     def count_connection_event(self, event: str, reason: str) -> None:
         """Count a ``refusal``, ``reset``, ``goaway`` or ``cancelled`` of the gRPC server."""
@@ -236,6 +281,10 @@ class Metrics:
             for family in self._of_traffic:
                 for labels in [labels for labels in list(family.cells) if labels[:2] == gone]:
                     family.cells.pop(labels, None)
+        for key in [key for key in self._devices if key[:2] == gone]:
+            del self._devices[key]
+        for read in [read for read in self._read if read[1][:2] == gone]:
+            del self._read[read]
         self.statistics.forget_version(model, version)
 
     def state(self) -> bytes:
@@ -283,6 +332,7 @@ class Metrics:
 
         A count that another thread makes at this very moment may be missed in the values of all others.
         """
+        self._read_devices()
         self._live.cells[()] = [sum(cell[0] for cell in list(self._available.cells.values()))]
         traffic: dict[str, float] = {}
         for family in self._of_traffic:
@@ -297,10 +347,38 @@ class Metrics:
             for labels in [labels for labels in list(family.cells) if labels[0] in traffic]:
                 if labels[0] not in self._named:
                     shared = tuple(
-                        value if name in ("protocol", "code") else OTHER if name == "model" else ""
+                        value if name not in _GRAPH_LABELS else OTHER if name == "model" else ""
                         for name, value in zip(family.labels, labels, strict=True)
                     )
                     family.add([(shared, family.cells.pop(labels))])
+
+    def _read_devices(self) -> None:
+        """Bring the values of devices up to date. What ran of a graph that is on no GPU ran on the CPU."""
+        for labels, times in list(self._run_time.cells.items()):
+            if labels not in self._devices and labels[0] != OTHER:  # what was added to the others was read before
+                rows = self._batch_rows.cells.get(labels, [0.0])
+                for family, number in zip(self._of_device, (sum(times[:-1]), rows[-1], times[-1]), strict=True):
+                    family.cells[*labels, CPU] = [number]
+        for labels, (runs, fallbacks) in list(self._devices.items()):
+            for device, of in list(runs.items()):
+                for family, number in zip(self._of_device, (of.runs, of.rows, of.seconds), strict=True):
+                    self._add_new(family, (*labels, device), number)
+            for reason, count in list(fallbacks.items()):
+                self._add_new(self._fallbacks, (*labels, reason), count)
+        try:
+            gpus = self._gpus()
+        except BookserveError:  # the driver does not answer any more
+            gpus = []
+        self._gpu_usable.cells = {(gpu.device,): [1.0] for gpu in gpus} or {("none",): [0.0]}
+        for gpu in gpus:
+            self._gpu_memory.cells[gpu.device, "total"] = [float(gpu.total)]
+            self._gpu_memory.cells[gpu.device, "used"] = [float(gpu.total - gpu.free)]
+
+    def _add_new(self, family: MetricFamily, labels: Labels, number: float) -> None:
+        """Add what has come to ``number`` since it was last read: the value may have been added to another since."""
+        before = self._read.get((family.name, labels), 0.0)
+        self._read[family.name, labels] = number
+        family.add([(labels, [number - before])])
 
     def _shown(self, family: MetricFamily) -> list[tuple[Labels, list[float]]]:
         """The values that others see: of models that do nothing, as many as there are free places."""

@@ -1,104 +1,146 @@
-"""The whole way once, as a reader runs it: ``bookserve demo`` on the embedded sample data, then again."""
+"""``bookserve demo`` as a reader runs it: to its end, kept running, on a terminal, and interrupted."""
 
 from __future__ import annotations
 
-import json
 import os
+import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import httpx
-import numpy as np
 import pytest
 
-from bookserve import bundle, images, run
-from bookserve.cli.demo import TASKS
+from bookserve import bundle
+from bookserve.cli.demo import TASK
 from bookserve.cli.programs import home
 from tests.hostile_directory import write_hostile_files
 
 pytestmark = pytest.mark.timeout(900)
+MARK = "BOOKSERVE_TEST_OF_THE_DEMO"
 
 
-def bookserve(*arguments: str, cwd: Path | None = None) -> str:
-    command = [sys.executable, "-m", "bookserve", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(home())}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+class Demo:
+    """A demo whose processes carry a mark in their environment, so that those left over are found."""
+
+    def __init__(self, directory: Path, *arguments: str, terminal: bool = False, cwd: Path | None = None) -> None:
+        self.mark = uuid.uuid4().hex
+        environment = {**os.environ, "PYTHONPATH": str(home()), "PYTHONUNBUFFERED": "1", MARK: self.mark}
+        command = [sys.executable, "-m", "bookserve", "demo", "--directory", str(directory), *arguments]
+        self.printed = directory.with_name(f"{directory.name}.txt")
+        self.terminal, other = pty.openpty() if terminal else (None, None)
+        with self.printed.open("wb") as file:
+            out = file if other is None else other
+            self.process = subprocess.Popen(
+                command, cwd=cwd, env=environment, stdin=other or subprocess.DEVNULL, stdout=out, stderr=out
+            )
+
+    def said(self) -> str:
+        if self.terminal is None:
+            return self.printed.read_text("utf-8")
+        os.set_blocking(self.terminal, False)
+        with self.printed.open("ab") as file:
+            try:
+                while piece := os.read(self.terminal, 65536):
+                    file.write(piece)
+            except OSError:  # nothing is there, or the other side is closed
+                pass
+        return self.printed.read_text("utf-8")
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+
+    def left_over(self) -> list[str]:
+        """The command lines of the demo's processes that still run."""
+        found = []
+        for directory in Path("/proc").glob("[0-9]*"):
+            try:
+                if self.mark.encode() in (directory / "environ").read_bytes():
+                    found.append((directory / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return found
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo")
+    return tmp_path_factory.mktemp("demo") / "demo"
 
 
 @pytest.fixture(scope="module")
-def said(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def said(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What the demo prints, in a directory where other files have the names of bookserve's packages."""
-    elsewhere = write_hostile_files(tmp_path_factory.mktemp("hostile"))
-    return bookserve("demo", "--directory", str(directory), cwd=elsewhere)
+    demo = Demo(directory, cwd=write_hostile_files(tmp_path_factory.mktemp("hostile")))
+    code = demo.process.wait()
+    assert code == 0, demo.said()
+    assert demo.left_over() == []
+    yield demo.said()
 
 
-def test_every_stage_is_in_the_table(said: str, directory: Path) -> None:
-    table = said[said.index("bookserve demo, on sample data") :]
-    for stage in (*(f"train {task}" for task in TASKS), "export", "verify", "serve", "generate at 0.2", "stop"):
-        assert stage in table
-    assert str(directory / "pictures") in table
-    for line in table.splitlines():
-        if line.startswith("train "):
-            assert "sample" in line
+def test_the_address_comes_first_and_then_every_stage(said: str) -> None:
+    stages = ("http://127.0.0.1:", "predict mnist_convnet", "predict imdb_lstm", "generate at 0.2", "sample mnist_vae")
+    stages += (f"train {TASK}", "export", "verify", "push", "The server has stopped.", "Next:")
+    places = [re.search(rf"^ *{re.escape(stage)}", said, re.MULTILINE) for stage in stages]
+    assert all(places), said
+    assert [place.start() for place in places if place] == sorted(place.start() for place in places if place)
+    assert "4 pictures of digits: 7 2 1 0" in said
+    assert "” positive" in said
+    assert "” negative" in said
 
 
-def test_the_runs_are_trained_well_enough(said: str, directory: Path) -> None:
-    figures = {task: run.latest_run(directory / "runs", task).metrics for task in TASKS}
-    assert figures["mnist_convnet"]["test_accuracy"] > 0.95
-    assert figures["imdb_lstm"]["test_accuracy"] > 0.8
+def test_what_it_trained_lies_beside_the_trained_models(said: str, directory: Path) -> None:
+    models = directory / "models"
+    assert {TASK, "mnist_convnet", "imdb_lstm"} <= set(bundle.model_names(models))
+    origin = bundle.open_bundle(models, TASK).manifest.origin
+    assert origin
+    assert origin.data == "sample"
+    assert (directory / "pictures/digits_grid.png").is_file()
 
 
-def test_the_pictures_are_digits_as_our_own_convnet_reads_them(said: str, directory: Path) -> None:
-    grid = images.decode_image((directory / "pictures/digits_grid.png").read_bytes())
-    side = grid.shape[0] // 15
-    tiles = grid.reshape(15, side, 15, side, -1).swapaxes(1, 2).reshape(225, side, side, -1)
-    rows = tiles.tolist()
-    path = directory / "tiles.json"
-    path.write_text(json.dumps(rows))
-    answers = json.loads(
-        bookserve("predict", "mnist_convnet", str(path), "--url", f"local:{directory}/models", "--json")
-    )
-    best = [answer["probabilities"][0] for answer in answers]
-    assert np.mean([label["score"] for label in best]) > 0.7
-    assert len({label["label"] for label in best if label["score"] > 0.9}) >= 6
-
-
-def test_the_text_is_made_of_words(said: str, directory: Path) -> None:
-    known = set(re.findall("[a-z]+", " ".join(topics.values()).lower()))
-    words = re.findall("[a-z]+", (directory / "pictures/text_0.2.txt").read_text("utf-8"))
-    assert len(words) > 40
-    assert sum(word in known for word in words) / len(words) > 0.5  # of random letters, one word in fifty is
-
-
-def test_again_with_trained_runs_and_the_server_kept(said: str, directory: Path) -> None:
-    again = bookserve("demo", "--directory", str(directory), "--keep")
-    assert again.count("trained before") >= len(TASKS)
-    address, pid = next(word for word in again.split() if word.startswith("http://")), int(again.split()[-1])
+def test_kept_running(said: str, directory: Path) -> None:
+    """The run of before is used again, and the server outlives the demo."""
+    demo = Demo(directory, "--keep")
+    assert demo.process.wait() == 0, demo.said()
+    assert "trained before" in demo.said()
+    address, pid = re.findall(r"http://[\d.:]+", demo.said())[-1], int(demo.said().split()[-1])
     try:
-        assert httpx.get(f"{address}/v2/health/ready").status_code == 200
         models = httpx.get(f"{address}/api/models").json()["models"]
-        assert {model["name"] for model in models} == set(TASKS)
+        assert TASK in {model["name"] for model in models}
     finally:
         os.kill(pid, signal.SIGTERM)
+        while Path(f"/proc/{pid}").exists() and demo.left_over():
+            time.sleep(0.05)
 
 
-def test_a_bundle_truncated_by_a_bad_copy_is_refused_by_name(said: str, directory: Path, tmp_path: Path) -> None:
-    shutil.copytree(directory / "models/mnist_convnet", tmp_path / "mnist_convnet")
-    model = bundle.open_bundle(tmp_path, "mnist_convnet").path / "model.onnx"
-    model.write_bytes(model.read_bytes()[:1000])
-    command = [sys.executable, "-m", "bookserve", "predict", "mnist_convnet", "[0]", "--url", f"local:{tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "model.onnx" in done.stderr
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.0])
+def test_interrupted_while_it_starts(tmp_path: Path, after: float) -> None:
+    demo = Demo(tmp_path / "demo")
+    time.sleep(after)
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait() != 0
+    assert demo.left_over() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_trains(tmp_path: Path, number: signal.Signals) -> None:
+    demo = Demo(tmp_path / "demo")
+    demo.wait_until(lambda: "is being trained" in demo.said() and len(demo.left_over()) >= 3)
+    demo.process.send_signal(number)
+    assert demo.process.wait() == 130
+    assert demo.left_over() == []
+
+
+def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
+    demo = Demo(tmp_path / "demo", terminal=True)
+    demo.wait_until(lambda: "is being trained" in demo.said())
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait() == 0, demo.said()
+    assert "Next:" in demo.said()
+    assert demo.left_over() == []

@@ -19,7 +19,7 @@ from pathlib import Path
 from tests import bundles
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bookserve", "trainers", "export", "serve", "clients")
+PACKAGES = ("bookserve", "trainers", "export", "serve", "clients", "pretrained", "deploy/fleet")
 #: Versions beside the one that runs this.
 PYTHONS = ("3.12", "3.13")
 
@@ -38,10 +38,11 @@ def build(directory: Path) -> Path:
     here = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*")}
     here = {name for name in here if (ROOT / name).is_file() and "__pycache__" not in name}
     with zipfile.ZipFile(wheel) as archive:
-        compare(wheel, {name for name in archive.namelist() if ".dist-info/" not in name}, here)
+        installed = {name.removeprefix("deploy/") for name in here if not name.startswith("clients/r/")}
+        compare(wheel, {name for name in archive.namelist() if ".dist-info/" not in name}, installed)
     with tarfile.open(source) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-        compare(source, {name for name in names if name.partition("/")[0] in PACKAGES}, here)
+        compare(source, {name for name in names if name.startswith(tuple(f"{package}/" for package in PACKAGES))}, here)
     return wheel
 
 

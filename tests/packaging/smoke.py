@@ -74,6 +74,18 @@ def predictions(models: str) -> None:
         expect("the exit code of the server", server.wait(60), 0)
 
 
+def included() -> None:
+    """The trained models of the wheel answer without a directory of models, and the demo serves them."""
+    answer = json.loads(output(COMMAND, "predict", "imdb_lstm", "a wonderful film, one of the best", "--json"))
+    expect("the answer of an included model", answer[0]["probability"][0]["label"], "positive")
+    said = output(COMMAND, "demo")
+    expect(
+        "what the demo says", ["8 trained models are served" in said, "Training needs TensorFlow" in said], [True] * 2
+    )
+    listed = output(COMMAND, "models", "--models", "demo/models")
+    expect("the models of the demo", "imagenet_classifier" in listed, True)
+
+
 def main(models: str) -> None:
     expect("the current directory", list(Path.cwd().iterdir()), [])
     expect("packages that serving must not need", [name for name in ABSENT if importlib.util.find_spec(name)], [])
@@ -82,6 +94,7 @@ def main(models: str) -> None:
         expect(f"the help of {command}", output(*command).startswith("Usage: "), True)
     expect("the version", output(COMMAND, "--version").split()[-1], version("bookserve"))
     predictions(models)
+    included()
     sys.stdout.write(f"Python {sys.version.split()[0]}: bookserve {version('bookserve')}, {count} modules, served\n")
 
 

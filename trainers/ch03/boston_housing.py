@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bookserve.steps import Numbers, Standardise
+from bookserve.steps import Numbers, Standardise, Unit
 from bookserve.verb import Predict
 from trainers.datasets import boston
 from trainers.datasets.arrays import TrainingArrays
@@ -28,11 +28,11 @@ def data(kind: Kind, params: Params) -> Data:
     verb = Predict(
         inputs={
             "features": (
-                Numbers("float64", (13,), boston.FEATURES),
+                Numbers("float64", (13,), boston.FEATURES, boston.UNITS),
                 Standardise(tuple(rows.mean(axis=0).tolist()), tuple(rows.std(axis=0, ddof=1).tolist())),  # as R's sd
             )
         },
-        outputs={"price": ()},
+        outputs={"price": (Unit("thousand dollars"),)},
     )
     train, test = (
         TrainingArrays(verb.encode(part.rows)["features"], part.labels) for part in (houses.train, houses.test)

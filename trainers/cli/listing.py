@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from bookserve.cli.terminal import json_option, print_json, print_table, runs_option
+from bookserve.cli.terminal import json_option, next_command, print_json, print_table, runs_option
 from bookserve.run import Run, find_run, list_runs
-from trainers import catalogue, results
+from trainers import catalogue, results, settings
 from trainers.task import Task
 
 
@@ -31,7 +31,10 @@ def tasks(runs: Path, as_json: bool) -> None:
         )
         for task in listed
     ]
-    print_table(("task", "section", "verb", "data", "book", "our best"), rows)
+    print_table(
+        ("task", "section", "verb", "data", "book", "our best"), rows, optional=("our best", "data", "book", "verb")
+    )
+    next_command("bookserve train TASK", "bookserve train TASK --data sample   (seconds, without a download)")
 
 
 @click.command("runs")
@@ -47,7 +50,16 @@ def runs(runs: Path, as_json: bool) -> None:
         (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _format_figures(run["figures"]))
         for run in listed
     ]
-    print_table(("run", "data", "state", "epochs", "seconds", "figures"), rows)
+    print_table(
+        ("run", "data", "state", "epochs", "seconds", "figures"),
+        rows,
+        optional=("figures", "state", "data", "epochs", "seconds"),
+    )
+    finished = [run["name"] for run in listed if run["state"] == "finished"]
+    if finished:
+        next_command(f"bookserve export {finished[-1]} --runs {runs}")
+    elif not listed:
+        click.echo(f"There are no runs in {runs}. Make one with: bookserve train TASK")
 
 
 @click.command()
@@ -72,6 +84,25 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
         return
     different = [(name, a, b, "" if a == b else "≠") for name, a, b in rows]
     print_table(("", *(run.name for run in found), ""), different)
+    best = _better(found)
+    if best:
+        click.echo(best)
+    next_command(f"bookserve export {found[0].name} --runs {runs}")
+
+
+def _better(runs: list[Run]) -> str:
+    """Which of two runs of the same task is better, and by which figure; '' for runs of different tasks."""
+    first, second = runs
+    metric = first.recipe.origin.metric
+    if first.task != second.task or not all(metric in run.metrics for run in runs):
+        return ""
+    one, other = (float(run.metrics[metric]) for run in runs)
+    if one == other:
+        return f"Both have the same {metric}, by which runs of {first.task} are judged."
+    higher = settings.higher_is_better(metric)
+    best = first if (one > other) is higher else second
+    wanted = "higher" if higher else "lower"
+    return f"{best.name} is better: runs of {first.task} are judged by {metric}; {wanted} is better."
 
 
 def _describe_task(task: Task, runs: Path) -> dict[str, Any]:

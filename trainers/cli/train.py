@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bookserve.cli.terminal import print_table, runs_option, silence_stderr
-from bookserve.errors import InvalidInput
+from bookserve.cli.terminal import device_option, next_command, print_table, runs_option, silence_stderr
+from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run, latest_run
 from trainers import catalogue, settings
 from trainers.cli.listing import sample_mark
@@ -39,7 +39,7 @@ from trainers.task import Task
     help="Seed of all random numbers.",
 )
 @click.option("--weights", metavar="FILE", help="Pretrained weights, where a task has them; same as -p weights=FILE.")
-@click.option("--device", metavar="NAME", help="cpu, gpu, gpu:N or auto.  [default: auto]")
+@device_option(None, "Where to train.  [default: auto]")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 on a GPU, in bfloat16 on a CPU.")
 @click.option("--deterministic", is_flag=True, help="Make two runs with the same seed identical bit by bit.")
 @click.option(
@@ -68,7 +68,7 @@ def train(
     """Train tasks of the book; each leaves a run.
 
     On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
-    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see deploy/gpu.md.
+    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/how-to/gpu.md.
     """
     if bool(names) == all_tasks:
         raise click.UsageError("Give one or more tasks, or --all without tasks.")
@@ -121,6 +121,7 @@ def _train(task: Task, data: Kind, params: dict[str, Any], seed: int, runs: Path
             )
         if devices.chief:
             _report(task, run)
+            next_command(f"bookserve export {task.name}" + (f" --runs {runs}" if str(runs) != "runs" else ""))
 
 
 def _start_workers(task: Task, params: dict[str, Any], runs: Path, resume: bool) -> None:
@@ -158,7 +159,8 @@ def parse_parameters(task: Task, data: Kind, assignments: tuple[str, ...], epoch
         if not equals or name not in params:
             option = f"{name} has an option of its own: --{name}. " if name in ("data", "seed") else ""
             raise InvalidInput(
-                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.", f"{option}It has: {known}"
+                f"'{item}' does not set a parameter of '{task.name}'; expected NAME=VALUE.",
+                f"{option}{did_you_mean(name, params)}It has: {known}",
             )
         params[name] = parse_value(name, text, params[name])
     if params["epochs"] and not task.defaults(data)["epochs"]:

@@ -16,6 +16,22 @@ _SHA256 = "f553886a1f8d56431e820c5b82552d9d95cfcb96d1e678153f8839538947dff5"
 #: Crime rate, large lots, industry, at the river, nitric oxides, rooms, age, distance to work, highways, tax, pupils
 #: per teacher, B (see above), lower status.
 FEATURES = ("CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT")
+#: The unit or meaning of each of ``FEATURES``.
+UNITS = (
+    "crime rate per person",
+    "% of land for large lots",
+    "% of industrial land",
+    "1 if at the river, else 0",
+    "nitric oxides, parts per 10 million",
+    "rooms per dwelling",
+    "% of houses built before 1940",
+    "weighted distance to work, miles",
+    "index of access to highways",
+    "tax, dollars per 10,000",
+    "pupils per teacher",
+    "1000 (share of Black residents - 0.63)²",
+    "% of lower status",
+)
 
 
 def load(kind: Kind) -> DataSet:

@@ -23,6 +23,7 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 from bookserve.run import list_runs
+from bookserve.runtime.devices import AUTO, CPU, gpu_number, parse_device
 from trainers.engine import cluster, replicas
 from trainers.task import Data, Params, Task
 
@@ -259,20 +260,20 @@ _BACKENDS = {"tensorflow": _open_tensorflow, "jax": _open_jax}
 def select_devices(device: str, gpus: int, *, every: bool = False) -> list[str]:
     """The device names that ``device`` selects on a machine with ``gpus`` GPUs: ``cpu``, or ``gpu:0`` and so on.
 
-    ``gpu`` and ``auto`` select the first GPU, or with ``every`` all of them.
+    ``cuda`` and ``auto`` select the first GPU, or with ``every`` all of them. ``parse_device`` has the names.
 
     Raises:
         InvalidInput: ``device`` is not a device name, or there is no such device.
     """
     there = [f"gpu:{index}" for index in range(gpus)]
-    if device in ("cpu", *there):
-        return [device]
-    if device == "auto" and not there:
-        return ["cpu"]
-    if device in ("gpu", "auto") and there:
+    name = parse_device(device)
+    number = gpu_number(name)
+    if name == CPU or (name == AUTO and not there):
+        return [CPU]
+    if number is None and there:
         return there if every else there[:1]
-    if device != "gpu" and not device.removeprefix("gpu:").isdecimal():
-        raise InvalidInput(f"'{device}' is not a device; expected cpu, gpu, gpu:N or auto.")
+    if number is not None and number < gpus:
+        return there[number : number + 1]
     raise InvalidInput(
         f"this machine has no {device}.",
         f"Keras's {keras.backend.backend()} backend finds: {', '.join(['cpu', *there])}.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.steps import Numbers, Scale, Standardise
+from bookserve.steps import Numbers, Scale, Standardise, Unit
 from bookserve.verb import Predict
 from trainers.datasets import jena
 from trainers.datasets.arrays import TrainingArrays, Windows
@@ -59,7 +59,7 @@ def weather_windows(kind: Kind, params: Params) -> Data:
     standardise = Standardise(tuple(mean.tolist()), tuple(deviation.tolist()))
     verb = Predict(
         inputs={"weather": (Numbers("float32", (len(window.offsets), len(columns)), columns), standardise)},
-        outputs={"temperature": (Scale(float(deviation[place]), float(mean[place])),)},
+        outputs={"temperature": (Scale(float(deviation[place]), float(mean[place])), Unit("degC"))},
     )
     standardised = standardise(table)
     targets = ((table[:, place] - mean[place]) / deviation[place]).astype(np.float32)
@@ -116,7 +116,7 @@ def errors_in_celsius(model: keras.Model, data: Data, params: Params) -> dict[st
 
     if not (data.validation and data.test and isinstance(data.verb, Predict)):
         raise TypeError("a climate task needs validation and test rows and the verb predict")
-    (scale,) = data.verb.outputs["temperature"]
+    scale = data.verb.outputs["temperature"][0]
     if not isinstance(scale, Scale):
         raise TypeError("the temperature of a climate task is scaled to °C")
     figures = {}

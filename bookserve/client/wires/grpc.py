@@ -16,12 +16,14 @@ from bookserve.api import native_pb2 as pb
 from bookserve.api.native_messages import (
     answer_from_message,
     columns_from_message,
+    note_from_message,
     piece_from_message,
     row_to_message,
     table_to_message,
     tensor_from_message,
 )
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.certificates import client_pair, trusted_roots
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -32,7 +34,6 @@ from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns
 
 #: What a gRPC library reports as UNAVAILABLE if TLS fails; trying again does not help.
 _TLS_FAILURES = ("SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "handshak", "WRONG_VERSION_NUMBER", "Peer name")
@@ -98,17 +99,19 @@ class GrpcWire:
             for model in reply.models
         ]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         rows = [row_to_message(row) for row in request.rows]
         message = pb.PredictRequest(model=model, version=request.version, rows=rows)
         reply = self._call("Predict", message, pb.PredictReply.FromString)
-        return [answer_from_message(answer) for answer in reply.answers]
+        notes = map(note_from_message, reply.notes)
+        return Answers(map(answer_from_message, reply.answers), notes, reply.units)
 
-    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
         """See ``Client.predict_parts``."""
         message = pb.PredictRequest(model=model, version=version, table=table_to_message(table))
-        return columns_from_message(self._call("Predict", message, pb.PredictReply.FromString).columns)
+        reply = self._call("Predict", message, pb.PredictReply.FromString)
+        return AnswerTable(columns_from_message(reply.columns), map(note_from_message, reply.notes), reply.units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.client.answers import AnswerTable
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.certificates import tls_context
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -31,7 +31,7 @@ from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns
+from bookserve.verb import Note
 
 #: Seconds to wait for a connection at most.
 CONNECT = 5.0
@@ -62,6 +62,8 @@ class PredictReply(msgspec.Struct):
     """Answer of ``…/predict``. Other fields are ignored, here and below."""
 
     answers: list[dict[str, Any]]
+    notes: list[Note] = []
+    units: dict[str, str] = {}
 
 
 class ExplainReply(msgspec.Struct):
@@ -128,16 +130,16 @@ class HttpWire:
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
         models = self._call("GET", "/api/models", ModelsReply).models
-        return [{name: value for name, value in model.items() if name != "state"} for model in models]
+        return [{name: value for name, value in model.items() if name not in ("state", "section")} for model in models]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
-        return [answer_from_json(answer) for answer in reply.answers]
+        return Answers(map(answer_from_json, reply.answers), reply.notes, reply.units)
 
-    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
         """See ``Client.predict_parts``; JSON has the rows one by one."""
-        return AnswerTable.of(self.predict(model, PredictRequest(list(table), version))).outputs
+        return AnswerTable.of(self.predict(model, PredictRequest(list(table), version)))
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

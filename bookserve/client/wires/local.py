@@ -13,6 +13,8 @@ import numpy as np
 from bookserve import bundle
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.bundle import Bundle
+from bookserve.bundle.notes import answer_notes
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation.explain import (
@@ -29,10 +31,10 @@ from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_g
 from bookserve.generation.text import Piece, multi_step_feeds, take_multi_step, text_streams
 from bookserve.generation.transform import prepare_pictures, transform_with_progress, with_parameters
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime import Session, open_graph, open_session
+from bookserve.runtime import DeviceConfig, Session, open_graph, open_onnx
 from bookserve.steps import apply_steps
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns, Generate, Predict, Sample, Transform
+from bookserve.verb import Generate, Predict, Sample, Transform
 
 
 class LocalWire:
@@ -42,10 +44,13 @@ class LocalWire:
     parallel = os.cpu_count() or 1
     table_rows = 16_384
 
-    def __init__(self, models: Path, variant: str = "", *, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self, models: Path, variant: str = "", *, device: str | DeviceConfig = "cpu", threads: int = 1
+    ) -> None:
         """``variant`` names the form to run of models that have it, as ``bookserve serve --variant`` does.
 
         Raises:
+            InvalidInput: there is no such device.
             NotFound: there is no such directory.
         """
         if not models.is_dir():
@@ -53,7 +58,7 @@ class LocalWire:
         self._models = models
         self._variant = variant
         self._bundles: dict[tuple[str, int | None], Bundle] = {}
-        self._device = device
+        self._device = DeviceConfig.of(device)
         self._threads = threads
         self._sessions: dict[Path, Session] = {}
         self._opening = threading.RLock()
@@ -62,23 +67,25 @@ class LocalWire:
         """See ``Client.models``; versions that cannot be read are left out."""
         return [bundle.summarise_bundle(found) for found in list_bundles(self._models)[0]]
 
-    def predict(self, model: str, request: PredictRequest) -> list[Answer]:
+    def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         opened = self._open(model, request.version)
         verb = opened.verb(Predict)
         graph, backend = self._backend(opened, verb.graph)
+        notes = answer_notes(opened, request.rows)
         feeds = verb.encode(request.rows)
         graph.check(feeds)
-        return verb.decode(backend.run(feeds))
+        return Answers(verb.decode(backend.run(feeds)), notes, verb.output_units)
 
-    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerColumns:
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
         """See ``Client.predict_parts``."""
         opened = self._open(model, version)
         verb = opened.verb(Predict)
         graph, backend = self._backend(opened, verb.graph)
+        notes = answer_notes(opened, table)
         feeds = verb.encode(table)
         graph.check(feeds)
-        return verb.decode_columns(backend.run(feeds))
+        return AnswerTable(verb.decode_columns(backend.run(feeds)), notes, verb.output_units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
@@ -92,7 +99,7 @@ class LocalWire:
             for stream in live:
                 yield from stream.write(backend.run)
             return
-        ahead = self._session(opened.path / verb.ahead.onnx)
+        ahead = self._session(opened, bundle.MULTI_STEP, opened.path / verb.ahead.onnx)
         while live := [stream for stream in live if not stream.done]:
             feeds = multi_step_feeds(live, verb.ahead, len(verb.characters.vocabulary))
             yield from take_multi_step(live, ahead.run(feeds))
@@ -174,10 +181,10 @@ class LocalWire:
                 opened, name, self._open, device=self._device, threads=self._threads, opened=self._sessions
             )
 
-    def _session(self, path: Path) -> Session:
+    def _session(self, opened: Bundle, name: str, path: Path) -> Session:
         with self._opening:
             if path not in self._sessions:
-                self._sessions[path] = open_session(path, device=self._device, threads=self._threads)
+                self._sessions[path] = open_onnx(opened, name, device=self._device, threads=self._threads)
             return self._sessions[path]
 
 

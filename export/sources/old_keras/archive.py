@@ -18,6 +18,7 @@ from typing import Any
 from bookserve.errors import InvalidInput
 from export.sources.file_format import zip_json
 from export.sources.old_keras.allow_list import refuse_files
+from export.sources.old_keras.early_archive import rename_early_weights
 from export.sources.old_keras.hdf5 import check_hdf5
 
 _DESCRIPTION, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -86,6 +87,7 @@ def copy_archive(
                 if member.filename == _WEIGHTS:
                     _extract(file, member, weights)
                     check_weights(weights)
+                    rename_early_weights(weights)
                     made.write(weights, _WEIGHTS)
                 elif member.filename.startswith("assets/") and not member.is_dir():
                     made.writestr(member.filename, file.read(member))

@@ -1,10 +1,13 @@
-"""The process that rebuilds a model of an older Keras: it loads it, writes it as a SavedModel, and runs it.
+"""The process that rebuilds models of an older Keras: it loads one, writes it as a SavedModel, and runs it.
 
-``python -m export.sources.old_keras.process BYTES`` reads one JSON object from each line of standard input and answers
-it with one line on standard output: ``{"do": "load" | "save" | "run" | "convert" | "names", …}``, answered by ``{…}``
-or ``{"error": …}``. BYTES is the size of the model's file.
-Only this process imports tf_keras. It gets files that were checked before, limits its own memory, and ends with its
-standard input.
+``python -m export.sources.old_keras.process`` reads one JSON object from each line of standard input and answers it
+with one line on standard output. ``{"do": "open", "keras": …, "bytes": …}`` begins a model: the process imports that
+package once, and then makes a copy of itself (fork) for every model. The copy limits its own memory, by the size of the
+file, and answers ``{"do": "load" | "save" | "run" | "convert" | "names", …}`` with ``{…}`` or ``{"error": …}``. It ends
+with ``{"do": "close"}``; if it ends for another reason, ``{"ended": exit code}`` is answered. Two models share nothing,
+but the seconds that the import of TensorFlow takes are spent only once.
+
+Only this process imports tf_keras. It gets files that were checked before, and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -209,8 +212,9 @@ def _different(names: list[str]) -> list[str]:
     return found
 
 
-def _requests() -> Iterator[dict[str, Any]]:
-    for line in sys.stdin:
+def _requests(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Read requests without reading ahead: the next lines may be for another copy of this process."""
+    while line := stream.readline():
         yield json.loads(line)
 
 
@@ -221,20 +225,44 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
+def _answer_for_one_model(requests: Iterator[dict[str, Any]], answer: Callable[[Any], None]) -> None:
+    model = _Rebuilt()
+    for request in requests:
+        do = request.pop("do")
+        if do == "close":
+            break
+        try:
+            found = getattr(model, do)(**request)
+        except Exception as error:  # Keras raises errors of many types
+            found = {"error": innermost_reason(error)}
+        answer(found)
+
+
 def main() -> None:
     """Answer requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print does not go among the answers
-    _limit_memory(_MEMORY + 16 * int(sys.argv[1]))
-    model = _Rebuilt()
-    for request in _requests():
-        do = request.pop("do")
-        try:
-            answer = getattr(model, do)(**request)
-        except Exception as error:  # Keras raises errors of many types
-            answer = {"error": innermost_reason(error)}
-        answers.write(json.dumps(answer) + "\n")
+    requests = _requests(os.fdopen(os.dup(0), "rb", buffering=0))
+
+    def answer(found: Any) -> None:
+        answers.write(json.dumps(found) + "\n")
         answers.flush()
+
+    for request in requests:
+        try:
+            import_module(request["keras"])
+        except Exception as error:  # it may be absent, or not fit what else is installed
+            answer({"error": innermost_reason(error)})
+            continue
+        # Elsewhere a copy of a process with TensorFlow may not run: there each process has one model, and ends with it.
+        child = os.fork() if sys.platform == "linux" else 0
+        if not child:
+            _limit_memory(_MEMORY + 16 * request["bytes"])
+            answer({})
+            _answer_for_one_model(requests, answer)
+            os._exit(0)  # threads of TensorFlow could keep an ordinary exit waiting
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        answer({"ended": code})
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ files and those of Keras 1 and 2 go to ``export/sources/old_keras/process.py``.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +18,6 @@ import numpy as np
 
 from bookserve.bundle import parity
 from bookserve.bundle.examples import Example
-from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from export.sources.file_format import file_format, read_json
@@ -29,6 +25,7 @@ from export.sources.old_keras.allow_list import check_description
 from export.sources.old_keras.archive import copy_archive, read_archive
 from export.sources.old_keras.hdf5 import check_hdf5, read_hdf5
 from export.sources.old_keras.keras1 import from_keras_1
+from export.sources.old_keras.pool import give_back, take_process
 from export.sources.old_keras.semantics import complete
 
 #: Seconds that one request to the process may take.
@@ -145,15 +142,16 @@ class RebuiltModel:
     """A model in a process of its own. Close it when it is no longer needed."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
-        """Start the process and load the model; ``directory`` is an empty one for files of both processes.
+        """Load the model; ``directory`` is an empty one for files of both processes.
 
         Raises:
             InvalidInput: Keras cannot build the model, or it needs too much memory.
             Failed: tf_keras is not installed.
         """
         self._plan, self._directory, self._runs = plan, directory, 0
-        self._process = _start(directory, plan.weights.stat().st_size)
+        self._process = take_process()
         try:
+            self._request(do="open", keras=plan.keras, bytes=plan.weights.stat().st_size)
             self._load()
             self.names: dict[str, list[str]] = self._request(do="names")
         except BaseException:
@@ -161,9 +159,8 @@ class RebuiltModel:
             raise
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        """End the part of the process that has the model."""
+        give_back(self._process)
 
     def save(self, directory: Path) -> None:
         """Write a SavedModel with the signature ``serving_default``, its tensors named as in Keras.
@@ -227,23 +224,14 @@ class RebuiltModel:
         Raises:
             InvalidInput, Failed: ``kind`` if Keras could not do it, Failed if the process ended.
         """
-        process, path = self._process, self._plan.path
-        timer = threading.Timer(_PATIENCE, process.kill)
-        timer.start()
-        try:
-            print(json.dumps(request), file=process.stdin, flush=True)
-            line = process.stdout.readline() if process.stdout else ""
-        except BrokenPipeError:
-            line = ""
-        finally:
-            timer.cancel()
-        if not line:
-            code = process.wait()
+        path = self._plan.path
+        answer = self._process.ask(request, _PATIENCE)
+        if "ended" in answer:
+            does = f"it was to {request['do']} the model"
             raise Failed(
-                f"the process that rebuilds {path} ended with exit code {code}; it was to {request['do']} the model.",
+                f"the process that rebuilds {path} ended with exit code {answer['ended']}; {does}.",
                 "It may need more memory or time than there is. Free some memory, or make the model smaller.",
             )
-        answer: dict[str, Any] = json.loads(line)
         if "error" not in answer:
             return answer
         reason = str(answer["error"]).replace(str(self._directory), str(path.parent))
@@ -265,24 +253,6 @@ _SAVED_MODEL_HINT = (
     "Write a SavedModel with the version that made it, and export that directory. In Python: "
     "tf.saved_model.save(model, 'my_model'). In R: save_model_tf(model, 'my_model')."
 )
-
-
-def _start(directory: Path, size: int) -> subprocess.Popen[str]:
-    settings = {
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_HOME": str(directory),  # the user's settings of Keras would change the model
-        "KERAS_BACKEND": "tensorflow",
-    }
-    with (directory / "log.txt").open("w") as log:
-        return subprocess.Popen(
-            python_command("export.sources.old_keras.process", str(size)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env={**os.environ, **settings},
-        )
 
 
 @contextmanager

@@ -3,27 +3,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from serve.app.openapi import openapi_document
+from serve.app.pages import static_files
 from serve.engine import Engine
 from serve.observability.metrics import Metrics
 from serve.protocols.base import Protocol
-from serve.protocols.openapi import OBJECT, STRING, ApiDescription, operation, response
-
-#: Content security policy: pages may run their own scripts and styles, and call only this server.
-_POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:"
+from serve.protocols.openapi import (
+    MODEL,
+    OBJECT,
+    STRING,
+    ApiDescription,
+    operation,
+    parameters,
+    response,
+)
 
 
 def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metrics_path: str = "") -> list[BaseRoute]:
-    """``/``, ``/docs``, ``/openapi.json``, ``/healthz``, ``/readyz``, ``/metrics``, and the metrics at another path.
+    """The pages with their files, ``/openapi.json``, ``/healthz``, ``/readyz``, ``/metrics``, metrics at another path.
 
     At ``metrics_path``, '' for none, the requests are also counted under TensorFlow Serving's name.
     """
@@ -53,8 +58,7 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metr
     monitoring = [Route(metrics_path, expose_to_monitoring, include_in_schema=False)] if metrics_path else []
     return [
         *monitoring,
-        Route("/", _page("playground.html")),
-        Route("/docs", _page("docs.html")),
+        *static_files.routes(),
         Route("/openapi.json", openapi),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
@@ -62,24 +66,18 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metr
     ]
 
 
-def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
-    """A handler that returns the file of that name in this folder."""
-    content = Path(__file__).with_name(name).read_bytes()
-    headers = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
-
-    async def page(_: Request) -> Response:
-        return HTMLResponse(content, headers=headers)
-
-    return page
-
-
 def describe() -> ApiDescription:
     """The description of these paths for the OpenAPI document."""
     html, text, json = {"text/html": STRING}, {"text/plain": STRING}, {"application/json": OBJECT}
     return ApiDescription(
         tag="Operations",
+        parameters=MODEL,
         paths={
-            "/": {"get": operation("playground", "A page to try every model", {"200": response("The page.", html)})},
+            "/": {"get": operation("playground", "A page with all models", {"200": response("The page.", html)})},
+            "/models/{model}": {
+                "parameters": parameters("model"),
+                "get": operation("modelPage", "A page to try one model", {"200": response("The page.", html)}),
+            },
             "/docs": {
                 "get": operation("docs", "A page to read and try this document", {"200": response("The page.", html)})
             },

@@ -12,11 +12,13 @@ from bookserve.api import native_pb2 as pb
 from bookserve.api.native_messages import (
     answer_to_message,
     columns_to_message,
+    note_to_message,
     piece_to_message,
     row_from_message,
     table_from_message,
 )
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
+from bookserve.bundle.notes import answer_notes, output_units
 from bookserve.errors import InvalidInput
 from bookserve.images import encode_png
 from serve.engine import Engine
@@ -42,15 +44,30 @@ def service(engine: Engine) -> Service:
         rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
-        answers = await engine.predict(live, body.rows)
-        return pb.PredictReply(model=live.name, version=live.version, answers=map(answer_to_message, answers))
+        notes = await asyncio.to_thread(answer_notes, live.bundle, body.rows)
+        answers = map(answer_to_message, await engine.predict(live, body.rows))
+        return pb.PredictReply(
+            model=live.name,
+            version=live.version,
+            answers=answers,
+            notes=map(note_to_message, notes),
+            units=output_units(live.bundle),
+        )
 
     async def predict_table(request: pb.PredictRequest) -> pb.PredictReply:
         if request.rows:
             raise InvalidInput("the request has rows and a table.", "Send one of them.")
         live = engine.model(request.model, request.version if request.HasField("version") else None)
-        columns = await engine.predict_table(live, table_from_message(request.table))
-        return pb.PredictReply(model=live.name, version=live.version, columns=columns_to_message(columns))
+        table = table_from_message(request.table)
+        notes = await asyncio.to_thread(answer_notes, live.bundle, table)
+        columns = columns_to_message(await engine.predict_table(live, table))
+        return pb.PredictReply(
+            model=live.name,
+            version=live.version,
+            columns=columns,
+            notes=map(note_to_message, notes),
+            units=output_units(live.bundle),
+        )
 
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from serve.protocols.openapi import (
     BASE64,
+    BOOLEAN,
     BYTES,
     COUNT,
     INTEGER,
@@ -43,16 +44,20 @@ def describe() -> ApiDescription:
     errors = ErrorResponses(
         "Error",
         record("error", error=record("code message hint", code=enum(*_CODES), message=STRING, hint=STRING)),
-        status_descriptions(400, 404, 413, 429, 500, 503),
+        status_descriptions(400, 403, 404, 413, 429, 500, 503),
     )
     # Schema names are shared by all protocols, and two protocols have a PredictRequest: hence the prefix.
     bodies = {f"Api{name}": schema for name, schema in struct_schemas(*_BODIES).items()}
     return ApiDescription(
         tag="bookserve",
         description="Rows and prompts in; labels, texts and pictures out.",
-        paths=_model_paths(errors) | _job_paths(errors),
+        paths=_model_paths(errors) | _card_paths(errors) | _job_paths(errors),
         schemas=errors.schemas | _schemas() | bodies,
-        parameters=MODEL | {"job": parameter("id", "path", STRING, "Id of a job.")},
+        parameters=MODEL
+        | {
+            "job": parameter("id", "path", STRING, "Id of a job."),
+            "file": parameter("path", "path", STRING, "Path of the file in the bundle, such as README.md."),
+        },
         responses=errors.responses,
     )
 
@@ -105,6 +110,13 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             PredictRequest,
             {"rows": [[0, 1, 2]]},
         ),
+        f"{path}/tensors": post(
+            "tensors",
+            "The graph's inputs that the Steps make of rows, to send them to other servers",
+            json_response("The tensors.", reference("Tensors")),
+            PredictRequest,
+            {"rows": [[0, 1, 2]]},
+        ),
         f"{path}/generate": post("generate", "Generate texts", text, GenerateRequest, {"length": 40}),
         f"{path}/sample": post(
             "sample", "Pictures from points of the latent space", pictures, SampleRequest, {"n": 2, "seed": 1}
@@ -127,6 +139,34 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
                 {"200": json_response("The convolutions, with their patterns as PNG.", reference("Layers"))}
                 | errors(404, 500, 503),
                 parameters=[parameter("version", "query", INTEGER)],
+            ),
+        },
+    }
+
+
+def _card_paths(errors: ErrorResponses) -> dict[str, Schema]:
+    path, names, version = "/api/models/{model}", parameters("model"), [parameter("version", "query", INTEGER)]
+
+    def get(id: str, summary: str, success: Schema, more: tuple[int, ...] = ()) -> Schema:
+        return operation(id, summary, {"200": success} | errors(400, *more, 404, 500, 503), parameters=version)
+
+    rows = record("model version rows", model=STRING, version=COUNT, rows=array())
+    return {
+        f"{path}/card": {
+            "parameters": names,
+            "get": get("card", "What is known of a model", json_response("The card.", reference("Card"))),
+        },
+        f"{path}/examples": {
+            "parameters": names,
+            "get": get("examples", "Rows to try a model with", json_response("The rows, as predict takes them.", rows)),
+        },
+        f"{path}/files/{{path}}": {
+            "parameters": parameters("model", "file"),
+            "get": get(
+                "file",
+                "A file of the bundle; weights only where the server was started with --model-control",
+                response("The file.", {"application/octet-stream": BYTES}),
+                (403,),
             ),
         },
     }
@@ -201,6 +241,7 @@ def _schemas() -> dict[str, Schema]:
         "bytes": COUNT,
         "metrics": OBJECT,
         "metric": STRING,
+        "section": STRING,
         "state": STRING,
     }
     return {
@@ -211,6 +252,39 @@ def _schemas() -> dict[str, Schema]:
             graphs=OBJECT,
             definition=OBJECT,
             versions=array(),
+        ),
+        "Layer": record(
+            "kind",
+            kind=STRING,
+            detail=STRING,
+            weights=array(array(COUNT)),
+            parameters=COUNT,
+            activation=STRING,
+            shape=array(),
+        ),
+        "Card": record(
+            "model version card history layers files labels",
+            **named,
+            origin={"type": ["object", "null"]},
+            licence=STRING,
+            created=STRING,
+            card=STRING | {"description": "The model card, as Markdown."},
+            history=OBJECT | {"description": "Metrics of each epoch of the training, by name."},
+            layers=record() | {"additionalProperties": array(reference("Layer"))},
+            variants=array(STRING),
+            files=array(record("path bytes open", path=STRING, bytes=COUNT, open=BOOLEAN)),
+            labels=OBJECT,
+        ),
+        "Tensors": record(
+            "model version graph inputs",
+            **named,
+            graph=STRING,
+            inputs=record()
+            | {
+                "additionalProperties": record(
+                    "dtype shape data", dtype=STRING, shape=array(COUNT), data={"description": "Nested lists."}
+                )
+            },
         ),
         "Answers": record("model version answers", **named, answers=array(OBJECT)),
         "Text": record(

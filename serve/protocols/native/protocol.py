@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.protocols.base import Protocol
-from serve.protocols.native import explain_rest, grpc_service, jobs_rest, openapi, pictures_service, rest
+from serve.protocols.native import card_rest, explain_rest, grpc_service, jobs_rest, openapi, pictures_service, rest
 
 PROTOCOL = Protocol(
     name="api",
@@ -11,6 +11,7 @@ PROTOCOL = Protocol(
     routes=lambda server: [
         *rest.routes(server.engine),
         *explain_rest.routes(server.engine),
+        *card_rest.routes(server.engine, server.policy),
         *jobs_rest.routes(server.jobs),
     ],
     services=lambda server: (

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from bookserve.bundle.notes import output_units
 from bookserve.steps.vocabulary import Vocabulary
-from bookserve.verb import Answer, Piece, plain_answers
+from bookserve.verb import Answer, Note, Piece, plain_answers
 from serve.codecs.json_document import array_to_strict_json
 from serve.codecs.json_pieces import INLINE_ELEMENTS, json_pieces
 from serve.models.live_model import LiveModel
@@ -27,13 +28,15 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
     )
 
 
-def answers_response(live: LiveModel, answers: Sequence[Answer]) -> Response:
-    """The answers to rows; long ones are written in pieces while they are sent."""
+def answers_response(live: LiveModel, answers: Sequence[Answer], notes: Sequence[Note] = ()) -> Response:
+    """The answers to rows, and the notes on them, if any; long ones are written in pieces while they are sent."""
+    beside = {"units": output_units(live.bundle), "notes": notes}
+    fields = model_fields(live) | {name: value for name, value in beside.items() if value}
     elements = sum(len(value) if isinstance(value, list) else value.size for value in answers[0].values())
     if elements * len(answers) <= INLINE_ELEMENTS:
-        return json_response(model_fields(live) | {"answers": plain_answers(answers)})
+        return json_response(fields | {"answers": plain_answers(answers)})
     rows = (_row_pieces(answer) for answer in answers)
-    return LongAnswer(json_pieces(model_fields(live) | {"answers": rows}, array_to_strict_json))
+    return LongAnswer(json_pieces(msgspec.to_builtins(fields) | {"answers": rows}, array_to_strict_json))
 
 
 def texts_response(live: LiveModel, texts: Sequence[Piece], n: int) -> Response:

@@ -23,10 +23,12 @@ from starlette.routing import BaseRoute, Route
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
 from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
+from bookserve.bundle.notes import answer_notes
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
 from bookserve.verb import Predict, short_floats
+from serve.codecs.json_document import array_to_strict_json
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
@@ -38,6 +40,8 @@ from serve.transport.http.streaming import EventStream, unless_disconnected
 
 #: Bodies larger than this (bytes) are parsed in a thread, so that they do not block the event loop.
 INLINE_BYTES = 262_144
+#: Numbers in the answer of ``tensors`` at most: about 10 MB of JSON.
+MAX_TENSOR_NUMBERS = 1_000_000
 #: Value of ``Accept`` for points and pixels as NumPy arrays.
 NPZ = "application/x-npz"
 
@@ -57,14 +61,28 @@ def routes(engine: Engine) -> list[BaseRoute]:
     async def predict(request: Request) -> Response:
         data, kind = await read_body(request), request.headers.get("content-type", "")
         body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
-        live = model(request, body.version or _version(request))
+        live = model(request, body.version or requested_version(request))
         rows = body.rows_for(live.bundle.verb(Predict))
-        return answers_response(live, await engine.predict(live, rows))
+        notes = await asyncio.to_thread(answer_notes, live.bundle, rows)
+        return answers_response(live, await engine.predict(live, rows), notes)
+
+    async def tensors(request: Request) -> Response:
+        data, kind = await read_body(request), request.headers.get("content-type", "")
+        body = await asyncio.to_thread(read_rows, kind, data)
+        live = model(request, body.version or requested_version(request))
+        verb = live.bundle.verb(Predict)
+        feeds = await asyncio.to_thread(verb.encode, body.rows_for(verb))
+        if sum(array.size for array in feeds.values()) > MAX_TENSOR_NUMBERS:
+            raise InvalidInput(f"the tensors have more than {MAX_TENSOR_NUMBERS:,} numbers.", "Send fewer rows.")
+        inputs = {name: _tensor_fields(array) for name, array in feeds.items()}
+        return json_response(model_fields(live) | {"graph": verb.graph, "inputs": inputs})
 
     async def generate(request: Request) -> Response:
         data, kind = await read_body(request), media_type(request.headers.get("content-type", ""))
         if is_plain_text(kind, data):
-            body = validate_request(GenerateRequest, {"prompt": single_row(kind, data), "version": _version(request)})
+            body = validate_request(
+                GenerateRequest, {"prompt": single_row(kind, data), "version": requested_version(request)}
+            )
         else:
             body = parse_request(GenerateRequest, data)
         live = model(request, body.version)
@@ -94,12 +112,13 @@ def routes(engine: Engine) -> list[BaseRoute]:
         Route("/api/models", models),
         Route("/api/models/{name}", describe),
         Route("/api/models/{name}/predict", predict, methods=["POST"]),
+        Route("/api/models/{name}/tensors", tensors, methods=["POST"]),
         Route("/api/models/{name}/generate", generate, methods=["POST"]),
         Route("/api/models/{name}/sample", sample, methods=["POST"]),
     ]
 
 
-def _version(request: Request) -> int | None:
+def requested_version(request: Request) -> int | None:
     """The version in the query string, for bodies that cannot name it."""
     number = request.query_params.get("version")
     if number is None:
@@ -126,13 +145,24 @@ def _event(value: Any) -> bytes:
 
 
 def _summary(live: LiveModel) -> dict[str, Any]:
-    return bundle.summarise_bundle(live.bundle) | {"state": "AVAILABLE"}
+    origin = live.bundle.manifest.origin
+    return bundle.summarise_bundle(live.bundle) | {"section": origin.section if origin else "", "state": "AVAILABLE"}
 
 
 def _description(live: LiveModel) -> dict[str, Any]:
-    """The summary with the inputs and outputs of each graph, and the verb as in ``bundle.json``."""
+    """The summary with the inputs and outputs of each graph, the verb as in ``bundle.json``, and where graphs run that
+    are not only on the CPU."""
     manifest = live.bundle.manifest
-    return _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    fields = _summary(live) | {"graphs": manifest.graphs, "definition": manifest.verb}
+    return fields | ({"devices": devices} if (devices := live.devices()) else {})
+
+
+def _tensor_fields(array: np.ndarray) -> dict[str, Any]:
+    """Type, shape and values of a tensor; strings are UTF-8."""
+    if array.dtype == object:
+        texts = np.array([item.decode("utf-8", "replace") for item in array.ravel()], object)
+        return {"dtype": "string", "shape": array.shape, "data": texts.reshape(array.shape).tolist()}
+    return {"dtype": str(array.dtype), "shape": array.shape, "data": msgspec.Raw(array_to_strict_json(array))}
 
 
 def _contact_sheet_png(pixels: np.ndarray, columns: int | None) -> bytes:

@@ -170,7 +170,8 @@ def _read_inputs(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -
         raise InvalidInput(f"there are {len(request.inputs)} inputs and {len(raw_contents)} raw_input_contents.")
     arrays: Arrays = {}
     for index, tensor in enumerate(request.inputs):
-        check_parameters(tensor.name, _parameter_values(tensor.parameters))
+        if parameters := tensor.parameters:
+            check_parameters(tensor.name, _parameter_values(parameters))
         spec = input_spec(live, graph, tensor.name, tensor.datatype, arrays)
         if not raw_contents:
             arrays[tensor.name] = _from_contents(tensor, spec)

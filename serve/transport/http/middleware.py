@@ -26,7 +26,7 @@ from serve.security.trusted_proxies import TrustedProxies
 from serve.transport.http.fast_path import FastHandler, FastResponse, FastRoute, SendResponse
 from serve.transport.http.proxy_headers import REQUEST_ID
 
-#: The path that needs no API key: the liveness probe.
+#: The path that never needs an API key: the liveness probe.
 OPEN_PATH = "/healthz"
 
 _TRACE_HEADERS = frozenset(name.encode() for name in TRACE_HEADERS)
@@ -66,10 +66,12 @@ class RequestMiddleware:
         timeout: float = 0.0,
         tracer: Tracer | None = None,
         proxies: TrustedProxies | None = None,
+        needs_no_key: Callable[[str], bool] = lambda path: False,
     ) -> None:
         """``owner`` finds the protocol of a path. ``timeout`` (seconds) holds for requests without one; 0: no limit.
 
-        ``proxies`` are believed who their clients are.
+        ``proxies`` are believed who their clients are. ``needs_no_key`` tells the paths, besides ``OPEN_PATH``, that
+        anyone may read: they hold nothing of this server.
         """
         self._app = app
         self._owner = owner
@@ -78,6 +80,7 @@ class RequestMiddleware:
         self._timeout = timeout
         self._tracer = tracer
         self._proxies = proxies or TrustedProxies()
+        self._needs_no_key = needs_no_key
         self._id_prefix = f"{time.time_ns():x}"
         self._request_numbers = count(1)
 
@@ -146,7 +149,10 @@ class RequestMiddleware:
         self, owner: PathOwner, context: RequestContext, start: float, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Read the headers, and call the application unless they are invalid or have no key."""
-        authenticated = self._keys is None or scope["path"] == OPEN_PATH
+        path = scope["path"]
+        authenticated = self._keys is None or path == OPEN_PATH
+        if not authenticated and scope["method"] in ("GET", "HEAD"):
+            authenticated = self._needs_no_key(path)
         header_error: InvalidInput | None = None
         if self._timeout:
             context.deadline = start + self._timeout

@@ -16,7 +16,7 @@ BURST, _BURST_PER_STREAM, PER_SECOND = 2000, 8, 6000
 RESET_COST = 4
 #: Units that a frame on a stream that has ended costs.
 DEAD_STREAM_COST = 2
-#: Bytes that cost one unit of a head that is too large, which is decoded all the same, within a bound.
+#: Bytes that cost one unit of a head that is too large: it is decoded up to the limit, and read to its end.
 BYTES_PER_UNIT = 128
 #: Fields of a head that cost one unit.
 _FIELDS_PER_UNIT = 4

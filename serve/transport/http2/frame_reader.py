@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from serve.transport.http2 import frames
 from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
-from serve.transport.http2.header_blocks import HEADER_LIST_MARGIN
+from serve.transport.http2.header_blocks import HEADER_BLOCK_MARGIN
 
 #: Payload bytes of the longest frame that is read: SETTINGS_MAX_FRAME_SIZE.
 MAX_FRAME_SIZE = 2**18
@@ -27,7 +27,7 @@ class FrameReader:
 
     def __init__(self, max_header_list_size: int) -> None:
         """Header blocks may be somewhat larger than ``max_header_list_size`` (bytes): their sender gets a status."""
-        self._max_block = max_header_list_size + HEADER_LIST_MARGIN
+        self._max_block = max_header_list_size + HEADER_BLOCK_MARGIN
         self._buffer = bytearray()
         #: Bytes in the buffer below which there is nothing to read.
         self._needed = len(frames.PREFACE)

@@ -9,19 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hpack import Decoder, HPACKError
 
 from serve.transport.http2.frame_budget import head_cost
-from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
+from serve.transport.http2.frames import DEFAULT_TABLE_SIZE, ErrorCode, Http2ConnectionError
 
 #: gRPC metadata: names in lower case; the value is bytes where the name ends in ``-bin``.
 Metadata = tuple[tuple[str, str | bytes], ...]
 
-#: Bytes beyond the limit up to which a header list is still decoded, so that the client can be sent a proper status.
-HEADER_LIST_MARGIN = 2**16
+#: Bytes beyond the limit up to which a header block is read. It is not decoded beyond the limit, but its client gets a
+#: proper status.
+HEADER_BLOCK_MARGIN = 2**16
+#: Fields beyond the limit that are decoded only because they change the table, which has room for as many at most:
+#: ``DEFAULT_TABLE_SIZE`` divided by the 32 bytes that a field takes at least.
+_MAX_LATE_CHANGES = DEFAULT_TABLE_SIZE // 32
 #: Header blocks that are cached for each connection, and the length of the longest one, in bytes.
 _CACHE_SIZE, _CACHED_LENGTH = 64, 1024
 _REQUIRED = {b":method", b":scheme", b":path"}
@@ -56,7 +60,8 @@ class RequestHeaders(NamedTuple):
     accepted: str = ""
     #: Units of the connection's ``FrameBudget`` that it costs.
     cost: int = 1
-    #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it.
+    #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it; of a list that is too
+    #: large, whose other fields are empty, that of the fields that were decoded and the bytes of the rest.
     list_size: int = 0
 
 
@@ -64,12 +69,13 @@ class HeaderDecoder:
     """Decodes the header blocks of one connection; it must be given all of them, in the order in which they came."""
 
     def __init__(self, max_header_list_size: int) -> None:
-        """Somewhat larger header lists than ``max_header_list_size`` (bytes) are decoded, too: see ``list_size``."""
-        self._decoder = Decoder(max_header_list_size=max_header_list_size + HEADER_LIST_MARGIN)
+        """Decoding stops where a header list becomes larger than ``max_header_list_size`` bytes."""
+        self._limit = max_header_list_size
+        self._decoder = Decoder(max_header_list_size=2**31)  # each field is counted here
         self._cache: dict[bytes, RequestHeaders] = {}
 
     def decode_request(self, block: bytes) -> RequestHeaders:
-        """The fields of a request.
+        """The fields of a request; see ``RequestHeaders.list_size`` for a header list that is too large.
 
         Raises:
             Http2ConnectionError: the block cannot be decoded; then no later block can be, either.
@@ -78,29 +84,57 @@ class HeaderDecoder:
         headers = self._cache.get(block)
         if headers is not None:
             return headers
-        changing = not _keeps_table(block)
-        if changing:
-            self._cache.clear()
-        headers = _parse_request(self._decode(block))
-        if not changing and len(block) <= _CACHED_LENGTH and len(self._cache) < _CACHE_SIZE:
+        fields, size, changed = self._decode(block)
+        if size > self._limit:
+            return RequestHeaders(path="", metadata=(), cost=head_cost(len(fields)), list_size=size)
+        headers = _parse_request(fields, size)
+        if not changed and len(block) <= _CACHED_LENGTH and len(self._cache) < _CACHE_SIZE:
             self._cache[block] = headers
         return headers
 
-    def decode_and_discard(self, block: bytes) -> int:
+    def decode_and_discard(self, block: bytes) -> tuple[int, int]:
         """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table.
 
-        Returns how many fields it has.
-        """
-        self._cache.clear()
-        return len(self._decode(block))
+        Returns how many fields were decoded, and ``RequestHeaders.list_size``.
 
-    def _decode(self, block: bytes) -> Sequence[tuple[bytes, bytes]]:
+        Raises:
+            Http2ConnectionError: see ``decode_request``.
+        """
+        fields, size, _ = self._decode(block)
+        return len(fields), size
+
+    def _decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], int, bool]:
+        """The fields up to the limit, the size of the list, and whether the block has changed the table.
+
+        The field that exceeds the limit is the last one that is decoded; after it only those that change the table are,
+        because later blocks refer to them.
+        """
+        fields: list[tuple[bytes, bytes]] = []
+        size, changes, late = 0, False, 0
         try:
-            return list(self._decoder.decode(block, raw=True))
+            for start, end in _instructions(block):
+                changing = not block[start] & 0x80 and bool(block[start] & 0x60)
+                if changing and not changes:
+                    changes = True
+                    self._cache.clear()
+                if size > self._limit:
+                    size += end - start
+                    late += changing
+                    if late > _MAX_LATE_CHANGES:
+                        raise Http2ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "a header list is too large")
+                    if changing:
+                        self._decoder.decode(block[start:end], raw=True)
+                    continue
+                if fields and block[start] & 0xE0 == 0x20:
+                    raise HPACKError("a table size update after a field")
+                for name, value in self._decoder.decode(block[start:end], raw=True):
+                    fields.append((name, value))
+                    size += len(name) + len(value) + 32
         except HPACKError as error:
             raise Http2ConnectionError(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be read: {error}"
             ) from error
+        return fields, size, changes
 
 
 def encode_headers(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
@@ -116,12 +150,11 @@ def encode_headers(fields: Iterable[tuple[str, str | bytes]]) -> bytes:
     return b"".join(parts)
 
 
-def _parse_request(fields: Sequence[tuple[bytes, bytes]]) -> RequestHeaders:
+def _parse_request(fields: Sequence[tuple[bytes, bytes]], size: int) -> RequestHeaders:
     special: dict[bytes, bytes] = {}
     metadata: list[tuple[str, str | bytes]] = []
-    size, regular = 0, False
+    regular = False
     for name, value in fields:
-        size += len(name) + len(value) + 32
         if name.startswith(b":"):
             if regular or name not in _PSEUDO or name in special:
                 raise MalformedRequest("the pseudo-headers are wrong")
@@ -189,25 +222,31 @@ def _encode_length(length: int) -> bytes:
     return bytes((*parts, length))
 
 
-def _keeps_table(block: bytes) -> bool:
-    """Whether a block neither adds to the decoder's dynamic table nor changes its size (RFC 7541, section 6)."""
+def _instructions(block: bytes) -> Iterator[tuple[int, int]]:
+    """Where each field of a block, and each change of the table's size, begins and ends (RFC 7541, section 6).
+
+    Raises:
+        HPACKError: the block is cut off.
+    """
     at, size = 0, len(block)
     while at < size:
-        first = block[at]
+        start, first = at, block[at]
         if first & 0x80:
             _, at = _decode_integer(block, at, 7)
-            continue
-        if first & 0x60:  # a field with incremental indexing, or a table size update
-            return False
-        named, at = _decode_integer(block, at, 4)
-        for _ in range(1 if named else 2):
-            length, at = _decode_integer(block, at, 7)
-            at += length
-    return at == size
+        elif first & 0xE0 == 0x20:
+            _, at = _decode_integer(block, at, 5)
+        else:
+            named, at = _decode_integer(block, at, 6 if first & 0x40 else 4)
+            for _ in range(1 if named else 2):
+                length, at = _decode_integer(block, at, 7)
+                at += length
+        if at > size:
+            raise HPACKError("a field is cut off")
+        yield start, at
 
 
 def _decode_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
-    """An integer and where it ends: beyond the end of a block that is cut off, which the decoder will reject."""
+    """An integer and where it ends: beyond the end of a block that is cut off."""
     most = (1 << bits) - 1
     value = block[at] & most if at < len(block) else 0
     at += 1

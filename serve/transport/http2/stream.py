@@ -181,7 +181,7 @@ class Stream:
         Raises:
             StatusError: it is too large, cut off, damaged, or compressed with an unknown coding.
         """
-        while self._whole is None and not self._has_message():
+        while self._whole is None and not (self._buffer and self._has_message()):
             if self.error is not None:
                 raise self.error
             if self.remote_closed:

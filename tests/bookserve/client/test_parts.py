@@ -147,7 +147,7 @@ def test_parts_know_where_their_rows_are_from(tmp_path: Path) -> None:
 MODELS: dict[str, tuple[str, Table]] = {
     "numbers": ("affine", Table({UNNAMED: np.arange(30.0).reshape(10, 3)})),
     "named numbers": ("affine", Table({name: np.arange(5.0) + place for place, name in enumerate("xyz")})),
-    "texts": ("reviews", Table({UNNAMED: np.array(["good film", "bad", "größer"], object)})),
+    "texts": ("reviews", Table({UNNAMED: np.array(["good film", "bad", "größer film"], object)})),
     "a column of texts": ("reviews", Table({"review": np.array(["good film", "bad"], object)})),
     "pictures": ("digits", Table({UNNAMED: np.full((3, 4, 4), 200, np.uint8)})),
     "several inputs": ("pair", Table({"b": np.array([3, 4]), "a": np.array([[1.0, 2.0], [3.0, 4.0]])})),

@@ -46,7 +46,19 @@ def status(server: Server, target: str, method: bytes = b"GET", headers: bytes =
 
 
 PATHS = [
-    "/",
+    "/docs/",
+    "/models",
+    "/models/",
+    "/models/affine/card",
+    "/models/../metrics",
+    "/models/%2e%2e%2fmetrics",
+    "/static",
+    "/static/",
+    "/static/../metrics",
+    "/static/%2e%2e/metrics",
+    "/static/nothing.js",
+    "/static//lib/dom.js",
+    "/openapi.json",
     "/readyz",
     "/metrics",
     "/api/models",
@@ -100,13 +112,20 @@ def test_no_whole_prediction_passes_without_a_key(guarded: Server) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/v1/models/affine", "/v2", "/api/models", "/"])
+@pytest.mark.parametrize("path", ["/metrics", "/readyz", "/v1/models/affine", "/v2", "/api/models", "/openapi.json"])
 def test_every_face_opens_with_a_key(guarded: Server, path: str) -> None:
     for shown in (f"Authorization: Bearer {KEY}", f"authorization: bearer  {OTHER} ", f"X-API-Key: {OTHER}"):
         assert status(guarded, path, headers=shown.encode() + b"\r\n") == 200
     for shown in (f"Authorization: Basic {KEY}", f"Authorization: {KEY}", f"Cookie: key={KEY}", f"X-API-Key: {KEY}k"):
         assert status(guarded, path, headers=shown.encode() + b"\r\n") == 401
     assert status(guarded, f"{path}?api_key={KEY}") == 401
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/", "/docs", "/models/affine", "/models/nothing", "/static/style.css"])
+def test_the_pages_hold_nothing_and_need_no_key(guarded: Server, path: str) -> None:
+    assert status(guarded, path) == status(guarded, path, b"HEAD") == 200
+    assert status(guarded, path, b"POST") == 401
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ from trainers.engine.devices import Devices, select_devices
         ("auto", 2, True, ["gpu:0", "gpu:1"]),
         ("gpu", 2, False, ["gpu:0"]),
         ("gpu:1", 2, True, ["gpu:1"]),
+        ("cuda", 2, True, ["gpu:0", "gpu:1"]),
+        ("cuda:1", 2, False, ["gpu:1"]),
         ("cpu", 2, True, ["cpu"]),
     ],
 )

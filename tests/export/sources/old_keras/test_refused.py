@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import re
+import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from bookserve.errors import InvalidInput
 from export.sources.file_format import file_format
 from export.sources.old_keras.archive import check_archive
+from export.sources.old_keras.early_archive import rename_early_weights
 from export.sources.old_keras.rebuilt import check_file
 
 Write = Callable[[h5py.File], None]
@@ -35,9 +37,11 @@ def sequential(*layers: dict[str, Any]) -> dict[str, Any]:
 DENSE = sequential()
 
 
-def hdf5(path: Path, description: Any = DENSE, change: Write | None = None, version: str = "2.2.4") -> Path:
-    """Write a file as Keras 2 does, with one Dense layer; then change it."""
-    with h5py.File(path, "w") as file:
+def hdf5(
+    path: Path, description: Any = DENSE, change: Write | None = None, version: str = "2.2.4", block: int = 0
+) -> Path:
+    """Write a file as Keras 2 does, with one Dense layer, behind a user block; then change it."""
+    with h5py.File(path, "w", userblock_size=block) as file:
         file.attrs["keras_version"] = version
         if description is not None:
             file.attrs["model_config"] = json.dumps(description)
@@ -216,6 +220,28 @@ def test_archives_with_other_members_are_refused(tmp_path: Path, member: str, sa
     assert says in refused(archive(tmp_path / "net.keras", DENSE, **{member: b"x"}))
 
 
+def test_a_member_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "net.keras")
+    with zipfile.ZipFile(path, "a") as file:
+        link = zipfile.ZipInfo("assets/link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        file.writestr(link, "/etc/passwd")
+    assert "leads outside" in refused(path)
+
+
+def test_a_member_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "net.keras")
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("config.json", json.dumps(sequential(LAMBDA)))
+    assert "more than once" in refused(path)
+
+
+def test_a_user_block_before_the_model_hides_nothing(tmp_path: Path) -> None:
+    path = hdf5(tmp_path / "net.h5", sequential(LAMBDA), block=512)
+    assert file_format(path) == "hdf5"
+    assert "Python code of a Lambda layer" in refused(path)
+
+
 def test_an_archive_of_zeros_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "net.keras")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file, file.open("assets/zeros", "w") as member:
@@ -304,6 +330,28 @@ def test_archives_of_keras_3_are_checked_too(tmp_path: Path, change: dict[str, A
     path = archive(tmp_path / "net.keras", change.pop("description", DENSE), "3.5.0", **change)
     with pytest.raises(InvalidInput, match=says):
         check_archive(path)
+
+
+def early_weights(path: Path, separator: str) -> Path:
+    """Write the weights of two Dense layers in a model in a model as Keras 2.13 did, on Windows with backslashes."""
+    with h5py.File(path, "w") as file:
+        for number, name in enumerate(("dense", "dense_2", "functional/dense", "functional/dense_2")):
+            parts = [
+                "_layer_checkpoint_dependencies",
+                *name.replace("/", "/_layer_checkpoint_dependencies/").split("/"),
+            ]
+            file[f"{separator.join(parts)}/vars/0"] = np.full(2, number)
+    return path
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_the_weights_of_the_first_archives_get_the_names_of_later_ones(tmp_path: Path, separator: str) -> None:
+    path = early_weights(tmp_path / "weights.h5", separator)
+    rename_early_weights(path)
+    with h5py.File(path) as file:
+        later = ("layers/dense", "layers/dense_1", "layers/functional/layers/dense", "layers/functional/layers/dense_1")
+        assert [int(file[f"{name}/vars/0"][0]) for name in later] == [0, 1, 2, 3]
+        assert list(file) == ["layers"]
 
 
 def test_links_in_the_weights_of_an_archive_are_refused(tmp_path: Path) -> None:

@@ -59,10 +59,6 @@ BREAKS: dict[str, tuple[Attack, int]] = {
     "a block of nonsense": (lambda r: r.send(frame(1, 4, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff\xff")), COMPRESSION),
     "an index of no table": (lambda r: r.send(frame(1, 4, 1, b"\xfe")), COMPRESSION),
     "a block cut off": (lambda r: r.send(frame(1, 4, 1, b"\x40\x7f")), COMPRESSION),
-    "headers that unfold": (
-        lambda r: r.send(frame(1, 4, 1, b"\x40\x01a\x7f\x81\x1e" + b"b" * 4000 + b"\xbe" * 3000)),
-        COMPRESSION,
-    ),
     "a window without room": (lambda r: r.send(window(0, 0)), PROTOCOL),
     "a window too large": (lambda r: r.send(window(0, 2**31 - 1)), FLOW),
     "a window of an idle stream": (lambda r: r.send(window(7, 5)), PROTOCOL),

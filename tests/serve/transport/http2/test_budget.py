@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import hpack
 import hyperframe.frame as hf
 import pytest
+import uvloop
 
 from serve.transport.http2 import connection as connections
 from serve.transport.http2.config import Config
@@ -59,6 +61,12 @@ def large_heads(peer: Raw, number: int) -> list[Any]:
     return [peer.headers(number, request_fields("echo", ("x-long", "a" * 70_000)))]
 
 
+def heads_that_unfold(peer: Raw, number: int) -> list[Any]:
+    """Each byte at the end refers to the newest entry of the table, of 3,000 bytes."""
+    block = peer.encoder.encode([*request_fields("echo"), ("x-long", "a" * 3000)])
+    return [frame(1, 4, number, block + b"\xbe" * 3000)]
+
+
 def pieces(peer: Raw, number: int) -> list[Any]:
     block = peer.encoder.encode(request_fields("croak"))
     return [frame(1, 0, number, block), *[frame(9, 0, number, b"")] * 30, frame(9, 4, number, b"")]
@@ -81,6 +89,7 @@ ATTACKS: dict[str, Callable[[Raw, int], list[Any]]] = {
     "methods that are not there": unknown,
     "heads of many fields": many_fields,
     "heads that are too large": large_heads,
+    "heads that unfold": heads_that_unfold,
     "heads in pieces": pieces,
     "long settings": settings,
     "windows of ended streams": window_of_the_dead,
@@ -212,17 +221,19 @@ def test_a_turn_handles_so_many_frames_and_then_others_have_theirs(monkeypatch: 
     asyncio.run(whole())
 
 
-def test_a_turn_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_turn_ends_when_its_time_is_over(run: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     async def whole() -> None:
         made, pipe = piped()
         await asyncio.sleep(0)
-        monkeypatch.setattr(connections, "TURN_SECONDS", 0.0)
+        monkeypatch.setattr(connections, "TURN_SECONDS", 0.001)
+        monkeypatch.setattr(pipe, "write", lambda data: (time.sleep(0.002), pipe.written.extend(data)))
         made.data_received(frame(6, 0, 0, b"12345678") * 5)
         for done in range(1, 6):
             assert len(pipe.written) == done * len(PONG)
             await asyncio.sleep(0)
 
-    asyncio.run(whole())
+    run(whole())
 
 
 def test_reading_pauses_while_frames_wait_and_goes_on_after_them(monkeypatch: pytest.MonkeyPatch) -> None:

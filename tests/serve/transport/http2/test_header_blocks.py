@@ -59,6 +59,46 @@ def test_a_block_that_keeps_the_table_is_decoded_once(monkeypatch: pytest.Monkey
         fields.decode_request(second)
 
 
+def test_decoding_stops_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, fields = hpack.Encoder(), HeaderDecoder(10_000)
+    entry = ("x-long", "a" * 3000)
+    assert fields.decode_request(encoder.encode([*request_fields("echo"), entry])).list_size < 10_000
+    bomb = encoder.encode([*request_fields("echo"), *[entry] * 60_000])
+    assert len(bomb) < 61_000, "each field is one byte that refers to 3,000"
+    decoded: list[bytes] = []
+    decode = hpack.Decoder.decode
+    monkeypatch.setattr(
+        hpack.Decoder, "decode", lambda self, data, raw: decoded.append(bytes(data)) or decode(self, data, raw)
+    )
+    head = fields.decode_request(bomb)
+    assert len(decoded) == len(request_fields("echo")) + 4, "the fourth of these fields exceeds the limit"
+    assert 10_000 < head.list_size < 13_100 + len(bomb)
+    assert (head.path, head.metadata) == ("", ())
+
+
+def test_a_header_list_that_is_too_large_keeps_the_table_right() -> None:
+    encoder, fields = hpack.Encoder(), HeaderDecoder(5_000)
+    late = [(f"x-late-{index}", str(index)) for index in range(100)]
+    large = encoder.encode([*request_fields("echo"), ("x-long", "a" * 9_000), *late, ("x-long", "b" * 9_000)])
+    assert fields.decode_request(large).list_size > 5_000
+    head = fields.decode_request(encoder.encode([*request_fields("echo"), *late[-50:]]))
+    assert (head.path, head.metadata) == ("/t.T/echo", tuple(late[-50:]))
+
+
+def test_a_header_list_that_goes_on_to_change_the_table_ends_the_connection() -> None:
+    encoder, fields = hpack.Encoder(), HeaderDecoder(5_000)
+    late = [(f"x-late-{index}", str(index)) for index in range(200)]
+    with pytest.raises(Http2ConnectionError, match="too large"):
+        fields.decode_request(encoder.encode([*request_fields("echo"), ("x-long", "a" * 9_000), *late]))
+
+
+def test_the_size_of_the_table_changes_only_at_the_beginning_of_a_block() -> None:
+    block = hpack.Encoder().encode(request_fields("echo"))
+    assert HeaderDecoder(5_000).decode_request(b"\x20" + block).path == "/t.T/echo"
+    with pytest.raises(Http2ConnectionError, match="size update"):
+        HeaderDecoder(5_000).decode_request(block + b"\x20")
+
+
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
 def test_what_is_encoded_can_be_decoded(fields: list[tuple[str, str]]) -> None:
     block = encode_headers([(name, own(value, name)) for name, value in fields])

@@ -1,0 +1,4 @@
+library(testthat)
+library(bookserve)
+
+test_check("bookserve")
