@@ -17,9 +17,13 @@ from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Numbers, Rows, Step, Unit, Words, apply_steps
 from bookserve.steps.base import StepBase, decode_text
+from bookserve.steps.labels import LabelStep, LabelTable
+from bookserve.table import UNNAMED, Table
 
 #: The answer to one row: for each output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]
+#: The answers to many rows: for each output name, the labels of all rows or an array whose first axis counts them.
+AnswerColumns = dict[str, LabelTable | np.ndarray]
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +87,20 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             for index in range(count)
         ]
 
+    def decode_columns(self, outputs: Arrays) -> AnswerColumns:
+        """The same as ``decode``, for all rows together; an output that is not by row is repeated for each."""
+        columns: dict[str, Any] = {}
+        for name, steps in self.outputs.items():
+            if steps and isinstance(steps[-1], LabelStep):
+                columns[name] = steps[-1].table(np.asarray(apply_steps(steps[:-1], outputs[name])))
+            else:
+                columns[name] = np.asarray(apply_steps(steps, outputs[name]))
+        count = max((_row_count(column) for column in columns.values()), default=0) or 1
+        return {
+            name: column if _row_count(column) == count else np.broadcast_to(column, (count, *column.shape))
+            for name, column in columns.items()
+        }
+
     def unknown_words(self, rows: Rows) -> list[Note]:
         """A note for each text that has words which are not in the model's vocabulary.
 
@@ -115,6 +133,8 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
     def _column(self, name: str, rows: Rows) -> Rows:
         if isinstance(rows, np.ndarray):
             return rows
+        if isinstance(rows, Table):
+            return self._table_column(name, rows)
         if len(self.inputs) == 1:
             return [_only_value(name, row, self.inputs[name]) if isinstance(row, dict) else row for row in rows]
         for index, row in enumerate(rows):
@@ -125,6 +145,18 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
                     _difference(row, self.inputs) if isinstance(row, dict) else "",
                 )
         return [row[name] for row in rows]
+
+    def _table_column(self, name: str, table: Table) -> Rows:
+        if len(self.inputs) == 1 and not table.named:
+            return table.columns[UNNAMED]
+        if len(self.inputs) > 1:
+            self._column(name, [table[0]] if table.named else table[:1])  # refuses other names
+            return table.columns[name]
+        steps = self.inputs[name]
+        if len(table.columns.keys() - set(ROW_NAMES)) > 1 and steps and isinstance(steps[0], Numbers):
+            return steps[0].join_table(table)
+        only = _only_value(name, {column: column for column in table.columns}, steps)
+        return table.columns[only if isinstance(only, str) else next(iter(only))]
 
     def _first_bad_row(self, rows: Rows) -> InvalidInput | None:
         for index, row in enumerate(rows):
@@ -316,8 +348,10 @@ def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
     )
 
 
-def _row_count(column: Rows) -> int:
+def _row_count(column: Any) -> int:
     """How many rows a column has; 0 for a single number."""
+    if isinstance(column, LabelTable):
+        return len(column.labels)
     return len(column) if not isinstance(column, np.ndarray) or column.ndim else 0
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from bookserve.cli.terminal import json_option, print_json
 from bookserve.generation.explain import Layer
 from clients.connection import Connection, connection_options
-from clients.predict import version_option
+from clients.options import version_option
 
 file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(

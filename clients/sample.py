@@ -14,7 +14,7 @@ import numpy as np
 from bookserve.client.client import Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
 from clients.connection import Connection, connection_options
-from clients.predict import require_suffix, seed_option, version_option
+from clients.options import require_suffix, seed_option, version_option
 
 #: Small pictures are enlarged to about this height in pixels.
 MIN_TILE = 64

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from bookserve.api.requests import GenerateRequest, SampleRequest
+from bookserve.api.requests import MAX_ROWS, GenerateRequest, SampleRequest
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
 from bookserve.generation.prompt import prompt_log_probabilities
 from bookserve.generation.text import Drawn, Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
-from bookserve.verb import Answer, Generate, Predict, Sample
+from bookserve.table import Table
+from bookserve.verb import Answer, AnswerColumns, Generate, Predict, Sample
 from serve.batching.request_queue import OnResult
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.models.live_model import LiveModel
@@ -187,6 +188,21 @@ class Engine:
             if len(rows) > INLINE_ROWS:  # a row becomes several objects
                 return await asyncio.to_thread(verb.decode, outputs)
             return verb.decode(outputs)
+
+    async def predict_table(self, model: LiveModel, table: Table) -> AnswerColumns:
+        """``predict`` for rows kept by columns. Raises as it does."""
+        verb = model.bundle.verb(Predict)
+        name, spec = model.bundle.graph(verb.graph)
+        if len(table) > MAX_ROWS:
+            raise InvalidInput(
+                f"the table has {len(table):,} rows; expected at most {MAX_ROWS:,}.", "Send it in parts."
+            )
+        with _MeasuredRequest(self._metrics, model, name, CURRENT.get()):
+            model.check_rows(len(table))
+            feeds = await asyncio.to_thread(verb.encode, table)
+            outputs = await model.run(name, feeds, spec.check(feeds))
+            self.check_answer(outputs.values())
+            return await asyncio.to_thread(verb.decode_columns, outputs)
 
     def generate(self, model: LiveModel, request: GenerateRequest, pause: float = PAUSE) -> AsyncGenerator[list[Piece]]:
         """Write texts; all texts of one model advance together. Pieces come at least ``pause`` seconds apart.

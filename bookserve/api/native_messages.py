@@ -8,6 +8,7 @@ the same for JSON.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from bookserve.api import native_pb2 as pb
 from bookserve.errors import InvalidInput
 from bookserve.graph import DTYPES, numpy_dtype
 from bookserve.steps import Label
-from bookserve.verb import Answer, Drawn, Note, Piece
+from bookserve.steps.labels import LabelTable
+from bookserve.table import Table
+from bookserve.verb import Answer, AnswerColumns, Drawn, Note, Piece
 
 
 def row_to_message(value: Any) -> pb.Row:
@@ -119,6 +122,73 @@ def answer_from_message(answer: pb.Answer) -> Answer:
         else:
             found[output.name] = tensor_from_message(output.tensor)
     return found
+
+
+def table_to_message(table: Table) -> pb.Table:
+    """A table as a message. A column of float64 that float32 holds exactly is sent as such."""
+    columns = []
+    for name, column in table.columns.items():
+        if column.dtype == object and column.ndim == 1 and all(isinstance(item, str) for item in column):
+            columns.append(pb.Column(name=name, texts=pb.Texts(texts=column)))
+        else:
+            columns.append(pb.Column(name=name, tensor=tensor_to_message(_narrowed(column))))
+    return pb.Table(columns=columns)
+
+
+def table_from_message(message: pb.Table) -> Table:
+    """The table of a message.
+
+    Raises:
+        InvalidInput: a column is empty, or columns differ in length.
+    """
+    columns = {}
+    for column in message.columns:
+        if column.WhichOneof("kind") == "texts":
+            columns[column.name] = np.array([*column.texts.texts, None], object)[:-1]
+        else:
+            columns[column.name] = tensor_from_message(column.tensor)
+    if not columns or len(columns) != len(message.columns):
+        raise InvalidInput("the columns of the table have the same name, or there are none.", "Name each column.")
+    return Table(columns)
+
+
+def columns_to_message(columns: AnswerColumns) -> list[pb.Output]:
+    """The answers to a table as messages."""
+    outputs = []
+    for name, column in columns.items():
+        if isinstance(column, LabelTable):
+            labels, scores = column.labels.ravel().tolist(), column.scores.ravel()
+            table = pb.LabelTable(each=column.labels.shape[1], labels=labels, scores=scores)
+            outputs.append(pb.Output(name=name, label_table=table))
+        else:
+            outputs.append(pb.Output(name=name, tensor=tensor_to_message(column)))
+    return outputs
+
+
+def columns_from_message(outputs: Iterable[pb.Output]) -> AnswerColumns:
+    """The answers to a table.
+
+    Raises:
+        InvalidInput: ``tensor_from_message`` refuses a tensor.
+    """
+    columns: AnswerColumns = {}
+    for output in outputs:
+        if output.WhichOneof("kind") == "label_table":
+            table = output.label_table
+            labels, scores = np.array(table.labels, object), np.array(table.scores, np.float64)
+            columns[output.name] = LabelTable(labels.reshape(-1, table.each), scores.reshape(-1, table.each))
+        else:
+            columns[output.name] = tensor_from_message(output.tensor)
+    return columns
+
+
+def _narrowed(column: np.ndarray) -> np.ndarray:
+    """Float64 as float32 where that loses nothing."""
+    if column.dtype != np.float64:
+        return column
+    with np.errstate(over="ignore"):
+        narrow = column.astype(np.float32)
+    return narrow if np.array_equal(narrow, column, equal_nan=True) else column
 
 
 def note_to_message(note: Note) -> pb.Note:

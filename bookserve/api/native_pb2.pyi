@@ -86,15 +86,39 @@ class Fields(_message.Message):
     order: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, fields: _Optional[_Mapping[str, Row]] = ..., order: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Table(_message.Message):
+    __slots__ = ("columns",)
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[Column]
+    def __init__(self, columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("name", "tensor", "texts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TENSOR_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    tensor: Tensor
+    texts: Texts
+    def __init__(self, name: _Optional[str] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
+
+class Texts(_message.Message):
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "rows")
+    __slots__ = ("model", "version", "rows", "table")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     rows: _containers.RepeatedCompositeFieldContainer[Row]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ...) -> None: ...
+    table: Table
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[Row, _Mapping]]] = ..., table: _Optional[_Union[Table, _Mapping]] = ...) -> None: ...
 
 class Label(_message.Message):
     __slots__ = ("label", "score")
@@ -111,14 +135,26 @@ class Labels(_message.Message):
     def __init__(self, labels: _Optional[_Iterable[_Union[Label, _Mapping]]] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("name", "labels", "tensor")
+    __slots__ = ("name", "labels", "tensor", "label_table")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TENSOR_FIELD_NUMBER: _ClassVar[int]
+    LABEL_TABLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     labels: Labels
     tensor: Tensor
-    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Union[Labels, _Mapping]] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+    label_table: LabelTable
+    def __init__(self, name: _Optional[str] = ..., labels: _Optional[_Union[Labels, _Mapping]] = ..., tensor: _Optional[_Union[Tensor, _Mapping]] = ..., label_table: _Optional[_Union[LabelTable, _Mapping]] = ...) -> None: ...
+
+class LabelTable(_message.Message):
+    __slots__ = ("each", "labels", "scores")
+    EACH_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    each: int
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    scores: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, each: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("outputs",)
@@ -141,7 +177,7 @@ class Note(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., message: _Optional[str] = ..., row: _Optional[int] = ..., input: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PredictReply(_message.Message):
-    __slots__ = ("model", "version", "answers", "notes", "units")
+    __slots__ = ("model", "version", "answers", "notes", "units", "columns")
     class UnitsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -154,12 +190,14 @@ class PredictReply(_message.Message):
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     answers: _containers.RepeatedCompositeFieldContainer[Answer]
     notes: _containers.RepeatedCompositeFieldContainer[Note]
     units: _containers.ScalarMap[str, str]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ..., units: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    columns: _containers.RepeatedCompositeFieldContainer[Output]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[Answer, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ..., units: _Optional[_Mapping[str, str]] = ..., columns: _Optional[_Iterable[_Union[Output, _Mapping]]] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
     __slots__ = ("model", "version", "prompt", "length", "temperature", "seed", "top_k", "top_p", "n", "stop", "logprobs", "mode")

@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "fleet": ("fleet.cli:fleet", "Serve from many machines, with Ray as control plane."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
-    "generate": ("clients.predict:generate", "Generate text with a character model."),
+    "generate": ("clients.generate:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
     "dream": ("clients.images:dream", "Change a picture by DeepDream."),
     "style": ("clients.images:style", "Apply the style of one picture to another."),

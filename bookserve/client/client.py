@@ -7,11 +7,10 @@ Overloaded and Failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 import numpy as np
 
 from bookserve.api.requests import (
@@ -22,13 +21,14 @@ from bookserve.api.requests import (
     TransformRequest,
     validate_request,
 )
-from bookserve.client.answers import Answers
+from bookserve.client.answers import Answers, AnswerTable, notes_from
 from bookserve.client.concurrency import in_order
 from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
+from bookserve.table import Table
 from bookserve.verb import Answer
 
 #: Maximum number of rows in one request, and about how many bytes of them.
@@ -53,12 +53,17 @@ class Wire(Protocol):
 
     #: How many predictions may run at the same time, in threads.
     parallel: int
+    #: Rows of a table in one request at most.
+    table_rows: int
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
 
     def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
+        """See ``Client.predict_parts``; the table has at most ``MAX_ROWS`` rows."""
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``; a piece may be empty."""
@@ -123,25 +128,39 @@ class Client:
         if not count:
             raise InvalidInput("there are no rows to predict.", "Send at least one.")
 
+    def predict_parts(
+        self, model: str, parts: Iterable[Sequence[Any]], version: int | None = None
+    ) -> Iterator[Answers | AnswerTable]:
+        """The answers to parts of the rows, one after the other; a part that is a ``Table`` is answered by columns.
+
+        This is how rows of millions are predicted: ``bookserve.client.parts.read_parts`` reads them in parts. Only a
+        few parts are held in memory, and some are predicted at the same time.
+        """
+        return in_order(lambda part: self.predict_part(model, part, version), iter(parts), self.parallel)
+
+    def predict_part(self, model: str, rows: Sequence[Any], version: int | None = None) -> Answers | AnswerTable:
+        """The answers to some rows, in one request or a few, one after the other; errors have the number of the row."""
+        if not isinstance(rows, Table):
+            return self._predict_part(model, (0, list(as_rows(rows))), version)
+        answers = []
+        for start in range(0, len(rows), self._wire.table_rows):
+            with _rows_counted_from(start):
+                table = rows[start : start + self._wire.table_rows]
+                answers.append(self._wire.predict_table(model, table, version))
+        return AnswerTable.joined(answers) if len(answers) > 1 else answers[0]
+
+    @property
+    def parallel(self) -> int:
+        """How many predictions may run at the same time, in threads."""
+        return self._wire.parallel
+
     def _predict_part(self, model: str, part: tuple[int, list[Any]], version: int | None) -> Answers:
         """The answers to some rows, of which the first has the number given; errors have the number of the row."""
         start, rows = part
-        try:
+        with _rows_counted_from(start, len(rows) == 1):
             found = self._wire.predict(model, validate_request(PredictRequest, {"rows": rows, "version": version}))
-            found.notes = [
-                note if note.row is None else msgspec.structs.replace(note, row=note.row + start)
-                for note in found.notes
-            ]
-            return found
-        except InvalidInput as error:
-            if not start:
-                raise
-            match = _ROW.match(error.message)
-            if match:
-                message = f"row {int(match[1]) + start}{error.message[match.end() :]}"
-            else:
-                message = f"row {start}: {error.message}" if len(rows) == 1 else error.message
-            raise InvalidInput(message, error.hint) from error
+        found.notes = notes_from(found.notes, start)
+        return found
 
     def generate(
         self,
@@ -242,6 +261,22 @@ class Client:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def _rows_counted_from(start: int, is_single: bool = False) -> Iterator[None]:
+    """Errors raised in this block count their rows from the number ``start``."""
+    try:
+        yield
+    except InvalidInput as error:
+        if not start:
+            raise
+        found = _ROW.match(error.message)
+        if found:
+            message = f"row {int(found[1]) + start}{error.message[found.end() :]}"
+        else:
+            message = f"row {start}: {error.message}" if is_single else error.message
+        raise InvalidInput(message, error.hint) from error
 
 
 def _parts(rows: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:

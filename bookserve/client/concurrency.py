@@ -25,11 +25,13 @@ def in_order(function: Callable[[Item], Result], items: Iterator[Item], workers:
     if first is None or second is None:
         return
     running = deque([_Call(function, first), _Call(function, second)])
-    for item in items:
-        if len(running) >= workers:
-            yield running.popleft().result()
-        running.append(_Call(function, item))
+    more = True
     while running:
+        while more and len(running) < workers:
+            item = next(items, None)
+            more = item is not None
+            if item is not None:
+                running.append(_Call(function, item))
         yield running.popleft().result()
 
 

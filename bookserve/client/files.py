@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,22 @@ def read_path(path: Path) -> list[tuple[str, Any]]:
         InvalidInput: the content of a file does not have the format of its suffix, or there are no rows in it.
     """
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in KINDS and _is_shown(file, path))
-        if not found:
-            hint = f"Files must end in one of {', '.join(sorted(KINDS))}."
-            raise InvalidInput(f"the directory {path} has no files of a known kind.", hint)
+        found = find_files(path, tuple(KINDS))
         return [row for file in found for row in _named(file.relative_to(path).as_posix(), read_file(file))]
     return _named(path.name, read_file(path))
+
+
+def find_files(directory: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files with one of these suffixes in a directory and below it, by name, without hidden ones.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    found = sorted(f for f in directory.rglob("*") if f.suffix.lower() in suffixes and _is_shown(f, directory))
+    if not found:
+        hint = f"Files must end in one of {', '.join(sorted(suffixes))}."
+        raise InvalidInput(f"the directory {directory} has no files of a known kind.", hint)
+    return found
 
 
 def read_file(path: Path) -> Rows:

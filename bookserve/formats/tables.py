@@ -26,7 +26,8 @@ ROW_NAMES = ("_row", "")
 _SEPARATORS = ",;\t|"
 _QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+ *')
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+#: How texts in UTF-16 begin.
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,(\d{1,2}|\d{4,})(e[+-]?\d+)?", re.IGNORECASE)
 _COUNTING = re.compile(r"[VX]?(\d{1,6})", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d][\w.\-]*")
@@ -46,20 +47,23 @@ def read_table(content: bytes, name: str) -> list[Any]:
         InvalidInput: it is not UTF-8, rows differ in length, or a column holds both numbers and other texts.
     """
     try:
-        text = content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from error
-    lines, numbers = _cells(text, name)
+    separator, text, skipped = find_separator(text)
+    lines, numbers = read_cells(text, separator, name, skipped)
+    if separator == ";" or (separator != "," and has_decimal_commas(lines)):
+        lines = with_points(lines)
     if not lines:
         return []
-    names, lines, numbers = _split_header(lines, numbers)
+    names, lines, numbers = split_header(lines, numbers)
     if not lines:
         return []
     width = len(lines[0]) if names is None else len(names)
     for cells, number in zip(lines, numbers, strict=True):
         if len(cells) != width:
             raise InvalidInput(f"{name}, line {number} has {len(cells)} numbers; expected {width}.")
-    columns = [_column(cells, numbers, name, names, place) for place, cells in enumerate(zip(*lines, strict=True))]
+    columns = [parse_column(cells, numbers, name, names, place) for place, cells in enumerate(zip(*lines, strict=True))]
     rows = list(zip(*columns, strict=True))
     if names is not None:
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -80,9 +84,12 @@ def records_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]] | Non
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _cells(text: str, name: str) -> tuple[list[list[str]], list[int]]:
-    """The cells of all lines that are not empty, and the numbers of these lines."""
-    separator, text, skipped = _separator(text)
+def read_cells(text: str, separator: str, name: str, skipped: int = 0) -> tuple[list[list[str]], list[int]]:
+    """The cells of all lines that are not empty, and the numbers of these lines; ``skipped`` lines stand before them.
+
+    Raises:
+        InvalidInput: it is no table.
+    """
     reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator, skipinitialspace=True)
     lines, numbers = [], []
     try:
@@ -93,13 +100,20 @@ def _cells(text: str, name: str) -> tuple[list[list[str]], list[int]]:
                 numbers.append(reader.line_num + skipped)
     except csv.Error as error:
         raise InvalidInput(f"{name}, line {reader.line_num + skipped}: {error}.", "Save it as a CSV file.") from error
-    is_decimal = separator == ";" or (
-        separator != "," and any(_DECIMAL_COMMA.fullmatch(cell) for cells in lines for cell in cells)
-    )
-    return [[_with_point(cell) for cell in cells] for cells in lines] if is_decimal else lines, numbers
+    return lines, numbers
 
 
-def _separator(text: str) -> tuple[str, str, int]:
+def has_decimal_commas(lines: Sequence[Sequence[str]]) -> bool:
+    """Whether a cell is a number whose comma can only be a decimal one."""
+    return any(_DECIMAL_COMMA.fullmatch(cell) for cells in lines for cell in cells)
+
+
+def with_points(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The cells, with a point where a number has a decimal comma."""
+    return [[_with_point(cell) for cell in cells] for cells in lines]
+
+
+def find_separator(text: str) -> tuple[str, str, int]:
     """The separator, the text without the line that may name it, and the number of lines left out."""
     named = _SEPARATOR_LINE.match(text)
     if named:
@@ -116,7 +130,7 @@ def _with_point(cell: str) -> str:
     return changed if changed != cell and _number(changed) is not None else cell
 
 
-def _split_header(lines: list[list[str]], numbers: list[int]) -> tuple[list[str] | None, list[list[str]], list[int]]:
+def split_header(lines: list[list[str]], numbers: list[int]) -> tuple[list[str] | None, list[list[str]], list[int]]:
     """The names of the columns (None if there are none), the other lines, and their numbers."""
     first, rest = lines[0], lines[1:]
     if rest and len(rest[0]) == len(first) + 1:  # R's write.table: the names of rows have no name
@@ -154,12 +168,23 @@ def _counts(cells: Sequence[str]) -> bool:
     )
 
 
-def _column(
-    cells: Sequence[str], numbers: Sequence[int], name: str, names: Sequence[str] | None, place: int
+def parse_column(
+    cells: Sequence[str],
+    numbers: Sequence[int],
+    name: str,
+    names: Sequence[str] | None,
+    place: int,
+    is_text: bool | None = None,
 ) -> Sequence[Any]:
-    """The numbers of a column, or its texts if none is a number."""
+    """The numbers of a column, or its texts if none is a number; ``is_text`` says which, where that is known.
+
+    Raises:
+        InvalidInput: a cell of a column of numbers holds none.
+    """
+    if is_text:
+        return cells
     values = [_number(cell) for cell in cells]
-    if all(value is None for value in values) and not all(cell in _MISSING for cell in cells):
+    if is_text is None and all(value is None for value in values) and not all(cell in _MISSING for cell in cells):
         return cells
     for cell, value, number in zip(cells, values, numbers, strict=True):
         if value is None:

@@ -11,6 +11,7 @@ from bookserve.errors import InvalidInput
 from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import numpy_dtype
 from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows, exact_array, holds_numbers
+from bookserve.table import Table
 
 
 class Numbers(StepBase, frozen=True):
@@ -60,6 +61,19 @@ class Numbers(StepBase, frozen=True):
         first = next(row for row in rows if isinstance(row, dict))
         names = self.columns or tuple(name for name in first if name not in ROW_NAMES)
         return [self._join_columns(row, names) if isinstance(row, dict) else row for row in rows]
+
+    def join_table(self, table: Table) -> np.ndarray:
+        """The columns of a table in the order of ``_from_records``, as one array [rows, …, columns].
+
+        Raises:
+            InvalidInput: a column is missing, unknown, or holds texts for a model of numbers.
+        """
+        self._from_records([table[0]])
+        names = self.columns or tuple(name for name in table.columns if name not in ROW_NAMES)
+        texts = [name for name in names if self.dtype != "string" and table.columns[name].dtype == object]
+        if texts:
+            raise InvalidInput(f"the column '{texts[0]}' holds texts; expected numbers.")
+        return np.stack([table.columns[name] for name in names], axis=-1)
 
     def _join_columns(self, row: dict[str, Any], names: tuple[str, ...]) -> list[Any] | np.ndarray:
         """The row whose numbers are given by column. With names of the model, other columns are left out."""

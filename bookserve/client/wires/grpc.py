@@ -15,13 +15,15 @@ from bookserve.api import HINT, pictures_pb2
 from bookserve.api import native_pb2 as pb
 from bookserve.api.native_messages import (
     answer_from_message,
+    columns_from_message,
     note_from_message,
     piece_from_message,
     row_to_message,
+    table_to_message,
     tensor_from_message,
 )
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.client.answers import Answers
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.certificates import client_pair, trusted_roots
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -31,6 +33,7 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
+from bookserve.table import Table
 
 #: What a gRPC library reports as UNAVAILABLE if TLS fails; trying again does not help.
 _TLS_FAILURES = ("SSL_ERROR", "CERTIFICATE_VERIFY_FAILED", "handshak", "WRONG_VERSION_NUMBER", "Peer name")
@@ -51,6 +54,8 @@ class GrpcWire:
     """One channel, which threads may share. Proxy settings of the environment are ignored."""
 
     parallel = 4
+    #: With ``parallel`` this fits a server's queue several times over.
+    table_rows = 2048
 
     def __init__(self, target: str, settings: Settings, socket: str = "", *, secure: bool = False) -> None:
         """``socket`` is the path of a Unix socket to use instead of ``target``; ``secure`` is TLS.
@@ -101,6 +106,12 @@ class GrpcWire:
         reply = self._call("Predict", message, pb.PredictReply.FromString)
         notes = map(note_from_message, reply.notes)
         return Answers(map(answer_from_message, reply.answers), notes, reply.units)
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
+        """See ``Client.predict_parts``."""
+        message = pb.PredictRequest(model=model, version=version, table=table_to_message(table))
+        reply = self._call("Predict", message, pb.PredictReply.FromString)
+        return AnswerTable(columns_from_message(reply.columns), map(note_from_message, reply.notes), reply.units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -20,7 +20,7 @@ import numpy as np
 
 from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
-from bookserve.client.answers import Answers
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.certificates import tls_context
 from bookserve.client.client import OnProgress, Samples
 from bookserve.client.retry import RetryPolicy, TryAgain
@@ -30,6 +30,7 @@ from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
+from bookserve.table import Table
 from bookserve.verb import Note
 
 #: Seconds to wait for a connection at most.
@@ -102,6 +103,8 @@ class HttpWire:
     """One connection pool, which threads may share. Proxy settings of the environment are ignored."""
 
     parallel = 4
+    #: With ``parallel`` this fits a server's queue several times over.
+    table_rows = 2048
 
     def __init__(self, url: str, settings: Settings, socket: str = "") -> None:
         """``socket`` is the path of a Unix socket to use; the host of ``url`` then only names it.
@@ -127,12 +130,16 @@ class HttpWire:
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
         models = self._call("GET", "/api/models", ModelsReply).models
-        return [{name: value for name, value in model.items() if name != "state"} for model in models]
+        return [{name: value for name, value in model.items() if name not in ("state", "section")} for model in models]
 
     def predict(self, model: str, request: PredictRequest) -> Answers:
         """See ``Client.predict``."""
         reply = self._call("POST", _path(model, "predict"), PredictReply, request)
         return Answers(map(answer_from_json, reply.answers), reply.notes, reply.units)
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
+        """See ``Client.predict_parts``; JSON has the rows one by one."""
+        return AnswerTable.of(self.predict(model, PredictRequest(list(table), version)))
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from bookserve import bundle
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.bundle import Bundle
 from bookserve.bundle.notes import answer_notes
-from bookserve.client.answers import Answers
+from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.client import OnProgress, Samples
 from bookserve.errors import BookserveError, Failed, NotFound
 from bookserve.generation.explain import (
@@ -31,13 +33,16 @@ from bookserve.generation.transform import prepare_pictures, transform_with_prog
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import DeviceConfig, Session, open_graph, open_onnx
 from bookserve.steps import apply_steps
+from bookserve.table import Table
 from bookserve.verb import Generate, Predict, Sample, Transform
 
 
 class LocalWire:
-    """Opens bundles and sessions at first use and keeps them open."""
+    """Opens bundles and sessions at first use and keeps them open; threads may share it."""
 
-    parallel = 1
+    #: Steps, pictures' decoders and sessions let other threads run.
+    parallel = os.cpu_count() or 1
+    table_rows = 16_384
 
     def __init__(
         self, models: Path, variant: str = "", *, device: str | DeviceConfig = "cpu", threads: int = 1
@@ -56,6 +61,7 @@ class LocalWire:
         self._device = DeviceConfig.of(device)
         self._threads = threads
         self._sessions: dict[Path, Session] = {}
+        self._opening = threading.RLock()
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``; versions that cannot be read are left out."""
@@ -70,6 +76,16 @@ class LocalWire:
         feeds = verb.encode(request.rows)
         graph.check(feeds)
         return Answers(verb.decode(backend.run(feeds)), notes, verb.output_units)
+
+    def predict_table(self, model: str, table: Table, version: int | None) -> AnswerTable:
+        """See ``Client.predict_parts``."""
+        opened = self._open(model, version)
+        verb = opened.verb(Predict)
+        graph, backend = self._backend(opened, verb.graph)
+        notes = answer_notes(opened, table)
+        feeds = verb.encode(table)
+        graph.check(feeds)
+        return AnswerTable(verb.decode_columns(backend.run(feeds)), notes, verb.output_units)
 
     def generate(self, model: str, request: GenerateRequest) -> Generator[Piece]:
         """See ``Client.pieces``."""
@@ -137,11 +153,12 @@ class LocalWire:
 
     def _open(self, model: str, version: int | None) -> Bundle:
         key = model, version
-        if key not in self._bundles:
-            found = bundle.open_bundle(self._models, model, version).with_variant(self._variant)
-            found.check_files(everything=False)
-            self._bundles[key] = found
-        return self._bundles[key]
+        with self._opening:
+            if key not in self._bundles:
+                found = bundle.open_bundle(self._models, model, version).with_variant(self._variant)
+                found.check_files(everything=False)
+                self._bundles[key] = found
+            return self._bundles[key]
 
     def _encode(self, opened: Bundle, verb: Sample, rows: list[Any]) -> np.ndarray:
         graph, backend = self._backend(opened, encoder_graph(verb, opened.name))
@@ -159,14 +176,16 @@ class LocalWire:
                 f"graph '{name}' of model '{opened.name}' has no ONNX form and can only run in TensorFlow.",
                 f"Serve it (bookserve serve {self._models}) and use --url http://127.0.0.1:8501",
             )
-        return graph, open_graph(
-            opened, name, self._open, device=self._device, threads=self._threads, opened=self._sessions
-        )
+        with self._opening:
+            return graph, open_graph(
+                opened, name, self._open, device=self._device, threads=self._threads, opened=self._sessions
+            )
 
     def _session(self, opened: Bundle, name: str, path: Path) -> Session:
-        if path not in self._sessions:
-            self._sessions[path] = open_onnx(opened, name, device=self._device, threads=self._threads)
-        return self._sessions[path]
+        with self._opening:
+            if path not in self._sessions:
+                self._sessions[path] = open_onnx(opened, name, device=self._device, threads=self._threads)
+            return self._sessions[path]
 
 
 def list_bundles(models: Path) -> tuple[list[Bundle], list[BookserveError]]:

@@ -11,12 +11,15 @@ from bookserve import bundle
 from bookserve.api import native_pb2 as pb
 from bookserve.api.native_messages import (
     answer_to_message,
+    columns_to_message,
     note_to_message,
     piece_to_message,
     row_from_message,
+    table_from_message,
 )
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
 from bookserve.bundle.notes import answer_notes, output_units
+from bookserve.errors import InvalidInput
 from bookserve.images import encode_png
 from serve.engine import Engine
 from serve.protocols.native.errors import call_status
@@ -36,6 +39,8 @@ def service(engine: Engine) -> Service:
         return pb.ModelsReply(models=[pb.Model(**bundle.summarise_bundle(live.bundle)) for live in engine.models()])
 
     async def predict(request: pb.PredictRequest) -> pb.PredictReply:
+        if request.HasField("table"):
+            return await predict_table(request)
         rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
@@ -45,6 +50,21 @@ def service(engine: Engine) -> Service:
             model=live.name,
             version=live.version,
             answers=answers,
+            notes=map(note_to_message, notes),
+            units=output_units(live.bundle),
+        )
+
+    async def predict_table(request: pb.PredictRequest) -> pb.PredictReply:
+        if request.rows:
+            raise InvalidInput("the request has rows and a table.", "Send one of them.")
+        live = engine.model(request.model, request.version if request.HasField("version") else None)
+        table = table_from_message(request.table)
+        notes = await asyncio.to_thread(answer_notes, live.bundle, table)
+        columns = columns_to_message(await engine.predict_table(live, table))
+        return pb.PredictReply(
+            model=live.name,
+            version=live.version,
+            columns=columns,
             notes=map(note_to_message, notes),
             units=output_units(live.bundle),
         )
