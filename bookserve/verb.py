@@ -58,6 +58,15 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         """The units of the outputs that have one."""
         return {name: step.unit for name, steps in self.outputs.items() for step in steps if isinstance(step, Unit)}
 
+    @property
+    def reads_words(self) -> bool:
+        """Whether an input is a text that is split into the words of a vocabulary."""
+        return bool(self._word_readers)
+
+    @property
+    def _word_readers(self) -> dict[str, Words]:
+        return {name: steps[0] for name, steps in self.inputs.items() if steps and isinstance(steps[0], Words)}
+
     def encode(self, rows: Rows) -> Arrays:
         """Turn raw rows into the graph's inputs.
 
@@ -108,7 +117,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
             InvalidInput: no row has a word that the model knows, so that every answer would be a guess. Beside other
                 rows, such a row gets a note of the kind ``no_known_words``.
         """
-        readers = {name: steps[0] for name, steps in self.inputs.items() if steps and isinstance(steps[0], Words)}
+        readers = self._word_readers
         if not readers or isinstance(rows, np.ndarray):
             return []
         notes: list[Note] = []

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bookserve.api.requests import MAX_ROWS, GenerateRequest, SampleRequest
+from bookserve.bundle.notes import answer_notes, takes_long
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.latent import encoded_points, encoder_feeds, encoder_graph, requested_points
 from bookserve.generation.prompt import prompt_log_probabilities
@@ -18,7 +19,7 @@ from bookserve.generation.text import Drawn, Piece
 from bookserve.graph import Arrays
 from bookserve.steps import apply_steps
 from bookserve.table import Table
-from bookserve.verb import Answer, AnswerColumns, Generate, Predict, Sample
+from bookserve.verb import Answer, AnswerColumns, Generate, Note, Predict, Sample
 from serve.batching.request_queue import OnResult
 from serve.batching.text_scheduler import PAUSE, WHOLE, collect_texts
 from serve.models.live_model import LiveModel
@@ -188,6 +189,16 @@ class Engine:
             if len(rows) > INLINE_ROWS:  # a row becomes several objects
                 return await asyncio.to_thread(verb.decode, outputs)
             return verb.decode(outputs)
+
+    async def answer_notes(self, model: LiveModel, rows: list[Any]) -> list[Note]:
+        """Notes on the answers to ``rows``; see ``bookserve.bundle.notes``.
+
+        Raises:
+            InvalidInput: the model knows no word of any row.
+        """
+        if takes_long(model.bundle, rows):
+            return await asyncio.to_thread(answer_notes, model.bundle, rows)
+        return answer_notes(model.bundle, rows)
 
     async def predict_table(self, model: LiveModel, table: Table) -> AnswerColumns:
         """``predict`` for rows kept by columns. Raises as it does."""

@@ -44,7 +44,7 @@ def service(engine: Engine) -> Service:
         rows = [row_from_message(row) for row in request.rows]
         body = validate_request(PredictRequest, {"rows": rows, **_optional_fields(request)})
         live = engine.model(request.model, body.version)
-        notes = await asyncio.to_thread(answer_notes, live.bundle, body.rows)
+        notes = await engine.answer_notes(live, body.rows)
         answers = map(answer_to_message, await engine.predict(live, body.rows))
         return pb.PredictReply(
             model=live.name,

@@ -23,7 +23,6 @@ from starlette.routing import BaseRoute, Route
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
 from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
-from bookserve.bundle.notes import answer_notes
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
@@ -63,7 +62,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         body = await asyncio.to_thread(read_rows, kind, data) if len(data) > INLINE_BYTES else read_rows(kind, data)
         live = model(request, body.version or requested_version(request))
         rows = body.rows_for(live.bundle.verb(Predict))
-        notes = await asyncio.to_thread(answer_notes, live.bundle, rows)
+        notes = await engine.answer_notes(live, rows)
         return answers_response(live, await engine.predict(live, rows), notes)
 
     async def tensors(request: Request) -> Response:

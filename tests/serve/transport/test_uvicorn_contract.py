@@ -126,7 +126,7 @@ def test_the_installed_version_is_tested_and_the_range_is_that_of_the_package() 
     assert contract.is_tested(uvicorn.__version__)
     first, end = (".".join(map(str, version)) for version in contract.TESTED_VERSIONS)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert f"uvicorn>={first},<{end}" in project["optional-dependencies"]["serve"]
+    assert f"uvicorn>={first},<{end}" in project["optional-dependencies"]["server"]
 
 
 @pytest.mark.parametrize(
