@@ -1,7 +1,7 @@
 # bookserve. `make` lists the targets; the first one needed makes the environment (.venv) from the package index.
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
-.PHONY: help demo gallery test test-fast test-package check $(CHECKS) bench table pretrained fix protos constraints clean
+.PHONY: help demo gallery test test-fast test-sweep test-package check $(CHECKS) bench table pretrained fix protos constraints clean
 .PHONY: test-docs test-deploy test-browser test-http2 test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -39,6 +39,9 @@ test: .venv/ready .venv-serve/ready  ## run all tests, or those of ARGS
 
 test-fast: .venv/ready  ## run the tests that train nothing and start no process
 	$(BIN)/python -m pytest -m "not slow" $(SHARED) $(ARGS)
+
+test-sweep: .venv/ready .venv-serve/ready  ## run what takes every variant: all of Keras's layers, and so on
+	$(BIN)/python -m pytest -m sweep $(SHARED) $(ARGS)
 
 # Beside this Python those of tests/packaging/check.py are used, where the machine has them.
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it

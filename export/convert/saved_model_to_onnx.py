@@ -49,6 +49,8 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
         proto = _convert(saved, name, graph)
     except Exception as error:  # the converter raises errors of many types
         raise Failed(f"tf2onnx could not convert it: {_last_line(error)}") from error
+    if unknown := next(_unknown_operators(proto.graph), ""):
+        raise Failed(f"ONNX has no form of the operator '{unknown}'")
     _restore_declared_names(proto, name, graph)
     _correct_groups(proto)
     proto = fuse_recurrent_loops(proto)
@@ -57,8 +59,6 @@ def to_onnx(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
     try:
         _check(proto)
     except Exception as error:  # checker and shape inference have unrelated error classes
-        if unknown := re.search(r"OpType: (\w+)", str(error)):
-            raise Failed(f"ONNX has no form of the operator '{unknown[1]}'") from error
         raise Failed(f"tf2onnx wrote invalid ONNX: {_last_line(error)}") from error
     return proto
 
@@ -148,6 +148,16 @@ def _restore_declared_names(proto: onnx.ModelProto, name: str, graph: Graph) -> 
         )
     proto.producer_name, proto.producer_version = "bookserve", __version__
     proto.graph.name, proto.graph.doc_string = name, ""
+
+
+def _unknown_operators(graph: onnx.GraphProto) -> Iterator[str]:
+    """The operators that the converter left as TensorFlow's. ONNX's shape inference crashes the process on some."""
+    for node in graph.node:
+        if not node.domain and not onnx.defs.has(node.op_type):
+            yield node.op_type
+        for attribute in node.attribute:
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                yield from _unknown_operators(inner)
 
 
 def _correct_groups(proto: onnx.ModelProto) -> None:
