@@ -6,6 +6,8 @@ Source: https://github.com/grpc/grpc/blob/master/doc/interop-test-descriptions.m
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from grpc_tools import protoc
 
 PROTO = Path(__file__).with_name("interop.proto")
 #: Metadata that is sent back: at the beginning, and at the end.
@@ -24,8 +25,9 @@ def messages() -> dict[str, Any]:
     """The classes of the messages by name."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set"
-        if protoc.main(["protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={out}", PROTO.name]):
-            raise RuntimeError(f"{PROTO} could not be compiled")
+        # In a process of its own: its copy of protobuf and that of other packages may crash each other.
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}", f"--descriptor_set_out={out}"]
+        subprocess.run([*command, PROTO.name], check=True)
         (file,) = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)

@@ -74,6 +74,7 @@ def test_node_with_a_header_table_of_any_size(size: int) -> None:
     assert [json.loads(line) for line in asyncio.run(whole())] == [["0"] * 10]
 
 
+@pytest.mark.slow  # compiles the messages
 def test_grpcio_calls_the_service_of_the_interoperability_test() -> None:
     async def whole() -> None:
         async with serving() as address, grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
