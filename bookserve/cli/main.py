@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; a name that does not exist is answered with similar ones."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             hint = did_you_mean(args[0], COMMANDS) or "See all commands with: bookserve --help"
             ctx.fail(f"No such command '{args[0]}'. {hint.strip()}")
         return super().resolve_command(ctx, args)

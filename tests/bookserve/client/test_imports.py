@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-HEAVY = {"httpx", "grpc", "onnxruntime", "PIL", "rich", "google.protobuf", "tensorflow", "scipy", "starlette"}
+TABLES = {"pandas", "polars", "pyarrow", "torch"}
+HEAVY = {*TABLES, "httpx", "grpc", "onnxruntime", "PIL", "rich", "google.protobuf", "tensorflow", "scipy", "starlette"}
 
 
 def imported(code: str) -> set[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 from collections import UserDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -340,11 +339,6 @@ def test_what_has_none_is_refused_in_the_same_words(anywhere: Client, kind: str,
     with pytest.raises(error, match=complaint) as caught:
         anywhere.predict(model, rows)
     assert type(caught.value) is error
-
-
-def test_no_library_of_tables_was_imported_for_them() -> None:
-    for name in ("pandas", "polars", "pyarrow", "torch"):
-        assert name not in sys.modules
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])

@@ -41,7 +41,9 @@ def test_a_script_gets_one_json_object(models: Path) -> None:
         process.terminate()
         rest, log = process.communicate(timeout=30)
         assert (process.returncode, rest) == (0, "")
-        assert [line.split(" ", 3)[2] for line in log.splitlines()] == ["INFO"] * 3  # serving, stopping, stopped
+        assert [line.split(" ", 3)[2] for line in log.splitlines()] == [
+            "INFO"
+        ] * 4  # device, serving, stopping, stopped
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

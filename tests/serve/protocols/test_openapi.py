@@ -104,7 +104,8 @@ def test_schemathesis_finds_nothing(models: Path, tmp_path: Path, options: tuple
         command = [Path(sys.executable).with_name("st"), "run", "openapi.json", "--url", server.http]
         command += ["--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "-n", EXAMPLES, "--seed", "1"]
         command += ["--request-timeout", "20", "--continue-on-failure", "--warnings", "off"]
-        command += ["--include-path-regex", paths]
+        # The page of a model is the same for every name.
+        command += ["--include-path-regex", paths, "--exclude-path-regex", "^/models/"]
         environment = os.environ | {"NO_PROXY": "*", "no_proxy": "*"}
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=3000, env=environment

@@ -11,7 +11,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from bookserve.run import Run
-from bookserve.steps import Numbers, Scale
+from bookserve.steps import Numbers, Scale, Unit
 from bookserve.verb import Predict
 from trainers import catalogue
 from trainers.datasets import jena
@@ -85,8 +85,9 @@ def test_mean_and_deviation_come_from_training_rows_only() -> None:
     table = jena.load("sample").table
     seen = table[: round(len(table) * 200_000 / 420_551), COLUMNS.index(TEMPERATURE)]
     assert isinstance(data.verb, Predict)
-    (scale,) = data.verb.outputs["temperature"]
+    scale, unit = data.verb.outputs["temperature"]
     assert isinstance(scale, Scale)
+    assert unit == Unit("degC")
     assert scale.factor == pytest.approx(seen.std(), rel=1e-4)
     assert scale.offset == pytest.approx(seen.mean(), rel=1e-4)
 
