@@ -1,6 +1,6 @@
 """Measure bookserve on a GPU in at most eight minutes: every graph on both devices, served throughput, training.
 
-python bench/gpu.py MODELS -o OUT [--write]     on a machine with an NVIDIA GPU; docs/gpu.md says what to install
+python bench/gpu.py MODELS -o OUT [--write]     on a machine with an NVIDIA GPU; docs/how-to/gpu.md says what to install
 python bench/gpu.py MODELS -o OUT --fake        a dry run without one: the GPU is fake, and so are its figures
 
 MODELS holds bundles, such as ``pretrained``. OUT gets ``gpu.json`` and ``gpu.md``; ``--write`` puts the tables into

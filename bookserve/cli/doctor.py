@@ -181,7 +181,7 @@ def _data(probe: dict[str, Any]) -> list[Line]:
     if later:
         lines.append(Line(section, "downloaded at first use", OK, ", ".join(later)))
     if missing:
-        hint = "docs/data.md says where they belong; --data sample needs none."
+        hint = "docs/reference/data.md says where they belong; --data sample needs none."
         lines.append(Line(section, "missing", NOTE, ", ".join(missing), hint))
     return lines
 
