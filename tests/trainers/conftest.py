@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from bookserve import run
 from bookserve.run import Run
+from tests import tasks
 from trainers import catalogue
 from trainers.cli.train import train
 
@@ -38,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
     return find
 
 
-@pytest.fixture(params=catalogue.task_names())
+@pytest.fixture(params=tasks.ALL)
 def trained(request: pytest.FixtureRequest, finished: Callable[[str], Run]) -> Run:
     """The finished run of each task in turn."""
     return finished(request.param)

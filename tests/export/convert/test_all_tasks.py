@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import tasks
 from trainers import catalogue
 
 #: Their outputs are gradients: see ``tests/export/gradients/test_operators.py``.
@@ -21,7 +22,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in catalogue.task_names() if name not in GRADIENTS])
+@pytest.mark.parametrize("name", [param for param in tasks.ALL if param.values[0] not in GRADIENTS])
 def test_onnx_answers_as_keras_with_random_weights(tensorflow, tmp_path: Path, name: str) -> None:
     from bookserve.bundle import parity
     from bookserve.bundle.examples import Example
