@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bookserve import run
 from bookserve.run import Run
-from tests import tasks
+from tests.trainers import tasks
 from trainers import catalogue
 from trainers.cli.train import train
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import tasks
+from tests.trainers import tasks
 from trainers import catalogue
 
 #: Their outputs are gradients: see ``tests/export/gradients/test_operators.py``.

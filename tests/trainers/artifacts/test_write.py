@@ -17,7 +17,7 @@ from bookserve.bundle.examples import Examples
 from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.run import Run
 from bookserve.verb import Predict
-from tests import tasks
+from tests.trainers import tasks
 from trainers import catalogue
 from trainers.cli import listing
 
