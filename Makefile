@@ -34,7 +34,7 @@ gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what galle
 
 # Two processes, each file in one of them, so that what its tests share is made once; tests/conftest.py has the order.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
-test: .venv/ready .venv-serve/ready  ## run all tests, or those of ARGS
+test: .venv/ready .venv-serve/ready  ## run the tests, or those of ARGS
 	$(BIN)/python -m pytest $(or $(ARGS),$(SHARED))
 
 test-fast: .venv/ready  ## run the tests that train nothing and start no process

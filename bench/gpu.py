@@ -4,8 +4,8 @@ python bench/gpu.py MODELS -o OUT [--write]     on a machine with an NVIDIA GPU;
 python bench/gpu.py MODELS -o OUT --fake        a dry run without one: the GPU is fake, and so are its figures
 
 MODELS holds bundles, such as ``pretrained``. OUT gets ``gpu.json`` and ``gpu.md``; ``--write`` puts the tables into
-docs/performance.md. The script needs no package index: install from carried wheels before (``pip install --no-index
---find-links WHEELS``). Parts that are not done in time are left out, and the report says so.
+docs/performance.md. The script needs no package index: a folder of wheels that was carried there is enough. Parts that
+are not done in time are left out, and the report says so.
 """
 
 from __future__ import annotations
