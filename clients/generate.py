@@ -13,11 +13,11 @@ import msgspec
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, print_json, print_table
 from clients.connection import Connection, connection_options
-from clients.options import seed_option, version_option
+from clients.options import model_argument, seed_option, version_option
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option(
     "--prompt", default="", help="Text to continue; - reads it from standard input.  [default: the model's own]"
 )

@@ -12,10 +12,11 @@ from typing import Any
 import click
 import numpy as np
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.terminal import json_option, print_json
 from bookserve.generation.explain import Layer
 from clients.connection import Connection, connection_options
-from clients.options import version_option
+from clients.options import model_argument, version_option
 
 file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(
@@ -104,8 +105,8 @@ def style(
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @click.option("--class", "label", help="Label or index of the class to explain.  [default: the likeliest]")
 @out_option("MODEL_explain.png")
 @json_option
@@ -152,8 +153,8 @@ def folder_option(default: str) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @layers_option
 @folder_option("activations")
 @connection_options
@@ -170,7 +171,7 @@ def activations(
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @layers_option
 @folder_option("filters")
 @connection_options

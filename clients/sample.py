@@ -14,7 +14,7 @@ import numpy as np
 from bookserve.client.client import Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
 from clients.connection import Connection, connection_options
-from clients.options import require_suffix, seed_option, version_option
+from clients.options import model_argument, require_suffix, seed_option, version_option
 
 #: Small pictures are enlarged to about this height in pixels.
 MIN_TILE = 64
@@ -33,7 +33,7 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option("-n", "--n", type=click.IntRange(1), help="Number of random points.  [default: 16; for a walk 5]")
 @click.option(
     "--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeatable."
