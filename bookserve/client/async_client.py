@@ -77,6 +77,10 @@ class AsyncClient:
         """See ``Client.sample``."""
         return await self._call(partial(self._client.sample, model, n, **options))
 
+    def sample_parts(self, model: str, n: int | None = None, **options: Any) -> AsyncGenerator[Samples]:
+        """See ``Client.sample_parts``: ``async for part in client.sample_parts(…)``."""
+        return self._stream(partial(self._client.sample_parts, model, n, **options))
+
     async def transform(self, model: str, images: Sequence[bytes], **options: Any) -> np.ndarray:
         """See ``Client.transform``; ``tell`` is called in a thread."""
         return await self._call(partial(self._client.transform, model, images, **options))

@@ -7,6 +7,7 @@ Overloaded and Failed.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -26,6 +27,7 @@ from bookserve.client.concurrency import in_order
 from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
 from bookserve.generation.explain import Explanation, Layer
+from bookserve.generation.latent import count_points
 from bookserve.generation.text import Piece, join_texts
 from bookserve.generation.transform import Progress
 from bookserve.table import Table
@@ -33,6 +35,8 @@ from bookserve.verb import Answer
 
 #: Maximum number of rows in one request, and about how many bytes of them.
 BATCH, BATCH_BYTES = 1024, 8 * 2**20
+#: Pictures of a latent space in one request, where many are asked for.
+SAMPLES = 256
 
 _ROW = re.compile(r"row (\d+)\b")
 
@@ -221,6 +225,44 @@ class Client:
         if images is not None:
             fields["images"] = [as_row(image) for image in images]
         return self._wire.sample(model, validate_request(SampleRequest, fields))
+
+    def sample_parts(
+        self,
+        model: str,
+        n: int | None = None,
+        latent: Sequence[Sequence[float]] | np.ndarray | None = None,
+        grid: int | None = None,
+        seed: int | None = None,
+        version: int | None = None,
+        *,
+        images: Sequence[Any] | None = None,
+        walk: int | None = None,
+        **options: Any,
+    ) -> Iterator[Samples]:
+        """The pictures of ``sample``, any number of them, in parts that come as they are made; arguments as there.
+
+        Some parts are made at the same time; they keep their order.
+
+        >>> for part in client.sample_parts("mnist_vae", 600, seed=1):
+        ...     print(part.images.shape)
+        (256, 28, 28, 1)
+        (256, 28, 28, 1)
+        (88, 28, 28, 1)
+        """
+        if images is not None:
+            starts = range(0, len(images), SAMPLES)
+            encoded = [self.sample(model, images=images[i : i + SAMPLES], version=version).latent for i in starts]
+            latent = np.concatenate(encoded) if encoded else np.empty((0, 0), np.float32)
+        total = count_points(n=n, latent=latent, grid=grid, walk=walk)
+        # All parts must use the same seed.
+        seed = secrets.randbits(32) if seed is None else seed
+
+        def part(start: int) -> Samples:
+            count = min(SAMPLES, total - start)
+            fields = {**options, "walk": walk, "start": start, "count": count}
+            return self.sample(model, n, latent, grid, seed, version, **fields)
+
+        return in_order(part, iter(range(0, total, SAMPLES)), self.parallel)
 
     def transform(
         self,

@@ -95,9 +95,9 @@ KINDS = {
         lambda models, python, http, rpc: [python, str(HERE / "tfserving_stubs.py"), str(models), str(rpc)],
         ("tfserving+grpc",),
     ),
-    "mlserver": Kind(("mlserver==MLSERVER", "onnxruntime"), _mlserver, ("oip+http", "oip+grpc")),
+    "mlserver": Kind(("mlserver==1.7.1", "onnxruntime"), _mlserver, ("oip+http", "oip+grpc")),
     "kserve": Kind(
-        ("kserve==KSERVE", "onnxruntime"),
+        ("kserve==0.21.0", "onnxruntime"),
         lambda models, python, http, rpc: [
             *(python, str(HERE / "kserve_onnx.py"), str(models)),
             *(f"--http_port={http}", f"--grpc_port={rpc}"),
@@ -105,7 +105,7 @@ KINDS = {
         ("oip+http", "oip+grpc"),
     ),
     "triton": Kind(
-        ("nvidia-pytriton==PYTRITON", "onnxruntime"),
+        ("nvidia-pytriton==0.7.0", "onnxruntime"),
         lambda models, python, http, rpc: [python, str(HERE / "triton.py"), str(models), str(http), str(rpc)],
         ("oip+http", "oip+grpc"),
         ("digits", "reviews", "affine"),
