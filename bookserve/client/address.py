@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bookserve.bundle.variant import VARIANTS
 from bookserve.client.client import Client
 from bookserve.client.profiles import find_profile
 from bookserve.client.settings import Settings, read_settings
@@ -80,6 +79,7 @@ def connect(
     scheme, _, rest = url.partition(":")
     host = rest.removeprefix("//").rstrip("/")
     if scheme == "local" and rest:
+        from bookserve.bundle.variant import VARIANTS
         from bookserve.client.wires.local import LocalWire
 
         directory, _, variant = rest.partition("?variant=")

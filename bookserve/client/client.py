@@ -7,10 +7,9 @@ Overloaded and Failed.
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,12 +25,12 @@ from bookserve.client.answers import Answers, AnswerTable, notes_from
 from bookserve.client.concurrency import in_order
 from bookserve.client.rows import as_row, as_rows
 from bookserve.errors import InvalidInput
-from bookserve.generation.explain import Explanation, Layer
-from bookserve.generation.latent import count_points
-from bookserve.generation.text import Piece, join_texts
-from bookserve.generation.transform import Progress
 from bookserve.table import Table
-from bookserve.verb import Answer
+from bookserve.verb import Answer, Piece
+
+if TYPE_CHECKING:
+    from bookserve.generation.explain import Explanation, Layer
+    from bookserve.generation.transform import Progress
 
 #: Maximum number of rows in one request, and about how many bytes of them.
 BATCH, BATCH_BYTES = 1024, 8 * 2**20
@@ -49,7 +48,7 @@ class Samples(NamedTuple):
 
 
 #: Called with the progress of a picture transformation. If it raises an exception, the work stops.
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[["Progress"], None]
 
 
 class Wire(Protocol):
@@ -192,6 +191,8 @@ class Client:
 
     def complete(self, model: str, **options: Any) -> list[Piece]:
         """The ``n`` complete texts, each with the reason why it ended and, with ``logprobs``, its characters."""
+        from bookserve.generation.text import join_texts
+
         request = validate_request(GenerateRequest, options)
         return join_texts(self._wire.generate(model, request), request.n)
 
@@ -249,6 +250,10 @@ class Client:
         (256, 28, 28, 1)
         (88, 28, 28, 1)
         """
+        import secrets
+
+        from bookserve.generation.latent import count_points
+
         if images is not None:
             starts = range(0, len(images), SAMPLES)
             encoded = [self.sample(model, images=images[i : i + SAMPLES], version=version).latent for i in starts]

@@ -9,7 +9,6 @@ key goes to its own address only: with another address, the profile ``default`` 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -127,4 +126,6 @@ def write_profiles(path: Path, profiles: Mapping[str, Profile]) -> None:
 
 def _toml(value: Any) -> str:
     """A text or number as TOML has it: as in JSON, but for the character DEL."""
+    import json
+
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
