@@ -140,7 +140,7 @@ def environment(name: str, packages: tuple[str, ...]) -> str:
     wanted = path / f"{'+'.join(packages)}.ready"
     if not wanted.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], check=True)
         wanted.touch()
     return str(python.absolute())
 
