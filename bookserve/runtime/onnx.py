@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Collection, Mapping
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +142,8 @@ class OnnxRuntime:
     @property
     def version(self) -> str:
         """The version of the wheel that is installed."""
+        from importlib.metadata import PackageNotFoundError, version
+
         for package in ("onnxruntime-gpu", "onnxruntime"):
             with contextlib.suppress(PackageNotFoundError):
                 return f"{self.name} {version(package)}"
