@@ -12,10 +12,12 @@ from typing import Any
 import click
 import numpy as np
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.terminal import json_option, print_json
 from bookserve.generation.explain import Layer
 from clients.connection import Connection, connection_options
-from clients.options import version_option
+from clients.options import model_argument, version_option
+from clients.terminal_pictures import show_option, show_picture
 
 file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(
@@ -51,6 +53,7 @@ def out_option(default: str) -> Callable[[Any], Any]:
 @click.option("--layer", "layers", metavar="NAME=NUMBER", multiple=True, help="Weight of a layer; repeatable.")
 @params_option
 @out_option("IMAGE_dream.png")
+@show_option
 @previews_option
 @connection_options
 @version_option
@@ -60,6 +63,7 @@ def dream(
     layers: tuple[str, ...],
     params: tuple[str, ...],
     output: Path | None,
+    show: bool | None,
     previews: Path | None,
     connection: Connection,
     version: int | None,
@@ -71,7 +75,8 @@ def dream(
     given = _values(params)
     if layers:
         given["contributions"] = _values(layers)
-    _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
+    picture = _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
+    show_picture(picture, show)
 
 
 @click.command()
@@ -80,6 +85,7 @@ def dream(
 @click.option("--model", default="style_transfer", show_default=True, help="Style transfer model.")
 @params_option
 @out_option("CONTENT_style.png")
+@show_option
 @previews_option
 @connection_options
 @version_option
@@ -89,6 +95,7 @@ def style(
     model: str,
     params: tuple[str, ...],
     output: Path | None,
+    show: bool | None,
     previews: Path | None,
     connection: Connection,
     version: int | None,
@@ -98,16 +105,17 @@ def style(
     The parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (in
     pixels).
     """
-    _change(
-        model, [content, style], _values(params), output or _beside(content, "style"), previews, connection, version
-    )
+    path = output or _beside(content, "style")
+    picture = _change(model, [content, style], _values(params), path, previews, connection, version)
+    show_picture(picture, show)
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @click.option("--class", "label", help="Label or index of the class to explain.  [default: the likeliest]")
 @out_option("MODEL_explain.png")
+@show_option
 @json_option
 @connection_options
 @version_option
@@ -116,6 +124,7 @@ def explain(
     image: str,
     label: str | None,
     output: Path | None,
+    show: bool | None,
     as_json: bool,
     connection: Connection,
     version: int | None,
@@ -136,6 +145,7 @@ def explain(
     if not found.heatmap.any():
         click.echo(f"no part of this picture counts for {found.label}: the heat map is 0 everywhere", err=True)
     click.echo(f"{found.label} ({found.score:.4f}): {path}")
+    show_picture(found.overlay, show)
 
 
 layers_option = click.option(
@@ -152,8 +162,8 @@ def folder_option(default: str) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @layers_option
 @folder_option("activations")
 @connection_options
@@ -170,7 +180,7 @@ def activations(
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @layers_option
 @folder_option("filters")
 @connection_options
@@ -208,7 +218,7 @@ def _change(
     previews: Path | None,
     connection: Connection,
     version: int | None,
-) -> None:
+) -> np.ndarray:
     from bookserve.generation.transform import Progress
     from clients.output import write_file
 
@@ -227,6 +237,7 @@ def _change(
         picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
     write_file(output, _encoded(picture))
     click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
+    return picture
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.errors import BookserveError, InvalidInput
@@ -18,7 +19,7 @@ from clients.answer_files import SUFFIXES, json_lines, open_writer
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.input_rows import input_size, read_inputs
 from clients.notes import Notes
-from clients.options import require_suffix, version_option
+from clients.options import model_argument, require_suffix, version_option
 from clients.output import answer_cell, with_unit
 from clients.predict_parts import predict_parts
 from clients.progress import Progress
@@ -75,8 +76,8 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@model_argument
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files)
 @connection_options
 @version_option
 @click.option(

@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "fleet": ("fleet.cli:fleet", "Serve from many machines, with Ray as control plane."),
+    "config": ("clients.config:config", "Keep addresses and keys of servers in a file."),
+    "completion": ("bookserve.cli.completion:completion", "Print a script that completes commands in a shell."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
     "generate": ("clients.generate:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
