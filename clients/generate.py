@@ -12,6 +12,7 @@ import msgspec
 
 from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, print_json, print_table
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
 from clients.options import seed_option, version_option
 
@@ -75,8 +76,14 @@ def generate(
     with connection.open() as client:
         if n == 1 and logprobs is None and not as_json:
             _show_as_it_comes(prompt, client.generate(model, **fields))
+            sample_note(client, model, options["version"])
+            wilder = min(MAX_TEMPERATURE, 2 * options["temperature"] or 0.5)
+            short = ("--prompt", prompt) if prompt.isprintable() and 0 < len(prompt) <= 60 else ()
+            words = ("generate", model, *short, "--temperature", f"{wilder:g}")
+            next_call(connection, *words, about="wilder")
             return
         texts = client.complete(model, **fields, n=n, logprobs=logprobs)
+        sample_note(client, model, options["version"])
     if as_json:
         print_json(msgspec.to_builtins(texts))
         return
@@ -86,6 +93,7 @@ def generate(
         else:
             rows = ([repr(d.text), d.logprob, "  ".join(f"{t!r} {log:.3f}" for t, log in d.top)] for d in text.drawn)
             print_table(("character", "log-probability", "likeliest"), rows, f"text {text.index + 1}: {text.finish}")
+    next_call(connection, "generate", model, about="one text, as it is written")
 
 
 def _show_as_it_comes(prompt: str, text: Generator[str]) -> None:

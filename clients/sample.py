@@ -13,6 +13,7 @@ import numpy as np
 
 from bookserve.client.client import Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
 from clients.options import require_suffix, seed_option, version_option
 
@@ -137,6 +138,11 @@ def sample(
         path = output or Path(f"{model}.png")
         with closing(sample_parts(client, model, total, fields)) as parts:
             click.echo(f"{total} pictures written to {path} ({_write(path, total, parts, columns, seconds)})")
+        sample_note(client, model, version)
+    if walk:
+        next_call(connection, "sample", model, "--seed", seed + 1, "--walk", walk, "-o", path, about="another walk")
+    else:
+        next_call(connection, "sample", model, "--walk", 20, "-o", f"{model}.gif", about="a walk between points")
 
 
 def sample_parts(client: Client, model: str, total: int, fields: dict[str, Any]) -> Generator[np.ndarray]:
