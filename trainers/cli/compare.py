@@ -14,7 +14,7 @@ from trainers import settings
 #: What a figure measures, by the last part of its name.
 _MEASURES = {
     "accuracy": "share of right answers",
-    "loss": "error that training makes small",
+    "loss": "what training makes small",
     "mae": "mean absolute error",
     "celsius": "mean error in °C",
 }
@@ -30,10 +30,10 @@ _ROWS = {
 #: Figures that have a name of their own.
 _NAMED = {
     "parameters": "numbers that were learnt",
-    "epochs": "times that training went through the rows",
+    "epochs": "passes over the training rows",
     "seconds": "time that training took",
     "baseline": "what a model without skill gets",
-    "best_epoch": "the epoch with the best figure on validation rows",
+    "best_epoch": "epoch with the best validation figure",
 }
 
 
@@ -73,7 +73,7 @@ def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
     order = sorted(_pairs(measured), key=lambda row: (row[0] != metric, row[0] in (*COUNTS, "baseline")))
     figures = [(name, a, b, _explained(name)) for name, a, b in order]
     if figures:
-        print_table(("figure", "A", "B", "what it is"), figures, optional=("what it is",))
+        print_table(("figure", "A", "B", "what it is"), figures)
         click.echo()
     if best := _better(found):
         click.echo(best)

@@ -33,12 +33,6 @@ out_option = click.option(
 def inside() -> None:
     """Draw what a trained network sees in a picture, and why it answers as it does.
 
-    \b
-    activations  what each layer makes of a picture: first edges, later parts, at last the class
-    filters      what each filter of a convolution looks for: the pattern that it responds to most
-    gradcam      which parts of a picture count for a class: warm colours count most
-    concept      a property of pictures, such as a smile, as a direction in which others can be moved
-
     Each command writes PNG files. RUN is a task (its newest finished run), TASK/TIME, or the directory of a run, of a
     model or of a bundle. Without FILE, the run's first example picture is used. (Sections 5.4 and 8.4.2 of the book.)
     """
@@ -157,7 +151,7 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     next_command(_next("activations", name, file, runs) + "   (what each layer makes of it)")
 
 
-@inside.command()
+@inside.command(short_help="Move pictures towards a property, such as a smile.")
 @run_argument
 @click.option("--with", "with_concept", metavar="LABEL|DIR", required=True, help="Pictures with the concept.")
 @click.option("--without", "without_concept", metavar="LABEL|DIR", required=True, help="Pictures without the concept.")

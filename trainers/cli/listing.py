@@ -46,14 +46,11 @@ def runs(runs: Path, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    rows = [
-        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _format_figures(run["figures"]))
-        for run in listed
-    ]
+    rows = [(run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _judged_by(run)) for run in listed]
     print_table(
-        ("run", "data", "state", "epochs", "seconds", "figures"),
+        ("run", "data", "state", "epochs", "seconds", "figure"),
         rows,
-        optional=("figures", "state", "data", "epochs", "seconds"),
+        optional=("figure", "state", "data", "epochs", "seconds"),
     )
     finished = [run["name"] for run in listed if run["state"] == "finished"]
     if finished:
@@ -87,7 +84,14 @@ def _describe_run(run: Run) -> dict[str, Any]:
         "epochs": metrics.get("epochs"),
         "seconds": metrics.get("seconds"),
         "figures": run.figures,
+        "metric": run.recipe.origin.metric if run.finished else "",
     }
+
+
+def _judged_by(run: dict[str, Any]) -> str | None:
+    """The figure by which runs of the task are compared; all figures are in the JSON."""
+    figures, metric = run["figures"], run["metric"]
+    return f"{metric} {figures[metric]:.4g}{sample_mark(run['data'])}" if metric in figures else None
 
 
 def _format_figures(figures: dict[str, float]) -> str:
