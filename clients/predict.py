@@ -15,6 +15,7 @@ from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
+from clients.after_answer import next_after_predict, summary_of
 from clients.answer_files import SUFFIXES, json_lines, open_writer
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.input_rows import input_size, read_inputs
@@ -141,6 +142,7 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
+        summary = summary_of(client, model, version) if sys.stdout.isatty() else None
     notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)
@@ -149,6 +151,7 @@ def predict(
     elif not output and not is_stream:
         cells = ([name, *map(answer_cell, answer.values())] for name, answer in found)
         print_table(["input", *(with_unit(name, units) for name in found[0][1])], cells)
+    next_after_predict(connection, summary, model, inputs[0])
 
 
 def _call_of(model: dict[str, Any], address: str) -> str:
