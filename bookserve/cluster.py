@@ -6,6 +6,8 @@ found by their names: they must lie in the package ``bookserve``, which is insta
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -38,13 +40,22 @@ def connect(address: str = "auto", **options: Any) -> None:
         raise InvalidInput(
             "this needs the package 'ray'.", "Install it on every machine: pip install 'bookserve[ray]'"
         ) from error
+    place = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     try:
+        _reach(place)
         ray.init(address=address, logging_level="error", **{"log_to_driver": False, **options})
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise NotReady(
-            f"no head of Ray answers at {address}.",
+            f"no head of Ray answers at {place}.",
             "Start one: ray start --head --node-ip-address=ADDRESS; the variable RAY_ADDRESS names another one.",
         ) from error
+
+
+def _reach(place: str) -> None:
+    """Open a connection to ``host:port``: Ray itself tries for the better part of a minute."""
+    host, _, port = place.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def live_nodes() -> list[Node]:

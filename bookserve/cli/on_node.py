@@ -29,8 +29,9 @@ def run_command(words: Sequence[str]) -> Written:
         BookserveError: what the command raised.
         Failed: any other error of it.
     """
-    from bookserve.cli.main import cli
+    from bookserve.cli.main import cli, missing_package
 
+    host = socket.gethostname()
     with tempfile.TemporaryDirectory(prefix="bookserve-") as directory:
         try:
             code = cli.main([word.replace("{}", directory) for word in words], "bookserve", standalone_mode=False)
@@ -38,12 +39,14 @@ def run_command(words: Sequence[str]) -> Written:
             raise
         except click.ClickException as error:
             raise Failed(error.format_message()) from error
+        except ModuleNotFoundError as error:
+            raise Failed(f"{host}: {missing_package('this command', error)}") from error
         if code:
             raise Failed(f"bookserve {words[0]} ended with the exit code {code}.")
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             archive.add(directory, arcname=".")
-    return Written(socket.gethostname(), buffer.getvalue())
+    return Written(host, buffer.getvalue())
 
 
 def unpack(written: Written, directory: Path) -> None:

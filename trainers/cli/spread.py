@@ -39,7 +39,7 @@ def train_on_cluster(
     failed: list[tuple[str, BookserveError]] = []
     with Cluster(log_to_driver=True) as cluster:
         cpus, gpus = share_of_node(cluster.nodes, any(params["device"] != "cpu" for params in parameter_sets))
-        click.echo(f"{len(tasks)} tasks for {len(cluster.nodes)} nodes")
+        click.echo(f"tasks: {len(tasks)}, nodes: {len(cluster.nodes)}")
         for number, result in cluster.each(run_command, commands, cpus, gpus):
             task = tasks[number]
             if isinstance(result, BookserveError):
