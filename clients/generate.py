@@ -15,6 +15,7 @@ from bookserve.api.requests import MAX_LOGPROBS, MAX_TEMPERATURE, MAX_TEXTS
 from bookserve.cli.terminal import json_option, print_json, print_table
 from bookserve.client.client import Client
 from bookserve.verb import Piece
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
 from clients.interactive import talk
 from clients.options import model_argument, seed_option, version_option
@@ -98,9 +99,15 @@ def generate(
             return
         if n == 1 and logprobs is None and not as_json:
             _show(client, model, prompt, temperatures, fields)
+            sample_note(client, model, options["version"])
+            wilder = min(MAX_TEMPERATURE, 2 * max(temperatures) or 0.5)
+            short = ("--prompt", prompt) if prompt.isprintable() and 0 < len(prompt) <= 60 else ()
+            words = ("generate", model, *short, "--temperature", f"{wilder:g}")
+            next_call(connection, *words, about="wilder")
             return
         asked = {**fields, "prompt": prompt, "n": n, "logprobs": logprobs}
         found = [(heat, client.complete(model, **asked, temperature=heat)) for heat in temperatures]
+        sample_note(client, model, options["version"])
     several = len(temperatures) > 1
     if as_json:
         pairs = [(heat, msgspec.to_builtins(text)) for heat, texts in found for text in texts]
@@ -109,6 +116,7 @@ def generate(
     for heat, texts in found:
         for text in texts:
             _print_whole(text, f"{text.index + 1}" + (f", temperature {heat:g}" if several else ""))
+    next_call(connection, "generate", model, about="one text, as it is written")
 
 
 def _print_whole(text: Piece, name: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from bookserve.cli.completion import complete_files
 from bookserve.cli.terminal import json_option, print_json
 from bookserve.generation.explain import Layer
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
 from clients.options import model_argument, version_option
 from clients.terminal_pictures import show_option, show_picture
@@ -77,6 +78,7 @@ def dream(
         given["contributions"] = _values(layers)
     picture = _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
     show_picture(picture, show)
+    next_call(connection, "dream", image, *_named(model, "deepdream"), "-p", "iterations=40", about="a stronger dream")
 
 
 @click.command()
@@ -108,6 +110,8 @@ def style(
     path = output or _beside(content, "style")
     picture = _change(model, [content, style], _values(params), path, previews, connection, version)
     show_picture(picture, show)
+    words = ("style", content, style, *_named(model, "style_transfer"), "-p", "style_weight=4")
+    next_call(connection, *words, about="more of the style")
 
 
 @click.command()
@@ -137,6 +141,7 @@ def explain(
 
     with connection.open() as client:
         found = client.explain(model, _row(image), label, version)
+        sample_note(client, model, version)
     path = output or Path(f"{model}_explain.png")
     write_file(path, _encoded(found.overlay))
     if as_json:
@@ -146,6 +151,7 @@ def explain(
         click.echo(f"no part of this picture counts for {found.label}: the heat map is 0 everywhere", err=True)
     click.echo(f"{found.label} ({found.score:.4f}): {path}")
     show_picture(found.overlay, show)
+    next_call(connection, "activations", model, image, about="what each layer makes of it")
 
 
 layers_option = click.option(
@@ -177,6 +183,8 @@ def activations(
     """
     with connection.open() as client:
         _write(client.activations(model, _row(image), version), layers, output)
+        sample_note(client, model, version)
+    next_call(connection, "explain", model, image, about="which parts of the picture count")
 
 
 @click.command()
@@ -192,6 +200,8 @@ def filters(model: str, layers: tuple[str, ...], output: Path, connection: Conne
     """
     with connection.open() as client:
         _write(client.filters(model, version), layers, output)
+        sample_note(client, model, version)
+    next_call(connection, "activations", model, "PICTURE", about="what the filters make of a picture")
 
 
 def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
@@ -235,6 +245,7 @@ def _change(
                 write_file(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
 
         picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
+        sample_note(client, model, version)
     write_file(output, _encoded(picture))
     click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
     return picture
@@ -276,6 +287,10 @@ def _row(image: str) -> Any:
 
     _, rows = read_rows((image,), sys.stdin.buffer)
     return rows[0]
+
+
+def _named(model: str, default: str) -> tuple[str, ...]:
+    return () if model == default else ("--model", model)
 
 
 def _beside(image: Path, word: str) -> Path:

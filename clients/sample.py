@@ -11,6 +11,7 @@ import numpy as np
 
 from bookserve.client.client import SAMPLES, Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
 from clients.options import model_argument, require_suffix, seed_option, version_option
 from clients.terminal_pictures import show_option, show_picture
@@ -136,9 +137,14 @@ def sample(
         path = output or Path(f"{model}.png")
         parts = (part.images for part in client.sample_parts(model, **fields))
         described, sheet = _write(path, total, parts, columns, seconds)
-    click.echo(f"{total} pictures written to {path} ({described})")
+        click.echo(f"{total} pictures written to {path} ({described})")
+        sample_note(client, model, version)
     if sheet is not None:
         show_picture(sheet, show)
+    if walk:
+        next_call(connection, "sample", model, "--seed", seed + 1, "--walk", walk, "-o", path, about="another walk")
+    else:
+        next_call(connection, "sample", model, "--walk", 20, "-o", f"{model}.gif", about="a walk between points")
 
 
 def _write(

@@ -155,6 +155,7 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
         f"{bundle.name}/{bundle.version}: {bundle.manifest.summary}, largest difference {difference:.1e} "
         f"-> {bundle.path}"
     )
+    next_command(f"bookserve serve {models}", f"bookserve models --models {models}")
 
 
 @click.command()

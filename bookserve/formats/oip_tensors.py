@@ -74,6 +74,13 @@ def to_raw(array: np.ndarray) -> bytes:
     return _little_endian(array).tobytes()
 
 
+def to_raw_view(array: np.ndarray) -> memoryview:
+    """The binary form of an array, without a copy where its memory has that form already."""
+    if array.dtype != object and array.flags.c_contiguous and sys.byteorder == "little":
+        return array.reshape(-1).view(np.uint8).data
+    return memoryview(to_raw(array))
+
+
 def _little_endian(array: np.ndarray) -> np.ndarray:
     """Convert between little-endian and the byte order of this machine, in either direction."""
     return array if sys.byteorder == "little" else array.byteswap()

@@ -13,6 +13,7 @@ from bookserve.formats.oip_tensors import BF16 as BF16
 from bookserve.formats.oip_tensors import DATATYPES as DATATYPES
 from bookserve.formats.oip_tensors import datatype_of as datatype_of
 from bookserve.formats.oip_tensors import to_raw as to_raw
+from bookserve.formats.oip_tensors import to_raw_view as to_raw_view
 from serve.codecs.json_arrays import is_shape
 
 
