@@ -13,6 +13,7 @@ import click
 from bookserve.cli.completion import complete_files
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
+from bookserve.client.client import Client
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
 from clients.after_answer import next_after_predict, summary_of
@@ -126,7 +127,8 @@ def predict(
 
         def skip(name: str, error: BookserveError) -> None:
             progress.clear()
-            click.echo(f"skipped {name}: {error}", err=True)
+            reason = str(error)
+            click.echo(f"skipped {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
 
         parts = read_inputs(inputs, sys.stdin.buffer, skip if skip_errors else None)
         client: Predictor = (
@@ -150,7 +152,7 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
-        summary = summary_of(client, model, version) if sys.stdout.isatty() else None
+        summary = summary_of(client, model, version) if isinstance(client, Client) and sys.stdout.isatty() else None
     notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)
