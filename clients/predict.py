@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from bookserve.cli.completion import complete_files
+from bookserve.cli.encoding import is_utf8
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.client.client import Client
@@ -143,7 +144,7 @@ def predict(
             if writer:
                 writer.write(part, answers)
             if is_stream:
-                click.echo(json_lines(part, answers, with_inputs), nl=False)
+                click.echo(json_lines(part, answers, with_inputs, not is_utf8(sys.stdout)), nl=False)
             elif as_json or not output:
                 found += ((part.name(index), answer) for index, answer in enumerate(answers))
             progress.add(len(answers), part.size)
