@@ -30,6 +30,7 @@ import numpy as np
 from bookserve.api.native_json import row_from_json
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats.tables import read_table, records_of_columns
+from bookserve.images import encode_lossless
 
 Rows = list[Any]
 
@@ -94,13 +95,11 @@ def _picture(content: bytes, name: str) -> Rows:
         return [content]
     from PIL import Image, ImageSequence
 
-    from bookserve.client.rows import as_row
-
     try:
         with Image.open(io.BytesIO(content)) as picture:
             if getattr(picture, "n_frames", 1) == 1:
                 return [content]
-            return [as_row(frame.copy()) for frame in ImageSequence.Iterator(picture)]
+            return [encode_lossless(frame.copy()) for frame in ImageSequence.Iterator(picture)]
     except Exception:  # Pillow raises many kinds of errors; whoever decodes the picture says what is wrong
         return [content]
 
