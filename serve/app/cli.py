@@ -229,7 +229,7 @@ _IGNORED = "serve.app.cli.ignored"
     is_flag=True,
     help="HTTP connections of trusted proxies begin with a header of the PROXY protocol, version 2.",
 )
-@click.option("--model-control", is_flag=True, help="Allow clients to list, load and unload models.")
+@click.option("--model-control", is_flag=True, help="Allow clients to load and unload models.")
 @click.option(
     "--enable-signature-method-name-check",
     is_flag=True,

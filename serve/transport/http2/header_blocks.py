@@ -33,6 +33,8 @@ _FORBIDDEN = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-enco
 #: Fields that are not part of a call's metadata.
 _RESERVED = {b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"}
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+#: Digits of the longest content-length: no request is longer than 2^63 bytes.
+_LENGTH_DIGITS = 18
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
@@ -60,6 +62,8 @@ class RequestHeaders(NamedTuple):
     mistake: str = ""
     #: The codings of messages that the client reads (``grpc-accept-encoding``).
     accepted: str = ""
+    #: Bytes of all DATA frames together (``content-length``); None where the client does not say.
+    content_length: int | None = None
     #: Units of the connection's ``FrameBudget`` that it costs.
     cost: int = 1
     #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it; of a list that is too
@@ -97,16 +101,16 @@ class HeaderDecoder:
             self._cache[block] = headers
         return headers
 
-    def decode_and_discard(self, block: bytes) -> tuple[int, int]:
+    def decode_trailers(self, block: bytes) -> tuple[int, int, bool]:
         """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table.
 
-        Returns how many fields were decoded, and ``RequestHeaders.list_size``.
+        Returns how many fields were decoded, ``RequestHeaders.list_size``, and whether they may be trailers.
 
         Raises:
             Http2ConnectionError: see ``decode_request``.
         """
         fields, size, _ = self._decode(block)
-        return len(fields), size
+        return len(fields), size, all(_is_allowed(name, value) for name, value in fields)
 
     def _decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], int, bool]:
         """The fields up to the limit, the size of the list, and whether the block has changed the table.
@@ -166,8 +170,10 @@ def _parse_request(fields: Sequence[tuple[bytes, bytes]], size: int) -> RequestH
             special[name] = value
             continue
         regular = True
-        if not _NAME.fullmatch(name) or name in _FORBIDDEN or b"\n" in value or b"\r" in value or b"\0" in value:
+        if not _is_allowed(name, value):
             raise MalformedRequest("a header is not allowed")
+        if name == b"content-length" and special.setdefault(name, value) != value:
+            raise MalformedRequest("there are two content-lengths")
         if name in _RESERVED:
             special[name] = value
         else:
@@ -185,9 +191,25 @@ def _parse_request(fields: Sequence[tuple[bytes, bytes]], size: int) -> RequestH
         reject_status=_reject_status(special),
         mistake=mistake,
         accepted=special.get(b"grpc-accept-encoding", b"").decode("latin-1"),
+        content_length=_parse_length(special.get(b"content-length")),
         cost=head_cost(len(fields)),
         list_size=size,
     )
+
+
+def _is_allowed(name: bytes, value: bytes) -> bool:
+    """Whether it is a field that HTTP/2 allows after the pseudo-header fields (RFC 9113, section 8.2)."""
+    return bool(
+        _NAME.fullmatch(name) and name not in _FORBIDDEN and not (b"\n" in value or b"\r" in value or b"\0" in value)
+    )
+
+
+def _parse_length(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        raise MalformedRequest("content-length is not a number of bytes")
+    return int(value)
 
 
 def _reject_status(special: dict[bytes, bytes]) -> int:
