@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bookserve.cli.completion import complete_tasks
 from bookserve.cli.terminal import json_option, next_command, print_json, print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run
@@ -32,7 +33,7 @@ Draw = Callable[["optuna.Trial"], Any]
 
 
 @click.command()
-@click.argument("name", metavar="TASK")
+@click.argument("name", metavar="TASK", shell_complete=complete_tasks)
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Number of trials in total.")
 @click.option(
     "--over",
