@@ -10,15 +10,17 @@ from typing import Any
 
 import click
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
+from clients.after_answer import next_after_predict, summary_of
 from clients.answer_files import SUFFIXES, json_lines, open_writer
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.input_rows import input_size, read_inputs
 from clients.notes import Notes
-from clients.options import require_suffix, version_option
+from clients.options import model_argument, require_suffix, version_option
 from clients.output import answer_cell, with_unit
 from clients.predict_parts import Predictor, predict_parts
 from clients.progress import Progress
@@ -75,8 +77,8 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@model_argument
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files)
 @connection_options
 @version_option
 @click.option(
@@ -148,6 +150,7 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
+        summary = summary_of(client, model, version) if sys.stdout.isatty() else None
     notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)
@@ -156,6 +159,7 @@ def predict(
     elif not output and not is_stream:
         cells = ([name, *map(answer_cell, answer.values())] for name, answer in found)
         print_table(["input", *(with_unit(name, units) for name in found[0][1])], cells)
+    next_after_predict(connection, summary, model, inputs[0])
 
 
 def _on_all_nodes(stack: ExitStack, connection: Connection, model: str, version: int | None) -> Predictor:

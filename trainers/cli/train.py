@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bookserve.cli.completion import complete_tasks
 from bookserve.cli.terminal import device_option, next_command, print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run, latest_run
@@ -21,7 +22,7 @@ from trainers.task import Task
 
 
 @click.command()
-@click.argument("names", metavar="TASK...", nargs=-1)
+@click.argument("names", metavar="TASK...", nargs=-1, shell_complete=complete_tasks)
 @click.option("--all", "all_tasks", is_flag=True, help="Train all tasks.")
 @click.option(
     "--data",
