@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hpack import Decoder, HPACKError
-
 from serve.transport.http2.frame_budget import head_cost
 from serve.transport.http2.frames import DEFAULT_TABLE_SIZE, ErrorCode, Http2ConnectionError
 
@@ -39,6 +37,10 @@ _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _LENGTH_DIGITS = 18
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+class _CutOff(Exception):  # noqa: N818 - a block, not an error of the program
+    """A header block that ends within a field, or has its fields in a wrong order."""
 
 
 class MalformedRequest(Exception):  # noqa: N818 - RFC 9113's own term
@@ -74,8 +76,11 @@ class HeaderDecoder:
 
     def __init__(self, max_header_list_size: int) -> None:
         """Decoding stops where a header list becomes larger than ``max_header_list_size`` bytes."""
+        import hpack  # its tables take longer to build than the rest of this package: the first connection does that
+
         self._limit = max_header_list_size
-        self._decoder = Decoder(max_header_list_size=2**31)  # each field is counted here
+        self._unreadable: tuple[type[Exception], ...] = (hpack.HPACKError, _CutOff)
+        self._decoder = hpack.Decoder(max_header_list_size=2**31)  # each field is counted here
         self._cache: dict[bytes, RequestHeaders] = {}
 
     def decode_request(self, block: bytes) -> RequestHeaders:
@@ -130,11 +135,11 @@ class HeaderDecoder:
                         self._decoder.decode(block[start:end], raw=True)
                     continue
                 if fields and block[start] & 0xE0 == 0x20:
-                    raise HPACKError("a table size update after a field")
+                    raise _CutOff("a table size update after a field")
                 for name, value in self._decoder.decode(block[start:end], raw=True):
                     fields.append((name, value))
                     size += len(name) + len(value) + 32
-        except HPACKError as error:
+        except self._unreadable as error:
             raise Http2ConnectionError(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be read: {error}"
             ) from error
@@ -248,7 +253,7 @@ def _instructions(block: bytes) -> Iterator[tuple[int, int]]:
     """Where each field of a block, and each change of the table's size, begins and ends (RFC 7541, section 6).
 
     Raises:
-        HPACKError: the block is cut off.
+        _CutOff: the block is cut off.
     """
     at, size = 0, len(block)
     while at < size:
@@ -263,7 +268,7 @@ def _instructions(block: bytes) -> Iterator[tuple[int, int]]:
                 length, at = _decode_integer(block, at, 7)
                 at += length
         if at > size:
-            raise HPACKError("a field is cut off")
+            raise _CutOff("a field is cut off")
         yield start, at
 
 
