@@ -117,7 +117,7 @@ def answers_of(bundle: Bundle, answers: Path) -> Iterator[list[np.ndarray]]:
     name, graph = bundle.graph()
     rows = _arrays(answers, "x")
     feeds: Arrays = {
-        tensor: np.asarray(array, numpy_dtype(spec.dtype))
+        tensor: _texts(array) if spec.dtype == "string" else np.asarray(array, numpy_dtype(spec.dtype))
         for (tensor, spec), array in zip(graph.inputs.items(), rows, strict=True)
     }
     if graph.onnx:
@@ -126,6 +126,13 @@ def answers_of(bundle: Bundle, answers: Path) -> Iterator[list[np.ndarray]]:
     if (bundle.path / "saved_model.pb").is_file():
         found = SavedModel(bundle.path).run(name, feeds)
         yield [found[tensor] for tensor in graph.outputs]
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    """Strings as sessions take them: bytes."""
+    found = np.empty(array.shape, object)
+    found.flat[:] = [item if isinstance(item, bytes) else str(item).encode() for item in array.ravel()]
+    return found
 
 
 def compare(found: list[np.ndarray], answers: Path) -> float:
@@ -213,7 +220,7 @@ def main() -> None:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--models", required=True, type=click.Path(path_type=Path), help="Folder for the bundles.")
 @click.option("--only", default="", help="Part of the names of files.")
-@click.option("--again", is_flag=True, help="Also files whose results are kept already.")
+@click.option("--again", is_flag=True, help="Also files that are known to be equal.")
 def run(folders: tuple[Path, ...], models: Path, only: str, again: bool) -> None:
     """Export all files of FOLDERS, one of each in turn, and keep what came of them.
 
@@ -223,7 +230,8 @@ def run(folders: tuple[Path, ...], models: Path, only: str, again: bool) -> None
     kept = {(result.maker, result.file): result for result in read_record()}
     turns = zip_longest(*(sorted(find_cases(folder), key=_shuffled) for folder in folders))
     for case in (case for turn in turns for case in turn if case and only in case.path.name):
-        if (case.maker, case.path.name) in kept and not again:
+        known = kept.get((case.maker, case.path.name))
+        if known and known.ok and not again:
             continue
         start = time.perf_counter()
         result = kept[case.maker, case.path.name] = run_case(case, models)
