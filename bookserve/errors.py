@@ -6,7 +6,6 @@ own status codes, and the command line exits with the codes below.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -58,6 +57,8 @@ class Failed(BookserveError):  # noqa: N818
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``Did you mean 'x'?`` for a name that is nearly one of ``known``; '' if none is similar."""
+    import difflib  # takes long to import, and is needed only for errors
+
     close = difflib.get_close_matches(given, list(known), n=2, cutoff=0.6)
     return f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
 

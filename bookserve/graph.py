@@ -108,6 +108,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         specs = [*self.inputs.values(), *self.outputs.values()]
         return all(spec.shape[:1] == ("batch",) for spec in specs)
 
+    def of_any_shape(self) -> Graph:
+        """The same graph with tensors of any shape, for runtimes that check shapes themselves."""
+        inputs, outputs = (
+            {name: TensorSpec(spec.dtype, UNKNOWN_RANK) for name, spec in side.items()}
+            for side in (self.inputs, self.outputs)
+        )
+        return Graph(inputs=inputs, outputs=outputs, onnx=self.onnx)
+
     def check(self, feeds: Mapping[str, np.ndarray]) -> int:
         """Check the inputs of one run and return the batch size (1 if the graph has no batch axis).
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 
-from bookserve.errors import Failed, NotFound
+from bookserve.errors import Failed, NotFound, did_you_mean
 from bookserve.graph import Graph
 from bookserve.steps import vocabulary
 from bookserve.verb import Verb
@@ -152,7 +152,8 @@ def latest_run(runs: Path, task: str, *, finished: bool = True) -> Run:
     found = [run for run in list_runs(runs, task) if run.finished is finished]
     if not found:
         kind = "finished" if finished else "unfinished"
-        raise NotFound(f"there is no {kind} run of '{task}' in {runs}.", f"Train it: bookserve train {task}")
+        similar = did_you_mean(task, sorted({run.task for run in list_runs(runs)} - {task}))
+        raise NotFound(f"there is no {kind} run of '{task}' in {runs}.", f"{similar}Train it: bookserve train {task}")
     return found[-1]
 
 

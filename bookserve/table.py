@@ -11,6 +11,8 @@ from bookserve.errors import InvalidInput
 
 #: The name of the only column of a table whose columns have no names.
 UNNAMED = ""
+#: Names that R and pandas give to rows in lists of records.
+ROW_NAMES = ("_row", "")
 
 
 class Table(Sequence[Any]):

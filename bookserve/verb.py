@@ -13,12 +13,11 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import Arrays, Graph, TensorSpec
 from bookserve.steps import Characters, Label, Numbers, Rows, Step, Unit, Words, apply_steps
 from bookserve.steps.base import StepBase, decode_text
 from bookserve.steps.labels import LabelStep, LabelTable
-from bookserve.table import UNNAMED, Table
+from bookserve.table import ROW_NAMES, UNNAMED, Table
 
 #: The answer to one row: for each output name, labels with scores or an array.
 Answer = dict[str, list[Label] | np.ndarray]

@@ -14,9 +14,13 @@ from click.core import ParameterSource
 from bookserve.cli.included import address_or_included
 from bookserve.client.address import connect
 from bookserve.client.client import Client
+from bookserve.client.profiles import find_profile
 from bookserve.client.settings import TIMEOUT, parse_headers
 
-ADDRESS = "http(s)://host:port, grpc(s)://host:port, unix:SOCKET, or local:DIRECTORY (without a server)."
+ADDRESS = (
+    "http(s)://host:port, grpc(s)://host:port, unix:SOCKET, or local:DIRECTORY (without a server); TensorFlow Serving, "
+    "Triton and others: tfserving+http://, tfserving+grpc://, oip+http://, oip+grpc://."
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class _Headers(click.types.StringParamType):
 
 
 _pem = click.Path(path_type=Path)
+#: Arguments of ``connect`` that have an option of the same name.
+_ARGUMENTS = ("api_key", "ca", "cert", "key", "timeout", "device", "bundles", "profile")
 
 
 def _option(name: str, variable: str, **attributes: Any) -> Callable[[Any], Any]:
@@ -73,6 +79,13 @@ _OPTIONS = (
         metavar="SECONDS",
         help=f"Maximum time for one answer.  [default: {TIMEOUT:.0f}]",
     ),
+    _option(
+        "--bundles",
+        "BUNDLES",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Bundles that another kind of server serves, for their Steps.",
+    ),
+    _option("--profile", "PROFILE", metavar="NAME", help="Profile of `bookserve config` to use.  [default: default]"),
 )
 
 
@@ -88,14 +101,19 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def call(*args: Any, url: str | None, header: tuple[str, ...], **given: Any) -> Any:
-        options = {name: given.pop(name) for name in ("api_key", "ca", "cert", "key", "timeout", "device")}
+        options = {name: given.pop(name) for name in _ARGUMENTS}
         options["headers"] = parse_headers(header) if header else None
         context = click.get_current_context()
         for name, option in (*((name, name) for name in options), ("headers", "header")):
             # The client asks the environment itself, and knows what an address has no use for.
             if context.get_parameter_source(option) is ParameterSource.ENVIRONMENT:
                 options[name] = None
-        return command(*args, connection=Connection(address_or_included(url) if url else "", options), **given)
+        saved = find_profile(options["profile"], None).get("url")
+        if saved and (url is None or context.get_parameter_source("url") is ParameterSource.DEFAULT):
+            url = saved
+        elif url:
+            url = address_or_included(url)
+        return command(*args, connection=Connection(url or "", options), **given)
 
     wrapped: Callable[..., Any] = call
     for option in reversed(_OPTIONS):

@@ -12,10 +12,13 @@ from typing import Any
 import click
 import numpy as np
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.terminal import json_option, print_json
 from bookserve.generation.explain import Layer
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
-from clients.options import version_option
+from clients.options import model_argument, version_option
+from clients.terminal_pictures import show_option, show_picture
 
 file_argument = click.Path(exists=True, dir_okay=False, path_type=Path)
 previews_option = click.option(
@@ -51,6 +54,7 @@ def out_option(default: str) -> Callable[[Any], Any]:
 @click.option("--layer", "layers", metavar="NAME=NUMBER", multiple=True, help="Weight of a layer; repeatable.")
 @params_option
 @out_option("IMAGE_dream.png")
+@show_option
 @previews_option
 @connection_options
 @version_option
@@ -60,6 +64,7 @@ def dream(
     layers: tuple[str, ...],
     params: tuple[str, ...],
     output: Path | None,
+    show: bool | None,
     previews: Path | None,
     connection: Connection,
     version: int | None,
@@ -71,7 +76,9 @@ def dream(
     given = _values(params)
     if layers:
         given["contributions"] = _values(layers)
-    _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
+    picture = _change(model, [image], given, output or _beside(image, "dream"), previews, connection, version)
+    show_picture(picture, show)
+    next_call(connection, "dream", image, *_named(model, "deepdream"), "-p", "iterations=40", about="a stronger dream")
 
 
 @click.command()
@@ -80,6 +87,7 @@ def dream(
 @click.option("--model", default="style_transfer", show_default=True, help="Style transfer model.")
 @params_option
 @out_option("CONTENT_style.png")
+@show_option
 @previews_option
 @connection_options
 @version_option
@@ -89,6 +97,7 @@ def style(
     model: str,
     params: tuple[str, ...],
     output: Path | None,
+    show: bool | None,
     previews: Path | None,
     connection: Connection,
     version: int | None,
@@ -98,16 +107,19 @@ def style(
     The parameters are content_weight, style_weight, total_variation_weight, iterations, evaluations and height (in
     pixels).
     """
-    _change(
-        model, [content, style], _values(params), output or _beside(content, "style"), previews, connection, version
-    )
+    path = output or _beside(content, "style")
+    picture = _change(model, [content, style], _values(params), path, previews, connection, version)
+    show_picture(picture, show)
+    words = ("style", content, style, *_named(model, "style_transfer"), "-p", "style_weight=4")
+    next_call(connection, *words, about="more of the style")
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @click.option("--class", "label", help="Label or index of the class to explain.  [default: the likeliest]")
 @out_option("MODEL_explain.png")
+@show_option
 @json_option
 @connection_options
 @version_option
@@ -116,6 +128,7 @@ def explain(
     image: str,
     label: str | None,
     output: Path | None,
+    show: bool | None,
     as_json: bool,
     connection: Connection,
     version: int | None,
@@ -128,6 +141,7 @@ def explain(
 
     with connection.open() as client:
         found = client.explain(model, _row(image), label, version)
+        sample_note(client, model, version)
     path = output or Path(f"{model}_explain.png")
     write_file(path, _encoded(found.overlay))
     if as_json:
@@ -136,6 +150,8 @@ def explain(
     if not found.heatmap.any():
         click.echo(f"no part of this picture counts for {found.label}: the heat map is 0 everywhere", err=True)
     click.echo(f"{found.label} ({found.score:.4f}): {path}")
+    show_picture(found.overlay, show)
+    next_call(connection, "activations", model, image, about="what each layer makes of it")
 
 
 layers_option = click.option(
@@ -152,8 +168,8 @@ def folder_option(default: str) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.argument("model")
-@click.argument("image")
+@model_argument
+@click.argument("image", shell_complete=complete_files)
 @layers_option
 @folder_option("activations")
 @connection_options
@@ -167,10 +183,12 @@ def activations(
     """
     with connection.open() as client:
         _write(client.activations(model, _row(image), version), layers, output)
+        sample_note(client, model, version)
+    next_call(connection, "explain", model, image, about="which parts of the picture count")
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @layers_option
 @folder_option("filters")
 @connection_options
@@ -182,6 +200,8 @@ def filters(model: str, layers: tuple[str, ...], output: Path, connection: Conne
     """
     with connection.open() as client:
         _write(client.filters(model, version), layers, output)
+        sample_note(client, model, version)
+    next_call(connection, "activations", model, "PICTURE", about="what the filters make of a picture")
 
 
 def _write(found: list[Layer], layers: tuple[str, ...], output: Path) -> None:
@@ -208,7 +228,7 @@ def _change(
     previews: Path | None,
     connection: Connection,
     version: int | None,
-) -> None:
+) -> np.ndarray:
     from bookserve.generation.transform import Progress
     from clients.output import write_file
 
@@ -225,8 +245,10 @@ def _change(
                 write_file(previews / f"stage_{stages:02}.png", _encoded(progress.picture))
 
         picture = client.transform(model, [file.read_bytes() for file in files], params, tell, version)
+        sample_note(client, model, version)
     write_file(output, _encoded(picture))
     click.echo(f"{output} ({picture.shape[1]} × {picture.shape[0]} pixels)")
+    return picture
 
 
 @contextmanager
@@ -265,6 +287,10 @@ def _row(image: str) -> Any:
 
     _, rows = read_rows((image,), sys.stdin.buffer)
     return rows[0]
+
+
+def _named(model: str, default: str) -> tuple[str, ...]:
+    return () if model == default else ("--model", model)
 
 
 def _beside(image: Path, word: str) -> Path:

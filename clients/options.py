@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from bookserve.cli.completion import complete_models
+
+model_argument = click.argument("model", shell_complete=complete_models)
 version_option = click.option("--version", type=int, help="Version of the model.  [default: newest]")
 seed_option = click.option("--seed", type=click.IntRange(0), help="Random seed; the same seed gives the same result.")
 

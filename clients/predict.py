@@ -10,17 +10,19 @@ from typing import Any
 
 import click
 
+from bookserve.cli.completion import complete_files
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
+from clients.after_answer import next_after_predict, summary_of
 from clients.answer_files import SUFFIXES, json_lines, open_writer
 from clients.connection import ADDRESS, Connection, connection_options, server_options
 from clients.input_rows import input_size, read_inputs
 from clients.notes import Notes
-from clients.options import require_suffix, version_option
+from clients.options import model_argument, require_suffix, version_option
 from clients.output import answer_cell, with_unit
-from clients.predict_parts import predict_parts
+from clients.predict_parts import Predictor, predict_parts
 from clients.progress import Progress
 
 
@@ -75,8 +77,8 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
 
 
 @click.command()
-@click.argument("model")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@model_argument
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", shell_complete=complete_files)
 @connection_options
 @version_option
 @click.option(
@@ -88,6 +90,11 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
 )
 @click.option("--with-inputs", is_flag=True, help="Also write the columns of the input table.")
 @click.option("--skip-errors", is_flag=True, help="Leave out inputs and rows that cannot be used, and name them.")
+@click.option(
+    "--distribute",
+    type=click.Choice(["ray"]),
+    help="Predict on all nodes of the Ray cluster at RAY_ADDRESS, or of this machine; see docs/how-to/scaling.md.",
+)
 @click.option("--table", "as_table", is_flag=True, help="Print a table even where the output is no terminal.")
 @json_option
 def predict(
@@ -98,6 +105,7 @@ def predict(
     output: Path | None,
     with_inputs: bool,
     skip_errors: bool,
+    distribute: str | None,
     as_table: bool,
     as_json: bool,
 ) -> None:
@@ -121,7 +129,9 @@ def predict(
             click.echo(f"skipped {name}: {error}", err=True)
 
         parts = read_inputs(inputs, sys.stdin.buffer, skip if skip_errors else None)
-        client = stack.enter_context(connection.open())
+        client: Predictor = (
+            _on_all_nodes(stack, connection, model, version) if distribute else stack.enter_context(connection.open())
+        )
         writer = stack.enter_context(open_writer(output, with_inputs)) if output and not is_stream else None
         predicted = predict_parts(client, model, parts, version, skip if skip_errors else None)
         for part, answers in stack.enter_context(closing(predicted)):
@@ -140,6 +150,7 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
+        summary = summary_of(client, model, version) if sys.stdout.isatty() else None
     notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)
@@ -148,6 +159,15 @@ def predict(
     elif not output and not is_stream:
         cells = ([name, *map(answer_cell, answer.values())] for name, answer in found)
         print_table(["input", *(with_unit(name, units) for name in found[0][1])], cells)
+    next_after_predict(connection, summary, model, inputs[0])
+
+
+def _on_all_nodes(stack: ExitStack, connection: Connection, model: str, version: int | None) -> Predictor:
+    from bookserve.client.spread import Spread
+    from bookserve.cluster import Cluster
+
+    cluster = stack.enter_context(Cluster())
+    return Spread(cluster, connection.url, model, version, connection.options)
 
 
 def _call_of(model: dict[str, Any], address: str) -> str:

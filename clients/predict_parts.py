@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Protocol
 
 from bookserve.client.answers import Answers, AnswerTable
-from bookserve.client.client import Client
 from bookserve.client.concurrency import in_order
 from bookserve.client.parts import OnError, Part
 from bookserve.errors import InvalidInput
@@ -15,8 +15,19 @@ _ROW = re.compile(r"row (\d+)\b")
 Predicted = tuple[Part, Answers | AnswerTable]
 
 
+class Predictor(Protocol):
+    """What predicts parts: a ``Client``, or a ``Spread`` over the nodes of a cluster."""
+
+    @property
+    def parallel(self) -> int:
+        """How many parts may be predicted at the same time, in threads."""
+
+    def predict_part(self, model: str, rows: Sequence[Any], version: int | None = None) -> Answers | AnswerTable:
+        """See ``Client.predict_part``."""
+
+
 def predict_parts(
-    client: Client, model: str, parts: Iterator[Part], version: int | None, skip: OnError | None = None
+    client: Predictor, model: str, parts: Iterator[Part], version: int | None, skip: OnError | None = None
 ) -> Generator[Predicted]:
     """The parts with their answers, in order. With ``skip`` rows that the model refuses are left out, and it is called.
 
@@ -46,7 +57,7 @@ def _numbered(parts: Iterator[Part]) -> Iterator[tuple[int, Part]]:
         start += len(part.rows)
 
 
-def _named(client: Client, model: str, part: Part, version: int | None, start: int) -> Answers | AnswerTable:
+def _named(client: Predictor, model: str, part: Part, version: int | None, start: int) -> Answers | AnswerTable:
     """The answers to a part; an error has the number of the row among all, and its place."""
     try:
         return client.predict_part(model, part.rows, version)
@@ -61,7 +72,7 @@ def _named(client: Client, model: str, part: Part, version: int | None, start: i
 
 
 def _usable(
-    client: Client, model: str, part: Part, version: int | None, refused: list[tuple[str, InvalidInput]]
+    client: Predictor, model: str, part: Part, version: int | None, refused: list[tuple[str, InvalidInput]]
 ) -> Iterator[Predicted]:
     """The rows that can be used, with their answers; a part with others is divided until they stand alone."""
     try:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from bookserve.client.client import Client
+from bookserve.client.client import SAMPLES, Client
 from bookserve.generation.latent import STRENGTHS, concept_vector, count_points, move_points
+from clients.after_answer import next_call, sample_note
 from clients.connection import Connection, connection_options
-from clients.options import require_suffix, seed_option, version_option
+from clients.options import model_argument, require_suffix, seed_option, version_option
+from clients.terminal_pictures import show_option, show_picture
 
 #: Small pictures are enlarged to about this height in pixels.
 MIN_TILE = 64
-#: Maximum number of pictures in one request, in a sheet, and in an animation.
-BATCH, SHEET, FRAMES = 256, 16_384, 2_000
+#: Maximum number of pictures in a sheet, and in an animation.
+SHEET, FRAMES = 16_384, 2_000
 
 picture_files = click.Path(exists=True, dir_okay=False, path_type=Path)
 folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -33,7 +33,7 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
 
 
 @click.command()
-@click.argument("model")
+@model_argument
 @click.option("-n", "--n", type=click.IntRange(1), help="Number of random points.  [default: 16; for a walk 5]")
 @click.option(
     "--latent", multiple=True, callback=_points, metavar='"X,Y"', help="A point of the latent space; repeatable."
@@ -89,6 +89,7 @@ def _points(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ..
     callback=require_suffix(".png", ".gif", ".apng", ".npy"),
     help="File to write: a .png sheet, a .gif or .apng animation, or pixels as .npy.  [default: MODEL.png]",
 )
+@show_option
 @connection_options
 @version_option
 def sample(
@@ -106,6 +107,7 @@ def sample(
     strengths: tuple[float, ...],
     seconds: float,
     output: Path | None,
+    show: bool | None,
     connection: Connection,
     version: int | None,
 ) -> None:
@@ -118,8 +120,6 @@ def sample(
         raise click.UsageError("Give only one of -n, --latent, --grid and --image.")
     if (have is None) != (lack is None) or (strengths and not have):
         raise click.UsageError("--with and --without need each other; --strength needs both.")
-    # All requests for parts of the pictures must use the same seed.
-    seed = secrets.randbits(32) if seed is None else seed
     fields: dict[str, Any] = {"n": n, "latent": latent, "grid": grid, "seed": seed, "truncation": truncation}
     columns = grid
     with connection.open() as client:
@@ -135,24 +135,28 @@ def sample(
         total = count_points(n=fields.get("n"), latent=fields["latent"], grid=fields.get("grid"), walk=walk)
         fields |= {"walk": walk, "interpolate": interpolate, "version": version}
         path = output or Path(f"{model}.png")
-        with closing(sample_parts(client, model, total, fields)) as parts:
-            click.echo(f"{total} pictures written to {path} ({_write(path, total, parts, columns, seconds)})")
+        parts = (part.images for part in client.sample_parts(model, **fields))
+        described, sheet = _write(path, total, parts, columns, seconds)
+        click.echo(f"{total} pictures written to {path} ({described})")
+        sample_note(client, model, version)
+    if sheet is not None:
+        show_picture(sheet, show)
+    if walk:
+        next_call(connection, "sample", model, "--seed", seed + 1, "--walk", walk, "-o", path, about="another walk")
+    else:
+        next_call(connection, "sample", model, "--walk", 20, "-o", f"{model}.gif", about="a walk between points")
 
 
-def sample_parts(client: Client, model: str, total: int, fields: dict[str, Any]) -> Generator[np.ndarray]:
-    """Yield the ``total`` pictures in parts of up to ``BATCH``, uint8 [n, height, width, channels]."""
-    for start in range(0, total, BATCH):
-        yield client.sample(model, start=start, count=min(BATCH, total - start), **fields).images
-
-
-def _write(path: Path, total: int, parts: Iterator[np.ndarray], columns: int | None, seconds: float) -> str:
-    """Write pictures in the format of the file's suffix; return a description of what was written."""
+def _write(
+    path: Path, total: int, parts: Iterator[np.ndarray], columns: int | None, seconds: float
+) -> tuple[str, np.ndarray | None]:
+    """Write pictures in the format of the file's suffix; return a description of what was written, and a sheet."""
     from bookserve.images import contact_sheet, encode_animation, encode_png
     from clients.output import write_file
 
     kind = path.suffix.lower()
     if kind == ".npy":
-        return write_frames(path, total, parts)
+        return write_frames(path, total, parts), None
     most = SHEET if kind == ".png" else FRAMES
     if total > most:
         raise click.UsageError(
@@ -163,11 +167,11 @@ def _write(path: Path, total: int, parts: Iterator[np.ndarray], columns: int | N
     if kind == ".png":
         sheet = contact_sheet(pictures, columns=columns, scale=scale)
         write_file(path, encode_png(sheet))
-        return f"{sheet.shape[1]} × {sheet.shape[0]} pixels"
+        return f"{sheet.shape[1]} × {sheet.shape[0]} pixels", sheet
     scale *= 2  # a frame shows one picture, which may be larger
     frames = (picture.repeat(scale, axis=0).repeat(scale, axis=1) for picture in pictures)
     write_file(path, encode_animation(frames, "gif" if kind == ".gif" else "apng", seconds))
-    return f"{total * seconds:.1f} seconds"
+    return f"{total * seconds:.1f} seconds", None
 
 
 def write_frames(path: Path, total: int, parts: Iterator[np.ndarray]) -> str:
@@ -193,12 +197,10 @@ def write_frames(path: Path, total: int, parts: Iterator[np.ndarray]) -> str:
 
 
 def _encode(client: Client, model: str, files: list[Path], version: int | None) -> np.ndarray:
-    """The latent points of picture files, float32 [n, dimensions], encoded ``BATCH`` at a time."""
+    """The latent points of picture files, float32 [n, dimensions]."""
     rows = [file.read_bytes() for file in files]
-    starts = range(0, len(rows), BATCH)
-    return np.concatenate(
-        [client.sample(model, images=rows[start : start + BATCH], version=version).latent for start in starts]
-    )
+    starts = range(0, len(rows), SAMPLES)
+    return np.concatenate([client.sample(model, images=rows[i : i + SAMPLES], version=version).latent for i in starts])
 
 
 def _files(place: Path) -> list[Path]:

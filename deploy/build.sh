@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds an image of deploy/Dockerfile where there is no container engine's daemon and no image to start from: the base
 # is made of Debian's packages by mmdebstrap, the image by buildah without namespaces of its own.
-#   deploy/build.sh [TARGET [TAG [BUILDAH ARGUMENT...]]]      serving (the default), cuda or training; --build-arg STYLE=1
+#   deploy/build.sh [TARGET [TAG [BUILDAH ARGUMENT...]]]      serving (the default), cuda or training;
+#   arguments are --build-arg STYLE=1, and --build-arg GPU= for training without CUDA
 # Run as root on Debian 12 or newer: apt-get install --no-install-recommends mmdebstrap buildah podman runc
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -6,6 +6,7 @@ bin=$1/bin
 declare -A packages=(
   [nginx]=nginx-light [haproxy]=haproxy [promtool]=prometheus [prometheus]=prometheus [systemd-analyze]=systemd
   [ip]=iproute2 [nsenter]=util-linux [curl]=curl [podman]=podman [runc]=runc [buildah]=buildah [mmdebstrap]=mmdebstrap
+  [redis-server]=redis-server
 )
 missing=()
 for tool in "${!packages[@]}"; do

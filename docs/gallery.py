@@ -31,9 +31,10 @@ NOT_RUN = "<!-- not run: needs models that are trained for hours -->"
 TRAIN = {
     "mnist_vae": "--epochs 4 -p batch_size=64",
     "mnist_convnet": "--epochs 2 -p filters=40",
+    "imagenet_classifier": "",
     "cats_dogs_convnet": "--epochs 6 -p learning_rate=0.0003 -p size=100",
-    "deepdream": "-p base=squeezenet -p height=350",
-    "style_transfer": "-p base=squeezenet -p height=350 -p iterations=12",
+    "deepdream": "-p base=vgg16 -p height=350",
+    "style_transfer": "-p base=vgg16 -p height=350 -p iterations=10",
     "cifar10_gan": "-p width=0.5 --epochs 250",
 }
 
@@ -73,7 +74,7 @@ PICTURES = (
     ),
     Picture(
         "DeepDream",
-        "The book's elephants, changed so that SqueezeNet 1.1 responds more strongly (figure 8.5).",
+        "The book's elephants, changed so that VGG16 responds more strongly (figure 8.5).",
         "dream.png",
         f"dream {DATA}/images/creative_commons_elephant.jpg",
         "deepdream",
@@ -86,8 +87,16 @@ PICTURES = (
         "style_transfer",
     ),
     Picture(
+        "Grad-CAM: where is the elephant?",
+        'Which parts of the book\'s photo support the class "African elephant", for MobileNetV2 with the weights of '
+        "ImageNet (figure 5.36).",
+        "elephants.png",
+        f"explain imagenet_classifier {DATA}/images/creative_commons_elephant.jpg",
+        "imagenet_classifier",
+    ),
+    Picture(
         "Grad-CAM: why a cat?",
-        "Which parts of a test photo support the predicted class (figure 5.36), for a convnet after six epochs.",
+        "Which parts of a test photo support the predicted class, for a convnet after six epochs.",
         "gradcam.png",
         f"explain cats_dogs_convnet {DATA}/cats_vs_dogs_small/test/cats/cat.1527.jpg",
         "cats_dogs_convnet",
@@ -155,7 +164,7 @@ def _page() -> str:
     parts = [
         "# Gallery\n\nMade by `make gallery` from models trained on real data. Each picture was written by the command "
         "below it.\nThe models: "
-        + ", ".join(f"`bookserve train {task} {options}`" for task, options in TRAIN.items())
+        + ", ".join(f"`{' '.join(('bookserve train', task, options)).strip()}`" for task, options in TRAIN.items())
         + ".\n"
     ]
     for picture in PICTURES:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bookserve.bundle import variant
+from bookserve.cli.completion import complete_tasks
 from bookserve.cli.terminal import (
     device_option,
     json_option,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("sources", nargs=-1, metavar="TASK|RUN|MODEL...")
+@click.argument("sources", nargs=-1, metavar="TASK|RUN|MODEL...", shell_complete=complete_tasks)
 @click.option("--all", "every", is_flag=True, help="Export the newest finished run of every task in --runs.")
 @models_option
 @runs_option
@@ -167,6 +168,7 @@ def compose(name: str, members: tuple[tuple[str, int | None, float], ...], model
         f"{bundle.name}/{bundle.version}: {bundle.manifest.summary}, largest difference {difference:.1e} "
         f"-> {bundle.path}"
     )
+    next_command(f"bookserve serve {models}", f"bookserve models --models {models}")
 
 
 @click.command()

@@ -99,8 +99,10 @@ class Engine:
                 "Ask for fewer rows or outputs in one request; the operator can raise --max-answer.",
             )
 
-    async def run(self, model: LiveModel, graph: str, feeds: Arrays) -> Arrays:
+    async def run(self, model: LiveModel, graph: str, feeds: Arrays, any_shape: bool = False) -> Arrays:
         """Run one graph ('' and ``serving_default`` mean the default one) in a batch with other requests.
+
+        With ``any_shape`` it is run alone, and not the declared shapes but its runtime decides which feeds it takes.
 
         Raises:
             NotFound: no such graph.
@@ -108,9 +110,9 @@ class Engine:
             NotReady: the model had to be loaded first, and could not be.
             Overloaded, Failed: see ``Batcher.run``.
         """
-        name, rows, measured = self._start(model, graph, feeds, CURRENT.get())
+        name, rows, measured = self._start(model, graph, feeds, CURRENT.get(), any_shape)
         with measured:
-            return await model.run(name, feeds, rows)
+            return await model.run(name, feeds, rows, any_shape)
 
     def submit(self, model: LiveModel, graph: str, feeds: Arrays, context: RequestContext, on_result: OnResult) -> bool:
         """``run`` for callers without a task: ``on_result`` gets the outputs or the error in a later turn of the loop.
@@ -141,7 +143,7 @@ class Engine:
         return True
 
     def _start(
-        self, model: LiveModel, graph: str, feeds: Arrays, context: RequestContext
+        self, model: LiveModel, graph: str, feeds: Arrays, context: RequestContext, any_shape: bool = False
     ) -> tuple[str, int, _MeasuredRequest]:
         """Begin to measure a request and check its feeds: the graph's proper name, the rows, and what measures.
 
@@ -151,7 +153,7 @@ class Engine:
         name, spec = model.bundle.graph(graph)
         measured = _MeasuredRequest(self._metrics, model, name, context)
         try:
-            rows = spec.check(feeds)
+            rows = (spec.of_any_shape() if any_shape else spec).check(feeds)
             if model.row_limit:
                 model.check_rows(rows)
             return name, rows, measured

@@ -17,6 +17,7 @@ from tests import bundles
 from tests.servers import Server, start
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before any test imports TensorFlow: its greetings are not ours
+os.environ["BOOKSERVE_CONFIG"] = os.devnull  # no test reads the profiles of whoever runs it
 
 TENSORFLOW = pytest.StashKey[bool]()
 HERE = Path(__file__).parent

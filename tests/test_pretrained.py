@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from bookserve import connect
 from bookserve.bundle import open_bundle
+from bookserve.bundle.bundle import HISTORY
 from bookserve.client import Client
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
@@ -48,6 +49,8 @@ def test_they_are_whole_and_trained_on_real_data(name: str) -> None:
     assert bundle.manifest.origin.data == "real"
     assert all(graph.onnx for graph in bundle.manifest.graphs.values())
     assert "Licence" in (bundle.path / "README.md").read_text("utf-8")
+    weights_from_elsewhere = name == "imagenet_classifier"
+    assert (HISTORY in bundle.manifest.files) is not weights_from_elsewhere  # the page draws its curve
 
 
 def test_reviews(client: Client) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from bookserve.errors import NotFound
+from bookserve.errors import NotFound, did_you_mean
 from trainers.task import Task
 
 
@@ -31,9 +30,8 @@ def find_task(name: str) -> Task:
     """
     chapters = task_names()
     if name not in chapters:
-        close = difflib.get_close_matches(name, chapters, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(close)}?" if close else "List all tasks with: bookserve tasks"
-        raise NotFound(f"there is no task '{name}'.", hint)
+        hint = did_you_mean(name, chapters) or "List all tasks with: bookserve tasks"
+        raise NotFound(f"there is no task '{name}'.", hint.strip())
     module = importlib.import_module(f"trainers.{chapters[name]}.{name}")
     task: Task = module.TASK
     return dataclasses.replace(task, name=name, chapter=chapters[name])

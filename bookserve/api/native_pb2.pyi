@@ -238,16 +238,18 @@ class Drawn(_message.Message):
     def __init__(self, text: _Optional[str] = ..., logprob: _Optional[float] = ..., top: _Optional[_Iterable[_Union[Drawn, _Mapping]]] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("text", "index", "finish", "drawn")
+    __slots__ = ("text", "index", "finish", "drawn", "notes")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FINISH_FIELD_NUMBER: _ClassVar[int]
     DRAWN_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     text: str
     index: int
     finish: str
     drawn: _containers.RepeatedCompositeFieldContainer[Drawn]
-    def __init__(self, text: _Optional[str] = ..., index: _Optional[int] = ..., finish: _Optional[str] = ..., drawn: _Optional[_Iterable[_Union[Drawn, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[Note]
+    def __init__(self, text: _Optional[str] = ..., index: _Optional[int] = ..., finish: _Optional[str] = ..., drawn: _Optional[_Iterable[_Union[Drawn, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ...) -> None: ...
 
 class Point(_message.Message):
     __slots__ = ("coordinates",)
@@ -284,13 +286,15 @@ class SampleRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., n: _Optional[int] = ..., latent: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., grid: _Optional[int] = ..., seed: _Optional[int] = ..., truncation: _Optional[float] = ..., walk: _Optional[int] = ..., interpolate: _Optional[str] = ..., start: _Optional[int] = ..., count: _Optional[int] = ..., images: _Optional[_Iterable[_Union[Row, _Mapping]]] = ...) -> None: ...
 
 class SampleReply(_message.Message):
-    __slots__ = ("model", "version", "latent", "images")
+    __slots__ = ("model", "version", "latent", "images", "notes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LATENT_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     latent: _containers.RepeatedCompositeFieldContainer[Point]
     images: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., latent: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., images: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[Note]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., latent: _Optional[_Iterable[_Union[Point, _Mapping]]] = ..., images: _Optional[_Iterable[bytes]] = ..., notes: _Optional[_Iterable[_Union[Note, _Mapping]]] = ...) -> None: ...

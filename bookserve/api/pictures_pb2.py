@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from bookserve.api import native_pb2 as bookserve_dot_api_dot_native__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62ookserve/api/pictures.proto\x12\x0c\x62ookserve.v1\x1a\x1a\x62ookserve/api/native.proto\"c\n\x10TransformRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06images\x18\x03 \x03(\x0c\x12\x0e\n\x06params\x18\x04 \x01(\tB\n\n\x08_version\"\x8a\x01\n\x11TransformProgress\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x11\n\x04loss\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07preview\x18\x06 \x01(\x0c\x12\x0f\n\x07picture\x18\x07 \x01(\x0c\x42\x07\n\x05_loss\"\x7f\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x03row\x18\x03 \x01(\x0b\x32\x11.bookserve.v1.Row\x12\x12\n\x05label\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\n\n\x08_versionB\x08\n\x06_label\"A\n\x0e\x46iltersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\x84\x01\n\x0c\x45xplainReply\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12%\n\x07heatmap\x18\x05 \x01(\x0b\x32\x14.bookserve.v1.Tensor\x12\x0f\n\x07overlay\x18\x06 \x01(\x0c\"5\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0f\n\x07picture\x18\x03 \x01(\x0c\"W\n\x10\x41\x63tivationsReply\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12#\n\x06layers\x18\x03 \x03(\x0b\x32\x13.bookserve.v1.Layer2\xb5\x02\n\x08Pictures\x12N\n\tTransform\x12\x1e.bookserve.v1.TransformRequest\x1a\x1f.bookserve.v1.TransformProgress0\x01\x12\x43\n\x07\x45xplain\x12\x1c.bookserve.v1.ExplainRequest\x1a\x1a.bookserve.v1.ExplainReply\x12K\n\x0b\x41\x63tivations\x12\x1c.bookserve.v1.ExplainRequest\x1a\x1e.bookserve.v1.ActivationsReply\x12G\n\x07\x46ilters\x12\x1c.bookserve.v1.FiltersRequest\x1a\x1e.bookserve.v1.ActivationsReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62ookserve/api/pictures.proto\x12\x0c\x62ookserve.v1\x1a\x1a\x62ookserve/api/native.proto\"c\n\x10TransformRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06images\x18\x03 \x03(\x0c\x12\x0e\n\x06params\x18\x04 \x01(\tB\n\n\x08_version\"\xad\x01\n\x11TransformProgress\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\r\n\x05steps\x18\x04 \x01(\x03\x12\x11\n\x04loss\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07preview\x18\x06 \x01(\x0c\x12\x0f\n\x07picture\x18\x07 \x01(\x0c\x12!\n\x05notes\x18\x08 \x03(\x0b\x32\x12.bookserve.v1.NoteB\x07\n\x05_loss\"\x7f\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x03row\x18\x03 \x01(\x0b\x32\x11.bookserve.v1.Row\x12\x12\n\x05label\x18\x04 \x01(\tH\x01\x88\x01\x01\x42\n\n\x08_versionB\x08\n\x06_label\"A\n\x0e\x46iltersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x07version\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_version\"\xa7\x01\n\x0c\x45xplainReply\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05label\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12%\n\x07heatmap\x18\x05 \x01(\x0b\x32\x14.bookserve.v1.Tensor\x12\x0f\n\x07overlay\x18\x06 \x01(\x0c\x12!\n\x05notes\x18\x07 \x03(\x0b\x32\x12.bookserve.v1.Note\"5\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0f\n\x07picture\x18\x03 \x01(\x0c\"z\n\x10\x41\x63tivationsReply\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12#\n\x06layers\x18\x03 \x03(\x0b\x32\x13.bookserve.v1.Layer\x12!\n\x05notes\x18\x04 \x03(\x0b\x32\x12.bookserve.v1.Note2\xb5\x02\n\x08Pictures\x12N\n\tTransform\x12\x1e.bookserve.v1.TransformRequest\x1a\x1f.bookserve.v1.TransformProgress0\x01\x12\x43\n\x07\x45xplain\x12\x1c.bookserve.v1.ExplainRequest\x1a\x1a.bookserve.v1.ExplainReply\x12K\n\x0b\x41\x63tivations\x12\x1c.bookserve.v1.ExplainRequest\x1a\x1e.bookserve.v1.ActivationsReply\x12G\n\x07\x46ilters\x12\x1c.bookserve.v1.FiltersRequest\x1a\x1e.bookserve.v1.ActivationsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +35,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFORMREQUEST']._serialized_start=74
   _globals['_TRANSFORMREQUEST']._serialized_end=173
   _globals['_TRANSFORMPROGRESS']._serialized_start=176
-  _globals['_TRANSFORMPROGRESS']._serialized_end=314
-  _globals['_EXPLAINREQUEST']._serialized_start=316
-  _globals['_EXPLAINREQUEST']._serialized_end=443
-  _globals['_FILTERSREQUEST']._serialized_start=445
-  _globals['_FILTERSREQUEST']._serialized_end=510
-  _globals['_EXPLAINREPLY']._serialized_start=513
-  _globals['_EXPLAINREPLY']._serialized_end=645
-  _globals['_LAYER']._serialized_start=647
-  _globals['_LAYER']._serialized_end=700
-  _globals['_ACTIVATIONSREPLY']._serialized_start=702
-  _globals['_ACTIVATIONSREPLY']._serialized_end=789
-  _globals['_PICTURES']._serialized_start=792
-  _globals['_PICTURES']._serialized_end=1101
+  _globals['_TRANSFORMPROGRESS']._serialized_end=349
+  _globals['_EXPLAINREQUEST']._serialized_start=351
+  _globals['_EXPLAINREQUEST']._serialized_end=478
+  _globals['_FILTERSREQUEST']._serialized_start=480
+  _globals['_FILTERSREQUEST']._serialized_end=545
+  _globals['_EXPLAINREPLY']._serialized_start=548
+  _globals['_EXPLAINREPLY']._serialized_end=715
+  _globals['_LAYER']._serialized_start=717
+  _globals['_LAYER']._serialized_end=770
+  _globals['_ACTIVATIONSREPLY']._serialized_start=772
+  _globals['_ACTIVATIONSREPLY']._serialized_end=894
+  _globals['_PICTURES']._serialized_start=897
+  _globals['_PICTURES']._serialized_end=1206
 # @@protoc_insertion_point(module_scope)

@@ -20,7 +20,7 @@ class TransformRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., images: _Optional[_Iterable[bytes]] = ..., params: _Optional[str] = ...) -> None: ...
 
 class TransformProgress(_message.Message):
-    __slots__ = ("job", "state", "step", "steps", "loss", "preview", "picture")
+    __slots__ = ("job", "state", "step", "steps", "loss", "preview", "picture", "notes")
     JOB_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class TransformProgress(_message.Message):
     LOSS_FIELD_NUMBER: _ClassVar[int]
     PREVIEW_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     job: str
     state: str
     step: int
@@ -35,7 +36,8 @@ class TransformProgress(_message.Message):
     loss: float
     preview: bytes
     picture: bytes
-    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., preview: _Optional[bytes] = ..., picture: _Optional[bytes] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[_native_pb2.Note]
+    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ..., step: _Optional[int] = ..., steps: _Optional[int] = ..., loss: _Optional[float] = ..., preview: _Optional[bytes] = ..., picture: _Optional[bytes] = ..., notes: _Optional[_Iterable[_Union[_native_pb2.Note, _Mapping]]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("model", "version", "row", "label")
@@ -58,20 +60,22 @@ class FiltersRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ExplainReply(_message.Message):
-    __slots__ = ("model", "version", "label", "score", "heatmap", "overlay")
+    __slots__ = ("model", "version", "label", "score", "heatmap", "overlay", "notes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     HEATMAP_FIELD_NUMBER: _ClassVar[int]
     OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     label: str
     score: float
     heatmap: _native_pb2.Tensor
     overlay: bytes
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., heatmap: _Optional[_Union[_native_pb2.Tensor, _Mapping]] = ..., overlay: _Optional[bytes] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[_native_pb2.Note]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., label: _Optional[str] = ..., score: _Optional[float] = ..., heatmap: _Optional[_Union[_native_pb2.Tensor, _Mapping]] = ..., overlay: _Optional[bytes] = ..., notes: _Optional[_Iterable[_Union[_native_pb2.Note, _Mapping]]] = ...) -> None: ...
 
 class Layer(_message.Message):
     __slots__ = ("name", "shape", "picture")
@@ -84,11 +88,13 @@ class Layer(_message.Message):
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., picture: _Optional[bytes] = ...) -> None: ...
 
 class ActivationsReply(_message.Message):
-    __slots__ = ("model", "version", "layers")
+    __slots__ = ("model", "version", "layers", "notes")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     layers: _containers.RepeatedCompositeFieldContainer[Layer]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedCompositeFieldContainer[_native_pb2.Note]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., notes: _Optional[_Iterable[_Union[_native_pb2.Note, _Mapping]]] = ...) -> None: ...

@@ -22,7 +22,7 @@ import click
 
 from bookserve import __version__
 from bookserve.cli.programs import python_command
-from bookserve.cli.terminal import json_option, models_option, print_json
+from bookserve.cli.terminal import json_option, models_option, next_command, print_json
 
 #: Seconds after which a library that does not answer counts as broken.
 _SECONDS = 300
@@ -89,6 +89,8 @@ def doctor(models: Path, purpose: str, as_json: bool) -> None:
         )
     else:
         _print(lines, serving, training)
+        if works:
+            next_command("bookserve demo" if purpose != "train" else "bookserve train mnist_dense --data sample")
     if not works:
         click.get_current_context().exit(1)
 

@@ -25,8 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("trainers.cli.search:search", "Search for better hyperparameters of a task."),
     "finish": ("trainers.cli.finish:finish", "Write what a training without TensorFlow left out."),
     "runs": ("trainers.cli.listing:runs", "List training runs."),
-    "compare": ("trainers.cli.listing:compare", "Compare the parameters and metrics of two runs."),
-    "inside": ("trainers.cli.inspect:inside", "Inspect a trained network: layers, activations, filters."),
+    "compare": ("trainers.cli.compare:compare", "Compare two runs: settings, figures, and which is better."),
+    "inside": ("trainers.cli.inspect:inside", "Draw what a trained network sees in a picture, and why."),
     "export": ("export.cli:export", "Export a training run, or any model, as a bundle."),
     "compose": ("export.cli:compose", "Combine several models into one that averages their answers."),
     "verify": ("export.cli:verify", "Check that ONNX and SavedModel give the same answers."),
@@ -35,6 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pull": ("bookserve.registry.cli:pull", "Copy bundles from a directory, bucket or web site."),
     "serve": ("serve.app.cli:serve", "Serve a directory of models over HTTP and gRPC."),
     "fleet": ("fleet.cli:fleet", "Serve from many machines, with Ray as control plane."),
+    "config": ("clients.config:config", "Keep addresses and keys of servers in a file."),
+    "completion": ("bookserve.cli.completion:completion", "Print a script that completes commands in a shell."),
     "predict": ("clients.predict:predict", "Predict files, standard input or values."),
     "generate": ("clients.generate:generate", "Generate text with a character model."),
     "sample": ("clients.sample:sample", "Generate pictures from a model's latent space."),
@@ -71,7 +73,7 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] in ("bookserve", *PROGRAMS, FLEET):
                 raise
-            raise click.ClickException(_missing(cmd_name, error)) from error
+            raise click.ClickException(missing_package(cmd_name, error)) from error
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -108,7 +110,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no one reads standard output any more
         sys.exit(1)
     except ModuleNotFoundError as error:
-        _fail(_missing("this command", error), "", 1, debug)
+        _fail(missing_package("this command", error), "", 1, debug)
     except Exception as error:  # a bug must not show a traceback unless --debug asks for one
         _fail(f"{type(error).__name__}: {error}", "This is a bug in bookserve; --debug shows where.", 1, debug)
 
@@ -129,5 +131,6 @@ def _fail(message: str, hint: str, exit_code: int, debug: bool) -> None:
     sys.exit(exit_code)
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> str:
+def missing_package(command: str, error: ModuleNotFoundError) -> str:
+    """What a user is told when a package is not installed."""
     return f"{command} needs the package '{error.name}'. Install everything with: pip install 'bookserve[all]'"

@@ -17,7 +17,16 @@ from bookserve.verb import Answer, AnswerColumns, Note, plain_answers, short_flo
 
 
 class Answers(list[Answer]):
-    """One answer for each row, in order: for each output name, labels with scores or an array."""
+    """One answer for each row, in order: for each output name, labels with scores or an array.
+
+    The examples are run with ``client = connect("local:pretrained")``.
+
+    >>> films = client.predict("imdb_lstm", ["a wonderful film", "a terrible, boring film"])
+    >>> films[1]["probability"][0].label
+    'negative'
+    >>> client.predict("boston_housing", [[1] * 13]).units
+    {'price': 'thousand dollars'}
+    """
 
     def __init__(
         self, answers: Iterable[Answer] = (), notes: Iterable[Note] = (), units: Mapping[str, str] | None = None
@@ -29,7 +38,13 @@ class Answers(list[Answer]):
         self.units = dict(units or {})
 
     def add_remarks(self, part: Answers) -> None:
-        """Take over the notes and units of the answers to some of the rows."""
+        """Take over the notes and units of the answers to some of the rows.
+
+        >>> answers = Answers()
+        >>> answers.add_remarks(client.predict("imdb_lstm", ["a wonderful zorgle"]))
+        >>> answers.notes[0].words
+        ('zorgle',)
+        """
         self.units.update(part.units)
         self.notes += [note for note in part.notes if note not in self.notes]
 
@@ -41,6 +56,9 @@ class Answers(list[Answer]):
 
         Raises:
             InvalidInput: the rows' answers differ in shape.
+
+        >>> client.predict("boston_housing", [[1] * 13, [2] * 13]).arrays()["price"].shape
+        (2, 1)
         """
         arrays: dict[str, np.ndarray] = {}
         try:
@@ -67,6 +85,10 @@ class Answers(list[Answer]):
 
         Raises:
             InvalidInput: there is no such output, or none or several to choose from.
+
+        >>> classes, scores = client.predict("imdb_lstm", ["a wonderful film"]).probabilities()
+        >>> classes, scores.round(2).tolist()
+        (['negative', 'positive'], [[0.11, 0.89]])
         """
         output = _labelled(self[0] if self else {}, output)
         labels: list[Any] = [answer[output] for answer in self]
@@ -80,26 +102,47 @@ class Answers(list[Answer]):
 
         An output with labels has its likeliest label in ``<output>`` and the score in ``<output>_score``; a number
         stands in ``<output>``; an array is spread over ``<output>_0``, ``<output>_1``, … None is where a row has less.
+
+        >>> client.predict("imdb_lstm", ["a wonderful film", "a boring film"]).columns()["probability"]
+        ['positive', 'negative']
         """
         lines = [flat_answer(answer) for answer in self]
         names = dict.fromkeys(name for line in lines for name in line)
         return {name: [line.get(name) for line in lines] for name in names}
 
     def to_pandas(self) -> Any:
-        """``columns`` as a data frame of pandas, which must be installed."""
+        """``columns`` as a data frame of pandas, which must be installed.
+
+        >>> client.predict("imdb_lstm", ["a wonderful film"]).to_pandas()["probability"].tolist()  # needs pandas
+        ['positive']
+        """
         return _installed("pandas").DataFrame(self.columns())
 
     def to_polars(self) -> Any:
-        """``columns`` as a data frame of polars, which must be installed."""
+        """``columns`` as a data frame of polars, which must be installed.
+
+        >>> client.predict("imdb_lstm", ["a wonderful film"]).to_polars()["probability"].to_list()  # needs polars
+        ['positive']
+        """
         return _installed("polars").DataFrame(self.columns())
 
     def to_arrow(self) -> Any:
-        """``columns`` as a table of Arrow; pyarrow must be installed."""
+        """``columns`` as a table of Arrow; pyarrow must be installed.
+
+        >>> client.predict("imdb_lstm", ["a wonderful film"]).to_arrow().column_names  # needs pyarrow
+        ['probability', 'probability_score']
+        """
         return _installed("pyarrow").table(self.columns())
 
 
 class AnswerTable(Sequence[Answer]):
-    """The answers to many rows, kept by columns: like ``Answers``, without an object for each row."""
+    """The answers to many rows, kept by columns: like ``Answers``, without an object for each row.
+
+    >>> from bookserve.table import UNNAMED, Table
+    >>> answers = client.predict_part("boston_housing", Table({UNNAMED: np.ones((3, 13))}))
+    >>> len(answers), list(answers.columns()), answers.arrays()["price"].shape, len(answers.plain())
+    (3, ['price'], (3, 1), 3)
+    """
 
     def __init__(
         self, outputs: AnswerColumns, notes: Iterable[Note] = (), units: Mapping[str, str] | None = None
@@ -112,6 +155,9 @@ class AnswerTable(Sequence[Answer]):
     @staticmethod
     def of(answers: Sequence[Answer]) -> AnswerTable:
         """The same answers by columns.
+
+        >>> AnswerTable.of(client.predict("imdb_lstm", ["a wonderful film"])).probabilities()[0]
+        ['negative', 'positive']
 
         Raises:
             InvalidInput: they differ in shape.
@@ -138,6 +184,10 @@ class AnswerTable(Sequence[Answer]):
     @staticmethod
     def joined(parts: Sequence[AnswerTable]) -> AnswerTable:
         """Several tables of answers as one.
+
+        >>> one = AnswerTable.of(client.predict("imdb_lstm", ["a wonderful film"]))
+        >>> len(AnswerTable.joined([one, one]))
+        2
 
         Raises:
             InvalidInput: they differ in shape.

@@ -37,7 +37,53 @@ def connect_async(url: str | None = None, **options: Any) -> AsyncClient:
 
 
 class AsyncClient:
-    """The models at one address, for asyncio. ``Client`` explains the arguments, answers and errors of each method."""
+    """The models at one address, for asyncio. ``Client`` explains the arguments, answers and errors of each method.
+
+    >>> async def ask() -> None:
+    ...     async with connect_async("local:pretrained") as client:
+    ...         print(len(await client.models()) > 0)
+    ...         films = ["a wonderful film", "a terrible, boring film"]
+    ...         print((await client.predict("imdb_lstm", films)).columns()["probability"])
+    ...         async for answer in client.predict_each("imdb_lstm", films):
+    ...             print(answer["probability"][0].label)
+    ...         async for answers in client.predict_parts("imdb_lstm", [films, films]):
+    ...             print(len(answers))
+    ...         asked = {"prompt": "the will to ", "length": 20, "temperature": 0}
+    ...         print("".join([piece async for piece in client.generate("nietzsche_lstm", **asked)]))
+    ...         print([piece.text async for piece in client.pieces("nietzsche_lstm", **asked)][0])
+    ...         print((await client.complete("nietzsche_lstm", **asked))[0].finish)
+    ...         print((await client.sample("mnist_vae", 4, seed=1)).images.shape)
+    ...         async for part in client.sample_parts("mnist_vae", 300, seed=1):
+    ...             print(len(part.images))
+    ...         digit = Path("digit.png")
+    ...         print((await client.explain("mnist_convnet", digit)).label)
+    ...         print((await client.activations("mnist_convnet", digit))[0].name)
+    ...         photo = Path("photo.png").read_bytes()
+    ...         print((await client.transform("deepdream", [photo], params={"octaves": 1})).ndim)
+    ...         try:
+    ...             await client.filters("mnist_convnet")
+    ...         except NotFound as error:
+    ...             print(error.message)
+    >>> asyncio.run(ask())
+    True
+    ['positive', 'negative']
+    positive
+    negative
+    2
+    2
+    the most constitute
+    t
+    length
+    (4, 28, 28, 1)
+    256
+    44
+    7
+    conv2d
+    3
+    model 'mnist_convnet' has no pictures of its filters.
+
+    ``close`` is called at the end of the ``with`` block.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -76,6 +122,10 @@ class AsyncClient:
     async def sample(self, model: str, n: int | None = None, **options: Any) -> Samples:
         """See ``Client.sample``."""
         return await self._call(partial(self._client.sample, model, n, **options))
+
+    def sample_parts(self, model: str, n: int | None = None, **options: Any) -> AsyncGenerator[Samples]:
+        """See ``Client.sample_parts``: ``async for part in client.sample_parts(…)``."""
+        return self._stream(partial(self._client.sample_parts, model, n, **options))
 
     async def transform(self, model: str, images: Sequence[bytes], **options: Any) -> np.ndarray:
         """See ``Client.transform``; ``tell`` is called in a thread."""

@@ -1,4 +1,4 @@
-"""How to connect to a server, from arguments or the environment: API key, headers, certificates, time limit, retries.
+"""How to connect to a server, from arguments, the environment or a profile: key, headers, certificates, time limit.
 
 ==============  =======================  =====================================================================
 ``connect(…)``  environment              meaning
@@ -11,6 +11,8 @@
 ``key``         ``BOOKSERVE_KEY``        file of its private key (PEM); not needed if ``cert`` holds it
 ``timeout``     ``BOOKSERVE_TIMEOUT``    seconds to wait for an answer, retries included
 ``retries``     ``BOOKSERVE_RETRIES``    how often to try again where that may help
+``bundles``     ``BOOKSERVE_BUNDLES``    directory of the bundles that another kind of server serves
+``profile``     ``BOOKSERVE_PROFILE``    a name in the file of profiles, ``bookserve/client/profiles.py``
 ==============  =======================  =====================================================================
 """
 
@@ -59,8 +61,9 @@ def read_settings(
     timeout: float | None = None,
     retries: int | None = None,
     environment: Mapping[str, str] = os.environ,
+    profile: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """The settings that were given; for those that are None, what the environment says, or the default.
+    """The settings that were given; for those that are None, what the environment or the profile says, or the default.
 
     Raises:
         InvalidInput: a header, the API key, the timeout (seconds above 0) or the retries (0 or more) cannot be used.
@@ -68,9 +71,11 @@ def read_settings(
     """
 
     def choose(value: Any, name: str) -> Any:
-        return environment.get(f"BOOKSERVE_{name}") or None if value is None else value
+        return (environment.get(f"BOOKSERVE_{name}") or saved.get(name.lower())) if value is None else value
 
-    found = parse_headers(environment.get("BOOKSERVE_HEADER", "").splitlines()) if headers is None else dict(headers)
+    saved = profile or {}
+    told = environment.get("BOOKSERVE_HEADER", "")
+    found = dict(headers) if headers is not None else parse_headers(told.splitlines()) or saved.get("headers", {})
     sent = {_header_name(name): _header_value(name, value) for name, value in found.items()}
     chosen_key = choose(api_key, "API_KEY")
     if chosen_key:

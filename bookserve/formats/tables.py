@@ -20,9 +20,6 @@ import numpy as np
 
 from bookserve.errors import InvalidInput
 
-#: Names that R and pandas give to rows in lists of records.
-ROW_NAMES = ("_row", "")
-
 _SEPARATORS = ",;\t|"
 _QUOTED_NAMES = re.compile(r'"[^"]*"( "[^"]*")+ *')
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t|])\r?\n?", re.IGNORECASE)

@@ -14,9 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-from google.protobuf.json_format import ParseDict
-
 from bookserve import bundle
 from bookserve.api import triton_config_pb2 as pb
 from bookserve.bundle import Bundle
@@ -64,6 +61,9 @@ def write_config(models: Path, name: str) -> None:
 
 def config_pbtxt(opened: Bundle) -> str:
     """The configuration of a bundle as protobuf text; '' if its default graph has no ONNX file."""
+    from google.protobuf import text_format
+    from google.protobuf.json_format import ParseDict
+
     graph = opened.manifest.graphs.get(opened.manifest.default)
     if graph is None or graph.onnx is None:
         return ""

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from google.protobuf import text_format
 
 from bookserve.api import triton_config_pb2 as pb
 from bookserve.bundle import Bundle
@@ -178,6 +177,8 @@ def read_config(directory: Path) -> TritonConfig | None:
         return None
     if len(content) > _MAX_BYTES:
         raise Failed(f"{path} is larger than {_MAX_BYTES >> 20} MiB.", "It should describe one model.")
+    from google.protobuf import text_format
+
     try:
         return TritonConfig(path, text_format.Parse(content.decode(), pb.ModelConfig()))
     except (text_format.ParseError, UnicodeDecodeError) as error:

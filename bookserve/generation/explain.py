@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bookserve.bundle import Bundle
-from bookserve.errors import InvalidInput, NotFound
+from bookserve.errors import InvalidInput, NotFound, did_you_mean
 from bookserve.generation.colormap import viridis
 from bookserve.graph import Arrays, Graph
 from bookserve.images import contact_sheet, decode_image
@@ -212,4 +212,5 @@ def _index(labels: tuple[str, ...], wanted: str) -> int:
         return labels.index(wanted)
     if wanted.isdecimal() and int(wanted) < len(labels):
         return int(wanted)
-    raise NotFound(f"there is no class '{wanted}'.", f"There are {', '.join(labels[:20])}{', …' * (len(labels) > 20)}.")
+    listed = f"There are {', '.join(labels[:20])}{', …' * (len(labels) > 20)}."
+    raise NotFound(f"there is no class '{wanted}'.", did_you_mean(wanted, labels) + listed)

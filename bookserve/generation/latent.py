@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import NormalDist
 
 import numpy as np
 
@@ -169,6 +168,8 @@ def _checked(latent: Sequence[Sequence[float]] | np.ndarray, dimensions: int) ->
 def _grid(dimensions: int, grid: int) -> np.ndarray:
     if dimensions != 2:
         raise InvalidInput(f"a grid needs a latent space of 2 dimensions; this one has {dimensions}.", "Use n.")
+    from statistics import NormalDist
+
     quantiles = [NormalDist().inv_cdf(p) for p in np.linspace(0.05, 0.95, grid)]
     return np.array([[x, y] for y in quantiles for x in quantiles], np.float32)
 
@@ -181,6 +182,8 @@ def _drawn(dimensions: int, start: int, end: int, seed: int | None, truncation: 
         if truncation is None:
             points = rng.standard_normal((last, dimensions), np.float32)
         else:  # by quantiles, so that each coordinate uses one random number
+            from statistics import NormalDist
+
             normal = NormalDist()
             low = normal.cdf(-truncation)
             quantiles = low + rng.random((last, dimensions)) * (1 - 2 * low)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from bookserve.errors import Failed, InvalidInput
+from bookserve.errors import Failed, InvalidInput, did_you_mean
 from bookserve.graph import Arrays
 from bookserve.images import decode_image
 from bookserve.steps import apply_steps
@@ -55,15 +55,19 @@ def with_parameters(verb: Transform, params: Mapping[str, Any]) -> Transform:
     tunable = {name for name in own if name != "unit"}
     if unknown := sorted(params.keys() - tunable):
         raise InvalidInput(
-            f"'{unknown[0]}' is not a parameter of this model.", f"The parameters are {', '.join(sorted(tunable))}."
+            f"'{unknown[0]}' is not a parameter of this model.",
+            f"{did_you_mean(unknown[0], tunable)}The parameters are {', '.join(sorted(tunable))}.",
         )
     fields = own | dict(params)
     if isinstance(method, Dream):
         given = params.get("contributions", {})
         layers = method.contributions
         if not isinstance(given, dict) or given.keys() - layers.keys():
+            unknown = sorted(given.keys() - layers.keys()) if isinstance(given, dict) else []
+            similar = did_you_mean(unknown[0], layers) if unknown else ""
             raise InvalidInput(
-                f"contributions must name layers of the model: {', '.join(layers)}.", 'Example: {"mixed3": 2.0}.'
+                f"contributions must name layers of the model: {', '.join(layers)}.",
+                f'{similar}Example: {{"{next(iter(layers))}": 2.0}}.',
             )
         fields["contributions"] = layers | given
     try:

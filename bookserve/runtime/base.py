@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, Graph
 from bookserve.runtime.devices import DeviceConfig, Gpu
 
 #: Name of the graph of a file that holds only one, and of a SavedModel's default signature.
@@ -152,4 +152,17 @@ class GpuRuntime(Runtime, Protocol):
             OutOfMemory: it does not fit.
             DeviceUnavailable: the GPU cannot be used.
             Failed: the graph cannot be loaded.
+        """
+
+
+@runtime_checkable
+class FixedSizeRuntime(GpuRuntime, Protocol):
+    """A GpuRuntime that can run some batch sizes through buffers of their own: ``bookserve/runtime/fixed_sizes.py``."""
+
+    def open_fixed_sizes(
+        self, path: Path, graph: Graph, sizes: Sequence[int], device: str, config: DeviceConfig, threads: int
+    ) -> Session:
+        """Open a model file with one graph a second time, for batches of ``sizes`` only.
+
+        ``graph`` has fixed sizes behind the rows. Raises as ``GpuRuntime.open_on_gpu``.
         """

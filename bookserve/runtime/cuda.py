@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bookserve.runtime.devices import DeviceUnavailable, Gpu
 
+#: CUDA's runtime library; programs with another version have pageable buffers.
+_RUNTIME_LIBRARY = "cudart64_13.dll" if sys.platform == "win32" else "libcudart.so.13"
 #: The driver's libraries: of CUDA, and of the monitoring that ``nvidia-smi`` shows.
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _MONITOR = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
@@ -105,6 +110,22 @@ def driver_problem(driver: Driver, built_for: str) -> DeviceUnavailable | None:
         f"NVIDIA's driver {driver.version} runs CUDA up to {has}; this ONNX Runtime is built for CUDA {built_for}.",
         f"Install a driver for CUDA {major}, or a version of onnxruntime-gpu that is built for CUDA {driver.cuda[0]}.",
     )
+
+
+def pin(array: np.ndarray, library: str = "") -> bool:
+    """Let CUDA copy from and to the memory of ``array`` without a detour, as long as the array lives; whether it can.
+
+    ``library`` is CUDA's runtime library, which is loaded already.
+    """
+    try:
+        runtime = ctypes.CDLL(library or _RUNTIME_LIBRARY)
+        address = ctypes.c_void_p(array.ctypes.data)
+        if runtime.cudaHostRegister(address, ctypes.c_size_t(array.nbytes), 0):
+            return False
+    except (OSError, AttributeError):
+        return False
+    weakref.finalize(array, runtime.cudaHostUnregister, address)
+    return True
 
 
 def _loads(library: str) -> bool:

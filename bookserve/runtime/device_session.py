@@ -66,6 +66,11 @@ class DeviceSession:
         self.plan = plan
         #: By device, what has been run.
         self.counts = {CPU: DeviceRuns(), device: DeviceRuns()}
+        from bookserve.runtime.replicas import ReplicaSession  # a machine without a GPU does not need it
+
+        self._replicas = gpu if isinstance(gpu, ReplicaSession) else None
+        if self._replicas:
+            self._replicas.count = self._count_replica
         #: By reason, how often a batch was not run on the GPU that was to run it.
         self.fallbacks: Counter[str] = Counter()
         #: Why the GPU is not used any more; '' while it is.
@@ -96,7 +101,8 @@ class DeviceSession:
 
     def describe(self) -> dict[str, object]:
         """Where the graph runs, for people: the GPU, the smallest batch that it runs, and why it is not used."""
-        return {"gpu": self.device, "gpu_from_rows": self.plan.gpu_from, "problem": self.problem}
+        gpu = ", ".join(self._replicas.devices) if self._replicas else self.device
+        return {"gpu": gpu, "gpu_from_rows": self.plan.gpu_from, "problem": self.problem}
 
     def stop_using_gpu(self, reason: str, problem: str) -> None:
         """Run everything on the CPU from now on, and say so once."""
@@ -131,8 +137,12 @@ class DeviceSession:
             self.fallbacks[FAILED] += 1
             logger.warning("%s: a batch of %d rows failed on %s: %s", self._where, rows, self.device, error.message)
             return outputs
-        self.counts[self.device].count(rows, self._clock() - start)
+        if not self._replicas:
+            self.counts[self.device].count(rows, self._clock() - start)
         return outputs
+
+    def _count_replica(self, device: str, rows: int, seconds: float) -> None:
+        self.counts.setdefault(device, DeviceRuns()).count(rows, seconds)
 
     def _note_too_many(self, rows: int, error: OutOfMemory) -> None:
         self.fallbacks[NO_MEMORY] += 1

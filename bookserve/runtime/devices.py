@@ -60,6 +60,10 @@ class DeviceConfig(msgspec.Struct, frozen=True):
     tf32: bool = False
     #: Whether ``auto`` measures each graph when it is opened.
     measure: bool = True
+    #: Whether CUDA graphs of a few batch sizes are tried, and used where they measure faster.
+    cuda_graphs: bool = False
+    #: GPUs that one graph may use at once, while it has much to do.
+    replicas: int = 1
     #: Directory in which measurements are kept; None: they are not kept.
     cache: Path | None = None
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bookserve.graph import Arrays
-from bookserve.runtime.base import Session
+from bookserve.errors import Failed
+from bookserve.graph import Arrays, Graph
+from bookserve.runtime.base import DEFAULT_GRAPH, Session
 from bookserve.runtime.devices import DeviceConfig, DeviceLost, DeviceUnavailable, Gpu, OutOfMemory
 from bookserve.runtime.registry import open_model_file
 
@@ -41,18 +42,28 @@ class FakeGpu:
     """One fake GPU: what its runs cost, how much fits into its memory, and whether it still works."""
 
     def __init__(
-        self, name: str = "Fake GPU", *, start: float = 1e-3, per_row: float = 1e-5, max_rows: int = 0, memory: int = 0
+        self,
+        name: str = "Fake GPU",
+        *,
+        start: float = 1e-3,
+        per_row: float = 1e-5,
+        max_rows: int = 0,
+        memory: int = 0,
+        fixed_start: float = 0.0,
     ) -> None:
         """A run takes ``start`` seconds and ``per_row`` for each row. More than ``max_rows`` rows (0: any number) do
-        not fit into its ``memory``, in bytes, of which a graph takes the size of its file (0: any number fits)."""
+        not fit into its ``memory``, in bytes, of which a graph takes the size of its file (0: any number fits). A run
+        through buffers of fixed size starts in ``fixed_start`` seconds; 0: it has none."""
         self.name = name
         self.start, self.per_row, self.max_rows, self.memory = start, per_row, max_rows, memory
+        self.fixed_start = fixed_start
         #: Bytes that graphs take now.
         self.used = 0
         #: Whether it has failed: every run is ``DeviceLost``.
         self.lost = False
-        #: The rows of each run that succeeded.
+        #: The rows of each run that succeeded, and of those through buffers of fixed size.
         self.runs: list[int] = []
+        self.fixed_runs: list[int] = []
 
 
 class FakeGpuSession:
@@ -113,7 +124,7 @@ class FakeGpuRuntime:
             Gpu(f"cuda:{index}", gpu.name, gpu.memory, gpu.memory - gpu.used) for index, gpu in enumerate(self._gpus)
         ]
 
-    def open_on_gpu(self, path: Path, graph: str, device: str, config: DeviceConfig, threads: int) -> Session:
+    def open_on_gpu(self, path: Path, graph: str, device: str, config: DeviceConfig, threads: int) -> FakeGpuSession:
         """See ``GpuRuntime.open_on_gpu``."""
         gpu = self._gpus[int(device.partition(":")[2])]
         size = path.stat().st_size
@@ -124,6 +135,37 @@ class FakeGpuRuntime:
         gpu.used += size
         weakref.finalize(session, _release, gpu, size)
         return session
+
+    def open_fixed_sizes(
+        self, path: Path, graph: Graph, sizes: Sequence[int], device: str, config: DeviceConfig, threads: int
+    ) -> Session:
+        """See ``FixedSizeRuntime.open_fixed_sizes``.
+
+        Raises:
+            Failed: the fake GPU has no such buffers.
+        """
+        gpu = self._gpus[int(device.partition(":")[2])]
+        if not gpu.fixed_start:
+            raise Failed(f"{device} records no graphs.")
+        session = self.open_on_gpu(path, DEFAULT_GRAPH, device, config, threads)
+        return _FixedSizes(session, gpu, self.clock, sizes)
+
+
+class _FixedSizes:
+    """The graph of a fake GPU through buffers of fixed size; see ``Session``."""
+
+    def __init__(self, session: FakeGpuSession, gpu: FakeGpu, clock: FakeClock, sizes: Sequence[int]) -> None:
+        self._session, self._gpu, self._clock, self._sizes = session, gpu, clock, sizes
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the graph; see ``Session.run``."""
+        rows = len(next(iter(feeds.values())))
+        if rows not in self._sizes:
+            raise Failed(f"there are no buffers for {rows} rows.")
+        outputs = self._session.run(feeds)
+        self._gpu.fixed_runs.append(self._gpu.runs.pop())
+        self._clock.advance(self._gpu.fixed_start - self._gpu.start)
+        return outputs
 
 
 def dry_run() -> FakeGpuRuntime:

@@ -9,16 +9,15 @@ import contextlib
 import io
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays
+from bookserve.graph import Arrays, Graph
 from bookserve.runtime import cuda
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration, refuse_empty
 from bookserve.runtime.devices import CPU, DeviceConfig, DeviceLost, DeviceUnavailable, Gpu, OutOfMemory, gpu_number
@@ -56,14 +55,15 @@ class OnnxSession:
         options.log_severity_level = _SILENT
         # Threads that spin between runs take the CPU from the rest of the server.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = _inference_session(path, options, providers or [_ON_CPU])
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        #: ONNX Runtime's own session.
+        self.session = _inference_session(path, options, providers or [_ON_CPU])
+        self._outputs = [output.name for output in self.session.get_outputs()]
 
     def declared(self) -> tuple[Declarations, Declarations]:
         """Inputs and outputs as the file declares them; see ``DeclaringSession``."""
         inputs, outputs = (
             {tensor.name: _declaration(tensor) for tensor in side}
-            for side in (self._session.get_inputs(), self._session.get_outputs())
+            for side in (self.session.get_inputs(), self.session.get_outputs())
         )
         return inputs, outputs
 
@@ -74,7 +74,7 @@ class OnnxSession:
             if not array.size:  # without rows its recurrent operators end the whole process
                 refuse_empty(feeds, self.declared()[0])
         try:
-            arrays = self._session.run(self._outputs, feeds)
+            arrays = self.session.run(self._outputs, feeds)
         except Exception as error:  # as above
             reason = _first_line(error)
             if type(error).__name__ == "InvalidArgument":
@@ -89,12 +89,15 @@ class OnnxSession:
 class OnnxCudaSession(OnnxSession):
     """One ONNX file in an ONNX Runtime session on a GPU, with a stream of its own; see ``Session``."""
 
-    def __init__(self, path: Path, device: str, config: DeviceConfig, *, threads: int = 1) -> None:
-        """
+    def __init__(
+        self, path: Path, device: str, config: DeviceConfig, *, threads: int = 1, record: bool = False
+    ) -> None:
+        """With ``record`` runs are recorded as CUDA graphs: only ``bookserve/runtime/onnx_bound.py`` runs it then.
+
         Raises:
             OutOfMemory: the graph does not fit.
             DeviceUnavailable: ONNX Runtime cannot use the GPU.
-            Failed: see ``OnnxSession``.
+            Failed: see ``OnnxSession``; with ``record`` also if a node would run on the CPU.
         """
         options = {
             "device_id": str(gpu_number(device) or 0),
@@ -103,18 +106,20 @@ class OnnxCudaSession(OnnxSession):
             "use_tf32": str(int(config.tf32)),
             "arena_extend_strategy": "kSameAsRequested",
         }
+        if record:
+            options["enable_cuda_graph"] = "1"
         if config.gpu_memory:
             options["gpu_mem_limit"] = str(config.gpu_memory)
         self._device = device
         try:
             super().__init__(path, threads=threads, providers=[(_ON_CUDA, options), _ON_CPU])
         except Failed as error:
-            raise self._gpu_error(error) from error
-        if _ON_CUDA not in self._session.get_providers():
+            raise gpu_error(error, self._device) from error
+        if _ON_CUDA not in self.session.get_providers():
             raise DeviceUnavailable(
                 f"ONNX Runtime cannot use {device}, and does not say why.", "bookserve doctor shows what it finds."
             )
-        self._session.disable_fallback()  # it would print, and open the graph again on the CPU
+        self.session.disable_fallback()  # it would print, and open the graph again on the CPU
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph; see ``Session.run``.
@@ -125,14 +130,16 @@ class OnnxCudaSession(OnnxSession):
         try:
             return super().run(feeds)
         except Failed as error:
-            raise self._gpu_error(error) from error
+            raise gpu_error(error, self._device) from error
 
-    def _gpu_error(self, error: Failed) -> Failed:
-        if _NO_MEMORY.search(error.message):
-            return OutOfMemory(f"the memory of {self._device} is too small: {error.message}", "Send fewer rows.")
-        if _LOST.search(error.message):
-            return DeviceLost(f"{self._device} has failed: {error.message}", "Check nvidia-smi, and start again.")
-        return error
+
+def gpu_error(error: Failed, device: str) -> Failed:
+    """What went wrong on a GPU: ``OutOfMemory``, ``DeviceLost``, or ``error`` itself."""
+    if _NO_MEMORY.search(error.message):
+        return OutOfMemory(f"the memory of {device} is too small: {error.message}", "Send fewer rows.")
+    if _LOST.search(error.message):
+        return DeviceLost(f"{device} has failed: {error.message}", "Check nvidia-smi, and start again.")
+    return error
 
 
 class OnnxRuntime:
@@ -146,6 +153,8 @@ class OnnxRuntime:
     @property
     def version(self) -> str:
         """The version of the wheel that is installed."""
+        from importlib.metadata import PackageNotFoundError, version
+
         for package in ("onnxruntime-gpu", "onnxruntime"):
             with contextlib.suppress(PackageNotFoundError):
                 return f"{self.name} {version(package)}"
@@ -163,6 +172,14 @@ class OnnxRuntime:
     def open_on_gpu(self, path: Path, graph: str, device: str, config: DeviceConfig, threads: int) -> Session:
         """See ``GpuRuntime.open_on_gpu``."""
         return OnnxCudaSession(path, device, config, threads=threads)
+
+    def open_fixed_sizes(
+        self, path: Path, graph: Graph, sizes: Sequence[int], device: str, config: DeviceConfig, threads: int
+    ) -> Session:
+        """See ``FixedSizeRuntime.open_fixed_sizes``."""
+        from bookserve.runtime.onnx_bound import BoundOnnxSession
+
+        return BoundOnnxSession(path, graph, sizes, device=device, config=config, threads=threads)
 
     @cached_property
     def _cuda_problem(self) -> DeviceUnavailable | None:

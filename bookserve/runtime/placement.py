@@ -6,7 +6,7 @@ Where only the CPU is asked for, or no GPU can be used, the session is the plain
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ import numpy as np
 from bookserve.bundle import Bundle
 from bookserve.errors import Failed
 from bookserve.graph import Arrays, Graph, numpy_dtype
-from bookserve.runtime.base import DEFAULT_GRAPH, GpuRuntime, Session
+from bookserve.runtime.base import DEFAULT_GRAPH, FixedSizeRuntime, GpuRuntime, Session
 from bookserve.runtime.device_session import DeviceSession
 from bookserve.runtime.devices import AUTO, CPU, CUDA, DeviceConfig, DeviceUnavailable, Gpu
 from bookserve.runtime.registry import open_session, runtimes
-from bookserve.runtime.timing import SIZES, Plan, Timings, TimingStore, one_device, time_graph, timing_key
+from bookserve.runtime.timing import SIZES, Plan, Timings, TimingStore, fastest, one_device, time_graph, timing_key
 from bookserve.verb import Generate, Sample, Transform
 
 logger = logging.getLogger("bookserve")
@@ -153,7 +153,7 @@ def open_placed(path: Path, facts: GraphFacts, config: DeviceConfig, threads: in
             return open_on_cpu()
         raise
     if config.name != AUTO:
-        on_gpu = runtime.open_on_gpu(path, DEFAULT_GRAPH, gpu.device, config, threads)
+        on_gpu = _GpuOpener(path, facts, config, threads, runtime).open(gpu)
         return DeviceSession(facts.graph, on_gpu, open_on_cpu, gpu.device, Plan.always(), runtime.clock, facts.name)
     try:
         return _open_on_both(path, facts, config, threads, runtime, gpu, open_on_cpu)
@@ -182,7 +182,59 @@ def _open_on_both(
         plan = Plan.faster(timings) if timings else Plan.from_rows()
     if plan is None or plan.gpu_from is None or (not facts.graph.batched and plan.gpu_from > 1):
         return on_cpu  # and the GPU's memory is free again
+    on_gpu = _GpuOpener(path, facts, config, threads, runtime).complete(on_gpu, gpu)
     return DeviceSession(facts.graph, on_gpu, lambda: on_cpu, gpu.device, plan, runtime.clock, facts.name)
+
+
+class _GpuOpener:
+    """Opens one graph on GPUs: the plain session, buffers of fixed sizes where they are faster, and replicas."""
+
+    def __init__(self, path: Path, facts: GraphFacts, config: DeviceConfig, threads: int, runtime: GpuRuntime) -> None:
+        self._path, self._facts, self._config, self._threads, self._runtime = path, facts, config, threads, runtime
+
+    def open(self, gpu: Gpu) -> Session:
+        """The graph on ``gpu``, and on more of them while it is hot. Raises as ``GpuRuntime.open_on_gpu``."""
+        return self.complete(self._open_plain(gpu), gpu)
+
+    def complete(self, plain: Session, gpu: Gpu) -> Session:
+        """The same for a graph whose plain session is open."""
+        from bookserve.runtime.replicas import ReplicaSession
+
+        session = self._with_fixed_sizes(plain, gpu)
+        if self._config.replicas < 2 or not self._facts.graph.batched or self._facts.seeded:
+            return session
+        return ReplicaSession(
+            session, gpu.device, self._open_next, self._config.replicas, self._runtime.clock, self._facts.name
+        )
+
+    def _open_plain(self, gpu: Gpu) -> Session:
+        return self._runtime.open_on_gpu(self._path, DEFAULT_GRAPH, gpu.device, self._config, self._threads)
+
+    def _open_next(self, used: Collection[str]) -> tuple[str, Session] | None:
+        """The graph on the GPU with the most free memory that is not ``used``; None if there is none."""
+        for gpu in usable_gpus(self._runtime, AUTO):
+            if gpu.device not in used:
+                return gpu.device, self._with_fixed_sizes(self._open_plain(gpu), gpu)
+        return None
+
+    def _with_fixed_sizes(self, plain: Session, gpu: Gpu) -> Session:
+        """``plain``, or beside it buffers of those sizes that measure faster with them."""
+        from bookserve.runtime.fixed_sizes import SIZES as FIXED_SIZES
+        from bookserve.runtime.fixed_sizes import FixedSizeSession, size_table, takes_fixed_sizes, time_fixed
+
+        facts, runtime, config = self._facts, self._runtime, self._config
+        wanted = config.cuda_graphs and facts.known and takes_fixed_sizes(facts.graph)
+        if not wanted or not isinstance(runtime, FixedSizeRuntime):
+            return plain
+        try:
+            fixed = runtime.open_fixed_sizes(self._path, facts.graph, FIXED_SIZES, gpu.device, config, self._threads)
+            gained = time_fixed(plain, fixed, facts.feeds_of, runtime.clock)
+            timed = {size: fastest(plain, facts.feeds_of(size), runtime.clock, 1.0) for size in gained}
+        except Failed as error:
+            logger.info("%s has no CUDA graphs: %s", facts.name, error.message)
+            return plain
+        table = size_table(timed, gained) if timed else []
+        return FixedSizeSession(plain, fixed, table, facts.name) if table else plain
 
 
 def _timings(

@@ -15,9 +15,9 @@ Where several runtimes open a file, the built-in ones go first, then those regis
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from bookserve.errors import Failed, InvalidInput, NotFound
@@ -99,6 +99,10 @@ def open_model_directory(directory: Path, *, device: str = "cpu", threads: int =
 
 @cache
 def _installed_runtimes() -> tuple[Runtime, ...]:
+    if not _any_installed():
+        return ()
+    from importlib.metadata import entry_points
+
     found: list[Runtime] = []
     for entry in entry_points(group=ENTRY_POINTS):
         try:
@@ -109,3 +113,10 @@ def _installed_runtimes() -> tuple[Runtime, ...]:
                 "Install it again, or uninstall it.",
             ) from error
     return tuple(found)
+
+
+def _any_installed() -> bool:
+    """Whether any installed package names the group. The files alone are read in a tenth of the time that
+    ``importlib.metadata`` takes, and hardly any machine has such a package."""
+    group = f"[{ENTRY_POINTS}]".encode()
+    return any(group in file.read_bytes() for place in sys.path for file in Path(place).glob("*-info/entry_points.txt"))

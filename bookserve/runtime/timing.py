@@ -126,7 +126,7 @@ def time_graph(
             if timed and (len(timed) < _place(timings, size) or seconds(timed, size) * 3 > left):
                 continue  # two runs, and as much again for what the forecast is wrong by
             try:
-                timed[size] = _fastest(session, feeds, clock, left)
+                timed[size] = fastest(session, feeds, clock, left)
             except BookserveError:
                 if not timed:
                     raise
@@ -138,7 +138,8 @@ def _place(timings: Timings, size: int) -> int:
     return sum(one < size for one in {*timings.cpu, *timings.gpu})
 
 
-def _fastest(session: Session, feeds: Arrays, clock: Callable[[], float], left: float) -> float:
+def fastest(session: Session, feeds: Arrays, clock: Callable[[], float], left: float) -> float:
+    """Seconds of the fastest of a few runs, which take ``left`` seconds at most. Raises as ``Session.run``."""
     begun = clock()
     session.run(feeds)  # the first run of a size lays out memory
     once = clock() - begun

@@ -8,10 +8,9 @@ import msgspec
 import numpy as np
 
 from bookserve.errors import InvalidInput
-from bookserve.formats.tables import ROW_NAMES
 from bookserve.graph import numpy_dtype
 from bookserve.steps.base import Rows, StepBase, cast_exactly, decode_text, describe_rows, exact_array, holds_numbers
-from bookserve.table import Table
+from bookserve.table import ROW_NAMES, Table
 
 
 class Numbers(StepBase, frozen=True):

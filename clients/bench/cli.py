@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bookserve.cli.terminal import device_option, json_option, models_option, print_json, print_table
+from bookserve.cli.terminal import device_option, json_option, models_option, next_command, print_json, print_table
 
 _url = click.option("--url", help="Server to measure (http:// or grpc://).  [default: start one]")
 _device = device_option("cpu", "Of the server that is started, and of ONNX Runtime alone.")
@@ -150,3 +150,4 @@ def _print(report: dict[str, Any], about: str, as_json: bool) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     title = f"{report['model']} version {report['version']}; {about}"
     print_table(columns, [[row.get(name) for name in columns] for row in rows], title)
+    next_command("bookserve bench --help   (texts, pictures, several clients, a server elsewhere)")

@@ -21,16 +21,17 @@ from bookserve import bundle
 from bookserve.api import native_pb2 as pb
 from bookserve.bundle import Bundle
 from bookserve.client.address import connect
+from bookserve.client.client import SAMPLES
 from bookserve.errors import Failed
 from bookserve.graph import Arrays
 from bookserve.runtime import open_onnx
 from bookserve.verb import Sample
 from clients.bench.load import Measurement, grpc_callers, http_callers, http_request, infer_request
 from clients.bench.tensors import INFER, TURNS, Workload, measure_callers, measure_loop, server_addresses
-from clients.sample import BATCH, sample_parts, write_frames
+from clients.sample import write_frames
 
 #: Number of pictures in an .npy file; they need several requests.
-FILE = 2 * BATCH
+FILE = 2 * SAMPLES
 
 
 def measure_samples(
@@ -134,9 +135,11 @@ def _file(address: str, model: str) -> Callable[[float], Measurement]:
     def run(seconds: float) -> Measurement:
         with tempfile.TemporaryDirectory() as place, connect(address) as client:
             path = Path(place, "pictures.npy")
-            return measure_loop(
-                lambda: write_frames(path, FILE, sample_parts(client, model, FILE, {"n": FILE, "seed": 1}))
-            )(seconds)
+
+            def write() -> None:
+                write_frames(path, FILE, (part.images for part in client.sample_parts(model, FILE, seed=1)))
+
+            return measure_loop(write)(seconds)
 
     return run
 

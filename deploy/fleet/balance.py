@@ -85,7 +85,7 @@ class Balance:
         seen = {address: count for address, count in counts.items() if count is not None}
         grown = [metrics.since(self._counts.get(address, metrics.Counts()), count) for address, count in seen.items()]
         self._counts = seen
-        asked = metrics.total(grown).requests
+        asked = {name: count for name, count in metrics.total(grown).requests.items() if name != metrics.OTHER}
         if not asked:
             return True
         hot = plan.hot_models(asked, self.state.hot, self._hot_limit)

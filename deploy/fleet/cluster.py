@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from bookserve import cluster
+from bookserve.cluster import Node
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 from fleet.agent import Agent, ServerState
 from fleet.network import interface_addresses, public
@@ -18,14 +18,6 @@ _ANSWER = 10.0
 _PULL = 3600.0
 
 
-class Node(msgspec.Struct, frozen=True):
-    """A node of Ray's that lives."""
-
-    id: str
-    name: str
-    host: str
-
-
 def connect(fleet: Fleet) -> None:
     """Connect this process to Ray.
 
@@ -33,34 +25,15 @@ def connect(fleet: Fleet) -> None:
         NotReady: no head answers.
         InvalidInput: Ray's ports can be reached from outside a private network, and ``fleet`` does not allow that.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise InvalidInput(
-            "`bookserve fleet` needs the package 'ray'.", "Install it on every machine: pip install 'bookserve[ray]'"
-        ) from error
-    try:
-        ray.init(address=fleet.ray, namespace=NAMESPACE, logging_level="error", log_to_driver=False)
-    except (ConnectionError, RuntimeError) as error:
-        raise NotReady(
-            f"no head of Ray answers at {fleet.ray}.",
-            "Start one: ray start --head --node-ip-address=ADDRESS --num-cpus=0; name it with --ray ADDRESS:6379.",
-        ) from error
+    cluster.connect(fleet.ray, namespace=NAMESPACE)
     if not fleet.allow_public:
         _refuse_public(nodes(fleet))
 
 
 def nodes(fleet: Fleet) -> list[Node]:
     """The live nodes that the fleet may use, by host."""
-    import ray
-
-    found = []
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU", 0) > 0:
-            one = Node(node["NodeID"], node.get("NodeName", ""), node["NodeManagerAddress"])
-            if not fleet.nodes or {one.id, one.name, one.host} & set(fleet.nodes):
-                found.append(one)
-    return sorted(found, key=lambda node: (node.host, node.id))
+    found = cluster.live_nodes()
+    return [node for node in found if not fleet.nodes or {node.id, node.name, node.host} & set(fleet.nodes)]
 
 
 def members(fleet: Fleet) -> dict[str, ActorMember]:

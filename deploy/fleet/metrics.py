@@ -12,6 +12,9 @@ import msgspec
 _LINE = re.compile(r"^(bookserve_\w+?)\{([^}]*)\} (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
+#: The model under which a server counts those that have no labels of their own.
+OTHER = "_other"
+
 
 class Counts(msgspec.Struct, frozen=True):
     """What a server has counted since its start."""

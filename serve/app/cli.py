@@ -169,6 +169,18 @@ _IGNORED = "serve.app.cli.ignored"
     metavar="MIB",
     help="Maximum GPU memory that one graph takes; 0: no limit.",
 )
+@click.option(
+    "--gpu-replicas",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Maximum number of GPUs that share the large batches of one graph while it is hot.",
+)
+@click.option(
+    "--cuda-graphs",
+    is_flag=True,
+    help="Run some batch sizes as CUDA graphs, where that measures faster when a model is loaded.",
+)
 @click.option("--tf32", is_flag=True, help="Let the GPU compute in TF32: faster, and precise to three digits only.")
 @click.option(
     "--measure/--no-measure",
@@ -217,7 +229,7 @@ _IGNORED = "serve.app.cli.ignored"
     is_flag=True,
     help="HTTP connections of trusted proxies begin with a header of the PROXY protocol, version 2.",
 )
-@click.option("--model-control", is_flag=True, help="Allow clients to list, load and unload models.")
+@click.option("--model-control", is_flag=True, help="Allow clients to load and unload models.")
 @click.option(
     "--enable-signature-method-name-check",
     is_flag=True,
@@ -384,6 +396,8 @@ def _devices(given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
         gpu_memory=given.pop("gpu_memory") * 2**20,
         tf32=given.pop("tf32"),
         measure=given.pop("measure"),
+        cuda_graphs=given.pop("cuda_graphs"),
+        replicas=given.pop("gpu_replicas"),
         cache=given.pop("cache_dir") or cache_directory(),
     )
     return config, devices

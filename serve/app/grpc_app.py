@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bookserve.errors import Failed
 from serve.app.settings import Tls
@@ -19,8 +18,8 @@ from serve.jobs.job_queue import JobQueue
 from serve.protocols.base import Protocol, ServerContext, load_protocols
 from serve.security.access_policy import AccessPolicy
 from serve.transport.grpc.health import HealthService
-from serve.transport.grpc.reflection_v1 import REFLECTION_V1, add_reflection_v1, reflection_v1_handler
-from serve.transport.grpc.service import Service, descriptor_pool
+from serve.transport.grpc.reflection import ReflectionHandler
+from serve.transport.grpc.service import Service
 from serve.transport.http2 import server as http2
 from serve.transport.http2.config import Config
 from serve.transport.sockets import bind_tcp, bind_unix
@@ -79,15 +78,10 @@ def grpc_server(
         server, port = _builtin_server(address, interceptors, policy, count)
     else:
         server, port = _grpcio_server(address, interceptors, policy)
-    server.add_generic_rpc_handlers([service.handler() for service in services])
+    reflection = ReflectionHandler(services, [health_pb2.DESCRIPTOR])
+    server.add_generic_rpc_handlers([*(service.handler() for service in services), reflection])
     names = [service.name for service in services]
-    all_names = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(engine, names), server)
-    pool = descriptor_pool(services, [health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR])
-    add_reflection_v1(pool)
-    reflection_service = reflection.aio.ReflectionServicer(all_names, pool)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_service, server)
-    server.add_generic_rpc_handlers([reflection_v1_handler(reflection_service)])
     return server, port
 
 

@@ -54,6 +54,15 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._seconds_per_row = 0.0
         self._thread: ThreadPoolExecutor | None = None
+        self._any_shape: Batcher | None = None
+
+    def of_any_shape(self) -> Batcher:
+        """Runs the same session on tensors of any shape, each request alone: the runtime says whether it takes them."""
+        if self._any_shape is None:
+            self._any_shape = Batcher(
+                self._graph.of_any_shape(), self._session, self._on_run, self._on_wait, self._batching
+            )
+        return self._any_shape
 
     def warm_up(self, feeds: Arrays) -> None:
         """Run outside any event loop, so that the first request finds memory laid out and the cost known.
@@ -101,6 +110,8 @@ class Batcher:
         if self._thread:
             self._thread.shutdown(wait=False)
             self._thread = None
+        if self._any_shape is not None:
+            self._any_shape.close()
 
     def _needs_pieces(self, rows: int) -> bool:
         return rows > self._batching.run_limit and self._batched

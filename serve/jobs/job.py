@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from bookserve.errors import BookserveError
-from bookserve.verb import Transform
+from bookserve.verb import Note, Transform
 
 #: States in which a job has ended.
 ENDED_STATES = ("done", "failed", "cancelled")
@@ -27,8 +28,10 @@ class Job:
         verb: Transform,
         pictures: np.ndarray,
         on_change: Callable[[Job], None] = lambda job: None,
+        notes: Sequence[Note] = (),
     ) -> None:
-        """``on_change`` is called after every change."""
+        """``on_change`` is called after every change; ``notes`` are what a reader of the result should know."""
+        self.notes = tuple(notes)
         self.id = secrets.token_urlsafe(9)
         self.model, self.version = model, version
         self.verb = verb
@@ -89,6 +92,8 @@ class Job:
             "loss": self.loss,
             "created": round(self.created, 3),
         }
+        if self.notes:
+            fields["notes"] = msgspec.to_builtins(self.notes)
         if self.error:
             fields["error"] = error_fields(self.error)
         return fields

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 import numpy as np
 
 from bookserve.api.requests import TransformRequest
+from bookserve.bundle.notes import model_notes
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, Overloaded
 from bookserve.generation.transform import (
     Progress,
@@ -78,7 +79,7 @@ class JobQueue:
         check_transform(verb, pictures)
         self._check_accepts()  # other jobs may have been queued in the meantime
         on_change = self._store.publish if self._store else lambda job: None
-        job = Job(model.name, model.version, verb, pictures, on_change)
+        job = Job(model.name, model.version, verb, pictures, on_change, model_notes(model.bundle))
         self._jobs[job.id] = job
         job.update(steps=count_runs(verb, pictures))
         origin = CURRENT.get()  # a job goes on when its request's connection is closed, and after its deadline

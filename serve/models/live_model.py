@@ -156,8 +156,10 @@ class LiveModel:
         """Where each graph that is not only on the CPU runs, by name; see ``DeviceSession.describe``."""
         return {name: session.describe() for name, session in self.on_gpu.items()}
 
-    async def run(self, graph: str, feeds: Arrays, rows: int) -> Arrays:
+    async def run(self, graph: str, feeds: Arrays, rows: int, any_shape: bool = False) -> Arrays:
         """Run checked feeds through the graph of that name, which is loaded first if need be; see ``Batcher.run``.
+
+        ``any_shape``: their shapes are not checked; see ``Batcher.of_any_shape``.
 
         Raises:
             NotReady: it cannot be loaded.
@@ -166,7 +168,10 @@ class LiveModel:
         batchers = self.batchers if self.cache is None else await self.cache.load(self)
         if batchers is None:
             raise Failed(f"model '{self.name}' is not loaded.")
-        return await batchers[graph].run(feeds, rows)
+        runner = batchers[graph]
+        if any_shape and isinstance(runner, Batcher):
+            runner = runner.of_any_shape()
+        return await runner.run(feeds, rows)
 
     def batchers_in_memory(self) -> Batchers | None:
         """The graphs' batchers, for ``Batcher.submit``; None if they are not in memory, which only ``run`` changes."""

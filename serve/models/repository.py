@@ -18,7 +18,6 @@ import msgspec
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotFound, did_you_mean
-from bookserve.formats.external_model import describe_model_directory
 from bookserve.runtime import DeviceConfig, move_sessions
 from bookserve.runtime.devices import CPU
 from serve.batching.batch_config import BatchConfig
@@ -84,6 +83,8 @@ def _open_version(
     if (path / MANIFEST).exists():
         bundle, sessions = Bundle.open(path, config.name).with_variant(options.variant), None
     else:
+        from bookserve.formats.external_model import describe_model_directory
+
         file = own.model_file(path) if own else None
         bundle, sessions = describe_model_directory(path, config.name, file, threads=options.threads)
         if device.name != CPU:

@@ -28,7 +28,7 @@ class AccessPolicy(msgspec.Struct, frozen=True):
     proxies: TrustedProxies = TrustedProxies()
 
     def check_control(self) -> None:
-        """Refuse requests that load, unload or reload models, or list models that are not loaded.
+        """Refuse requests that load, unload or reload models.
 
         Raises:
             Forbidden: model control is not allowed.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from bookserve.client import Client
 from bookserve.errors import InvalidInput, NotFound
 from clients.bench.texts import measure_texts
+from clients.text_columns import show_side_by_side
 from tests.clients.conftest import Bookserve
 from tests.servers import Server
 
@@ -122,3 +125,49 @@ def test_the_bench_needs_a_model_that_writes(models: Path, server: Server) -> No
         measure_texts("digits", models, server.http, 0.1, [1], with_keras=False)
     with pytest.raises(NotFound, match="Keras"):
         measure_texts("writer", models, server.http, 0.1, [1], with_keras=True)
+
+
+def test_several_temperatures_are_several_texts(bookserve: Bookserve, local: Client) -> None:
+    options = ("--prompt", "abc", "--seed", "4", "--length", "12", "--temperature", "0", "--temperature", "3")
+    asked: dict[str, Any] = {"prompt": "abc", "seed": 4, "length": 12}
+    cold, hot = ("".join(local.generate("writer", **asked, temperature=heat)) for heat in (0, 3))
+    assert cold != hot
+    assert bookserve("generate", "writer", *options).out == f"--- temperature 0\n{cold}\n--- temperature 3\n{hot}\n"
+    told = json.loads(bookserve("generate", "writer", *options, "--json").out)
+    assert [(text["temperature"], text["text"]) for text in told] == [(0, cold), (3, hot)]
+    several = bookserve("generate", "writer", *options, "-n", "2").out
+    assert [line for line in several.splitlines() if line.startswith("---")] == [
+        f"--- {number}, temperature {heat}" for heat in (0, 3) for number in (1, 2)
+    ]
+
+
+def test_a_talk_goes_on_from_the_last_text(bookserve: Bookserve) -> None:
+    lines = b"abc\n\n/temperature 0 0\n/length 2\na\n/lenght 3\n/length x\n/show\n/help\n/quit\nnever read\n"
+    done = bookserve("generate", "writer", "-i", "--temperature", "0", "--length", "3", stdin=lines)
+    texts = ["dea", "bcd", "--- temperature 0", "bc", "--- temperature 0", "bc"]
+    assert done.out.splitlines() == texts
+    assert "there is no '/lenght'. Did you mean 'length'?" in done.err
+    assert "'/length x' is no setting. Write it as: /length NUMBER" in done.err
+    assert "length 2  seed random  temperature 0 0" in done.err
+    assert "Ctrl-C stops a text." in done.err
+    assert done.code == 0
+
+
+def test_a_talk_asks_for_the_prompt_itself(bookserve: Bookserve) -> None:
+    assert bookserve("generate", "writer", "-i", "--prompt", "abc").code == 2
+
+
+def test_columns_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert show_side_by_side(["cold", "hot"], [pieces("one", "two"), pieces("three")]) == ["onetwo", "three"]
+    last = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "onetwo" in last
+    assert any(line.split() == ["cold", "hot"] for line in last.splitlines())
+    monkeypatch.setenv("COLUMNS", "30")  # too narrow for two columns
+    show_side_by_side(["cold", "hot"], [pieces("one"), pieces("three")])
+    assert capsys.readouterr().out == "--- cold\none\n--- hot\nthree\n"
+
+
+def pieces(*texts: str) -> Generator[str]:
+    yield from texts

@@ -19,7 +19,7 @@ from pathlib import Path
 from tests import bundles
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bookserve", "trainers", "export", "serve", "clients", "pretrained", "deploy/fleet")
+PACKAGES = ("bookserve", "trainers", "export", "serve", "clients", "pretrained", "deploy/fleet", "deploy/rayserve")
 #: Versions beside the one that runs this.
 PYTHONS = ("3.12", "3.13")
 

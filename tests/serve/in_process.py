@@ -1,4 +1,4 @@
-"""The server's HTTP application without a server: no process, no socket, no HTTP parser."""
+"""The server in this process: its HTTP application without a socket and HTTP parser, and its builtin gRPC server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import httpx
 from starlette.types import ASGIApp
 
+from serve.app.grpc_app import Address, grpc_server
 from serve.app.http_app import http_application
 from serve.engine import Engine
 from serve.models.model_config import VersionPolicy
@@ -37,8 +40,8 @@ class ApplicationTransport(httpx.BaseTransport):
 
 
 @contextmanager
-def application_client(models: Path, options: LoadOptions | None = None) -> Iterator[httpx.Client]:
-    """A client of an application that serves ``models``. Streamed answers arrive when they are whole."""
+def running_engine(models: Path, options: LoadOptions | None = None) -> Iterator[tuple[Engine, Metrics, Any]]:
+    """An engine that serves ``models``, what it counts, and the event loop that runs it in another thread."""
     metrics = Metrics()
     served = options or LoadOptions(VersionPolicy(on_demand=True))
     repository = Repository(models, metrics, options=served)
@@ -49,12 +52,37 @@ def application_client(models: Path, options: LoadOptions | None = None) -> Iter
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        transport = ApplicationTransport(http_application(engine, metrics), loop)
-        with httpx.Client(transport=transport, base_url="http://application") as client:
-            yield client
+        yield engine, metrics, loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         repository.close()
+
+
+@contextmanager
+def application_client(models: Path, options: LoadOptions | None = None) -> Iterator[httpx.Client]:
+    """A client of an application that serves ``models``. Streamed answers arrive when they are whole."""
+    with running_engine(models, options) as (engine, metrics, loop):
+        transport = ApplicationTransport(http_application(engine, metrics), loop)
+        with httpx.Client(transport=transport, base_url="http://application") as client:
+            yield client
+
+
+@contextmanager
+def grpc_channel(models: Path) -> Iterator[grpc.Channel]:
+    """A channel to the builtin gRPC server in this process."""
+
+    async def start(engine: Engine) -> tuple[Any, int]:
+        server, port = grpc_server(engine, Address("127.0.0.1", 0))
+        await server.start()
+        return server, port
+
+    with running_engine(models) as (engine, _, loop):
+        server, port = asyncio.run_coroutine_threadsafe(start(engine), loop).result()
+        try:
+            with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_http_proxy", 0)]) as channel:
+                yield channel
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(None), loop).result()

@@ -39,7 +39,7 @@ def conclude(model: keras.Model, data: Data, params: Params) -> dict[str, float]
 TASK = Task(
     section="5.4.3",
     listings="5.40–5.44",
-    summary="classifies photos into ImageNet's 1,000 classes with MobileNetV2",
+    summary="classifies photos into ImageNet's 1,000 classes with a MobileNet",
     dataset="photos",
     verb="predict",
     shown="0.909 with VGG16",

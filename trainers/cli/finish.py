@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bookserve.cli.terminal import runs_option, silence_stderr
+from bookserve.cli.terminal import next_command, runs_option, silence_stderr
 from bookserve.run import find_run
 
 
@@ -26,3 +26,4 @@ def finish(names: tuple[str, ...], runs: Path) -> None:
         from trainers.artifacts.finish import finish_run
     for run in found:
         finish_run(run, click.echo)
+    next_command(f"bookserve export {found[-1].name} --runs {runs}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 import numpy as np
 
 from bookserve import images
-from bookserve.cli.terminal import runs_option, silence_stderr
+from bookserve.cli.terminal import next_command, runs_option, silence_stderr
 from bookserve.errors import InvalidInput
 from bookserve.generation import explain
 from bookserve.generation.colormap import viridis
@@ -30,10 +31,10 @@ out_option = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def inside() -> None:
-    """Look inside a trained network (sections 5.4 and 8.4.2).
+    """Draw what a trained network sees in a picture, and why it answers as it does.
 
-    RUN is a task (its newest finished run), TASK/TIME, or the directory of a run, of a model or of a bundle. Without
-    FILE, the run's first example picture is used.
+    Each command writes PNG files. RUN is a task (its newest finished run), TASK/TIME, or the directory of a run, of a
+    model or of a bundle. Without FILE, the run's first example picture is used. (Sections 5.4 and 8.4.2 of the book.)
     """
 
 
@@ -43,7 +44,11 @@ def inside() -> None:
 @out_option
 @runs_option
 def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
-    """Draw the output of every layer for a picture, channel by channel."""
+    """Draw what each layer makes of a picture.
+
+    There is one file for each layer, in the order in which the layers run, and in it one tile for each channel. Bright
+    is strong; a dark tile looks for something that this picture does not have.
+    """
     trained = _open_model(name, runs)
     from trainers.inspect.layers import layer_activations
 
@@ -52,7 +57,8 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
     for number, (layer, activation) in enumerate(found.items(), 1):
         if activation.ndim in (2, 4):
             stem = f"activations_{number:0{digits}}_{layer}"
-            _write_picture(out, stem, explain.activation_sheet(activation), str(list(activation.shape[1:])))
+            _write_picture(out, stem, explain.activation_sheet(activation), f"{layer}: {_channels(activation.shape)}")
+    next_command(_next("gradcam", name, file, runs) + "   (which parts of the picture count)")
 
 
 @inside.command()
@@ -86,7 +92,11 @@ def activations(name: str, file: Path | None, out: Path, runs: Path) -> None:
 def filters(
     name: str, layers: tuple[str, ...], count: int, steps: int, step: float, size: int, seed: int, out: Path, runs: Path
 ) -> None:
-    """Draw the pattern that activates each filter most, found by gradient ascent from noise."""
+    """Draw what each filter of a convolution looks for.
+
+    It starts with noise and changes the pixels, step by step, so that the filter responds more (gradient ascent). Early
+    layers look for colours and edges, later ones for textures and parts of things.
+    """
     trained = _open_model(name, runs)
     from trainers.inspect.filters import filter_patterns, pattern_sheet
     from trainers.inspect.layers import find_layer, layer_names
@@ -106,8 +116,9 @@ def filters(
         before, after = patterns.activations[0].mean(), patterns.activations[-1].mean()
         active = np.count_nonzero(patterns.activations[-1])
         sheet = pattern_sheet(patterns.pixels)
-        count_active = f"{active} of {len(patterns.pixels)} active"
-        _write_picture(out, f"filters_{layer}", sheet, f"{count_active}, mean activation {before:.3g} → {after:.3g}")
+        found = f"{layer}: {active} of {len(patterns.pixels)} filters found a pattern"
+        _write_picture(out, f"filters_{layer}", sheet, f"{found}; mean response {before:.3g} → {after:.3g}")
+    next_command(_next("activations", name, None, runs) + "   (what the filters make of a picture)")
 
 
 @inside.command()
@@ -118,7 +129,11 @@ def filters(
 @out_option
 @runs_option
 def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Path, runs: Path) -> None:
-    """Draw which parts of a picture count for a class (Grad-CAM)."""
+    """Draw which parts of a picture count for a class (Grad-CAM).
+
+    gradcam_overlay.png is the picture with the heat map on it, gradcam_heatmap.png the heat map alone. Yellow parts
+    raise the score of the class most; blue parts do not count.
+    """
     trained = _open_model(name, runs)
     from trainers.inspect.gradcam import class_heatmap
 
@@ -130,13 +145,13 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
     if not heat.heatmap.any():
         click.echo(f"nothing in this picture counts for {named}: the heat map is 0 everywhere", err=True)
     hot = viridis(explain.resize_heatmap(heat.heatmap, *photo.shape[:2]))
-    _write_picture(out, "gradcam_heatmap", hot, f"{named} {heat.probability:.4f}")
-    _write_picture(
-        out, "gradcam_overlay", explain.overlay_heatmap(heat.heatmap, photo), f"{named} {heat.probability:.4f}"
-    )
+    click.echo(f"{named}: probability {heat.probability:.4f}")
+    _write_picture(out, "gradcam_heatmap", hot, f"what counts for {named}: yellow most, blue not at all")
+    _write_picture(out, "gradcam_overlay", explain.overlay_heatmap(heat.heatmap, photo), "the same on the picture")
+    next_command(_next("activations", name, file, runs) + "   (what each layer makes of it)")
 
 
-@inside.command()
+@inside.command(short_help="Move pictures towards a property, such as a smile.")
 @run_argument
 @click.option("--with", "with_concept", metavar="LABEL|DIR", required=True, help="Pictures with the concept.")
 @click.option("--without", "without_concept", metavar="LABEL|DIR", required=True, help="Pictures without the concept.")
@@ -144,10 +159,12 @@ def gradcam(name: str, file: Path | None, label: str | None, layer: str, out: Pa
 @out_option
 @runs_option
 def concept(name: str, with_concept: str, without_concept: str, count: int, out: Path, runs: Path) -> None:
-    """Find a concept vector: the direction in latent space from pictures without a concept to pictures with it.
+    """Find a concept vector: the direction that leads from pictures without a property to pictures with it.
 
-    The first pictures without the concept are moved along that direction and decoded, one row of the result for each.
-    Pictures are given as a label of the run's data set or as a folder of files.
+    An autoencoder turns each picture into a point. The vector is the difference between the mean points of the two
+    kinds. The first pictures without the property are then moved along it, one row of the result for each: on the left
+    as they are, further right with more of the property. Pictures are given as a label of the run's data set or as a
+    folder of files.
     """
     trained = _open_model(name, runs)
     from trainers.inspect import concepts
@@ -159,7 +176,10 @@ def concept(name: str, with_concept: str, without_concept: str, count: int, out:
     tiles = moved.reshape(-1, *moved.shape[2:])
     sheet = images.contact_sheet(tiles, columns=len(STRENGTHS), scale=max(1, 64 // tiles.shape[1]))
     stem = f"concept_{Path(with_concept).name}_without_{Path(without_concept).name}"
-    _write_picture(out, stem, sheet, f"vector {', '.join(f'{value:.3f}' for value in vector[:8])}")
+    moves = ", ".join(f"{strength:g}" for strength in STRENGTHS)
+    _write_picture(out, stem, sheet, f"a row a picture, moved by {moves} times the vector")
+    click.echo(f"vector: {', '.join(f'{value:.3f}' for value in vector[:8])}{', …' * (len(vector) > 8)}")
+    next_command(f"bookserve export {name} --runs {runs}")
 
 
 def _open_model(name: str, runs: Path) -> Any:
@@ -181,6 +201,18 @@ def _picture(trained: Any, file: Path | None) -> Any:
     if not len(trained.rows):
         raise InvalidInput(f"{trained.name} has no example picture.", "Give the file of a picture.")
     return trained.rows[0]
+
+
+def _channels(shape: tuple[int, ...]) -> str:
+    """The shape of an activation [1, …] in words."""
+    if len(shape) == 2:
+        return f"{shape[1]} numbers"
+    return f"{shape[3]} channels of {shape[1]} × {shape[2]} pixels"
+
+
+def _next(command: str, name: str, file: Path | None, runs: Path) -> str:
+    words = ["bookserve", "inside", command, name, *([str(file)] if file else []), "--runs", str(runs)]
+    return shlex.join(words)
 
 
 def _write_picture(out: Path, stem: str, picture: np.ndarray, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Define the commands that list tasks and runs: ``bookserve tasks``, ``runs`` and ``compare``."""
+"""Define the commands that list tasks and runs: ``bookserve tasks`` and ``bookserve runs``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from bookserve.cli.terminal import json_option, next_command, print_json, print_table, runs_option
-from bookserve.run import Run, find_run, list_runs
-from trainers import catalogue, results, settings
+from bookserve.run import Run, list_runs
+from trainers import catalogue, results
 from trainers.task import Task
 
 
@@ -46,63 +46,17 @@ def runs(runs: Path, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    rows = [
-        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _format_figures(run["figures"]))
-        for run in listed
-    ]
+    rows = [(run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _judged_by(run)) for run in listed]
     print_table(
-        ("run", "data", "state", "epochs", "seconds", "figures"),
+        ("run", "data", "state", "epochs", "seconds", "figure"),
         rows,
-        optional=("figures", "state", "data", "epochs", "seconds"),
+        optional=("figure", "state", "data", "epochs", "seconds"),
     )
     finished = [run["name"] for run in listed if run["state"] == "finished"]
     if finished:
         next_command(f"bookserve export {finished[-1]} --runs {runs}")
     elif not listed:
         click.echo(f"There are no runs in {runs}. Make one with: bookserve train TASK")
-
-
-@click.command()
-@click.argument("first", metavar="RUN")
-@click.argument("second", metavar="RUN")
-@runs_option
-@json_option
-def compare(first: str, second: str, runs: Path, as_json: bool) -> None:
-    """Compare the parameters and figures of two runs.
-
-    RUN is a task (its newest finished run), TASK/TIME, or the path of a run.
-    """
-    found = [find_run(runs, name) for name in (first, second)]
-    described = [
-        {**run.read("params.json"), **{name: value for name, value in run.metrics.items() if name != "book"}}
-        for run in found
-    ]
-    names = list(dict.fromkeys(name for values in described for name in values))
-    rows = [(name, *(values.get(name) for values in described)) for name in names]
-    if as_json:
-        print_json({"runs": [run.name for run in found], "values": {name: pair for name, *pair in rows}})
-        return
-    different = [(name, a, b, "" if a == b else "≠") for name, a, b in rows]
-    print_table(("", *(run.name for run in found), ""), different)
-    best = _better(found)
-    if best:
-        click.echo(best)
-    next_command(f"bookserve export {found[0].name} --runs {runs}")
-
-
-def _better(runs: list[Run]) -> str:
-    """Which of two runs of the same task is better, and by which figure; '' for runs of different tasks."""
-    first, second = runs
-    metric = first.recipe.origin.metric
-    if first.task != second.task or not all(metric in run.metrics for run in runs):
-        return ""
-    one, other = (float(run.metrics[metric]) for run in runs)
-    if one == other:
-        return f"Both have the same {metric}, by which runs of {first.task} are judged."
-    higher = settings.higher_is_better(metric)
-    best = first if (one > other) is higher else second
-    wanted = "higher" if higher else "lower"
-    return f"{best.name} is better: runs of {first.task} are judged by {metric}; {wanted} is better."
 
 
 def _describe_task(task: Task, runs: Path) -> dict[str, Any]:
@@ -130,7 +84,14 @@ def _describe_run(run: Run) -> dict[str, Any]:
         "epochs": metrics.get("epochs"),
         "seconds": metrics.get("seconds"),
         "figures": run.figures,
+        "metric": run.recipe.origin.metric if run.finished else "",
     }
+
+
+def _judged_by(run: dict[str, Any]) -> str | None:
+    """The figure by which runs of the task are compared; all figures are in the JSON."""
+    figures, metric = run["figures"], run["metric"]
+    return f"{metric} {figures[metric]:.4g}{sample_mark(run['data'])}" if metric in figures else None
 
 
 def _format_figures(figures: dict[str, float]) -> str:

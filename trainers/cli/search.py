@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bookserve.cli.terminal import json_option, print_json, print_table, runs_option, silence_stderr
-from bookserve.errors import InvalidInput
+from bookserve.cli.completion import complete_tasks
+from bookserve.cli.terminal import json_option, next_command, print_json, print_table, runs_option, silence_stderr
+from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run
 from trainers import settings
 from trainers.cli.train import parse_parameters, parse_value
@@ -32,7 +33,7 @@ Draw = Callable[["optuna.Trial"], Any]
 
 
 @click.command()
-@click.argument("name", metavar="TASK")
+@click.argument("name", metavar="TASK", shell_complete=complete_tasks)
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Number of trials in total.")
 @click.option(
     "--over",
@@ -98,6 +99,8 @@ def search(
         print_json(rows)
         return
     print_table(("trial", *space, objective_name(study), "seconds", "run", ""), [tuple(row.values()) for row in rows])
+    if rows:
+        next_command(f"bookserve export {rows[0]['run']} --runs {runs}")
 
 
 def parse_search_space(task: Task, params: dict[str, Any], over: Sequence[str]) -> dict[str, Draw]:
@@ -118,7 +121,8 @@ def parse_search_space(task: Task, params: dict[str, Any], over: Sequence[str]) 
 def _parse_range(task: Task, params: dict[str, Any], item: str) -> tuple[str, Draw]:
     name, _, text = item.partition("=")
     if name not in params:
-        raise InvalidInput(f"'{name}' is not a parameter of '{task.name}'.", f"It has: {', '.join(params)}")
+        hint = f"{did_you_mean(name, params)}It has: {', '.join(params)}"
+        raise InvalidInput(f"'{name}' is not a parameter of '{task.name}'.", hint)
     ends = text.split(":")
     if len(ends) == 1:
         choices = [parse_value(name, choice, params[name]) for choice in text.split(",")]

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from bookserve.cli.completion import complete_tasks
 from bookserve.cli.terminal import device_option, next_command, print_table, runs_option, silence_stderr
 from bookserve.errors import InvalidInput, did_you_mean
 from bookserve.run import Run, latest_run
@@ -21,7 +22,7 @@ from trainers.task import Task
 
 
 @click.command()
-@click.argument("names", metavar="TASK...", nargs=-1)
+@click.argument("names", metavar="TASK...", nargs=-1, shell_complete=complete_tasks)
 @click.option("--all", "all_tasks", is_flag=True, help="Train all tasks.")
 @click.option(
     "--data",
@@ -44,8 +45,9 @@ from trainers.task import Task
 @click.option("--deterministic", is_flag=True, help="Make two runs with the same seed identical bit by bit.")
 @click.option(
     "--distribute",
-    type=click.Choice(["mirrored", "multiworker"]),
-    help="Train on several devices of this machine (mirrored) or in several processes (multiworker).",
+    type=click.Choice(["mirrored", "multiworker", "ray"]),
+    help="Train on several devices of this machine (mirrored), in several processes (multiworker), or each task on a "
+    "node of a Ray cluster (ray).",
 )
 @click.option(
     "--workers",
@@ -68,19 +70,30 @@ def train(
     """Train tasks of the book; each leaves a run.
 
     On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
-    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/how-to/gpu.md.
+    the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/how-to/gpu.md,
+    and docs/how-to/scaling.md for --distribute ray.
     """
     if bool(names) == all_tasks:
         raise click.UsageError("Give one or more tasks, or --all without tasks.")
     if resume and any(map(_is_given, ("data", "seed", "assignments", *shortcuts))):
         raise click.UsageError("--resume continues a run with its own parameters: only --runs can be given with it.")
+    on_cluster = shortcuts["distribute"] == "ray"
+    if on_cluster and shortcuts["workers"]:
+        raise click.UsageError("--distribute ray trains one task on each node: --workers cannot be given with it.")
     selected = list(catalogue.load_tasks()) if all_tasks else [catalogue.find_task(name) for name in names]
     if resume:
         parameter_sets = [settings.settings_of(latest_run(runs, task.name, finished=False)) for task in selected]
     else:
         epochs = shortcuts.pop("epochs")
+        shortcuts["distribute"] = None if on_cluster else shortcuts["distribute"]
         assignments += tuple(f"{name}={value}" for name, value in shortcuts.items() if value)
         parameter_sets = [parse_parameters(task, data, assignments, epochs) for task in selected]
+    if on_cluster:
+        from trainers.cli.spread import train_on_cluster
+
+        complete = [{"data": data, "seed": seed, **params} for params in parameter_sets]
+        train_on_cluster(selected, complete, runs, _report)
+        return
     for task, params in zip(selected, parameter_sets, strict=True):
         try:
             if params["distribute"] == "multiworker" and not cluster.is_worker():

@@ -6,11 +6,9 @@ from __future__ import annotations
 import io
 import json
 import math
-import ssl
 import zipfile
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -21,35 +19,15 @@ import numpy as np
 from bookserve.api.native_json import answer_from_json, dump_json, row_from_json
 from bookserve.api.requests import ExplainRequest, GenerateRequest, PredictRequest, SampleRequest, TransformRequest
 from bookserve.client.answers import Answers, AnswerTable
-from bookserve.client.certificates import tls_context
 from bookserve.client.client import OnProgress, Samples
-from bookserve.client.retry import RetryPolicy, TryAgain
-from bookserve.client.settings import Settings
-from bookserve.errors import BY_CODE, BookserveError, Failed, InvalidInput, NotReady
+from bookserve.client.wires.http_connection import HttpConnection
+from bookserve.errors import BY_CODE, BookserveError, Failed
 from bookserve.generation.explain import Explanation, Layer
 from bookserve.generation.text import Piece
 from bookserve.generation.transform import Progress
 from bookserve.images import decode_image
 from bookserve.table import Table
 from bookserve.verb import Note
-
-#: Seconds to wait for a connection at most.
-CONNECT = 5.0
-#: Statuses of a server that is busy or not ready yet: the same request may succeed later.
-BUSY = (429, 503)
-
-
-class _SocketTransport(httpx.HTTPTransport):
-    """HTTP over a Unix socket. A path that leads to no socket is told first: httpcore would leave a socket open."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(uds=path)
-        self._path = Path(path)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if not self._path.is_socket():
-            raise httpx.ConnectError(f"there is no socket at {self._path}", request=request)
-        return super().handle_request(request)
 
 
 class ModelsReply(msgspec.Struct):
@@ -99,33 +77,15 @@ Reply = TypeVar("Reply", ModelsReply, PredictReply, ExplainReply, ActivationsRep
 Request = PredictRequest | GenerateRequest | SampleRequest | ExplainRequest | TransformRequest
 
 
-class HttpWire:
-    """One connection pool, which threads may share. Proxy settings of the environment are ignored."""
+class HttpWire(HttpConnection):
+    """bookserve's own API. Threads may share it."""
 
+    server = "bookserve"
+    start_hint = "Start a server with: bookserve serve"
+    other_hint = "Check the port, or start: bookserve serve"
     parallel = 4
     #: With ``parallel`` this fits a server's queue several times over.
     table_rows = 2048
-
-    def __init__(self, url: str, settings: Settings, socket: str = "") -> None:
-        """``socket`` is the path of a Unix socket to use; the host of ``url`` then only names it.
-
-        Raises:
-            InvalidInput: ``url`` is not a valid URL, or a file of certificates is not what it should be.
-        """
-        self._url = f"unix:{socket}" if socket else url
-        self._retry = RetryPolicy(settings.retries, settings.timeout)
-        try:
-            self._http = httpx.Client(
-                base_url=url,
-                headers=settings.headers,
-                timeout=httpx.Timeout(settings.timeout, connect=min(CONNECT, settings.timeout)),
-                trust_env=False,
-                # Reading the certificates costs more than a whole request, so only where they are needed.
-                verify=tls_context(settings) if url.startswith("https:") else False,
-                transport=_SocketTransport(socket) if socket else None,
-            )
-        except (httpx.InvalidURL, ValueError) as error:
-            raise InvalidInput(f"'{url}' is not an address: {error}.", "Use http://host:port") from error
 
     def models(self) -> list[dict[str, Any]]:
         """See ``Client.models``."""
@@ -145,9 +105,9 @@ class HttpWire:
         """See ``Client.pieces``."""
         body = _body(msgspec.structs.replace(request, stream=True))
         opened = self._retry.call(lambda left: self._open(_path(model, "generate"), body))
-        with self._errors(), closing(opened) as response:
+        with self.errors(), closing(opened) as response:
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                raise self._not_bookserve()
+                raise self.other_server()
             try:
                 for event in _events(response.iter_raw()):
                     if "error" in event:
@@ -162,12 +122,12 @@ class HttpWire:
     def sample(self, model: str, request: SampleRequest) -> Samples:
         """See ``Client.sample``."""
         npz = {"accept": "application/x-npz"}
-        response = self._send("POST", _path(model, "sample"), _body(request), headers=npz)
+        response = self.send("POST", _path(model, "sample"), _body(request), headers=npz)
         try:
             with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
                 return Samples(arrays["latent"], arrays["images"])
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise self._not_bookserve() from error
+            raise self.other_server() from error
 
     def transform(self, request: TransformRequest, tell: OnProgress) -> np.ndarray:
         """See ``Client.transform``."""
@@ -182,15 +142,15 @@ class HttpWire:
                 tell(Progress(event["step"], event["steps"], loss, preview))
                 job = event
         except BaseException:  # an exception of any kind, also Ctrl-C, cancels the job
-            with self._errors():
+            with self.errors():
                 self._http.delete(path)
             raise
-        with self._errors():
+        with self.errors():
             response = self._http.get(f"{path}/result")
             if response.status_code == 409:
                 raise Failed(f"the job at {self._url} was {job['state']}.", "Start it again.")
             if response.status_code != 200:
-                raise self._error(response)
+                raise self.error(response)
             return decode_image(response.content)
 
     def explain(self, model: str, request: ExplainRequest) -> Explanation:
@@ -208,16 +168,16 @@ class HttpWire:
         path = _path(model, "filters") + (f"?version={version}" if version else "")
         return _layers(self._call("GET", path, ActivationsReply))
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+    def error_of(self, response: httpx.Response) -> BookserveError:
+        """The error that an answer holds."""
+        return _error_from_fields(response.json()["error"])
 
     def _job_events(self, path: str) -> Iterator[dict[str, Any]]:
         """The events of a job, until it has ended."""
-        with self._errors(), self._http.stream("GET", f"{path}/events", timeout=None) as response:
+        with self.errors(), self._http.stream("GET", f"{path}/events", timeout=None) as response:
             if response.status_code != 200:
                 response.read()
-                raise self._error(response)
+                raise self.error(response)
             for event in _events(response.iter_raw()):
                 yield event
                 if "done" in event:
@@ -227,84 +187,22 @@ class HttpWire:
     def _call(
         self, method: str, path: str, kind: type[Reply], request: Request | None = None, expected: int = 200
     ) -> Reply:
-        response = self._send(method, path, None if request is None else _body(request), expected)
+        response = self.send(method, path, None if request is None else _body(request), expected)
         try:
             # The decoder of the standard library, because answers may hold NaN.
             return msgspec.convert(response.json(), kind)
         except ValueError as error:
-            raise self._not_bookserve() from error
-
-    def _send(
-        self, method: str, path: str, content: bytes | None, expected: int = 200, headers: dict[str, str] | None = None
-    ) -> httpx.Response:
-        """The answer, which has the expected status; the request is sent again where that may help."""
-
-        def attempt(left: float) -> httpx.Response:
-            limit = httpx.Timeout(left, connect=min(CONNECT, left))
-            with self._errors(may_retry=True):
-                response = self._http.request(method, path, content=content, headers=headers, timeout=limit)
-            if response.status_code != expected:
-                raise self._busy_or_error(response)
-            return response
-
-        return self._retry.call(attempt)
+            raise self.other_server() from error
 
     def _open(self, path: str, body: bytes) -> httpx.Response:
         """The beginning of a stream with status 200; close it."""
-        with self._errors(may_retry=True):
+        with self.errors(may_retry=True):
             response = self._http.send(self._http.build_request("POST", path, content=body), stream=True)
             if response.status_code != 200:
                 response.read()
                 response.close()
-                raise self._busy_or_error(response)
+                raise self.busy_or_error(response)
             return response
-
-    @contextmanager
-    def _errors(self, may_retry: bool = False) -> Iterator[None]:
-        """Turn errors of httpx into ours; with ``may_retry`` those before anything was sent become ``TryAgain``."""
-        try:
-            yield
-        except httpx.ConnectError as error:
-            if isinstance(_root(error), ssl.SSLError):
-                raise NotReady(f"no secure connection to {self._url}: {_root(error)}.", _TLS_HINT) from error
-            raise (TryAgain(self._unreachable(error)) if may_retry else self._unreachable(error)) from error
-        except httpx.TimeoutException as error:
-            raise NotReady(f"{self._url} did not answer in time.", "It may be overloaded: try again.") from error
-        except httpx.RemoteProtocolError as error:
-            raise self._not_bookserve() from error
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> NotReady:
-        return NotReady(f"cannot reach {self._url}: {error}.", "Start a server with: bookserve serve")
-
-    def _busy_or_error(self, response: httpx.Response) -> Exception:
-        error = self._error(response)
-        if response.status_code not in BUSY:
-            return error
-        after = response.headers.get("retry-after", "")
-        return TryAgain(error, float(after) if after.isdecimal() else 0.0)
-
-    def _error(self, response: httpx.Response) -> BookserveError:
-        try:
-            return _error_from_fields(response.json()["error"])
-        except (ValueError, TypeError, KeyError):
-            if response.status_code in BUSY:  # a proxy in front of the server
-                return NotReady(f"{self._url} answered {response.status_code} {response.reason_phrase}.", "Try again.")
-            return self._not_bookserve()
-
-    def _not_bookserve(self) -> NotReady:
-        return NotReady(f"the server at {self._url} is not bookserve.", "Check the port, or start: bookserve serve")
-
-
-_TLS_HINT = "Trust its certificate with ca=FILE (--ca FILE); a server that asks for one needs cert and key."
-
-
-def _root(error: BaseException) -> BaseException:
-    """What an error was raised for in the first place."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return error
 
 
 def _layers(reply: ActivationsReply) -> list[Layer]:

@@ -23,8 +23,8 @@ import msgspec
 from bookserve.api.native_json import row_from_json
 from bookserve.api.requests import MAX_ROWS, PredictRequest, parse_request, validate_request
 from bookserve.errors import InvalidInput
-from bookserve.formats.tables import ROW_NAMES, read_table, records_of_columns
 from bookserve.steps import Numbers, Step
+from bookserve.table import ROW_NAMES
 from bookserve.verb import Predict
 from serve.transport.http.multipart import Part, parse_form
 
@@ -109,6 +109,8 @@ def read_rows(content_type: str, body: bytes) -> RowsBody:
     if is_single(kind, body):
         return RowsBody([single_row(kind, body)])
     if kind in TABLES:
+        from bookserve.formats.tables import read_table
+
         return RowsBody(read_table(body, "the table"))
     if kind in LINES:
         return RowsBody(_rows_of_lines(body))
@@ -164,6 +166,8 @@ def _with_nan(body: bytes) -> Any:
 def _as_rows(value: Any) -> list[Any]:
     """A table by columns, or a single row that was not put into a list (jsonlite's ``auto_unbox``), as rows."""
     if isinstance(value, dict) and value.keys() != {"b64"}:
+        from bookserve.formats.tables import records_of_columns
+
         return records_of_columns({name: item for name, item in value.items() if name not in ROW_NAMES}) or [value]
     return value if isinstance(value, list) else [value]
 

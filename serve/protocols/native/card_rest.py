@@ -13,10 +13,9 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.requests import Request
@@ -25,7 +24,6 @@ from starlette.routing import BaseRoute, Route
 
 from bookserve.bundle import MANIFEST, Bundle
 from bookserve.bundle.bundle import HISTORY
-from bookserve.bundle.onnx_layers import Layer, list_layers
 from bookserve.errors import BookserveError, NotFound
 from bookserve.images import encode_png
 from bookserve.steps import Numbers
@@ -36,6 +34,9 @@ from serve.protocols.base import json_error
 from serve.protocols.native.responses import json_response, model_fields
 from serve.protocols.native.rest import requested_version
 from serve.security.access_policy import AccessPolicy, Forbidden
+
+if TYPE_CHECKING:
+    from bookserve.bundle.onnx_layers import Layer
 
 #: Files that describe a model and hold none of its weights: everyone who may call the model may fetch them.
 _OPEN_FILES = ("README.md", MANIFEST, "examples.npz", HISTORY)
@@ -106,6 +107,8 @@ def _read_text(bundle: Bundle, name: str) -> str:
 
 def _history(bundle: Bundle) -> dict[str, list[float | None]]:
     """The columns of ``history.csv``, one number for each epoch; empty if the bundle has none."""
+    import csv
+
     lines = list(csv.reader(_read_text(bundle, HISTORY).splitlines()))
     if len(lines) < 2:
         return {}
@@ -123,6 +126,8 @@ def _number(text: str) -> float | None:
 
 def _layers(bundle: Bundle) -> dict[str, list[Layer]]:
     """The layers of each graph that a verb names; graphs that have no readable ONNX file have none."""
+    from bookserve.bundle.onnx_layers import list_layers
+
     manifest = bundle.manifest
     verb = manifest.verb
     names = [verb.decode, *([verb.encode] if verb.encode else [])] if isinstance(verb, Sample) else [verb.graph]

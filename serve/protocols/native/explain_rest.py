@@ -27,7 +27,7 @@ from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.protocols.native.bodies import is_single, media_type, single_row
 from serve.protocols.native.explanations import explain_picture, layer_activations
-from serve.protocols.native.responses import json_response, model_fields
+from serve.protocols.native.responses import json_response, noted_fields
 from serve.transport.http.body import read_body
 
 
@@ -55,18 +55,18 @@ def routes(engine: Engine) -> list[BaseRoute]:
             "score": short_float(explanation.score),
             "heatmap": short_floats(explanation.heatmap),
         }
-        return json_response(model_fields(live) | fields | {"overlay": _b64(picture)})
+        return json_response(noted_fields(live) | fields | {"overlay": _b64(picture)})
 
     async def activations(request: Request) -> Response:
         live, body = await read_request(request)
         found = await layer_activations(engine, live, body)
-        return json_response(model_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
+        return json_response(noted_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
 
     async def filters(request: Request) -> Response:
         number = request.query_params.get("version", "")
         live = engine.model(request.path_params["name"], int(number) if number.isdecimal() else None)
         found = await asyncio.to_thread(explanations.filter_patterns, live.bundle)
-        return json_response(model_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
+        return json_response(noted_fields(live) | {"layers": await asyncio.to_thread(layer_fields, found)})
 
     def layer_fields(layers: Iterable[explanations.Layer]) -> list[dict[str, Any]]:
         return [

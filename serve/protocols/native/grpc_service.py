@@ -18,7 +18,7 @@ from bookserve.api.native_messages import (
     table_from_message,
 )
 from bookserve.api.requests import GenerateRequest, PredictRequest, SampleRequest, validate_request
-from bookserve.bundle.notes import answer_notes, output_units
+from bookserve.bundle.notes import answer_notes, model_notes, output_units
 from bookserve.errors import InvalidInput
 from bookserve.images import encode_png
 from serve.engine import Engine
@@ -72,10 +72,15 @@ def service(engine: Engine) -> Service:
     async def generate(request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateReply]:
         fields = {"prompt": request.prompt, "stop": list(request.stop), **_optional_fields(request)}
         body = validate_request(GenerateRequest, fields)
-        async with aclosing(engine.generate(engine.model(request.model, body.version), body)) as stream:
+        live = engine.model(request.model, body.version)
+        notes = [note_to_message(note) for note in model_notes(live.bundle)]
+        async with aclosing(engine.generate(live, body)) as stream:
             async for pieces in stream:
                 for piece in pieces:
-                    yield piece_to_message(piece)
+                    message = piece_to_message(piece)
+                    if notes and piece.finish:
+                        message.notes.extend(notes)
+                    yield message
 
     async def sample(request: pb.SampleRequest) -> pb.SampleReply:
         points = [list(point.coordinates) for point in request.latent]
@@ -89,6 +94,7 @@ def service(engine: Engine) -> Service:
             version=live.version,
             latent=[pb.Point(coordinates=point) for point in latent.tolist()],
             images=await asyncio.to_thread(lambda: [encode_png(image) for image in pixels]),
+            notes=map(note_to_message, model_notes(live.bundle)),
         )
 
     return Service(

@@ -229,6 +229,8 @@ def _job_paths(errors: ErrorResponses) -> dict[str, Schema]:
 
 def _schemas() -> dict[str, Schema]:
     named = {"model": STRING, "version": COUNT}
+    noted = named | {"notes": array(reference("Note")) | {"description": "What a reader should know; often absent."}}
+    about = {"row": COUNT, "input": STRING, "words": array(STRING)}
     drawn = array(record("text logprob", text=STRING, logprob=NUMBER, top=array()))
     piece = {"text": STRING, "index": COUNT, "finish": enum("length", "stop"), "drawn": drawn}
     summary = {
@@ -286,16 +288,17 @@ def _schemas() -> dict[str, Schema]:
                 )
             },
         ),
-        "Answers": record("model version answers", **named, answers=array(OBJECT)),
+        "Note": record("kind message", kind=enum("sample", "unknown_words", "no_known_words"), message=STRING, **about),
+        "Answers": record("model version answers", **noted, answers=array(OBJECT), units=OBJECT),
         "Text": record(
             "model version",
-            **named,
+            **noted,
             **piece,
             texts=array(reference("Piece")),
         )
         | {"description": "One text with why it ended, or texts where several were asked for."},
         "Piece": record("text", **piece),
-        "Pictures": record("model version latent images", **named, latent=array(), images=array()),
+        "Pictures": record("model version latent images", **noted, latent=array(), images=array()),
         "Job": record(
             "id model version state step steps loss created",
             id=STRING,
@@ -306,17 +309,18 @@ def _schemas() -> dict[str, Schema]:
             steps=INTEGER,
             loss={"type": ["number", "null"]},
             created=NUMBER,
+            notes=noted["notes"],
             error=record(code=STRING, message=STRING, hint=STRING),
         ),
         "JobReply": record("job", job=reference("Job")),
         "Layers": record(
             "model version layers",
-            **named,
+            **noted,
             layers=array(record("name shape picture", name=STRING, shape=array(INTEGER), picture=BASE64)),
         ),
         "Explanation": record(
             "model version label score heatmap overlay",
-            **named,
+            **noted,
             label=STRING,
             score=NUMBER,
             heatmap=array(array(NUMBER)),

@@ -9,8 +9,9 @@ from contextlib import aclosing
 from typing import Any
 
 from bookserve.api import pictures_pb2 as pb
-from bookserve.api.native_messages import row_from_message, tensor_to_message
+from bookserve.api.native_messages import note_to_message, row_from_message, tensor_to_message
 from bookserve.api.requests import ExplainRequest, TransformRequest, validate_request
+from bookserve.bundle.notes import model_notes
 from bookserve.errors import InvalidInput
 from bookserve.generation import explain as explanations
 from bookserve.images import encode_png
@@ -45,6 +46,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
                         loss=job.loss,
                         preview=preview,
                         picture=job.picture,
+                        notes=map(note_to_message, job.notes if job.ended else ()),
                     )
         finally:
             if not job.ended:
@@ -62,6 +64,7 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
             score=explanation.score,
             heatmap=tensor_to_message(explanation.heatmap),
             overlay=await asyncio.to_thread(encode_png, explanation.overlay),
+            notes=map(note_to_message, model_notes(live.bundle)),
         )
 
     async def activations(request: pb.ExplainRequest) -> pb.ActivationsReply:
@@ -86,7 +89,8 @@ def service(engine: Engine, jobs: JobQueue) -> Service:
 
 def _layers_reply(live: LiveModel, layers: Iterable[explanations.Layer]) -> pb.ActivationsReply:
     pictures = [pb.Layer(name=layer.name, shape=layer.shape, picture=encode_png(layer.picture)) for layer in layers]
-    return pb.ActivationsReply(model=live.name, version=live.version, layers=pictures)
+    notes = map(note_to_message, model_notes(live.bundle))
+    return pb.ActivationsReply(model=live.name, version=live.version, layers=pictures, notes=notes)
 
 
 def _explain_request(request: Any) -> ExplainRequest:

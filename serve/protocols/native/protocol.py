@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from serve.protocols.base import Protocol
-from serve.protocols.native import card_rest, explain_rest, grpc_service, jobs_rest, openapi, pictures_service, rest
+from serve.protocols.native import card_rest, explain_rest, grpc_service, jobs_rest, pictures_service, rest
+from serve.protocols.openapi import ApiDescription
+
+
+def _describe() -> ApiDescription:
+    from serve.protocols.native import openapi
+
+    return openapi.describe()
+
 
 PROTOCOL = Protocol(
     name="api",
@@ -18,5 +26,5 @@ PROTOCOL = Protocol(
         grpc_service.service(server.engine),
         pictures_service.service(server.engine, server.jobs),
     ),
-    openapi=openapi.describe,
+    openapi=_describe,
 )

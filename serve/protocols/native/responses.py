@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from bookserve.bundle.notes import output_units
+from bookserve.bundle.notes import model_notes, output_units
 from bookserve.steps.vocabulary import Vocabulary
 from bookserve.verb import Answer, Note, Piece, plain_answers
 from serve.codecs.json_document import array_to_strict_json
@@ -43,9 +43,10 @@ def texts_response(live: LiveModel, texts: Sequence[Piece], n: int) -> Response:
     """One text with its fields, or ``n`` of them in a list; log-probabilities of long texts are written in pieces."""
     if sum(len(text.drawn) for text in texts) <= INLINE_DRAWN:
         fields = msgspec.to_builtins(texts[0]) if n == 1 else {"texts": texts}
-        return json_response(model_fields(live) | fields)
+        return json_response(noted_fields(live) | fields)
     written = (_text_pieces(text) for text in texts)
-    return LongAnswer(json_pieces(model_fields(live) | (next(written) if n == 1 else {"texts": written})))
+    beside = msgspec.to_builtins(noted_fields(live))
+    return LongAnswer(json_pieces(beside | (next(written) if n == 1 else {"texts": written})))
 
 
 def _row_pieces(answer: Answer) -> Any:
@@ -64,6 +65,12 @@ def _text_pieces(text: Piece) -> dict[str, Any]:
 def model_fields(live: LiveModel) -> dict[str, Any]:
     """The fields ``model`` and ``version`` of a response."""
     return {"model": live.name, "version": live.version}
+
+
+def noted_fields(live: LiveModel) -> dict[str, Any]:
+    """The same with the notes that hold for all answers of the model, if there are any: trained on sample data."""
+    notes = model_notes(live.bundle)
+    return model_fields(live) | ({"notes": notes} if notes else {})
 
 
 def _encode_vocabulary(value: Any) -> str:

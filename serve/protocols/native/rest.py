@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -23,17 +23,24 @@ from starlette.routing import BaseRoute, Route
 from bookserve import bundle
 from bookserve.api.native_json import dump_json, row_from_json
 from bookserve.api.requests import GenerateRequest, SampleRequest, parse_request, validate_request
+from bookserve.bundle.notes import model_notes
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.generation.text import Piece
 from bookserve.images import contact_sheet, encode_png
-from bookserve.verb import Predict, short_floats
+from bookserve.verb import Note, Predict, short_floats
 from serve.codecs.json_document import array_to_strict_json
 from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.observability.internal_error import internal_error
 from serve.protocols.base import error_fields
 from serve.protocols.native.bodies import is_plain_text, media_type, read_rows, single_row
-from serve.protocols.native.responses import answers_response, json_response, model_fields, texts_response
+from serve.protocols.native.responses import (
+    answers_response,
+    json_response,
+    model_fields,
+    noted_fields,
+    texts_response,
+)
 from serve.transport.http.body import read_body
 from serve.transport.http.streaming import EventStream, unless_disconnected
 
@@ -86,7 +93,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
             body = parse_request(GenerateRequest, data)
         live = model(request, body.version)
         if body.stream:
-            return EventStream(_events(engine.generate(live, body)))
+            return EventStream(_events(engine.generate(live, body), model_notes(live.bundle)))
         texts = await unless_disconnected(request.receive, engine.write(live, body))
         if not texts:  # the client has disconnected
             return Response(status_code=499)
@@ -104,7 +111,7 @@ def routes(engine: Engine) -> list[BaseRoute]:
         if NPZ in accept:
             return Response(await asyncio.to_thread(_npz, latent, pixels), media_type=NPZ)
         images = await asyncio.to_thread(_pngs, pixels)
-        fields = model_fields(live) | {"latent": short_floats(latent), "images": images}
+        fields = msgspec.to_builtins(noted_fields(live)) | {"latent": short_floats(latent), "images": images}
         return Response(await asyncio.to_thread(dump_json, fields), media_type="application/json")
 
     return [
@@ -127,13 +134,13 @@ def requested_version(request: Request) -> int | None:
     return int(number)
 
 
-async def _events(stream: AsyncGenerator[list[Piece]]) -> AsyncGenerator[bytes]:
-    """Server-sent events: each piece of text, then ``done`` or an error."""
+async def _events(stream: AsyncGenerator[list[Piece]], notes: Sequence[Note]) -> AsyncGenerator[bytes]:
+    """Server-sent events: each piece of text, then ``done`` with the notes on the text, or an error."""
     try:
         async with aclosing(stream):
             async for pieces in stream:
                 yield b"".join(map(_event, pieces))
-        yield _event({"done": True})
+        yield _event({"done": True} | ({"notes": notes} if notes else {}))
     except Exception as error:
         failure = error if isinstance(error, BookserveError) else internal_error("generating a text failed", error)
         yield _event({"error": error_fields(failure)})

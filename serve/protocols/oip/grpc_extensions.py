@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.json_format import ParseDict
-
 from bookserve.api import oip_pb2 as pb
 from bookserve.api import triton_config_pb2 as config_pb
 from serve.engine import Engine
@@ -20,6 +18,8 @@ def methods(engine: Engine) -> dict[str, Method]:
     """The methods by name."""
 
     async def config(request: config_pb.ModelConfigRequest) -> config_pb.ModelConfigResponse:
+        from google.protobuf.json_format import ParseDict
+
         described = model_configuration(find_model(engine, request.name, request.version))
         return config_pb.ModelConfigResponse(config=ParseDict(described, config_pb.ModelConfig()))
 

@@ -10,7 +10,7 @@ import asyncio
 import math
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 
@@ -27,12 +27,13 @@ from serve.codecs.json_numbers import NUMBER_BYTES, is_readable, parse_numbers
 from serve.codecs.json_pieces import byte_pieces, json_pieces
 from serve.models.live_model import LiveModel
 from serve.protocols.oip.request import check_parameters, drop_nulls, input_spec
-from serve.protocols.oip.tensors import BF16, DATATYPES, datatype_of, element_count, from_raw, to_raw
+from serve.protocols.oip.tensors import BF16, DATATYPES, datatype_of, element_count, from_raw, to_raw, to_raw_view
 
 #: Header with the length in bytes of the JSON part, if binary tensors follow it.
 LENGTH_HEADER = "inference-header-content-length"
 
 _SIZE = "binary_data_size"
+_Bytes = bytes | memoryview
 #: JSON parts up to this length (bytes) are cached after parsing.
 _MAX_KEPT = 1024
 _DATA = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[')
@@ -199,7 +200,7 @@ def encode_response(live: LiveModel, request: InferRequest, outputs: Arrays) -> 
     Raises:
         InvalidInput: a parameter of the wrong type, or a string output that is not UTF-8 and not asked for as binary.
     """
-    document, binaries = _describe_outputs(live, request, outputs, _output_to_json)
+    document, binaries = _describe_outputs(live, request, outputs, _output_to_json, to_raw)
     text = dumps(document)
     return (b"".join([text, *binaries]), len(text)) if binaries else (text, None)
 
@@ -212,7 +213,8 @@ async def encode_long_response(
     Raises:
         InvalidInput: see ``encode_response``.
     """
-    document, binaries = await asyncio.to_thread(_describe_outputs, live, request, outputs, _output_to_pieces)
+    describe = partial(_describe_outputs, live, request, outputs, _output_to_pieces, to_raw_view)
+    document, binaries = await asyncio.to_thread(describe)
     pieces = json_pieces(document)
     if not binaries:
         return pieces, None
@@ -225,19 +227,24 @@ async def encode_long_response(
 
 
 def _describe_outputs(
-    live: LiveModel, request: InferRequest, outputs: Arrays, to_json: Callable[[str, np.ndarray], Any]
-) -> tuple[dict[str, Any], list[bytes]]:
+    live: LiveModel,
+    request: InferRequest,
+    outputs: Arrays,
+    to_json: Callable[[str, np.ndarray], Any],
+    to_binary: Callable[[np.ndarray], _Bytes],
+) -> tuple[dict[str, Any], list[_Bytes]]:
     """The JSON part of a response as a document, and the tensors that follow it in binary form."""
     parameters = {output.name: output.parameters for output in request.outputs}
     by_default = request.parameters.get("binary_data_output", False)
-    tensors, binaries = [], []
+    tensors: list[dict[str, Any]] = []
+    binaries: list[_Bytes] = []
     for name, array in outputs.items():
         tensor: dict[str, Any] = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
         as_binary = parameters.get(name, {}).get("binary_data", by_default)
         if type(as_binary) is not bool:
             raise InvalidInput("the parameters binary_data and binary_data_output must be true or false.")
         if as_binary:
-            binaries.append(to_raw(array))
+            binaries.append(to_binary(array))
             tensor["parameters"] = {_SIZE: len(binaries[-1])}
         else:
             tensor["data"] = to_json(name, array)

@@ -16,7 +16,7 @@ import numpy as np
 from bookserve.api import oip_pb2 as pb
 from bookserve.graph import Arrays
 from serve.codecs.json_pieces import byte_pieces
-from serve.protocols.oip.tensors import to_raw
+from serve.protocols.oip.tensors import to_raw_view
 
 #: Elements that are written between two turns.
 _ELEMENTS = 20_000
@@ -43,7 +43,7 @@ async def serialize(head: pb.ModelInferResponse, outputs: Arrays, fields: Mappin
         parts += _nested(pb.ModelInferResponse.OUTPUTS_FIELD_NUMBER, own)
     if fields is None:
         for tensor in tensors:
-            raw = await asyncio.to_thread(_bytes_of, outputs[tensor.name])
+            raw = await asyncio.to_thread(to_raw_view, outputs[tensor.name])
             parts += _nested(pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER, [raw])
     return await _join(parts)
 
@@ -62,13 +62,6 @@ async def _typed_contents(array: np.ndarray, field: str) -> list[Part]:
         parts.append(some.SerializeToString())
         await asyncio.sleep(0)
     return parts
-
-
-def _bytes_of(array: np.ndarray) -> memoryview:
-    """The binary form of an array, without a copy where its memory has that form already."""
-    if array.dtype != object and array.flags.c_contiguous and array.dtype.newbyteorder("<") == array.dtype:
-        return array.reshape(-1).view(np.uint8).data
-    return memoryview(to_raw(array))
 
 
 def _nested(number: int, parts: Sequence[Part]) -> list[Part]:

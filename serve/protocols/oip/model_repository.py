@@ -1,4 +1,4 @@
-"""Triton's model repository extension: clients list, load and unload models, if the operator allows it."""
+"""Triton's model repository extension: clients list models; if the operator allows it, they load and unload them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ _STATES = {"AVAILABLE": "READY", "START": "LOADING", "LOADING": "LOADING", "UNLO
 
 
 class ModelRepository:
-    """Index, load and unload. Each is refused unless the server was started with ``--model-control``."""
+    """Index, load and unload. What changes models is refused unless the server was started with ``--model-control``."""
 
     def __init__(self, engine: Engine, policy: AccessPolicy) -> None:
         self._engine = engine
         self._policy = policy
 
     async def index(self, ready: bool = False) -> list[dict[str, str]]:
-        """All versions that are on disk or loaded; with ``ready`` only those that answer requests.
+        """All versions that the server knows; with ``ready`` only those that answer requests.
 
-        Raises:
-            Forbidden: model control is not allowed.
+        With model control also those that are on disk only, for which directories are read.
         """
-        self._policy.check_control()
+        if self._policy.control:
+            versions = await self._engine.index()
+        else:
+            versions = [(name, status) for name in self._engine.names() for status in self._engine.status(name)]
         listed = [
             {
                 "name": name,
@@ -34,7 +36,7 @@ class ModelRepository:
                 "state": _STATES.get(status.state, "UNAVAILABLE"),
                 "reason": status.error or ("" if status.state in _STATES else "unloaded"),
             }
-            for name, status in await self._engine.index()
+            for name, status in versions
         ]
         return [item for item in listed if item["state"] == "READY" or not ready]
 

@@ -70,7 +70,7 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
         return json_response(statistics_response(engine, models_for_statistics(engine, name, version)))
 
     async def index(request: Request) -> Response:
-        document = await control_document(request)
+        document = await document_of(request)
         only_ready = drop_nulls(document).get("ready", False)
         if type(only_ready) is not bool:
             raise InvalidInput("'ready' must be true or false.")
@@ -89,6 +89,9 @@ def routes(engine: Engine, policy: AccessPolicy) -> list[BaseRoute]:
 
     async def control_document(request: Request) -> dict[str, Any]:
         policy.check_control()
+        return await document_of(request)
+
+    async def document_of(request: Request) -> dict[str, Any]:
         document = loads(await read_body(request) or b"{}", depth=depth)
         if type(document) is not dict:
             raise InvalidInput("the body is not a JSON object.", "Send {} or no body.")

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from serve.protocols.base import Protocol
-from serve.protocols.tfserving import fast_route, model_service, openapi, prediction_service, rest
+from serve.protocols.openapi import ApiDescription
+from serve.protocols.tfserving import fast_route, model_service, prediction_service, rest
 from serve.protocols.tfserving.errors import error_response
+
+
+def _describe() -> ApiDescription:
+    from serve.protocols.tfserving import openapi
+
+    return openapi.describe()
+
 
 PROTOCOL = Protocol(
     name="tfs",
@@ -16,5 +24,5 @@ PROTOCOL = Protocol(
         prediction_service.service(server.engine, server.policy),
         model_service.service(server.engine, server.policy),
     ),
-    openapi=openapi.describe,
+    openapi=_describe,
 )

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
-from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -139,6 +138,8 @@ class _RestApi:
             statuses = servable.version_states(self._engine, unquote(path["name"]), _version_number(path))
             return dumps({"model_version_status": [_status_fields(status) for status in statuses]})
         live = self._find_model(path)
+        from google.protobuf.json_format import MessageToDict
+
         signature_fields = MessageToDict(
             signature_defs(live), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )

@@ -15,6 +15,7 @@ from serve.engine import Engine
 from serve.models.live_model import LiveModel
 from serve.models.versions import UnknownLabel, VersionStatus
 from serve.protocols.tfserving import classify_regress, tf_examples
+from serve.protocols.tfserving.signatures import is_foreign
 
 
 def find_model(engine: Engine, name: str, version: int | None = None, label: str = "") -> LiveModel:
@@ -72,6 +73,9 @@ def find_graph(live: LiveModel, signature: str) -> tuple[str, Graph]:
 async def predict(engine: Engine, live: LiveModel, signature: str, graph: Graph, feeds: Arrays) -> Arrays:
     """Run ``graph``, whose name is ``signature``. A batch without rows gets outputs without rows, and is not run.
 
+    A SavedModel without a bundle is run on tensors of any shape, since TensorFlow Serving does not compare them with
+    the declared shapes, either: half_plus_two takes ``[1.0, 2.0]`` for its input of shape [-1, 1].
+
     Raises:
         InvalidInput: the feeds do not fit the graph.
         NotReady, Overloaded, Failed: see ``Engine.run``.
@@ -83,7 +87,15 @@ async def predict(engine: Engine, live: LiveModel, signature: str, graph: Graph,
             )
             for name, spec in graph.outputs.items()
         }
-    return await engine.run(live, signature, feeds)
+    return await engine.run(live, signature, feeds, is_foreign(live) and not _fits(graph, feeds))
+
+
+def _fits(graph: Graph, feeds: Arrays) -> bool:
+    try:
+        graph.check(feeds)
+    except InvalidInput:
+        return False
+    return True
 
 
 def _holds_no_rows(graph: Graph, feeds: Arrays) -> bool:
@@ -92,11 +104,7 @@ def _holds_no_rows(graph: Graph, feeds: Arrays) -> bool:
     if feeds.keys() != graph.inputs.keys() or any(feeds[name].shape[:1] != (0,) for name in by_row):
         return False
     one_row = {name: np.zeros((1, *feeds[name].shape[1:]), feeds[name].dtype) for name in by_row}
-    try:
-        graph.check({**feeds, **one_row})
-    except InvalidInput:
-        return False  # the engine says so of the feeds themselves
-    return True
+    return _fits(graph, {**feeds, **one_row})  # if not, the engine says so of the feeds themselves
 
 
 async def classify_and_regress(

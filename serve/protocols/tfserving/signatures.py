@@ -33,8 +33,6 @@ _SERVING_TAG = b"serve"
 #: Field numbers: SavedModel.meta_graphs; MetaGraphDef.meta_info_def and .signature_def; MetaInfoDef.tags.
 _META_GRAPHS, _META_INFO, _SIGNATURES, _TAGS = 2, 1, 5, 4
 _FIXED_SIZES = {1: 8, 5: 4}
-#: The shape of a graph's tensor whose number of axes is not declared.
-_UNKNOWN_RANK = ("...",)
 
 #: What ``saved_model_signatures`` found, since the file may be gone later.
 _FOUND: WeakKeyDictionary[LiveModel, Mapping[str, pb.SignatureDef]] = WeakKeyDictionary()
@@ -140,7 +138,7 @@ def _read_varint(data: mmap.mmap, at: int) -> tuple[int, int]:
 
 
 def _tensor_info(name: str, spec: TensorSpec) -> pb.TensorInfo:
-    if spec.shape == _UNKNOWN_RANK:
+    if not spec.ranked:
         shape = pb.TensorShapeProto(unknown_rank=True)
     else:
         shape = pb.TensorShapeProto(dim=[pb.TensorShapeProto.Dim(size=size) for size in spec.sizes()])

@@ -1,5 +1,5 @@
 # ruff: noqa: TID253
-"""Defines gRPC services as tables of methods, for both gRPC servers and for reflection.
+"""Defines gRPC services as tables of methods, for both gRPC servers and for reflection (``reflection.py``).
 
 The messages of TensorFlow Serving and of the Open Inference Protocol are in protobuf packages of our own, so that they
 do not collide with the official ones in one process; the services have the official names. Reflection uses a separate
@@ -9,14 +9,11 @@ descriptor pool for the same reason.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
 from bookserve.errors import BookserveError, InvalidInput
@@ -160,57 +157,3 @@ async def requests_until(ended: Callable[[], bool], requests: AsyncIterator[T]) 
             next_request = asyncio.ensure_future(anext(requests, None))
     finally:
         next_request.add_done_callback(lambda late: late.cancelled() or late.exception())  # the read ends with its call
-
-
-def descriptor_pool(services: Iterable[Service], files: Iterable[FileDescriptor] = ()) -> DescriptorPool:
-    """A descriptor pool with the services, their messages, and ``files``.
-
-    A service that the file of its messages declares is described by that file; for others a file is made.
-    """
-    pool = DescriptorPool()
-    known: set[str] = set()
-    for file in files:
-        _add_file(pool, file, known)
-    by_package: dict[str, FileDescriptorProto] = {}
-    for service in services:
-        if _add_declaring_file(pool, service, known):
-            continue
-        package, _, name = service.name.rpartition(".")
-        file_name = f"{package.replace('.', '/')}.proto"
-        file_proto = by_package.setdefault(
-            package, FileDescriptorProto(name=file_name, package=package, syntax="proto3")
-        )
-        entry = file_proto.service.add(name=name)
-        for method_name, method in service.methods.items():
-            for kind in (method.request, method.reply):
-                _add_file(pool, kind.DESCRIPTOR.file, known)
-                if kind.DESCRIPTOR.file.name not in file_proto.dependency:
-                    file_proto.dependency.append(kind.DESCRIPTOR.file.name)
-            entry.method.add(
-                name=method_name,
-                input_type=f".{method.request.DESCRIPTOR.full_name}",
-                output_type=f".{method.reply.DESCRIPTOR.full_name}",
-                client_streaming=isinstance(method, Stream),
-                server_streaming=isinstance(method, Stream | ServerStream),
-            )
-    for file_proto in by_package.values():
-        pool.Add(file_proto)
-    return pool
-
-
-def _add_declaring_file(pool: DescriptorPool, service: Service, known: set[str]) -> bool:
-    """Add the file of a service's messages if it also declares the service; whether it does."""
-    file = next(iter(service.methods.values())).request.DESCRIPTOR.file
-    if service.name not in {declared.full_name for declared in file.services_by_name.values()}:
-        return False
-    _add_file(pool, file, known)
-    return True
-
-
-def _add_file(pool: DescriptorPool, file: Any, known: set[str]) -> None:
-    if file.name in known:
-        return
-    known.add(file.name)
-    for needed in file.dependencies:
-        _add_file(pool, needed, known)
-    pool.AddSerializedFile(file.serialized_pb)

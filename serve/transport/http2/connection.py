@@ -362,19 +362,22 @@ class Connection(asyncio.Protocol):
         if not stream_id & 1:
             raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a client must open streams with odd identifiers")
         if stream_id <= self._last_stream_id:
-            fields, size = self._header_decoder.decode_and_discard(block)
+            fields, size, allowed = self._header_decoder.decode_trailers(block)
             self.budget.spend(DEAD_STREAM_COST + head_cost(fields) + size // BYTES_PER_UNIT)
             call = self._calls.get(stream_id)
-            if call is not None and not call.stream.remote_closed and end_stream:
-                call.stream.receive_data(b"", 0, end_stream)
-            elif call is not None and not call.stream.remote_closed:
-                self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR)
+            if call is not None and not call.stream.remote_closed:
+                if end_stream and allowed and not call.stream.content_left:
+                    call.stream.receive_data(b"", 0, end_stream)
+                else:
+                    self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "malformed_request")
             elif stream_id not in self._closed_streams or call is not None:
                 raise Http2ConnectionError(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
             return
         self._last_stream_id = stream_id
         try:
             headers = self._header_decoder.decode_request(block)
+            if end_stream and headers.content_length:
+                raise MalformedRequest("the request has less content than it says")
         except MalformedRequest:
             self.budget.spend(head_cost(len(block)))
             self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "malformed_request")
@@ -425,6 +428,12 @@ class Connection(asyncio.Protocol):
         content = frames.strip_padding(flags & frames.PADDED, payload)
         if not content and not end_stream:
             self.budget.spend()
+        left = call.stream.content_left
+        if left is not None:
+            call.stream.content_left = left = left - len(content)
+            if left < 0 or (end_stream and left):
+                self._stream_error(stream_id, ErrorCode.PROTOCOL_ERROR, "malformed_request")
+                return
         if not call.stream.receive_data(content, length, end_stream):
             self._stream_error(stream_id, ErrorCode.FLOW_CONTROL_ERROR)
 

@@ -111,7 +111,7 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     """The payload of a DATA or HEADERS frame without its padding and its priority fields (sections 6.1 and 6.2).
 
     Raises:
-        Http2ConnectionError: the padding is longer than the frame.
+        Http2ConnectionError: the padding is longer than the frame, or the frame ends before its content.
     """
     if not flags & (PADDED | HAS_PRIORITY):
         return payload
@@ -122,6 +122,8 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
         start, end = 1, end - payload[0]
     if flags & HAS_PRIORITY:
         start += 5
+    if start > len(payload):
+        raise Http2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "a frame is cut off")
     if start > end:
         raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame has more padding than content")
     return payload[start:end]

@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hpack import Decoder, HPACKError
-
 from serve.transport.http2.frame_budget import head_cost
 from serve.transport.http2.frames import DEFAULT_TABLE_SIZE, ErrorCode, Http2ConnectionError
 
@@ -35,8 +33,14 @@ _FORBIDDEN = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-enco
 #: Fields that are not part of a call's metadata.
 _RESERVED = {b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding"}
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+#: Digits of the longest content-length: no request is longer than 2^63 bytes.
+_LENGTH_DIGITS = 18
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+class _CutOff(Exception):  # noqa: N818 - a block, not an error of the program
+    """A header block that ends within a field, or has its fields in a wrong order."""
 
 
 class MalformedRequest(Exception):  # noqa: N818 - RFC 9113's own term
@@ -58,6 +62,8 @@ class RequestHeaders(NamedTuple):
     mistake: str = ""
     #: The codings of messages that the client reads (``grpc-accept-encoding``).
     accepted: str = ""
+    #: Bytes of all DATA frames together (``content-length``); None where the client does not say.
+    content_length: int | None = None
     #: Units of the connection's ``FrameBudget`` that it costs.
     cost: int = 1
     #: Size of the uncompressed header list in bytes, as SETTINGS_MAX_HEADER_LIST_SIZE counts it; of a list that is too
@@ -70,8 +76,11 @@ class HeaderDecoder:
 
     def __init__(self, max_header_list_size: int) -> None:
         """Decoding stops where a header list becomes larger than ``max_header_list_size`` bytes."""
+        import hpack  # its tables take longer to build than the rest of this package: the first connection does that
+
         self._limit = max_header_list_size
-        self._decoder = Decoder(max_header_list_size=2**31)  # each field is counted here
+        self._unreadable: tuple[type[Exception], ...] = (hpack.HPACKError, _CutOff)
+        self._decoder = hpack.Decoder(max_header_list_size=2**31)  # each field is counted here
         self._cache: dict[bytes, RequestHeaders] = {}
 
     def decode_request(self, block: bytes) -> RequestHeaders:
@@ -92,16 +101,16 @@ class HeaderDecoder:
             self._cache[block] = headers
         return headers
 
-    def decode_and_discard(self, block: bytes) -> tuple[int, int]:
+    def decode_trailers(self, block: bytes) -> tuple[int, int, bool]:
         """Decode a block whose content is not needed, since later blocks may refer to what it adds to the table.
 
-        Returns how many fields were decoded, and ``RequestHeaders.list_size``.
+        Returns how many fields were decoded, ``RequestHeaders.list_size``, and whether they may be trailers.
 
         Raises:
             Http2ConnectionError: see ``decode_request``.
         """
         fields, size, _ = self._decode(block)
-        return len(fields), size
+        return len(fields), size, all(_is_allowed(name, value) for name, value in fields)
 
     def _decode(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], int, bool]:
         """The fields up to the limit, the size of the list, and whether the block has changed the table.
@@ -126,11 +135,11 @@ class HeaderDecoder:
                         self._decoder.decode(block[start:end], raw=True)
                     continue
                 if fields and block[start] & 0xE0 == 0x20:
-                    raise HPACKError("a table size update after a field")
+                    raise _CutOff("a table size update after a field")
                 for name, value in self._decoder.decode(block[start:end], raw=True):
                     fields.append((name, value))
                     size += len(name) + len(value) + 32
-        except HPACKError as error:
+        except self._unreadable as error:
             raise Http2ConnectionError(
                 ErrorCode.COMPRESSION_ERROR, f"a header block cannot be read: {error}"
             ) from error
@@ -161,8 +170,10 @@ def _parse_request(fields: Sequence[tuple[bytes, bytes]], size: int) -> RequestH
             special[name] = value
             continue
         regular = True
-        if not _NAME.fullmatch(name) or name in _FORBIDDEN or b"\n" in value or b"\r" in value or b"\0" in value:
+        if not _is_allowed(name, value):
             raise MalformedRequest("a header is not allowed")
+        if name == b"content-length" and special.setdefault(name, value) != value:
+            raise MalformedRequest("there are two content-lengths")
         if name in _RESERVED:
             special[name] = value
         else:
@@ -180,9 +191,25 @@ def _parse_request(fields: Sequence[tuple[bytes, bytes]], size: int) -> RequestH
         reject_status=_reject_status(special),
         mistake=mistake,
         accepted=special.get(b"grpc-accept-encoding", b"").decode("latin-1"),
+        content_length=_parse_length(special.get(b"content-length")),
         cost=head_cost(len(fields)),
         list_size=size,
     )
+
+
+def _is_allowed(name: bytes, value: bytes) -> bool:
+    """Whether it is a field that HTTP/2 allows after the pseudo-header fields (RFC 9113, section 8.2)."""
+    return bool(
+        _NAME.fullmatch(name) and name not in _FORBIDDEN and not (b"\n" in value or b"\r" in value or b"\0" in value)
+    )
+
+
+def _parse_length(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        raise MalformedRequest("content-length is not a number of bytes")
+    return int(value)
 
 
 def _reject_status(special: dict[bytes, bytes]) -> int:
@@ -226,7 +253,7 @@ def _instructions(block: bytes) -> Iterator[tuple[int, int]]:
     """Where each field of a block, and each change of the table's size, begins and ends (RFC 7541, section 6).
 
     Raises:
-        HPACKError: the block is cut off.
+        _CutOff: the block is cut off.
     """
     at, size = 0, len(block)
     while at < size:
@@ -241,7 +268,7 @@ def _instructions(block: bytes) -> Iterator[tuple[int, int]]:
                 length, at = _decode_integer(block, at, 7)
                 at += length
         if at > size:
-            raise HPACKError("a field is cut off")
+            raise _CutOff("a field is cut off")
         yield start, at
 
 

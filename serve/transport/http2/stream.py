@@ -28,6 +28,8 @@ PREFIX_SIZE = 5
 _SHORT_BLOCK, _PROGRESS = 8192, 16_384
 #: Bytes of a message that a stream keeps without counting it, while more may come.
 _SMALL_MESSAGE = 16_384
+#: Bytes of the longest message that is copied together with its prefix before it is sent.
+_LONG_MESSAGE = 2**20
 #: The buffer of a stream that keeps nothing; it is replaced, not changed.
 _NOTHING = bytearray()
 #: The ``wbits`` argument of zlib by coding.
@@ -105,6 +107,7 @@ class Stream:
         "_whole",
         "_writer",
         "closed",
+        "content_left",
         "error",
         "headers",
         "headers_sent",
@@ -121,6 +124,8 @@ class Stream:
         self.headers = headers
         #: Bytes that the client lets us send on this stream.
         self.send_window = send_window
+        #: Bytes of the request that are still to come, where the client has said how many there are.
+        self.content_left = headers.content_length
         #: Whether the client has sent END_STREAM.
         self.remote_closed = False
         #: Whether nothing more is sent or received.
@@ -358,7 +363,12 @@ class Stream:
             flag, message = b"\1", compressor.compress(message) + compressor.flush()
         if not self._unsent:
             self._progress_at, self._progress = self._writer.now(), 0
-        self._unsent.append(flag + len(message).to_bytes(4, "big") + message)
+        prefix = flag + len(message).to_bytes(4, "big")
+        if len(message) > _LONG_MESSAGE:
+            view = memoryview(message)  # copying it at once would hold up the event loop
+            self._unsent += (prefix + view[:_PROGRESS], view[_PROGRESS:])
+        else:
+            self._unsent.append(prefix + message)
         self.flush()
 
     def send_trailers(self, block: bytes) -> None:

@@ -48,6 +48,9 @@ def test_texts_and_answers_are_streams(models: Path, local: Client) -> None:
             tables = [Table({UNNAMED: np.full((2, 3), value)}) for value in (1.0, 2.0)]
             found = [part async for part in client.predict_parts("affine", tables)]
             assert [part[0]["y"][0] for part in found] == [3, 5]  # type: ignore[index]
+            parts = [part.images async for part in client.sample_parts("plane", 300, seed=2)]
+            assert [len(images) for images in parts] == [256, 44]
+            np.testing.assert_array_equal(np.concatenate(parts), local.sample("plane", 300, seed=2).images)
 
     asyncio.run(ask())
 

@@ -268,6 +268,8 @@ ERRORS: dict[str, tuple[str, Any, type[BookserveError], str]] = {
     "lone surrogate": ("reviews", ["\udcff"], InvalidInput, "row 0: a row is not UTF-8"),
 }
 WIRES = ("local", "http", "grpc")
+#: As servers of tensors are called; the Steps are those of the bundles, in the client.
+TENSOR_WIRES = ("tfserving+http", "tfserving+grpc", "oip+http", "oip+grpc")
 
 
 def write_numbers(models: Path, name: str, steps: Numbers, node: str, number: Any) -> None:
@@ -303,11 +305,17 @@ def own_server(own_models: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(params=["local", *(pytest.param(wire, marks=pytest.mark.slow) for wire in WIRES[1:])])
+@pytest.fixture(
+    params=[
+        "local",
+        *(pytest.param(wire, marks=pytest.mark.slow) for wire in WIRES[1:]),
+        *(pytest.param(wire, marks=[pytest.mark.slow, pytest.mark.sweep]) for wire in TENSOR_WIRES),
+    ]
+)
 def anywhere(request: pytest.FixtureRequest, own_models: Path) -> Iterator[Client]:
-    wire = request.param
+    protocol, _, wire = request.param.rpartition("+")
     address = f"local:{own_models}" if wire == "local" else getattr(request.getfixturevalue("own_server"), wire)
-    with connect(address) as client:
+    with connect(f"{protocol}+{address}", bundles=own_models) if protocol else connect(address) as client:
         yield client
 
 

@@ -58,6 +58,19 @@ def test_predict_says_what_is_right(client: Client) -> None:
     assert all(isinstance(value, np.ndarray) for value in answer.values())
 
 
+def test_pictures_in_parts(client: Client, local: Client) -> None:
+    parts = list(client.sample_parts("plane", 600, seed=3))
+    assert [len(part.images) for part in parts] == [256, 256, 88]
+    whole = local.sample("plane", 600, seed=3)
+    np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)
+    walked = list(client.sample_parts("plane", latent=[[0, 0], [1, 1], [1, 0]], walk=200))
+    assert sum(len(part.latent) for part in walked) == 401
+    shown = list(client.sample_parts("plane", images=[encode_png(BRIGHT)] * 3))
+    np.testing.assert_allclose(
+        np.concatenate([part.latent for part in shown]), local.sample("plane", images=[BRIGHT] * 3).latent, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
 def test_the_same_seed_gives_the_same_text(client: Client, local: Client, seed: int) -> None:
     text = list(client.generate("writer", "abc", length=80, temperature=1.5, seed=seed))

@@ -22,3 +22,8 @@ int nvmlDeviceGetMemoryInfo(void *handle, unsigned long long *memory) {
   memory[0] = 0, memory[1] = (handle == (void *)2 ? 7ull : 3ull) << 30, memory[2] = 0;
   return 0;
 }
+
+static int pinned = 0;
+int cudaHostRegister(void *address, size_t size, unsigned flags) { return number("FAKE_PIN", 0) ? 1 : (pinned++, 0); }
+int cudaHostUnregister(void *address) { pinned--; return 0; }
+int pinned_arrays(void) { return pinned; }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bookserve.runtime import cuda
@@ -93,3 +95,14 @@ def test_onnx_runtime_names_what_it_lacks_on_this_machine(driver: str, monkeypat
     monkeypatch.setattr(cuda, "read_driver", lambda: found)
     with pytest.raises(DeviceUnavailable, match=r"libraries of CUDA \d+ are missing: lib|built for CPUs only"):
         OnnxRuntime().gpus()
+
+
+def test_an_array_is_pinned_as_long_as_it_lives(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.zeros(10)
+    assert cuda.pin(array, driver)
+    assert ctypes.CDLL(driver).pinned_arrays() == 1
+    del array
+    assert ctypes.CDLL(driver).pinned_arrays() == 0
+    monkeypatch.setenv("FAKE_PIN", "1")
+    assert not cuda.pin(np.zeros(10), driver)
+    assert not cuda.pin(np.zeros(10), "libthere-is-none.so")

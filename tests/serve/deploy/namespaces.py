@@ -7,10 +7,13 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 #: Addresses of the bridge; nothing outside has a way to them.
 NETWORK = "10.77.0"
+
+_networks = count()
 
 
 class Machine:
@@ -51,11 +54,11 @@ def ip(*arguments: str) -> None:
 
 
 @contextmanager
-def machines(count: int) -> Iterator[tuple[Machine, list[Machine]]]:
+def machines(number: int) -> Iterator[tuple[Machine, list[Machine]]]:
     """The machine with the bridge, and so many more. Their processes and networks are gone afterwards."""
-    prefix = f"b{os.getpid() % 100000}"
+    prefix = f"b{os.getpid() % 100000}x{next(_networks)}"
     center = Machine(f"{prefix}lb", 254)
-    others = [Machine(f"{prefix}n{number}", 10 + number) for number in range(count)]
+    others = [Machine(f"{prefix}n{place}", 10 + place) for place in range(number)]
     try:
         ip("netns", "add", center.name)
         ip("-n", center.name, "link", "set", "lo", "up")

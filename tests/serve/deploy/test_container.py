@@ -25,6 +25,8 @@ LIMIT = 350_000_000
 BODY, ANSWER = {"instances": [[1, 2, 3]]}, {"predictions": [[3.0, 5.0, 7.0]]}
 #: An image that is built already, instead of a new one.
 BUILT = os.environ.get("BOOKSERVE_TEST_IMAGE", "")
+#: Whether the training image is built, too: several gigabytes.
+TRAINING = bool(os.environ.get("BOOKSERVE_TEST_TRAINING"))
 IMAGE = BUILT or "localhost/bookserve:serving"
 
 
@@ -138,6 +140,24 @@ def test_the_image_serves_without_rights(
         podman(machine, "exec", name, *image["Healthcheck"]["Test"][1:])
     finally:
         podman(machine, "rm", "--force", "--time", "20", name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not TRAINING, reason="needs 6 GB of disk: BOOKSERVE_TEST_TRAINING=1 make test-deploy")
+def test_the_training_image_trains(podman: Callable[..., str], machine: Machine, tmp_path: Path) -> None:
+    run(str(DEPLOY / "build.sh"), "training", "bookserve:training", "--build-arg", "GPU=", timeout=3000)
+    work = tmp_path / "work"
+    work.mkdir()
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    os.chown(work, 1001, 1001)
+    hardened = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--rm")
+    train = ("train", "boston_housing", "--data", "sample", "--epochs", "1")
+    said = podman(machine, "run", *hardened, "--volume", f"{work}:/work", "localhost/bookserve:training", *train)
+    assert "1 epochs" in said
+    (saved,) = work.glob("runs/boston_housing/*/saved_model/saved_model.pb")
+    assert saved.stat().st_uid == 1001
 
 
 @pytest.mark.slow

@@ -8,10 +8,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 import yaml
 
+from serve.protocols.tfserving.files.models_config import read_models_config
+from tests.serve import processes
 from tests.serve.deploy.tools import DEPLOY, program, run
 
 CHART = DEPLOY / "helm/bookserve"
@@ -69,6 +72,46 @@ def test_every_file_is_yaml() -> None:
     assert len(files) > 8
     for path in files:
         assert list(yaml.safe_load_all(path.read_text())), path
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((MANIFESTS / name).read_text()))
+
+
+@pytest.mark.slow
+def test_the_serving_runtime_serves_what_kserve_mounts(models: Path) -> None:
+    """KServe puts one model's directory at /mnt/models, and its own probe asks the Open Inference Protocol."""
+    (container,) = documents("kserve.yaml")[0]["spec"]["containers"]
+    given = {"/mnt/models": str(models / "affine"), "{{.Name}}": "affine"}
+    arguments = [argument for argument in container["args"] if "port" not in argument]
+    for name, value in given.items():
+        arguments = [argument.replace(name, value) for argument in arguments]
+    command = [*processes.COMMAND[:-1], *arguments, *processes.FREE, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = processes.read(process)["http"].replace("0.0.0.0", "127.0.0.1")
+            with httpx.Client(base_url=url, trust_env=False) as http:
+                assert http.get(container["readinessProbe"]["httpGet"]["path"]).status_code == 200
+                assert http.get("/v2/models/affine/ready").status_code == 200
+                inputs = [{"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}]
+                answer = http.post("/v2/models/affine/infer", json={"inputs": inputs}).json()
+            assert answer["outputs"][0]["data"] == [3, 5, 7]
+        finally:
+            process.terminate()
+
+
+def test_tensorflow_serving_gets_a_list_of_models_that_can_be_read(tmp_path: Path) -> None:
+    config, *_ = documents("other-servers.yaml")
+    path = tmp_path / "models.config"
+    path.write_text(config["data"]["models.config"])
+    (model,) = read_models_config(path)
+    assert (model.name, str(model.path)) == ("mnist_convnet", "/models/mnist_convnet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_of_other_servers_are_valid(version: str) -> None:
+    run("kubernetes-validate", "-k", version, "--strict", MANIFESTS / "other-servers.yaml")
 
 
 def render(*arguments: str) -> str:

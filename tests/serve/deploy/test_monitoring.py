@@ -36,6 +36,20 @@ def test_the_dashboard_has_queries_and_no_variable_is_left() -> None:
     assert not [text for text in queries() if "$" in text]
 
 
+def test_the_compose_file_mounts_what_there_is_and_scrapes_its_own_server() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name, service in services.items():
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            assert source == "../models" or (DEPLOY / source).exists(), f"{name}: {volume}"
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    config = yaml.safe_load((DEPLOY / "monitoring/prometheus.yaml").read_text())
+    targets = [one for scraped in config["scrape_configs"] for one in scraped["static_configs"]]
+    assert [host.partition(":")[0] in services for one in targets for host in one["targets"]] == [True]
+    source = yaml.safe_load((DEPLOY / "monitoring/datasource.yaml").read_text())["datasources"][0]
+    assert source["url"] == "http://prometheus:9090"
+
+
 @contextmanager
 def prometheus(target: str, directory: Path) -> Iterator[httpx.Client]:
     """Prometheus with deploy/'s own configuration, but faster and of another server."""

@@ -154,5 +154,8 @@ def test_runs_and_compare_name_what_differs(runs: Path) -> None:
     assert compared["values"]["parameters"] == [93_322, 550_629]
     assert compared["values"]["divergence_weight"][0] is None
     lines = output("compare", "mnist_convnet", "mnist_vae", "--runs", str(runs)).splitlines()
-    assert next(line for line in lines if line.startswith("parameters")).endswith("≠")
-    assert not next(line for line in lines if line.startswith("seed")).endswith("≠")
+    assert lines[0].startswith("A  mnist_convnet/") and "trained on sample data" in lines[0]
+    assert any(line.startswith("divergence_weight") for line in lines)
+    assert not any(line.startswith("seed ") for line in lines)  # it is the same in both
+    assert next(line for line in lines if line.startswith("parameters")).split()[1:3] == ["93322", "550629"]
+    assert "They are runs of different tasks: their figures cannot be compared." in lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from bookserve.errors import InvalidInput, NotFound
@@ -23,6 +22,8 @@ def read_text_file(path: Path, message: Message, name: str, example: str) -> Non
         raise NotFound(f"there is no file '{path}'.", f"Name a file with a {name}.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}.") from error
+    from google.protobuf import text_format
+
     try:
         text_format.Parse(text, message)
     except text_format.ParseError as error:

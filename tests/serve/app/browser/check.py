@@ -26,6 +26,8 @@ from tests.serve.app.browser.visit import WIDTHS, Visit
 from tests.servers import start
 
 CHROMIUM = "/usr/bin/chromium"
+#: The camera is one that Chromium makes up: a green picture with a moving spot.
+CHROMIUM_FLAGS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 PRETRAINED = Path(__file__).parents[4] / "pretrained"
 
 
@@ -51,7 +53,7 @@ def main() -> None:
         picture_bundles.write_painter(models)
         keys = Path(folder) / "keys"
         keys.write_text(f"{use.KEY}\n")
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         problems: list[str] = []
         with start(models) as server:
             for width in WIDTHS:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import JSHandle, Page, expect
 
 from tests.serve.app.browser.visit import Visit
 
 KEY = "a-key-of-the-browser-test"
+#: Data sets as files, where there are any: the book's photo is among them.
+DATA = os.environ.get("BOOKSERVE_DATA", "")
 
 
 def home(visit: Visit) -> None:
@@ -69,6 +72,7 @@ def digit(visit: Visit) -> None:
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert "mnist_convnet" in page.evaluate("navigator.clipboard.readText()")
+    expect(page.get_by_role("img", name=re.compile("^accuracy by epoch"))).to_be_visible()
     visit.look("digit")
     page.get_by_role("button", name="Clear").click()
     expect(page.get_by_text("Draw a digit from 0 to 9")).to_be_visible()
@@ -125,7 +129,7 @@ def house(visit: Visit) -> None:
     page.get_by_role("button", name="Row 2").click()
     expect(rooms).to_have_value("5.913")
     page.get_by_role("tab", name="R", exact=True).click()
-    expect(page.locator("#code-shown")).to_contain_text("req_body_json")
+    expect(page.locator("#code-shown")).to_contain_text("predict(model, data.frame(CRIM = ")
     visit.look("house")
 
 
@@ -220,6 +224,71 @@ def photo(visit: Visit) -> None:
     visit.look("photo")
 
 
+def photo_given(visit: Visit) -> None:
+    """A photo comes by the camera, by pasting and by dropping; what is no picture is told in words."""
+    page = visit.open("/models/imagenet_classifier")
+    shown = page.get_by_alt_text("Your photo")
+    expect(page.get_by_alt_text("Heat map over the photo")).to_be_visible()
+
+    def arrives(action: Callable[[], None]) -> None:
+        before = shown.get_attribute("src") or ""
+        action()
+        expect(shown).not_to_have_attribute("src", before)
+        expect(page.get_by_alt_text("Heat map over the photo")).to_be_visible()
+        expect(page.locator(".bars .best")).to_be_visible()
+
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_label("Picture of the camera")).to_be_visible()
+    page.wait_for_function("document.querySelector('video').videoWidth > 0")
+    visit.look("camera")
+    arrives(page.get_by_role("button", name="Take the picture").click)
+    expect(page.get_by_label("Picture of the camera")).to_have_count(0)
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Close the camera").click()
+    expect(page.get_by_label("Picture of the camera")).to_have_count(0)
+    arrives(lambda: _paste(page, "#284"))
+    arrives(lambda: _drop(page, "A photo", "#824"))
+    _drop(page, "A photo", "#000", "notes.txt", "text/plain")
+    expect(page.get_by_text("“notes.txt” is not a picture.")).to_be_visible()
+
+
+def elephants(visit: Visit) -> None:
+    """The book's photo of elephants: its class, what speaks for it (figure 5.36), and the code that asks the same."""
+    page = visit.open("/models/imagenet_classifier")
+    expect(page.get_by_alt_text("Heat map over the photo")).to_be_visible()
+    page.locator('input[aria-label="A photo"]').set_input_files(f"{DATA}/images/creative_commons_elephant.jpg")
+    expect(page.locator(".bars .best span").first).to_have_text("African elephant")
+    expect(page.get_by_text("What speaks for “African elephant”")).to_be_visible()
+    page.get_by_role("tab", name="R", exact=True).click()
+    expect(page.locator("#code-shown")).to_contain_text('predict(model, "picture.png")')
+    visit.look("elephants")
+
+
+def _transfer(page: Page, colour: str, name: str, kind: str) -> JSHandle:
+    """What a browser hands over when a file is dropped."""
+    code = """([bytes, name, kind]) => { const data = new DataTransfer()
+      data.items.add(new File([new Uint8Array(bytes)], name, {type: kind})); return data }"""
+    return page.evaluate_handle(code, [list(_picture(page, colour)), name, kind])
+
+
+def _drop(page: Page, label: str, colour: str, name: str = "picture.png", kind: str = "image/png") -> None:
+    zone = page.get_by_role("group", name=label, exact=True)
+    given = {"dataTransfer": _transfer(page, colour, name, kind)}
+    zone.dispatch_event("dragover", given)
+    expect(zone).to_have_class(re.compile("over"))
+    zone.dispatch_event("drop", given)
+    expect(zone).not_to_have_class(re.compile("over"))
+
+
+def _paste(page: Page, colour: str) -> None:
+    """Copy a picture, and paste it with the keyboard."""
+    code = """bytes => navigator.clipboard.write([new ClipboardItem({"image/png":
+      new Blob([new Uint8Array(bytes)], {type: "image/png"})})])"""
+    page.evaluate(code, list(_picture(page, colour)))
+    page.locator(".drop").first.focus()
+    page.keyboard.press("Control+V")
+
+
 def _picture(page: Page, colour: str) -> bytes:
     """A small PNG, drawn by the browser itself."""
     code = """colour => { const canvas = document.createElement("canvas"); canvas.width = 120; canvas.height = 90
@@ -254,7 +323,7 @@ def style(visit: Visit) -> None:
     page = visit.open("/models/painter")
     expect(page.get_by_role("button", name="Paint", exact=True)).to_be_visible()
     _give(page, "The photo", "#246")
-    _give(page, "The picture with the style", "#a33")
+    _drop(page, "The picture with the style", "#a33")
     page.get_by_role("button", name="Paint", exact=True).click()
     expect(page.get_by_role("link", name="Download in full size")).to_be_visible(timeout=120_000)
     visit.look("style")
@@ -310,5 +379,6 @@ def with_keys(visit: Visit) -> None:
 
 WITHOUT_KEYS: tuple[Callable[[Visit], None], ...] = (
     *(home, digit, review, reviews_side_by_side, newswire, house, table, weather, writing, plane, photo),
+    *(photo_given, *((elephants,) if DATA else ())),
     *(dream, style, several_inputs, unknown_model, docs),
 )

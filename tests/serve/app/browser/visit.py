@@ -22,7 +22,7 @@ class Visit:
             viewport={"width": width, "height": 900},
             base_url=server,
             bypass_csp=False,
-            permissions=["clipboard-read", "clipboard-write"],
+            permissions=["clipboard-read", "clipboard-write", "camera"],
             accept_downloads=True,
         )
         self.page: Page = self.context.new_page()

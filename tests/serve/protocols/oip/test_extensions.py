@@ -127,7 +127,7 @@ def test_a_stream_that_sends_no_message(channel: grpc.Channel) -> None:
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [("index", "Index"), ("models/affine/load", "ModelLoad"), ("models/affine/unload", "ModelUnload")],
+    [("models/affine/load", "ModelLoad"), ("models/affine/unload", "ModelUnload")],
 )
 def test_the_repository_is_closed_unless_the_operator_opens_it(
     http: httpx.Client, channel: grpc.Channel, path: str, method: str
@@ -139,6 +139,9 @@ def test_the_repository_is_closed_unless_the_operator_opens_it(
         channel.unary_unary(f"{SERVICE}Repository{method}")(b"", timeout=30)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert "model_repository" not in http.get("/v2").json()["extensions"]
+    assert {"name": "affine", "version": "1", "state": "READY", "reason": ""} in http.post(
+        "/v2/repository/index"
+    ).json()
 
 
 @pytest.fixture(scope="module", params=GRPC_SERVERS)

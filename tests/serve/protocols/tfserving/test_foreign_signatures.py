@@ -116,6 +116,27 @@ def test_tensors_of_the_same_model(http: httpx.Client) -> None:
     assert http.post("/v1/models/half:predict", json=body).json() == {"outputs": [[4.0]]}
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"instances": [1.0, 2.0, 5.0]}, {"predictions": [2.5, 3.0, 4.5]}),  # the first example of its documentation
+        ({"instances": [5.0]}, {"predictions": [4.5]}),
+        ({"instances": [[[1.0], [2.0]]]}, {"predictions": [[[2.5], [3.0]]]}),
+        ({"instances": [{"x": 1.0}, {"x": 2.0}]}, {"predictions": [2.5, 3.0]}),
+        ({"inputs": 6.0}, {"outputs": 5.0}),
+        ({"inputs": {"x": [1.0, 2.0]}}, {"outputs": [2.5, 3.0]}),
+    ],
+)
+def test_tensors_of_other_shapes_than_declared(http: httpx.Client, body: Any, expected: Any) -> None:
+    assert http.post("/v1/models/half:predict", json=body).json() == expected
+
+
+def test_tensorflow_says_which_shapes_it_does_not_take(http: httpx.Client) -> None:
+    answer = http.post("/v1/models/half:predict", json={"signature_name": "native", "inputs": {"inputs": [["a"]]}})
+    assert answer.status_code == 400
+    assert "does not take these values" in answer.json()["error"]
+
+
 def test_the_metadata_are_those_of_the_file(http: httpx.Client, models: Path) -> None:
     answer = http.get("/v1/models/half/metadata").json()
     assert answer["model_spec"] == {"name": "half", "signature_name": "", "version": "123"}

@@ -42,7 +42,7 @@ export function plot(lines, {width = Math.max(300, Math.min(640, innerWidth - 70
     drawing.append(svg("path", {d: path(points), class: index ? "two" : "one"}))
   })
   if (mark) {
-    drawing.append(svg("circle", {cx: x(mark.x), cy: y(mark.y), r: 6, class: "mark"}), svg("text", {x: x(mark.x) - 9, y: y(mark.y) - 10, "text-anchor": "end"}, mark.text))
+    drawing.append(svg("circle", {cx: x(mark.x), cy: y(mark.y), r: 6, class: "mark"}), svg("text", {x: x(mark.x) - 9, y: y(mark.y) - 10, "text-anchor": "end", class: "value"}, mark.text))
   }
   return drawing
 }

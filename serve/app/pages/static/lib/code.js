@@ -22,14 +22,55 @@ function python(value, depth = 0) {
   return JSON.stringify(value)
 }
 
+/** A value in R; lists of numbers are vectors. */
 function r(value) {
-  if (value === null) return "NULL"
+  if (value === null || value === undefined) return "NA"
   if (value === true) return "TRUE"
   if (value === false) return "FALSE"
-  if (Array.isArray(value)) return `list(${value.map(r).join(", ")})`
-  if (isFile(value)) return 'list(b64 = base64enc::base64encode("picture.png"))'
-  if (typeof value === "object") return `list(${Object.entries(value).map(([name, item]) => `${/^[A-Za-z.][\w.]*$/.test(name) ? name : `\`${name}\``} = ${r(item)}`).join(", ")})`
+  if (isFile(value)) return '"picture.png"'
+  if (Array.isArray(value)) return rArray(value)
+  if (typeof value === "object") return `list(${named(value, r)})`
   return JSON.stringify(value)
+}
+
+const rName = name => /^[A-Za-z][\w.]*$/.test(name) ? name : `\`${name}\``
+const named = (values, write) => Object.entries(values).map(([name, item]) => `${rName(name)} = ${write(item)}`).join(", ")
+const vector = items => `c(${items.map(r).join(", ")})`
+
+/** An array as R indexes it: its first index counts fastest. */
+function rArray(value) {
+  const shape = []
+  for (let part = value; Array.isArray(part); [part] = part) shape.push(part.length)
+  if (shape.length === 1) return vector(value)
+  if (shape.length === 2) return `rbind(${value.map(vector).join(", ")})`
+  let all = [[]]
+  for (const size of shape.toReversed()) all = all.flatMap(rest => Array.from({length: size}, (_, index) => [index, ...rest]))
+  return `array(c(${all.map(place => r(place.reduce((part, index) => part[index], value))).join(", ")}), c(${shape.join(", ")}))`
+}
+
+/** Rows as R's users have them: a data frame where columns have names, a vector of texts or files, a list of arrays. */
+function rRows(model, rows) {
+  const [first] = rows
+  if (first && typeof first === "object" && !Array.isArray(first) && !isFile(first)) return `list(${Object.keys(first).map(name => `${rName(name)} = list(${rows.map(row => r(row[name])).join(", ")})`).join(", ")})`
+  if (Array.isArray(first) && !Array.isArray(first[0])) {
+    const names = Object.values(model.definition.inputs ?? {}).flat().find(step => step.columns)?.columns
+    if (names?.length !== first.length) return rows.length === 1 ? r(first) : r(rows)
+    const column = index => rows.length === 1 ? r(first[index]) : vector(rows.map(row => row[index]))
+    return `data.frame(${names.map((name, index) => `${rName(name)} = ${column(index)}`).join(", ")}${names.some(name => rName(name) !== name) ? ", check.names = FALSE" : ""})`
+  }
+  if (rows.length === 1) return r(first)
+  return Array.isArray(first) ? `list(${rows.map(r).join(", ")})` : vector(rows)
+}
+
+/** Calls of the R package (clients/r). */
+function rCode(model, verb, {rows, row, images, params = {}, prompt, stream, model: _, ...rest}) {
+  const head = `library(bookserve)\n\nserver <- bs_connect("${here()}"${hasKey() ? ', api_key = Sys.getenv("KEY")' : ""})\nmodel <- bs_model(server, ${r(model.name)})\n`
+  const options = Object.keys(rest).length ? `, ${named(rest, r)}` : ""
+  if (verb === "predict") return `${head}predict(model, ${rRows(model, rows)})`
+  if (verb === "explain") return `${head}plot(bs_explain(model, ${r(row)}${rest.label ? `, class = ${r(rest.label)}` : ""}))`
+  if (verb === "generate") return `${head}bs_generate(model, ${r(prompt ?? "")}${options}, callback = cat)`
+  if (verb === "sample") return `${head}plot(bs_sample(model${images ? ', images = "picture.png"' : ""}${options}))`
+  return `${head}bs_transform(model, "picture.png"${images.length > 1 ? ', style = "painting.png"' : ""}, ${named(params, r)}, output = "changed.png")`
 }
 
 const hasFile = value => isFile(value) || value && typeof value === "object" && Object.values(value).some(hasFile)
@@ -47,9 +88,7 @@ function native(tab, model, {verb, body}) {
   const path = verb === "jobs" ? "/api/jobs" : modelPath(model.name, verb), accept = verb === "sample" ? "image/png" : ""
   const file = hasFile(body) ? "from pathlib import Path\n\n" : ""
   if (tab === "curl") return curl(path, body, accept) + (verb === "jobs" ? `\ncurl -N ${here()}/api/jobs/ID/events\ncurl -o changed.png ${here()}/api/jobs/ID/result` : "")
-  if (tab === "R") {
-    return `library(httr2)\n\nrequest("${here()}${path}") |>\n${key() ? '  req_auth_bearer_token(Sys.getenv("KEY")) |>\n' : ""}${accept ? `  req_headers(Accept = "image/png") |>\n` : ""}  req_body_json(${r(body)}) |>\n  req_perform(${accept ? 'path = "pictures.png"' : ""})${accept ? "" : " |>\n  resp_body_json()"}`
-  }
+  if (tab === "R") return rCode(model, verb, body)
   const {rows, row, stream, ...rest} = body
   const options = Object.entries(rest).map(([name, value]) => `, ${name}=${python(value)}`).join("")
   const name = JSON.stringify(model.name), connect = `connect("${here()}"${key() ? ', api_key=os.environ["KEY"]' : ""})`

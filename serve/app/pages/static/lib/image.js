@@ -31,20 +31,25 @@ export function drawPixels(canvas, pixels) {
 }
 
 /** A place for one picture: choose, drop, paste, camera. `take(blob)` is called with each. */
-export function pictureInput(label, take, {camera = true} = {}) {
+export function pictureInput(label, taken, {camera = true} = {}) {
+  const problem = el("div")
+  const take = file => {
+    if (file.type.startsWith("image/")) { problem.replaceChildren(); taken(file) }
+    else problem.replaceChildren(el("p", {class: "note", role: "alert"}, `“${file.name}” is not a picture. Choose a PNG, JPEG, BMP, GIF or WebP file.`))
+  }
   const input = el("input", {type: "file", accept: "image/*", class: "hidden", tabindex: "-1", "aria-label": label, onchange: () => { if (input.files[0]) take(input.files[0]); input.value = "" }})
   const live = el("div")
   const zone = el("div", {class: "drop", role: "group", "aria-label": label, tabindex: "0"},
     el("p", {}, el("strong", {}, label)), el("p", {class: "quiet"}, "Drop a file here, paste one (Ctrl+V), or:"),
     el("p", {class: "row"}, el("button", {type: "button", class: "plain", onclick: () => input.click()}, "Choose a file"),
-      camera && navigator.mediaDevices?.getUserMedia && el("button", {type: "button", class: "plain", onclick: () => openCamera(live, take)}, "Use the camera")), input, live)
+      camera && navigator.mediaDevices?.getUserMedia && el("button", {type: "button", class: "plain", onclick: () => openCamera(live, take)}, "Use the camera")), input, live, problem)
   zone.ondragover = event => { event.preventDefault(); zone.classList.add("over") }
   zone.ondragleave = () => zone.classList.remove("over")
   zone.ondrop = event => {
     event.preventDefault()
     zone.classList.remove("over")
-    const file = [...event.dataTransfer.files].find(file => file.type.startsWith("image/"))
-    if (file) take(file)
+    const files = [...event.dataTransfer.files]
+    if (files.length) take(files.find(file => file.type.startsWith("image/")) ?? files[0])
   }
   document.addEventListener("paste", event => {
     const file = [...event.clipboardData?.files ?? []].find(file => file.type.startsWith("image/"))
