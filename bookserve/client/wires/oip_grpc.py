@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class OipGrpc(GrpcConnection):
         request = pb.ModelInferRequest(
             model_name=model,
             model_version=str(version or ""),
+            id=uuid4().hex,
             inputs=[
                 pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype_of(array), shape=array.shape)
                 for name, array in feeds.items()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -78,7 +79,8 @@ class OipHttp(HttpConnection):
             else:
                 tensor["data"] = _plain(name, array)
             tensors.append(tensor)
-        body: dict[str, Any] = {"inputs": tensors}
+        # KServe cannot answer a request without an id.
+        body: dict[str, Any] = {"id": uuid4().hex, "inputs": tensors}
         if self._binary:
             body["parameters"] = {"binary_data_output": True}
         head = json.dumps(body).encode()
