@@ -14,6 +14,9 @@ from bookserve.errors import InvalidInput
 #: Larger pictures are refused before they are decoded, because a small PNG file can expand to gigabytes.
 MAX_PIXELS = 50_000_000
 
+#: Modes of Pillow that a PNG file holds.
+_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+
 
 def as_pixels(row: Any, height: int, width: int, channels: int) -> np.ndarray:
     """One picture (file bytes, or an array of values 0–255) → uint8 array [height, width, channels].
@@ -88,6 +91,21 @@ def encode_png(pixels: np.ndarray) -> bytes:
     flat = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
     buffer = io.BytesIO()
     Image.fromarray(flat).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def encode_lossless(picture: Any) -> bytes:
+    """A PIL image as a file that keeps its pixels: PNG, or TIFF for those of 32 bits."""
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(picture)
+    buffer = io.BytesIO()
+    if upright.mode not in _PNG_MODES and upright.mode[0] in "FI":
+        upright.save(buffer, "TIFF")
+        return buffer.getvalue()
+    if upright.mode not in _PNG_MODES:
+        upright = upright.convert("RGBA" if "A" in upright.getbands() or "a" in upright.getbands() else "RGB")
+    upright.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -163,8 +163,7 @@ class Predict(msgspec.Struct, frozen=True, tag_field="verb", tag="predict", forb
         steps = self.inputs[name]
         if len(table.columns.keys() - set(ROW_NAMES)) > 1 and steps and isinstance(steps[0], Numbers):
             return steps[0].join_table(table)
-        only = _only_value(name, {column: column for column in table.columns}, steps)
-        return table.columns[only if isinstance(only, str) else next(iter(only))]
+        return table.columns[_only_column(name, {c: a.dtype == object for c, a in table.columns.items()}, steps)]
 
     def _first_bad_row(self, rows: Rows) -> InvalidInput | None:
         for index, row in enumerate(rows):
@@ -345,14 +344,29 @@ def _difference(row: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
 def _only_value(name: str, row: dict[str, Any], steps: tuple[Step, ...]) -> Any:
     """The row of a model with one input, given as a line of a table; Numbers take lines of many columns."""
     columns = row.keys() - set(ROW_NAMES)
-    if len(columns) == 1:
-        return row[columns.pop()]
-    if not columns or (steps and isinstance(steps[0], Numbers)):
+    if len(columns) > 1 and steps and isinstance(steps[0], Numbers):
         return row
-    if name in row:
-        return row[name]
+    texts = {column: isinstance(value, str) for column, value in row.items()}
+    return row[_only_column(name, texts, steps)] if columns else row
+
+
+def _only_column(name: str, texts: Mapping[str, bool], steps: tuple[Step, ...]) -> str:
+    """The column for a model with one input: the only one, that of its name, or for a model of words that of texts.
+
+    ``texts`` says of each column whether it holds texts.
+
+    Raises:
+        InvalidInput: there are several to choose from.
+    """
+    columns = [column for column in texts if column not in ROW_NAMES] or list(texts)
+    if len(columns) == 1 or name in columns:
+        return name if name in columns else columns[0]
+    readable = [column for column in columns if texts[column]] if steps and isinstance(steps[0], Words) else []
+    if len(readable) == 1:
+        return readable[0]
     raise InvalidInput(
-        f"a row has the columns {', '.join(row)}; the model takes one value, '{name}'.", "Send that column alone."
+        f"a row has the columns {', '.join(texts)}; the model takes one value, '{name}'.",
+        f"Send that column alone, or call it '{name}'.",
     )
 
 

@@ -57,14 +57,14 @@ def plain(answers: Found) -> list[Any]:
     return answers.plain() if isinstance(answers, AnswerTable) else plain_answers(answers)
 
 
-def json_lines(part: Part, answers: Found, with_inputs: bool = False) -> str:
-    """A line of JSON for each answer."""
+def json_lines(part: Part, answers: Found, with_inputs: bool = False, only_ascii: bool = False) -> str:
+    """A line of JSON for each answer; with ``only_ascii`` other characters are written as JSON's escapes."""
     lines = plain(answers)
     if with_inputs:
         inputs = _input_columns(part, list(lines[0]))
         rows = zip(*map(_plain_column, inputs.values()), strict=True)
         lines = [dict(zip(inputs, row, strict=True)) | line for row, line in zip(rows, lines, strict=True)]
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(json.dumps(line, ensure_ascii=only_ascii) + "\n" for line in lines)
 
 
 @contextmanager

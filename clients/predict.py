@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from bookserve.cli.completion import complete_files
+from bookserve.cli.encoding import is_utf8
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
 from bookserve.client.client import Client
@@ -128,7 +129,8 @@ def predict(
 
         def skip(name: str, error: BookserveError) -> None:
             progress.clear()
-            click.echo(f"skipped {name}: {error}", err=True)
+            reason = str(error)
+            click.echo(f"skipped {reason if reason.startswith(name) else f'{name}: {reason}'}", err=True)
 
         parts = read_inputs(inputs, sys.stdin.buffer, skip if skip_errors else None)
         client: Predictor = (
@@ -143,7 +145,7 @@ def predict(
             if writer:
                 writer.write(part, answers)
             if is_stream:
-                click.echo(json_lines(part, answers, with_inputs), nl=False)
+                click.echo(json_lines(part, answers, with_inputs, not is_utf8(sys.stdout)), nl=False)
             elif as_json or not output:
                 found += ((part.name(index), answer) for index, answer in enumerate(answers))
             progress.add(len(answers), part.size)

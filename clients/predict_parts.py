@@ -68,6 +68,9 @@ def _named(client: Predictor, model: str, part: Part, version: int | None, start
             raise InvalidInput(f"row {start + row} ({part.place(row)}){rest}", error.hint) from error
         if len(part.rows) == 1 and start:
             raise InvalidInput(f"row {start} ({part.place(0)}): {error.message}", error.hint) from error
+        if part.segments[0].lines is not None:  # one line of a table, or what is wrong with all of them
+            place = part.place(0) if len(part.rows) == 1 else part.segments[0].file
+            raise InvalidInput(f"{place}: {error.message}", error.hint) from error
         raise
 
 

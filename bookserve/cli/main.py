@@ -7,14 +7,19 @@ An error is printed to standard error as one sentence with a hint. Each kind (``
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 import click
 
 from bookserve import __version__
+from bookserve.cli.encoding import is_utf8
 from bookserve.cli.programs import FLEET, PROGRAMS, import_module
 from bookserve.errors import BookserveError, did_you_mean
+
+#: The variable that forbids colours (https://no-color.org).
+_NO_COLOR = "NO_COLOR"
 
 #: Command → module and function, and its line in the help (so that ``--help`` imports neither).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -90,9 +95,11 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
-    arguments, debug = _take_debug(sys.argv[1:])
+    _prepare_streams()
+    arguments, debug = _take_debug(list(map(_as_utf8, sys.argv[1:])))
     try:
-        code = cli.main(arguments, prog_name="bookserve", standalone_mode=False)
+        color = False if _NO_COLOR in os.environ else None
+        code = cli.main(arguments, prog_name="bookserve", standalone_mode=False, color=color)
         sys.stdout.flush()
         if isinstance(code, int):  # from Context.exit
             sys.exit(code)
@@ -115,6 +122,21 @@ def main() -> None:
         _fail(f"{type(error).__name__}: {error}", "This is a bug in bookserve; --debug shows where.", 1, debug)
 
 
+def _prepare_streams() -> None:
+    """In a locale that is not UTF-8, characters that it lacks become question marks; they end no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not is_utf8(stream):
+            stream.reconfigure(errors="replace")
+
+
+def _as_utf8(argument: str) -> str:
+    """An argument as it was typed, where the locale's encoding could not read it."""
+    try:
+        return argument if argument.isprintable() else os.fsencode(argument).decode()
+    except UnicodeError:
+        return argument
+
+
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     """Split ``--debug`` off the arguments before ``--``, wherever it stands."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -125,9 +147,10 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
 def _fail(message: str, hint: str, exit_code: int, debug: bool) -> None:
     if debug:
         raise
-    click.echo(f"{click.style('error:', fg='red')} {message}", err=True)
+    color = False if _NO_COLOR in os.environ else None
+    click.echo(f"{click.style('error:', fg='red')} {message}", err=True, color=color)
     if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')}  {hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')}  {hint}", err=True, color=color)
     sys.exit(exit_code)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from bookserve.cli.encoding import is_utf8
+
 #: What a table shows where there is no value.
 _NONE = "–"
 
@@ -48,7 +50,7 @@ def model_and_version(text: str) -> tuple[str, int | None]:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as indented JSON."""
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=1, ensure_ascii=not is_utf8(sys.stdout)))
 
 
 def print_table(

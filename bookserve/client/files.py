@@ -1,7 +1,8 @@
 """Read rows from files: pictures, tables, JSON, NumPy arrays, texts, and directories of these.
 
 =================================  =================================================================================
-PNG, JPEG, TIFF, WEBP, AVIF, …     the file's bytes are one row: any format that Pillow reads
+PNG, JPEG, TIFF, WEBP, AVIF, …     the file's bytes are one row: any format that Pillow reads; of an animation, or of
+                                   several pages, each frame is one
 CSV, TSV                           one row per line; with a header, columns go to the model by name
 JSON                               a list of rows, ``{"instances": [rows]}``, a table by columns ``{"a": [1, 2], …}``,
                                    or any other value as one row
@@ -29,6 +30,7 @@ import numpy as np
 from bookserve.api.native_json import row_from_json
 from bookserve.errors import InvalidInput, NotFound
 from bookserve.formats.tables import read_table, records_of_columns
+from bookserve.images import encode_lossless
 
 Rows = list[Any]
 
@@ -88,7 +90,27 @@ def _is_shown(file: Path, directory: Path) -> bool:
 
 
 def _picture(content: bytes, name: str) -> Rows:
-    return [content]
+    """The file as one row; of one with several frames or pages, each as a PNG file."""
+    if not _may_have_frames(content):
+        return [content]
+    from PIL import Image, ImageSequence
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            if getattr(picture, "n_frames", 1) == 1:
+                return [content]
+            return [encode_lossless(frame.copy()) for frame in ImageSequence.Iterator(picture)]
+    except Exception:  # Pillow raises many kinds of errors; whoever decodes the picture says what is wrong
+        return [content]
+
+
+def _may_have_frames(content: bytes) -> bool:
+    """Whether the file is of a kind with several frames or pages: GIF, TIFF, animated PNG, WebP or AVIF."""
+    if content.startswith((b"GIF8", b"II*\0", b"MM\0*")) or content[4:12] == b"ftypavis":
+        return True
+    if content.startswith(b"\x89PNG"):
+        return b"acTL" in content[:1024]  # it stands before the pixels
+    return content[12:16] == b"VP8X" and bool(content[20] & 2)
 
 
 def _text(content: bytes, name: str) -> Rows:
@@ -145,7 +167,7 @@ def recognise(content: bytes, name: str) -> Rows:
     if not content.strip():
         raise InvalidInput(f"{name} is empty.")
     if is_picture(content):
-        return [content]
+        return _picture(content, name)
     if content.startswith((b"\x93NUMPY", b"PK\x03\x04")):
         return _numpy(content, name)
     text = decode_utf8(content, name)

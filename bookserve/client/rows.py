@@ -16,7 +16,6 @@ or a dictionary of these. Other libraries' types are recognised by their methods
 
 from __future__ import annotations
 
-import io
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,14 +24,13 @@ from typing import Any
 import numpy as np
 
 from bookserve.errors import InvalidInput
+from bookserve.images import encode_lossless
 
 _EXPECTED = "expected text, the bytes of a file, numbers, or an object that names each input"
 #: Below this number a float64 holds every integer exactly.
 _EXACT = 2**53
 #: Types of rows that are seen at once to be no tables.
 _NO_TABLES = (list, tuple, str, bytes, dict, int, float, np.ndarray)
-#: Modes of Pillow that a PNG file holds.
-_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
 
 def as_rows(rows: Any) -> Iterator[Any]:
@@ -74,7 +72,7 @@ def as_row(value: Any) -> Any:
         (row,) = _file_rows(value, only_one=True)
         return row
     if _is_picture(value):
-        return _picture_bytes(value)
+        return encode_lossless(value)
     if _is_series(value) and hasattr(value, "to_dict"):  # a line of a pandas table
         return as_row(value.to_dict())
     if isinstance(value, numbers.Number) and not isinstance(value, np.generic):
@@ -190,21 +188,6 @@ def _is_series(value: Any) -> bool:
 
 def _is_picture(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("mode", "size", "getbands", "save"))
-
-
-def _picture_bytes(picture: Any) -> bytes:
-    """A PIL image as a file that keeps its pixels: PNG, or TIFF for those of 32 bits."""
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(picture)
-    buffer = io.BytesIO()
-    if upright.mode not in _PNG_MODES and upright.mode[0] in "FI":
-        upright.save(buffer, "TIFF")
-        return buffer.getvalue()
-    if upright.mode not in _PNG_MODES:
-        upright = upright.convert("RGBA" if "A" in upright.getbands() or "a" in upright.getbands() else "RGB")
-    upright.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 # Numbers and texts

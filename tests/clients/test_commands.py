@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -251,3 +252,25 @@ def test_interrupting_a_text_exits_with_130(models: Path) -> None:
     assert process.returncode == 130
     assert out.endswith("\n")
     assert err.strip() == "interrupted"
+
+
+@pytest.mark.slow
+def test_a_locale_that_is_not_utf8(models: Path) -> None:
+    """What standard output cannot write are JSON's escapes or question marks; arguments are read as UTF-8."""
+    environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "NO_COLOR": "1"}
+    command = (sys.executable, "-m", "bookserve", "predict", "reviews", "--url", f"local:{models}")
+    done = subprocess.run([*command, "größer good", "-o", "-"], capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["score"]
+    assert "does not know 1 word: größer." in done.stderr.decode()  # click writes it so, whatever the locale
+    assert b"\x1b" not in done.stderr
+    table = subprocess.run([*command, "größer good", "--table"], capture_output=True, env=environment, check=False)
+    assert (table.returncode, table.stdout.count(b"gr??er good")) == (0, 1)
+
+
+def test_no_color(bookserve: Bookserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    done = bookserve("predict", "nothing", "1")
+    assert done.code == 3
+    assert "\x1b" not in done.err

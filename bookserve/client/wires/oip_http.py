@@ -82,7 +82,8 @@ class OipHttp(HttpConnection):
         if self._binary:
             body["parameters"] = {"binary_data_output": True}
         head = json.dumps(body).encode()
-        headers = {"content-type": "application/octet-stream", _LENGTH: str(len(head))} if self._binary else {}
+        kind = "octet-stream" if self._binary else "json"
+        headers = {"content-type": f"application/{kind}", **({_LENGTH: str(len(head))} if self._binary else {})}
         response = self.send("POST", f"{_path(model, version)}/infer", b"".join([head, *parts]), headers=headers)
         try:
             return _outputs(response)

@@ -154,6 +154,16 @@ def png(picture: Pillow.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+def moving(kind: str) -> bytes:
+    """A file with three frames: dark, bright, dark."""
+    buffer = io.BytesIO()
+    frames = [picture("RGB", (value,) * 3) for value in (0, 255, 9)]
+    frames[0].save(
+        buffer, kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "webp" else {})
+    )
+    return buffer.getvalue()
+
+
 class Line(NamedTuple):
     c: int
     a: int
@@ -228,6 +238,7 @@ ANSWERS: dict[str, tuple[str, Any, list[Any]]] = {
     "texts as objects": ("reviews", np.array(["good " * 6, "bad"], object), ["positive", "negative"]),
     "text of NumPy": ("reviews", [np.str_("bad")], ["negative"]),
     "series of texts": ("reviews", Series(["good " * 6, "bad"]), ["positive", "negative"]),
+    "texts beside numbers": ("reviews", Frame({"id": [7], "review": ["good " * 6]}), ["positive"]),
     "table of texts": ("reviews", Frame({"review": ["good " * 6]}), ["positive"]),
     "ids": ("reviews", [[4, 4, 4, 4, 4, 4], np.array([5], np.uint8)], ["positive", "negative"]),
     "name of a directory in a list": ("reviews", ["bad"], ["negative"]),
@@ -244,6 +255,10 @@ ANSWERS: dict[str, tuple[str, Any, list[Any]]] = {
     "file of AVIF": ("digits", [png(picture("RGB", (255,) * 3), "AVIF")], ["bright"]),
     "pixels": ("digits", BRIGHT[None], ["bright"]),
     "path of a picture": ("digits", written("a.png", encode_png(BRIGHT)), ["bright"]),
+    **{
+        f"path of {kind} with frames": ("digits", written(f"a.{kind}", moving(kind)), ["dark", "bright", "dark"])
+        for kind in ("gif", "png", "webp", "tiff", "avif")
+    },
     "path of a TIFF": ("digits", written("a.tif", png(picture("I;16", 65535), "TIFF")), ["bright"]),
     "path of a directory": (
         "digits",
@@ -292,6 +307,12 @@ ERRORS: dict[str, tuple[str, Any, type[BookserveError], str]] = {
     "other inputs": ("pair", [{"a": [1], "b": 2, "d": 3}], InvalidInput, "has 'd', too"),
     "columns named twice": ("named", Frame([("a", [1]), ("a", [1])]), InvalidInput, "more than one column named 'a'"),
     "a missing value": ("named", Arrow({"a": [1], "b": [None], "c": [2]}), InvalidInput, "'b' is missing a value"),
+    "texts in two columns": (
+        "reviews",
+        Frame({"t": ["a"], "u": ["b"]}),
+        InvalidInput,
+        "columns t, u; the model takes one",
+    ),
     "texts in a column": ("named", Frame({"a": ["x"], "b": [1], "c": [2]}), InvalidInput, "'a' holds the text 'x'"),
     "no file": ("digits", Path("nowhere.png"), NotFound, r"no file 'nowhere\.png'"),
     "an empty directory": ("digits", directory(("notes.doc", b"")), InvalidInput, "no files of a known kind"),

@@ -100,10 +100,10 @@ def test_numbers_are_matched_by_the_models_names() -> None:
 
 def test_a_table_of_one_column_is_its_values() -> None:
     words = Predict(inputs={"text": (Words(Vocabulary("words", ["", "", "", "", "good"])),)}, outputs={})
-    rows = [{"review": "good"}, {"text": "good", "stars": 3}]
-    assert [list(row) for row in (words.encode([row])["text"][0] for row in rows)] == [[1, 4], [1, 4]]
-    with pytest.raises(InvalidInput, match="the columns id, review; the model takes one value, 'text'"):
-        words.encode([{"id": 1, "review": "good"}])
+    rows = [{"review": "good"}, {"text": "good", "stars": 3}, {"id": 1, "review": "good"}]
+    assert [list(row) for row in (words.encode([row])["text"][0] for row in rows)] == [[1, 4], [1, 4], [1, 4]]
+    with pytest.raises(InvalidInput, match="the columns title, review; the model takes one value, 'text'"):
+        words.encode([{"title": "good", "review": "good"}])
 
 
 @pytest.mark.parametrize("order", ["utf-16", "utf-16-le", "utf-16-be"])

@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import picture_bundles
+
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "clients/r"
 R_PACKAGES = ("httr2", "jsonlite", "knitr", "png", "processx", "rmarkdown", "roxygen2", "testthat")
@@ -85,6 +87,7 @@ def main() -> None:
             **os.environ,
             "BOOKSERVE_COMMAND": str(Path(sys.executable).parent / "bookserve"),
             "BOOKSERVE_MODELS": str(ROOT / "pretrained"),
+            "BOOKSERVE_PICTURES": str(picture_bundles.write_all(directory / "pictures")),
             "NOT_CRAN": "true",
         }
         # The PDF manual needs LaTeX, which says nothing about the package.

@@ -3,9 +3,8 @@
 
 started <- new.env()
 
-start_server <- function(...) {
+start_server <- function(..., models = Sys.getenv("BOOKSERVE_MODELS")) {
   command <- Sys.getenv("BOOKSERVE_COMMAND")
-  models <- Sys.getenv("BOOKSERVE_MODELS")
   skip_if(command == "" || models == "", "BOOKSERVE_COMMAND and BOOKSERVE_MODELS name no server")
   log <- tempfile("server")
   process <- processx::process$new(
@@ -23,6 +22,12 @@ start_server <- function(...) {
 server <- function() {
   if (is.null(started$server)) started$server <- start_server()
   bs_connect(started$server$url)
+}
+
+# A server of models that change pictures: BOOKSERVE_PICTURES names their directory.
+picture_server <- function() {
+  if (is.null(started$pictures)) started$pictures <- start_server(models = Sys.getenv("BOOKSERVE_PICTURES"))
+  bs_connect(started$pictures$url)
 }
 
 served <- function(name) bs_model(server(), name)

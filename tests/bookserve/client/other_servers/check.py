@@ -8,6 +8,7 @@ as the same bundles do without a server.
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -48,6 +49,8 @@ class Kind(NamedTuple):
     command: Callable[[Path, str, int, int], list[str]]
     addresses: tuple[str, ...]
     models: tuple[str, ...] = tuple(ROWS)
+    #: Another Python to take for its environment, where the machine has it.
+    python: str = ""
 
 
 def _mlserver(models: Path, python: str, http: int, rpc: int) -> list[str]:
@@ -109,6 +112,8 @@ KINDS = {
         lambda models, python, http, rpc: [python, str(HERE / "triton.py"), str(models), str(http), str(rpc)],
         ("oip+http", "oip+grpc"),
         ("digits", "reviews", "affine"),
+        # Triton's Python backend brings interpreters of its own, which do not fit the standard library of 3.11.7.
+        "python3.10",
     ),
 }
 
@@ -120,7 +125,7 @@ def main(names: list[str]) -> None:
         bundles.write_all(models)
         for name in names or KINDS:
             kind = KINDS[name]
-            python = environment(name, kind.packages)
+            python = environment(name, kind)
             http, rpc = free_port(), free_port()
             with running(kind.command(models, python, http, rpc), Path(directory) / f"{name}.log"):
                 for way in kind.addresses:
@@ -131,18 +136,25 @@ def main(names: list[str]) -> None:
                     sys.stdout.flush()
 
 
-def environment(name: str, packages: tuple[str, ...]) -> str:
-    """The Python of an environment with these packages; it is made at the first time."""
-    if not packages:
+def environment(name: str, kind: Kind) -> str:
+    """The Python of an environment with the packages of a server; it is made at the first time."""
+    if not kind.packages:
         return sys.executable
     path = ENVIRONMENTS / name
     python = path / "bin/python"
-    wanted = path / f"{'+'.join(packages)}.ready"
+    wanted = path / f"{'+'.join(kind.packages)}.ready"
     if not wanted.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *packages], check=True)
+        subprocess.run([interpreter(kind.python), "-m", "venv", "--clear", path], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *kind.packages], check=True)
         wanted.touch()
     return str(python.absolute())
+
+
+def interpreter(name: str) -> str:
+    """The Python of that name if the machine has one that runs (pyenv has names without one), or else this one."""
+    found = shutil.which(name) if name else None
+    usable = found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode
+    return found if found and usable else sys.executable
 
 
 def check(address: str, models: Path, names: tuple[str, ...]) -> None:
