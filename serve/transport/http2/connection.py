@@ -269,6 +269,8 @@ class Connection(asyncio.Protocol):
             self._blocked.pop(stream.stream_id, None)
             if stream.succeeded:
                 self.budget.call_succeeded(stream.headers.cost)
+            elif stream.failed:
+                self.budget.call_failed(stream.headers.cost)
             self._close_if_done()
 
     def call_finished(self, call: Call) -> None:

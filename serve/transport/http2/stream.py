@@ -109,6 +109,7 @@ class Stream:
         "closed",
         "content_left",
         "error",
+        "failed",
         "headers",
         "headers_sent",
         "one_message",
@@ -138,6 +139,8 @@ class Stream:
         self.one_message = True
         #: Whether the method has answered the call with success.
         self.succeeded = False
+        #: Whether the method has answered it with an error status.
+        self.failed = False
         #: A message that came alone, with its flag; it is before those of the buffer.
         self._whole: tuple[int, bytes] | None = None
         #: Messages that were not read yet; the last one may be incomplete.

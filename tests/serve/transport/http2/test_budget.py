@@ -16,7 +16,7 @@ import uvloop
 from serve.transport.http2 import connection as connections
 from serve.transport.http2.config import Config
 from serve.transport.http2.connection import Connection
-from serve.transport.http2.frame_budget import PER_SECOND, RESET_COST, FrameBudget, head_cost
+from serve.transport.http2.frame_budget import BURST, PER_SECOND, RESET_COST, FrameBudget, head_cost
 from serve.transport.http2.frames import Http2ConnectionError
 from serve.transport.http2.held_bytes import HeldBytes
 from tests.serve.transport.http2.peer import Fields, Raw, Serving, connected, framed, raw, request_fields, serving
@@ -135,6 +135,19 @@ def test_ordinary_calls_alone_are_never_cut_off(monkeypatch: pytest.MonkeyPatch)
         async with serving(Config(max_concurrent_streams=8)) as served, connected(served.port) as peer:
             for _ in range(1500):  # their heads cost more than twice what the client may spend at once
                 await peer.call("echo", b"work")
+
+    asyncio.run(whole())
+
+
+def test_calls_that_fail_cost_one_unit_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.transport.http2.frame_budget.PER_SECOND", 0)
+
+    async def whole() -> None:
+        async with serving(Config(max_concurrent_streams=8)) as served, connected(served.port) as peer:
+            for _ in range(1000):  # their heads cost more than the client may spend at once
+                assert (await peer.call("fail", b"")).status == 5
+            (connection,) = served.server.connections
+            assert connection.budget.left == pytest.approx(BURST + 8 * 8 - 1000, abs=30)
 
     asyncio.run(whole())
 
