@@ -73,7 +73,8 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
             rows.append([*cells, *(on_disk[index] if on_disk else ())])
         optional = ("figure", "KB", "version", "parameters", "graphs", "on disk", "created")
         print_table([*columns, *(("on disk", "created") if on_disk else ())], rows, optional=optional)
-        next_command(_call_of(found[0], f" --url {url}" if was_given("url") or was_given("models") else ""))
+        first = next((model for model in found if model["verb"] in ("generate", "sample")), found[0])
+        next_command(_call_of(first, f" --url {url}" if was_given("url") or was_given("models") else ""))
 
 
 @click.command()
