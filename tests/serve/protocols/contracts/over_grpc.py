@@ -36,7 +36,7 @@ class Call(NamedTuple):
 PREDICT, SERVICE = "tensorflow.serving.PredictionService/", "inference.GRPCInferenceService/"
 
 
-def tensor(values: list[float], shape: list[int], dtype: int = FLOAT, **form: Any) -> tfs.TensorProto:
+def tensor(values: list[float], shape: list[int], dtype: Any = FLOAT, **form: Any) -> tfs.TensorProto:
     dims = [tfs.TensorShapeProto.Dim(size=size) for size in shape]
     return tfs.TensorProto(dtype=dtype, tensor_shape=tfs.TensorShapeProto(dim=dims), **(form or {"float_val": values}))
 
