@@ -26,6 +26,7 @@ from bookserve.cli.terminal import (
 
 if TYPE_CHECKING:
     from bookserve.bundle import Bundle
+    from export.sources.source import Source
     from export.verify.verify import Check
     from export.write import WrittenBundle
 
@@ -94,6 +95,7 @@ def export(
         if every
         else [find_source(source, runs, name, config, weights, trust_module) for source in sources]
     )
+    _prepare(found)
     _import_tensorflow()
     from export.write import write_bundle
 
@@ -117,6 +119,17 @@ def export(
             f"{len(failed)} of {len(found)} tasks were not exported: {', '.join(failed)}.",
             "The others were exported. To see the hint for one of these, export it by name.",
         )
+
+
+def _prepare(sources: list[Source]) -> None:
+    """Refuse files of an older Keras before TensorFlow is imported; start what rebuilds them, which imports it, too."""
+    old = [source for source in sources if source.kind in ("hdf5", "keras2", "architecture")]
+    if old:
+        from export.sources.old_keras.pool import start_process
+        from export.sources.old_keras.rebuilt import check_file
+
+        plans = [check_file(source.path, source.weights, source.config.backend) for source in old]
+        start_process(plans[0].keras)
 
 
 def _summary_line(written: WrittenBundle) -> str:

@@ -27,7 +27,7 @@ import onnx
 from bookserve.bundle import Bundle, Manifest, new_version, parity, publish_bundle, seal
 from bookserve.bundle.bundle import HISTORY
 from bookserve.bundle.examples import Example, Examples
-from bookserve.errors import Failed, InvalidInput
+from bookserve.errors import BookserveError, Failed, InvalidInput
 from bookserve.formats import triton
 from bookserve.formats.tf_example import Classify, Regress, example_signatures_of
 from bookserve.generation.explain import FILTERS
@@ -101,7 +101,7 @@ def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> 
         InvalidInput: the name is not a valid model name, or an external model has nothing that can be served.
     """
     start = time.perf_counter()
-    with new_version(models, source.name) as directory:
+    with new_version(models, source.name) as directory, _errors_that_name(source.path, directory):
         if source.run:
             draft = _write_run(source, source.run, directory)
         elif source.kind == "onnx":
@@ -116,7 +116,20 @@ def write_bundle(source: Source, models: Path, variants: Sequence[str] = ()) -> 
         bundle = publish_bundle(directory)
     triton.write_config(models, source.name)
     difference = max([draft.difference, *(form.difference for form in draft.onnx_forms.values())])
-    return WrittenBundle(bundle, difference, time.perf_counter() - start, draft.notes)
+    notes = [note.replace(str(directory), str(source.path)) for note in draft.notes]
+    return WrittenBundle(bundle, difference, time.perf_counter() - start, notes)
+
+
+@contextmanager
+def _errors_that_name(given: Path, directory: Path) -> Iterator[None]:
+    """Let errors name what the user gave, where they name the unfinished bundle that it was copied into."""
+    try:
+        yield
+    except BookserveError as error:
+        message, hint = (text.replace(str(directory), str(given)) for text in (error.message, error.hint))
+        if (message, hint) == (error.message, error.hint):
+            raise
+        raise type(error)(message, hint) from error
 
 
 def _write_run(source: Source, run: Run, directory: Path) -> _Draft:
@@ -330,6 +343,12 @@ def _convert_external(
             forms[name] = _convert_graph(directory, saved, name, graph, examples.graphs[name], stem)
         except (Failed, InvalidInput) as error:
             notes.append(f"graph '{name}' runs on TensorFlow only: {error.message.rstrip('.')}.")
+            continue
+        if any(operator in forms[name].operators for operator in ("Loop", "Scan")):
+            notes.append(
+                f"graph '{name}' keeps a loop in its ONNX form: ONNX has no operator for what it repeats, as for "
+                "ConvLSTM layers. It answers the same, but slower than an LSTM or GRU operator."
+            )
     return forms
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from bookserve.errors import InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime.devices import DeviceConfig, Gpu
 
@@ -44,6 +45,20 @@ class InputHints(NamedTuple):
     texts: Sequence[bytes] = ()
     #: How many rows its tables have, largest first: whole numbers may be ids of one of them.
     table_sizes: Sequence[int] = ()
+
+
+def refuse_empty(feeds: Mapping[str, np.ndarray], declared: Declarations) -> None:
+    """Refuse inputs without any element, unless the model file declares an axis of length 0.
+
+    ``Graph.check`` refuses them for requests. This is for everything else that runs a graph: some operators of the
+    runtimes end the whole process where they get no rows.
+
+    Raises:
+        InvalidInput: an input is empty; the message names it.
+    """
+    for name, array in feeds.items():
+        if not array.size and name in declared and 0 not in (declared[name].shape or ()):
+            raise InvalidInput(f"input '{name}' is empty: its shape is {list(array.shape)}.", "Send at least one row.")
 
 
 class Session(Protocol):

@@ -18,7 +18,7 @@ import numpy as np
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import cuda
-from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration
+from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration, refuse_empty
 from bookserve.runtime.devices import CPU, DeviceConfig, DeviceUnavailable, Gpu, gpu_number
 
 #: ONNX Runtime's execution providers.
@@ -65,6 +65,9 @@ class OnnxSession:
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
         """Run the graph; see ``Session.run``."""
         feeds = {name: _decoded(name, array) if array.dtype == object else array for name, array in feeds.items()}
+        for array in feeds.values():
+            if not array.size:  # without rows its recurrent operators end the whole process
+                refuse_empty(feeds, self.declared()[0])
         try:
             arrays = self.session.run(self._outputs, feeds)
         except Exception as error:  # as above

@@ -21,7 +21,7 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, numpy_dtype
-from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration
+from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration, refuse_empty
 
 if TYPE_CHECKING:
     from bookserve.runtime.saved_model_operators import GraphOperators
@@ -142,14 +142,17 @@ class TensorflowSession:
         """Run the signature; see ``Session.run``."""
         import tensorflow as tf
 
+        for array in feeds.values():
+            if not array.size:  # without rows some of TensorFlow's operators end the whole process
+                refuse_empty(feeds, self._inputs)
         fits = all(_fits(feeds[name].shape, tensor.shape) for name, tensor in self._inputs.items())
         call = self._call if fits else self._call_of_any_shape
         try:
             arrays = call(*(feeds[name] for name in self._inputs))
         except tf.errors.InvalidArgumentError as error:  # the values, or shapes other than the declared ones
-            raise InvalidInput(f"the model does not take these values: {_cause(error)}.") from error
+            raise InvalidInput(f"the model does not take these values: {first_line(error)}.") from error
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
-            raise Failed(f"the model could not be run: {_cause(error)}.") from error
+            raise Failed(f"the model could not be run: {first_line(error)}.") from error
         return {
             name: np.asarray(array, numpy_dtype(tensor.dtype))
             for (name, tensor), array in zip(self._outputs.items(), arrays, strict=True)
@@ -225,23 +228,6 @@ def signatures_of(meta: Any) -> dict[str, Any]:
         for name in sorted(meta.signature_def)
         if not name.startswith(_RESERVED) and meta.signature_def[name].outputs
     }
-
-
-def _cause(error: Exception) -> str:
-    """What went wrong in a run. TensorFlow tells it behind a list of the places in Keras or the user's code.
-
-    ``Graph execution error:`` is followed by ``Detected at node …`` with its places, and by the cause, before the name
-    of the node: ``Expected image, got unknown format [[{{node DecodeImage}}]]``. With several causes each is in a line
-    that begins with its number and code.
-    """
-    lines = [line.strip() for line in str(error).strip().splitlines()]
-    if not lines or not lines[0].startswith("Graph execution error"):
-        return first_line(error)
-    ends = [index for index, line in enumerate(lines) if "[[{{node" in line]
-    before = [*lines[: ends[0]], lines[ends[0]].partition("[[{{node")[0]] if ends else lines
-    told = [line for line in before if line and not _PLACE.match(line)]
-    found = _NUMBERED.sub("", told[-1]).strip().rstrip(".") if told else ""
-    return found or first_line(error)
 
 
 def tags_to_serve(directory: Path) -> list[str]:

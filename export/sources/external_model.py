@@ -58,11 +58,13 @@ def describe_model(model: Model, config: Config) -> Description:
     """Describe every signature; the one that ``serving_default`` names, or the first, is the default graph.
 
     Raises:
-        InvalidInput: there is no signature that can be served, or ``config`` does not fit the default graph.
+        InvalidInput: there is no signature that can be served, none answers any made-up input, or ``config`` does not
+            fit the default graph.
     """
     graphs: dict[str, Graph] = {}
     examples: dict[str, Example] = {}
     notes: list[str] = []
+    answers = False
     for name in sorted(model.signatures, key=lambda name: name != "serving_default"):
         try:
             inputs, outputs = _declarations(model, name)
@@ -71,12 +73,19 @@ def describe_model(model: Model, config: Config) -> Description:
             continue
         if not graphs:  # it is the default graph
             inputs, outputs = _with_known_shapes(config.shapes, inputs, outputs)
-        run = partial(model.run, name)
+        run, hints = partial(model.run, name), model.hints(name)
         try:
-            example = _example(inputs, run, model.hints(name))
+            example = external_model.run_made_up_inputs(inputs, run, hints)
+            constant = not parity.compare(example.outputs, run(example.inputs)).problem
         except (Failed, InvalidInput) as error:
             graphs[name] = external_model.graph_of_declarations(inputs, outputs)
             notes.append(f"graph '{name}' has no examples: {error.message}")
+            answers = answers or hints.has_state
+            continue
+        answers = True
+        if not constant:
+            graphs[name] = external_model.graph_of_declarations(inputs, outputs)
+            notes.append(f"graph '{name}' has no examples: it gives another answer to the same input each time.")
             continue
         graphs[name] = external_model.graph_of_example(inputs, outputs, example, run)
         examples[name] = example
@@ -96,6 +105,13 @@ def describe_model(model: Model, config: Config) -> Description:
     )
     if known.example:
         examples[default] = known.example
+    elif not answers:
+        raise InvalidInput(
+            "the model answers no input that could be made up for it, so nothing shows that it works. "
+            + " ".join(notes),
+            "Describe what it takes in the file of --config: Steps under [inputs], or the sizes of free axes under "
+            "[shapes] (docs/export.md).",
+        )
     return Description(known.verb, graphs, Examples(examples, known.rows), notes + known.notes)
 
 
@@ -128,15 +144,3 @@ def _with_known_shapes(
             if key in side:
                 side[key] = side[key]._replace(shape=axes)
     return inputs, outputs
-
-
-def _example(inputs: Declarations, run: parity.RunGraph, hints: InputHints) -> Example:
-    """Made-up inputs and their outputs.
-
-    Raises:
-        Failed: the signature accepts no made-up inputs, or draws random numbers itself.
-    """
-    example = external_model.run_made_up_inputs(inputs, run, hints)
-    if parity.compare(example.outputs, run(example.inputs)).problem:
-        raise Failed("it gives another answer to the same input each time.")
-    return example

@@ -56,7 +56,8 @@ class KerasFile:
         try:
             self._model = keras.saving.load_model(path, dict(trusted or {}), compile=False, safe_mode=True)
         except Exception as error:  # Keras raises errors of many types
-            raise InvalidInput(f"Keras cannot load {shown}: {innermost_reason(error)}.", _SAVED_MODEL_HINT) from error
+            reason = innermost_reason(error).replace(str(path), str(shown))
+            raise InvalidInput(f"Keras cannot load {shown}: {reason}.", _SAVED_MODEL_HINT) from error
         fix_layers(self._model)
         self._state = RecurrentState(self._model)
         if getattr(self._model, "inputs", None):

@@ -97,6 +97,7 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
     _refuse_versions(proto, source)
     _refuse_operators(proto, source)
     labels, notes = replace_zip_maps(proto), _with_known_locale(proto, source)
+    changed = _free_axes_without_size(proto) or bool(labels or notes)
     target = directory / FILE
     size = sum((source.parent / location).stat().st_size for location in locations)
     if locations and size <= _MAX_EMBEDDED_BYTES:
@@ -107,10 +108,11 @@ def read_onnx(source: Path, directory: Path) -> OnnxFile:
                 f"the external data of {source} cannot be read: {_first_line(error)}.", "Write or copy it again."
             ) from error
         target.write_bytes(proto.SerializeToString())
-    elif labels or notes:
-        target.write_bytes(proto.SerializeToString(deterministic=True))
     else:
-        shutil.copy(source, target)
+        if changed:
+            target.write_bytes(proto.SerializeToString(deterministic=True))
+        else:
+            shutil.copy(source, target)
         for location in locations:
             (directory / location).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source.parent / location, directory / location)
@@ -151,6 +153,21 @@ def _external_files(source: Path) -> list[str]:
                 "Write the model with its weights in the ONNX file: onnx.save(model, path)",
             )
     return locations
+
+
+def _free_axes_without_size(proto: Any) -> bool:
+    """Declare the axes of inputs and outputs free that have no size; return whether there was one.
+
+    ONNX writes a free axis without a number. Some exporters write -1, or 0 for the rows.
+    """
+    found = False
+    for value in [*proto.graph.input, *proto.graph.output]:
+        for place, axis in enumerate(value.type.tensor_type.shape.dim):
+            least = 1 if place == 0 and len(value.type.tensor_type.shape.dim) > 1 else 0
+            if axis.HasField("dim_value") and axis.dim_value < least:
+                axis.ClearField("dim_value")
+                found = True
+    return found
 
 
 def _with_known_locale(proto: Any, source: Path) -> list[str]:

@@ -1,14 +1,17 @@
 """Prove that the ONNX form of a graph answers as its SavedModel does, on more inputs than its examples hold.
 
-The examples travel with the bundle and are few. Here the graph also gets every id of its tables, more random rows, and
-sequences of other lengths. A difference that the SavedModel itself shows, when its inputs change by their last bit, is
-rounding and no error.
+The examples travel with the bundle and are few. Here the graph also gets every id of its tables, more random rows,
+padded rows, and sequences of other lengths. A difference that the SavedModel itself shows, when its inputs change by
+their last bit, is rounding and no error. Where all inputs are whole numbers or texts, the weights of the ONNX form
+change by their last bit instead.
 """
 
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +43,10 @@ def prove_onnx(
         session = open_session(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
+    is_rounding = partial(_is_rounding, path, run_saved_model, session.run)
     problem = ""
     found = parity.replay(graph, example, session.run)
-    if found.problem and not _is_rounding(run_saved_model, session.run, example):
+    if found.problem and not is_rounding(example):
         problem = found.problem
     for described, feeds in other_inputs(graph, example, table_sizes):
         if problem:
@@ -52,7 +56,7 @@ def prove_onnx(
         except (Failed, InvalidInput):
             continue  # the model itself does not take this
         differs = parity.compare(expected, session.run(feeds)).problem
-        if differs and not _is_rounding(run_saved_model, session.run, Example(feeds, expected)):
+        if differs and not is_rounding(Example(feeds, expected)):
             problem = f"with {described}, {differs}"
     if problem:
         raise Failed(
@@ -62,9 +66,10 @@ def prove_onnx(
 
 
 def other_inputs(graph: Graph, example: Example, table_sizes: Sequence[int] = ()) -> Iterator[tuple[str, Arrays]]:
-    """Yield inputs beside the example's, each with a description: more rows, every id, other lengths."""
+    """Yield inputs beside the example's, each with a description: more and padded rows, every id, other lengths."""
     if graph.batched and example.inputs:
         yield from _more_rows(example)
+        yield from _padded_rows(example)
         yield from _every_id(example, table_sizes)
     yield from parity.other_lengths(graph, example.inputs)
 
@@ -75,6 +80,19 @@ def _more_rows(example: Example) -> Iterator[tuple[str, Arrays]]:
     rows = min(_ROWS, _MOST_NUMBERS // max(1, largest))
     if rows > len(next(iter(example.inputs.values()))):
         yield "other rows", {name: _redrawn(rng, array, rows) for name, array in example.inputs.items()}
+
+
+def _padded_rows(example: Example) -> Iterator[tuple[str, Arrays]]:
+    """For each input of sequences: rows with zeros at the end, at the start, within, and everywhere, for masks."""
+    for name, array in example.inputs.items():
+        sequences = array.ndim == 2 if array.dtype.kind in "iu" else array.ndim == 3 and array.dtype.kind == "f"
+        if not sequences or array.shape[1] < 3:
+            continue
+        feeds = {other: np.resize(values, (4, *values.shape[1:])) for other, values in example.inputs.items()}
+        third = array.shape[1] // 3
+        for row, zeros in enumerate((slice(-third, None), slice(third), slice(third, -third), slice(None))):
+            feeds[name][row, zeros] = 0
+        yield f"padded rows in '{name}'", feeds
 
 
 def _redrawn(rng: np.random.Generator, array: np.ndarray, rows: int) -> np.ndarray:
@@ -108,20 +126,20 @@ def _row_size(array: np.ndarray) -> int:
     return math.prod(array.shape[1:])
 
 
-def _is_rounding(run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, example: Example) -> bool:
-    """Whether the forms differ no more than the SavedModel from itself, when each input changes by its last bit."""
+def _is_rounding(path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, example: Example) -> bool:
+    """Whether the forms differ no more than the model from itself, when all its numbers change by their last bit."""
+    expected, got = run_saved_model(example.inputs), run_onnx(example.inputs)
+    floats = any(array.dtype.kind == "f" for array in example.inputs.values())
+    itself, others = (
+        (expected, map(run_saved_model, _moved_inputs(example)))
+        if floats
+        else (got, (run(example.inputs) for run in _moved_weights(path)))
+    )
     allowed: dict[str, float] = {}
-    expected = run_saved_model(example.inputs)
-    for direction in (-np.inf, np.inf):
-        feeds = {
-            name: np.nextafter(array, np.asarray(direction, array.dtype)) if array.dtype.kind == "f" else array
-            for name, array in example.inputs.items()
-        }
-        changed = run_saved_model(feeds)
-        for name, array in expected.items():
+    for changed in others:
+        for name, array in itself.items():
             if array.dtype.kind in "fiu" and array.shape == changed[name].shape:
                 allowed[name] = max(allowed.get(name, 0.0), _largest_difference(array, changed[name]))
-    got = run_onnx(example.inputs)
     for name, array in expected.items():
         if got[name].shape != array.shape or got[name].dtype != array.dtype:
             return False
@@ -129,6 +147,33 @@ def _is_rounding(run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, ex
         if differs and _largest_difference(array, got[name]) > _ROUNDING_FACTOR * allowed.get(name, 0.0):
             return False
     return True
+
+
+def _moved_inputs(example: Example) -> Iterator[Arrays]:
+    """The inputs with each number a bit smaller, and a bit larger."""
+    for direction in (-np.inf, np.inf):
+        yield {
+            name: np.nextafter(array, np.asarray(direction, array.dtype)) if array.dtype.kind == "f" else array
+            for name, array in example.inputs.items()
+        }
+
+
+def _moved_weights(path: Path) -> Iterator[parity.RunGraph]:
+    """The ONNX form twice, with each weight a bit smaller or larger, as it happens."""
+    import onnx
+
+    rng = np.random.default_rng(_SEED)
+    for _ in range(2):
+        proto = onnx.load(path)
+        for tensor in proto.graph.initializer:
+            weights = onnx.numpy_helper.to_array(tensor)
+            if weights.dtype in (np.float32, np.float64):
+                towards = rng.choice([-np.inf, np.inf], weights.shape).astype(weights.dtype)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(np.nextafter(weights, towards), tensor.name))
+        with tempfile.TemporaryDirectory(prefix="bookserve-") as directory:
+            changed = Path(directory) / path.name
+            changed.write_bytes(proto.SerializeToString())
+            yield open_session(changed).run
 
 
 def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:

@@ -64,6 +64,11 @@ class RebuildProcess:
             self.opened = "error" not in answer
         return answer
 
+    def import_early(self, keras: str) -> None:
+        """Let it import the package ``keras`` now; this does not wait for it."""
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps({"do": "import", "keras": keras}), file=self._process.stdin, flush=True)
+
     @property
     def pid(self) -> int:
         """Its number in the system; the model is in a child of it."""
@@ -83,6 +88,14 @@ class RebuildProcess:
     def _kill(self) -> None:
         if self.alive:
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def start_process(keras: str) -> None:
+    """Start a process for a model that the package ``keras`` will rebuild, while this one has something else to do."""
+    process = RebuildProcess()
+    process.import_early(keras)
+    with _lock:
+        _idle.append(process)
 
 
 def take_process() -> RebuildProcess:

@@ -2,16 +2,18 @@
 
 ``python -m export.sources.old_keras.process`` reads one JSON object from each line of standard input and answers it
 with one line on standard output. ``{"do": "open", "keras": …, "bytes": …}`` begins a model: the process imports that
-package once, and then makes a copy of itself (fork) for every model. The copy limits its own memory, by the size of the
-file, and answers ``{"do": "load" | "save" | "run" | "convert" | "names", …}`` with ``{…}`` or ``{"error": …}``. It ends
-with ``{"do": "close"}``; if it ends for another reason, ``{"ended": exit code}`` is answered. Two models share nothing,
-but the seconds that the import of TensorFlow takes are spent only once.
+package once, and then makes a copy of itself (fork) for every model; ``{"do": "import", "keras": …}``, which has no
+answer, lets it import the package earlier. The copy limits its own memory, by the size of the file, and answers
+``{"do": "load" | "save" | "run" | "convert" | "names", …}`` with ``{…}`` or ``{"error": …}``. It ends with
+``{"do": "close"}``; if it ends for another reason, ``{"ended": exit code}`` is answered. Two models share nothing, but
+the seconds that the import of TensorFlow takes are spent only once.
 
 Only this process imports tf_keras. It gets files that were checked before, and ends with its standard input.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -251,6 +253,10 @@ def main() -> None:
         answers.flush()
 
     for request in requests:
+        if request["do"] == "import":  # a model will be opened soon, and that says what is wrong
+            with contextlib.suppress(Exception):
+                import_module(request["keras"])
+            continue
         if request["do"] != "open":  # it was for a copy that had ended, and the end is its answer
             continue
         try:

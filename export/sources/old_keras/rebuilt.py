@@ -28,6 +28,8 @@ from export.sources.old_keras.keras1 import from_keras_1
 from export.sources.old_keras.pool import give_back, take_process
 from export.sources.old_keras.semantics import complete
 
+#: The names of the copies that the process gets; those of weights by layer, and by attribute.
+_ARCHIVE, _DESCRIPTION, _WEIGHTS = "model.keras", "description.json", ("weights.h5", "model.weights.h5")
 #: Seconds that one request to the process may take.
 _PATIENCE = 900
 _WEIGHTS_ONLY_HINT = (
@@ -149,6 +151,8 @@ class RebuiltModel:
             Failed: tf_keras is not installed.
         """
         self._plan, self._directory, self._runs = plan, directory, 0
+        #: The files that the process gets, by name in ``directory``, and what the user calls them.
+        self._copies = {_ARCHIVE: plan.path, _DESCRIPTION: plan.path} | dict.fromkeys(_WEIGHTS, plan.weights)
         self._process = take_process()
         try:
             self._request(do="open", keras=plan.keras, bytes=plan.weights.stat().st_size)
@@ -203,13 +207,13 @@ class RebuiltModel:
         plan, here = self._plan, self._directory
         request: dict[str, Any] = {"archive": "", "description": "", "weights": ""}
         if plan.in_archive:
-            archive = here / "model.keras"
+            archive = here / _ARCHIVE
             copy_archive(plan.weights, plan.description, archive, lambda file: check_hdf5(file, plan.path))
             request["archive"] = str(archive)
         else:
-            description = here / "description.json"
+            description = here / _DESCRIPTION
             description.write_text(json.dumps(plan.description), "utf-8")
-            weights = here / ("weights.h5" if plan.by_layer else "model.weights.h5")
+            weights = here / _WEIGHTS[0 if plan.by_layer else 1]
             shutil.copyfile(plan.weights, weights)
             check_hdf5(weights, plan.weights)  # the copy is what is loaded: nobody has changed it meanwhile
             whole = plan.keras == "keras" and plan.weights == plan.path  # Keras 3 builds its own HDF5 files as a whole
@@ -234,7 +238,10 @@ class RebuiltModel:
             )
         if "error" not in answer:
             return answer
-        reason = str(answer["error"]).replace(str(self._directory), str(path.parent))
+        reason = str(answer["error"])
+        for copy, given in self._copies.items():
+            reason = reason.replace(str(self._directory / copy), str(given))
+        reason = reason.replace(str(self._directory), str(path.parent))
         if "No module named 'tf_keras'" in reason:
             raise Failed(
                 f"{path} was written by Keras {self._plan.maker['keras']}, and the package tf-keras is not installed.",
@@ -270,7 +277,7 @@ def open_rebuilt(plan: Plan) -> Iterator[KerasModel]:
                 return
             from export.sources.keras_file import KerasFile
 
-            archive = Path(directory) / "model.keras"
+            archive = Path(directory) / _ARCHIVE
             model.convert(archive)
             yield KerasFile(archive, plan.path)
         finally:

@@ -147,6 +147,34 @@ def test_random_answers_and_refused_inputs_have_no_example(tensorflow, written, 
     assert "'picture' has no examples: the model " in notes
 
 
+def test_a_model_that_answers_nothing_is_not_published(tensorflow, written, spec, models: Path) -> None:
+    def unpack(data):
+        return {"y": tensorflow.io.decode_compressed(data, compression_type="ZLIB")}
+
+    with pytest.raises(InvalidInput, match=r"answers no input that could be made up.*'f' has no examples") as caught:
+        written(f=(unpack, spec("data", None, dtype="string")))
+    assert "--config" in caught.value.hint
+    assert not list(models.glob("*"))
+
+
+def test_errors_name_the_directory_that_the_user_gave(tensorflow, tmp_path: Path, models: Path) -> None:
+    from export.write import write_bundle
+
+    module = tensorflow.Module()
+    module.weight = tensorflow.Variable([1.0, 2.0])
+    module.f = tensorflow.function(
+        lambda x: x * module.weight, input_signature=[tensorflow.TensorSpec((None, 2), name="x")], autograph=False
+    )
+    given = tmp_path / "given"
+    tensorflow.saved_model.save(module, str(given), signatures=module.f)
+    for file in (given / "variables").iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.raises(Failed) as caught:
+        write_bundle(find_source(str(given), tmp_path), models)
+    assert str(given) in str(caught.value)
+    assert str(models) not in str(caught.value)
+
+
 def test_a_signature_that_cannot_be_described_is_left_out(tensorflow, written, spec) -> None:
     done = written(
         odd=(lambda x: {"y": tensorflow.math.abs(x)}, spec("x", None, dtype="complex64")),

@@ -116,6 +116,14 @@ def test_a_fixed_batch_is_kept(write) -> None:
     assert (str(graph.inputs["x"]), graph.batched) == ("float32[1, 6]", False)
 
 
+@pytest.mark.parametrize("rows", [-1, 0])
+def test_an_axis_without_a_size_is_free(write, rows: int) -> None:
+    """MXNet writes 0 for the rows, and old exporters of Keras -1; ONNX itself has no number there."""
+    _, graph = write(linear(x=value("x", rows, 6), y=value("y", rows, 4))).bundle.graph()
+    assert graph.inputs["x"].shape == ("batch", 6)
+    assert graph.outputs["y"].shape == ("batch", 4)
+
+
 def test_texts_are_served_where_onnx_runtime_reads_them(write) -> None:
     encode = helper.make_node(
         "LabelEncoder",

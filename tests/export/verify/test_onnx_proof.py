@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bookserve.graph import Graph, TensorSpec
 from export.sources.saved_model import SavedModel
 from export.sources.source import find_source
 from export.verify.onnx_proof import other_inputs, prove_onnx
+from tests.export.convert.one_layer_models import NOT_A_MODEL, build, layer_classes
 
 _VOCABULARY = 300
 
@@ -58,27 +60,70 @@ def test_every_id_and_several_lengths_are_tried(bundle: Any) -> None:
     assert {ids.shape[1] for ids in tried} >= {1, 8, 24}
 
 
-def test_a_single_destroyed_weight_is_noticed(bundle: Any, tmp_path: Path) -> None:
+def test_rows_are_padded_everywhere_a_mask_could_be(bundle: Any) -> None:
+    _, graph = bundle.graph()
+    tried = dict(other_inputs(graph, bundle.examples().graphs["serving_default"]))
+    for name in ("ids", "series"):
+        zeros = tried[f"padded rows in '{name}'"][name] == 0
+        zeros = zeros if zeros.ndim == 2 else zeros.all(axis=2)
+        assert zeros[0, -1] and zeros[1, 0] and zeros[2, zeros.shape[1] // 2] and zeros[3].all()
+
+
+def destroyed_weights(bundle: Any, table_sizes: list[int], folder: Path) -> Iterator[tuple[str, bool]]:
+    """Change single weights of a bundle's ONNX form; yield the name of each, and whether the proof noticed it."""
     name, graph = bundle.graph()
     example, saved = bundle.examples().graphs[name], SavedModel(bundle.path)
-    prove = partial(prove_onnx, tmp_path / "m.onnx", partial(saved.run, name), graph, example)
-    proto, rng, tried = onnx.load(bundle.path / "model.onnx"), np.random.default_rng(4), 0
+    prove = partial(prove_onnx, folder / "m.onnx", partial(saved.run, name), graph, example, table_sizes)
+    proto, rng = onnx.load(bundle.path / "model.onnx"), np.random.default_rng(4)
     for tensor in proto.graph.initializer:
         original = numpy_helper.to_array(tensor)
         if original.dtype != np.float32 or original.size < 2:
             continue
-        for place in {0, original.size - 1, *rng.integers(0, original.size, 3).tolist()}:
+        for place in sorted({0, original.size - 1, *rng.integers(0, original.size, 3).tolist()}):
             changed = original.copy()
             changed.flat[place] += 0.5
             tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
-            (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
-            with pytest.raises(Failed, match="gives other answers"):
-                prove([_VOCABULARY])
-            tried += 1
+            (folder / "m.onnx").write_bytes(proto.SerializeToString())
+            try:
+                prove()
+                noticed = False
+            except Failed as error:
+                noticed = "gives other answers" in error.message
+            yield f"{tensor.name}[{place}]", noticed
         tensor.CopyFrom(numpy_helper.from_array(original, tensor.name))
-    assert tried > 20
-    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
-    assert prove([_VOCABULARY]) < 1e-5
+    (folder / "m.onnx").write_bytes(proto.SerializeToString())
+    prove()  # with its own weights it is right
+
+
+def test_a_single_destroyed_weight_is_noticed(bundle: Any, tmp_path: Path) -> None:
+    found = dict(destroyed_weights(bundle, [_VOCABULARY], tmp_path))
+    assert len(found) > 20
+    assert all(found.values()), found
+
+
+#: Layers without an ONNX form.
+_ON_TENSORFLOW = {"HashedCrossing", "Hashing", "TextVectorization"}
+
+
+@pytest.mark.sweep
+@pytest.mark.timeout(1800)
+def test_a_destroyed_weight_of_any_layer_is_noticed(tensorflow: Any, tmp_path: Path) -> None:
+    from export.write import write_bundle
+
+    missed = {}
+    for name, layer in sorted(layer_classes().items()):
+        if name in NOT_A_MODEL | _ON_TENSORFLOW:
+            continue
+        model = build(name, layer)
+        if not any(len(weight.shape) for weight in model.weights):
+            continue
+        model.save(tmp_path / f"{name}.keras")
+        written = write_bundle(find_source(str(tmp_path / f"{name}.keras"), tmp_path), tmp_path / "models").bundle
+        hints = SavedModel(written.path).hints(written.graph()[0])
+        found = dict(destroyed_weights(written, list(hints.table_sizes), tmp_path))
+        if not all(found.values()):
+            missed[name] = [key for key, noticed in found.items() if not noticed]
+    assert not missed
 
 
 @pytest.mark.parametrize(("factor", "right"), [(1e6, True), (1.1e6, False)])
@@ -106,3 +151,38 @@ def test_a_difference_as_small_as_the_models_own_rounding_is_none(tmp_path: Path
     else:
         with pytest.raises(Failed, match="gives other answers"):
             prove()
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1e4, True), (1.1e4, False)])
+def test_the_rounding_of_a_model_of_ids_is_measured_by_its_weights(tmp_path: Path, factor: float, right: bool) -> None:
+    """Ids have no last bit that could change; those of the table do."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"]),
+        helper.make_node("Mul", ["x", "f"], ["m"]),
+        helper.make_node("Sin", ["m"], ["y"]),
+    ]
+    table = np.random.default_rng(5).random((9, 2)).astype(np.float32) + np.float32(1)
+    ids, y = (
+        helper.make_tensor_value_info(name, kind, ["batch", 4, *more])
+        for name, kind, more in (("ids", TensorProto.INT64, []), ("y", TensorProto.FLOAT, [2]))
+    )
+    constants = [numpy_helper.from_array(np.float32(factor), "f"), numpy_helper.from_array(table, "table")]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", [ids], [y], constants), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+
+    def run(feeds: Any) -> Any:
+        return {"y": np.sin((table[feeds["ids"]] * np.float32(1e2)) * np.float32(1e2))}
+
+    graph = Graph(
+        inputs={"ids": TensorSpec("int64", ("batch", 4))}, outputs={"y": TensorSpec("float32", ("batch", 4, 2))}
+    )
+    feeds = {"ids": np.random.default_rng(5).integers(0, 9, (3, 4))}
+    prove = partial(prove_onnx, tmp_path / "m.onnx", run, graph, Example(feeds, run(feeds)), [])
+    if right:
+        assert prove() > 1e-4
+    else:
+        with pytest.raises(Failed, match="gives other answers"):
+            prove()
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
