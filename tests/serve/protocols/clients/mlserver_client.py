@@ -58,7 +58,7 @@ def main(http: str, target: str) -> None:
     Calls.same(PandasCodec.can_encode(table), True)
     inputs = [
         RequestInput(name="a", datatype="FP32", shape=[2, 2], data=[1, 2, 3, 4]),
-        NumpyCodec.encode_input("b", np.array([5, 6])),
+        RequestInput(name="b", datatype="INT64", shape=[2], data=[5, 6]),
     ]
     named = {output.name: output for output in infer("pair", InferenceRequest(inputs=inputs)).outputs}
     Calls.same(list(named["next"].data), [6, 7])
