@@ -76,7 +76,10 @@ def main(http: str, target: str) -> None:
     stub = GRPCInferenceServiceStub(grpc.insecure_channel(target))
     for raw in (True, False):
         message = converters.ModelInferRequestConverter.from_types(
-            InferenceRequest(id="8", inputs=[tensor]), model_name="affine", model_version=None, use_raw=raw
+            InferenceRequest(id="8", inputs=[NumpyCodec.encode_input("x", X)]),
+            model_name="affine",
+            model_version=None,
+            use_raw=raw,
         )
         reply = converters.ModelInferResponseConverter.to_types(stub.ModelInfer(message, timeout=60))
         Calls.same(NumpyCodec.decode_output(reply.outputs[0]).tolist(), (2 * X + 1).tolist())
