@@ -4,8 +4,8 @@ python bench/gpu.py MODELS -o OUT [--write]     on a machine with an NVIDIA GPU;
 python bench/gpu.py MODELS -o OUT --fake        a dry run without one: the GPU is fake, and so are its figures
 
 MODELS holds bundles, such as ``pretrained``. OUT gets ``gpu.json`` and ``gpu.md``; ``--write`` puts the tables into
-docs/performance.md. The script needs no package index: a folder of wheels that was carried there is enough. Parts that
-are not done in time are left out, and the report says so.
+docs/performance.md, marked where the GPU was fake. The script needs no package index: a folder of wheels that was
+carried there is enough. Parts that are not done in time are left out, and the report says so.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from bookserve.bundle import Bundle, parity
 from bookserve.cli.programs import python_command
 from bookserve.errors import BookserveError
 from bookserve.runtime import DeviceConfig, DeviceSession, open_session, resolve_device
-from bookserve.runtime.base import DEFAULT_GRAPH
+from bookserve.runtime.base import DEFAULT_GRAPH, FixedSizeRuntime
 from bookserve.runtime.composite import open_onnx
+from bookserve.runtime.fixed_sizes import SIZES as FIXED_SIZES
+from bookserve.runtime.fixed_sizes import takes_fixed_sizes, time_fixed
 from bookserve.runtime.placement import GraphFacts, find_gpu_runtime
 from bookserve.runtime.probe import probe
 from bookserve.runtime.timing import SIZES, seconds, time_graph
@@ -63,8 +65,6 @@ DEVICES = ("cpu", "cuda", "auto")
 def main(models: Path, out: Path, data: str, fake: bool, write: bool) -> None:
     """Measure, and write the report."""
     start = time.monotonic()
-    if fake and write:
-        raise click.UsageError("The figures of a fake GPU do not belong into the documentation.")
     with tempfile.TemporaryDirectory() as folder:
         if fake:
             install_fake_gpu(Path(folder))
@@ -138,6 +138,13 @@ def measure_graph(opened: Bundle, name: str) -> dict[str, Any]:
         "auto": auto.plan.gpu_from if isinstance(auto, DeviceSession) else None,
         "seeded": facts.seeded,
     }
+    if isinstance(runtime, FixedSizeRuntime) and takes_fixed_sizes(facts.graph):
+        try:
+            fixed = runtime.open_fixed_sizes(path, facts.graph, FIXED_SIZES, device, config, 1)
+            captured = time_fixed(gpu, fixed, facts.feeds_of, runtime.clock)
+            row["cuda_graph_ms"] = {size: round(time_ * 1e3, 4) for size, time_ in captured.items()}
+        except BookserveError as error:
+            row["cuda_graph_problem"] = error.message
     if not facts.seeded and facts.graph.batched:
         losses = []
         for rows in ROWS:
@@ -209,7 +216,7 @@ def markdown(report: dict[str, Any]) -> Iterator[str]:
     yield f"{kind}{report['gpu']}, {report['cores']} CPU cores, measured in {report['seconds']} s by `bench/gpu.py`.\n"
     yield (
         "| model, graph | difference | "
-        + " | ".join(f"{size} rows: CPU / GPU ms" for size in (1, 32, 256))
+        + " | ".join(f"{size} rows: CPU / GPU / CUDA graph, ms" for size in (1, 32, 256))
         + " | auto |"
     )
     yield "|---|---|---|---|---|---|"
@@ -218,7 +225,10 @@ def markdown(report: dict[str, Any]) -> Iterator[str]:
         if "problem" in row:
             yield f"| {title} | {row['problem']} | | | | |"
             continue
-        cells = [f"{_ms(row['cpu_ms'], size)} / {_ms(row['gpu_ms'], size)}" for size in (1, 32, 256)]
+        graph_ms = row.get("cuda_graph_ms", {})
+        cells = [
+            f"{_ms(row['cpu_ms'], size)} / {_ms(row['gpu_ms'], size)} / {_ms(graph_ms, size)}" for size in (1, 32, 256)
+        ]
         auto = "CPU" if row["auto"] is None else f"GPU from {row['auto']}"
         yield f"| {title} | {row['difference']:.0e} | {' | '.join(cells)} | {auto} |"
     losses = [row["auto_loses"] for row in report["graphs"] if "auto_loses" in row]

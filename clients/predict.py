@@ -13,6 +13,7 @@ import click
 from bookserve.cli.completion import complete_files
 from bookserve.cli.included import given_or_included, was_given
 from bookserve.cli.terminal import json_option, models_option, next_command, print_json, print_table
+from bookserve.client.client import Client
 from bookserve.errors import BookserveError, InvalidInput
 from bookserve.verb import Answer, plain_answers
 from clients.after_answer import next_after_predict, summary_of
@@ -73,7 +74,8 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
             rows.append([*cells, *(on_disk[index] if on_disk else ())])
         optional = ("figure", "KB", "version", "parameters", "graphs", "on disk", "created")
         print_table([*columns, *(("on disk", "created") if on_disk else ())], rows, optional=optional)
-        next_command(_call_of(found[0], f" --url {url}" if was_given("url") or was_given("models") else ""))
+        first = next((model for model in found if model["verb"] in ("generate", "sample")), found[0])
+        next_command(_call_of(first, f" --url {url}" if was_given("url") or was_given("models") else ""))
 
 
 @click.command()
@@ -150,7 +152,9 @@ def predict(
             raise (
                 InvalidInput("none of the rows can be used.", "The messages above say why.") if skip_errors else no_rows
             )
-        summary = summary_of(client, model, version) if sys.stdout.isatty() else None
+        summary = None
+        if isinstance(client, Client) and sys.stdout.isatty():  # a cluster has no list of its models
+            summary = summary_of(client, model, version)
     notes.show(count)
     if writer:
         click.echo(f"{count:,} answers written to {output}", err=True)

@@ -142,7 +142,9 @@ def sample(
     if sheet is not None:
         show_picture(sheet, show)
     if walk:
-        next_call(connection, "sample", model, "--seed", seed + 1, "--walk", walk, "-o", path, about="another walk")
+        next_call(
+            connection, "sample", model, "--seed", (seed or 0) + 1, "--walk", walk, "-o", path, about="another walk"
+        )
     else:
         next_call(connection, "sample", model, "--walk", 20, "-o", f"{model}.gif", about="a walk between points")
 

@@ -76,9 +76,11 @@ def resume_training(
 def _check_backend(task: Task) -> None:
     backend = keras.backend.backend()
     if task.verb == "transform" and backend != "tensorflow":
+        command = "style" if task.name == "style_transfer" else "dream"
         raise InvalidInput(
             f"'{task.name}' has gradient graphs, which need TensorFlow; KERAS_BACKEND is '{backend}'.",
-            "Train it with KERAS_BACKEND=tensorflow.",
+            f"Nothing is trained in it. Where TensorFlow is: bookserve train {task.name}, then export it; the model "
+            f"needs no TensorFlow, also on a GPU: bookserve {command} … --device cuda",
         )
 
 

@@ -1,13 +1,13 @@
 """Bring whatever a caller has into one form of rows, before any wire: the same answer, or the same error, over each.
 
 ======================================  ==========================================================================
-text, ``bytes`` of a file               one row, as it is
+text, ``bytes`` of a file, open file    one row, as it is
 ``Path``                                the rows of that file; of a directory, those of the files in it
 PIL image                               one row: the picture as PNG
 number, list, NumPy array, tensor       one row of numbers or texts, without loss
-dictionary                              one row by name: of a model's inputs, or of the columns of a table
-pandas, polars or Arrow table           one row per line, by the names of its columns
-pandas or polars series                 one row per entry
+dictionary, named tuple, data class     one row by name: of a model's inputs, or of the columns of a table
+pandas, polars or Arrow table           one row per line, by the names of its columns; also parts of a table in turn
+series or array of these                one row per entry
 ======================================  ==========================================================================
 
 A row in its one form is a ``str``, ``bytes``, a number, a NumPy array of numbers, nested lists of ``str`` or ``bytes``,
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import io
 import numbers
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from bookserve.errors import InvalidInput
 _EXPECTED = "expected text, the bytes of a file, numbers, or an object that names each input"
 #: Below this number a float64 holds every integer exactly.
 _EXACT = 2**53
+#: Types of rows that are seen at once to be no tables.
+_NO_TABLES = (list, tuple, str, bytes, dict, int, float, np.ndarray)
 #: Modes of Pillow that a PNG file holds.
 _PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 
@@ -59,7 +61,7 @@ def as_row(value: Any) -> Any:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, list | tuple):
-        return _list_row(value)
+        return as_row(_named_fields(value)) if hasattr(value, "_fields") else _list_row(value)
     if type(value) is np.ndarray and value.ndim:
         return _plain_array(value)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -77,6 +79,12 @@ def as_row(value: Any) -> Any:
         return as_row(value.to_dict())
     if isinstance(value, numbers.Number) and not isinstance(value, np.generic):
         return _number(value)
+    if hasattr(value, "read"):
+        return as_row(value.read())
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        return {name: as_row(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Sequence):
+        return _list_row(list(value))
     array = _as_array(value)
     if array is None:
         what = "nothing (None)" if value is None else f"of type {type(value).__name__}"
@@ -94,6 +102,8 @@ def _items(rows: Any) -> Iterator[Any]:
         return _records(columns)
     if _is_series(rows):
         return iter(rows.to_list() if hasattr(rows, "to_list") else rows.tolist())
+    if hasattr(rows, "to_pylist"):  # an array of Arrow
+        return iter(rows.to_pylist())
     array = None if isinstance(rows, list | tuple) else _as_array(rows)
     if array is not None:
         if not array.ndim:
@@ -101,13 +111,16 @@ def _items(rows: Any) -> Iterator[Any]:
         return iter(array if array.dtype.names else _plain_array(array))
     if not isinstance(rows, Iterable):
         raise InvalidInput(f"rows are of type {type(rows).__name__}; expected a list, a table, an array or a file.")
-    return _with_files(rows)
+    return _each_row(rows)
 
 
-def _with_files(rows: Iterable[Any]) -> Iterator[Any]:
+def _each_row(rows: Iterable[Any]) -> Iterator[Any]:
+    """The rows, with those of files and of parts of a table in place of these."""
     for row in rows:
         if isinstance(row, Path):
             yield from _file_rows(row)
+        elif type(row) not in _NO_TABLES and (columns := _columns(row)) is not None:
+            yield from _records(columns)
         else:
             yield row
 
@@ -126,15 +139,21 @@ def _file_rows(path: Path, only_one: bool = False) -> list[Any]:
 
 def _columns(table: Any) -> list[tuple[Any, list[Any]]] | None:
     """The columns of a table of pandas (or one like it), polars or Arrow; None if it is none."""
+    if hasattr(table, "collect") and hasattr(table, "collect_schema"):
+        raise InvalidInput("a lazy table has no rows yet.", "Send table.collect().")
     if hasattr(table, "columns") and hasattr(table, "iloc"):
         return [(name, table.iloc[:, place].tolist()) for place, name in enumerate(table.columns)]
     if hasattr(table, "get_columns") and hasattr(table, "iter_rows"):
         return [(column.name, column.to_list()) for column in table.get_columns()]
     if hasattr(table, "column_names") and hasattr(table, "to_pydict") and hasattr(table, "column"):
         return [(name, table.column(place).to_pylist()) for place, name in enumerate(table.column_names)]
-    if hasattr(table, "collect") and hasattr(table, "collect_schema"):
-        raise InvalidInput("a lazy table has no rows yet.", "Send table.collect().")
     return None
+
+
+def _named_fields(value: Any) -> dict[str, Any]:
+    """The entries of a named tuple by name, without the name of the row that pandas puts in front."""
+    index = "Index" if type(value).__name__ == "Pandas" else ""
+    return {name: item for name, item in zip(value._fields, value, strict=True) if name != index}
 
 
 def _records(columns: list[tuple[Any, list[Any]]]) -> Iterator[Any]:
@@ -226,7 +245,7 @@ def _list_row(value: Any) -> Any:
     if not all(isinstance(leaf, numbers.Number | np.ndarray) or _as_array(leaf) is not None for leaf in leaves):
         raise InvalidInput(f"a row has values of different types, or null; {_EXPECTED}.")
     try:
-        array = np.asarray(_mapped(value, lambda leaf: _number(leaf) if type(leaf) in (int, float, bool) else leaf))
+        array = np.asarray(_mapped(value, _leaf))
     except (ValueError, TypeError) as error:
         raise InvalidInput(f"a row has lists of different lengths; {_EXPECTED}.") from error
     if array.dtype.kind not in "fO":
@@ -266,6 +285,11 @@ def _plain_numbers(value: Any) -> np.ndarray | None:
     if not array.size or -_EXACT < array.min() <= array.max() < _EXACT:  # False with NaN
         return array
     return None if (np.isfinite(array) & (np.abs(array) >= _EXACT)).any() else array
+
+
+def _leaf(value: Any) -> Any:
+    """A number as Python or NumPy has it: also decimal numbers and fractions."""
+    return _number(value) if isinstance(value, numbers.Number) and not isinstance(value, np.generic) else value
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -7,6 +7,7 @@ be installed to get an answer, and without a driver the answer takes no time.
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 import weakref
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bookserve.runtime.devices import DeviceUnavailable, Gpu
+from bookserve.errors import Failed
+from bookserve.runtime.devices import DeviceLost, DeviceUnavailable, Gpu, OutOfMemory
 
 #: CUDA's runtime library; programs with another version have pageable buffers.
 _RUNTIME_LIBRARY = "cudart64_13.dll" if sys.platform == "win32" else "libcudart.so.13"
@@ -24,6 +26,10 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _MONITOR = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 #: CUDA's code for a machine without a GPU, or with all of them hidden by ``CUDA_VISIBLE_DEVICES``.
 _NO_DEVICE = 100
+#: How ONNX Runtime, CUDA and its libraries say that memory is short.
+_NO_MEMORY = re.compile(r"Failed to allocate|out of memory|smaller than requested|ALLOC_FAILED|CUDA failure 2:", re.I)
+#: How they say that a GPU, or what they keep on it, has failed. Other failures of CUDA last as long as the process.
+_LOST = re.compile(r"CUDA failure \d+|CUBLAS failure|CUDNN failure|CUDA error|no CUDA-capable device", re.I)
 #: How to get what serving on a GPU needs besides the driver.
 INSTALL = "pip install 'bookserve[cuda]'"
 
@@ -110,6 +116,15 @@ def driver_problem(driver: Driver, built_for: str) -> DeviceUnavailable | None:
         f"NVIDIA's driver {driver.version} runs CUDA up to {has}; this ONNX Runtime is built for CUDA {built_for}.",
         f"Install a driver for CUDA {major}, or a version of onnxruntime-gpu that is built for CUDA {driver.cuda[0]}.",
     )
+
+
+def gpu_error(error: Failed, device: str) -> Failed:
+    """What went wrong on a GPU: ``OutOfMemory``, ``DeviceLost``, or ``error`` itself."""
+    if _NO_MEMORY.search(error.message):
+        return OutOfMemory(f"the memory of {device} is too small: {error.message}", "Send fewer rows.")
+    if _LOST.search(error.message):
+        return DeviceLost(f"{device} has failed: {error.message}", "Check nvidia-smi, and start again.")
+    return error
 
 
 def pin(array: np.ndarray, library: str = "") -> bool:

@@ -170,7 +170,7 @@ class _FixedSizes:
 
 def dry_run() -> FakeGpuRuntime:
     """A runtime with one fake GPU that needs 0.2 ms to start: what ``bench/gpu.py --fake`` installs."""
-    return FakeGpuRuntime(FakeGpu(start=2e-4, per_row=2e-6, memory=8 << 30))
+    return FakeGpuRuntime(FakeGpu(start=2e-4, per_row=2e-6, memory=8 << 30, fixed_start=5e-5))
 
 
 def _release(gpu: FakeGpu, size: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
@@ -20,14 +19,10 @@ from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import cuda
 from bookserve.runtime.base import DEFAULT_GRAPH, Declarations, Session, TensorDeclaration, refuse_empty
-from bookserve.runtime.devices import CPU, DeviceConfig, DeviceLost, DeviceUnavailable, Gpu, OutOfMemory, gpu_number
+from bookserve.runtime.devices import CPU, DeviceConfig, DeviceUnavailable, Gpu, gpu_number
 
 #: ONNX Runtime's execution providers.
 _ON_CPU, _ON_CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-#: How ONNX Runtime, CUDA and its libraries say that memory is short.
-_NO_MEMORY = re.compile(r"Failed to allocate|out of memory|smaller than requested|ALLOC_FAILED|CUDA failure 2:", re.I)
-#: How they say that a GPU, or what they keep on it, has failed. Other failures of CUDA last as long as the process.
-_LOST = re.compile(r"CUDA failure \d+|CUBLAS failure|CUDNN failure|CUDA error|no CUDA-capable device", re.I)
 #: ONNX's names of element types that are not NumPy's.
 _DTYPES = {"float": "float32", "double": "float64"}
 #: Log level at which ONNX Runtime prints nothing: what goes wrong is raised.
@@ -114,7 +109,7 @@ class OnnxCudaSession(OnnxSession):
         try:
             super().__init__(path, threads=threads, providers=[(_ON_CUDA, options), _ON_CPU])
         except Failed as error:
-            raise gpu_error(error, self._device) from error
+            raise cuda.gpu_error(error, self._device) from error
         if _ON_CUDA not in self.session.get_providers():
             raise DeviceUnavailable(
                 f"ONNX Runtime cannot use {device}, and does not say why.", "bookserve doctor shows what it finds."
@@ -130,16 +125,7 @@ class OnnxCudaSession(OnnxSession):
         try:
             return super().run(feeds)
         except Failed as error:
-            raise gpu_error(error, self._device) from error
-
-
-def gpu_error(error: Failed, device: str) -> Failed:
-    """What went wrong on a GPU: ``OutOfMemory``, ``DeviceLost``, or ``error`` itself."""
-    if _NO_MEMORY.search(error.message):
-        return OutOfMemory(f"the memory of {device} is too small: {error.message}", "Send fewer rows.")
-    if _LOST.search(error.message):
-        return DeviceLost(f"{device} has failed: {error.message}", "Check nvidia-smi, and start again.")
-    return error
+            raise cuda.gpu_error(error, self._device) from error
 
 
 class OnnxRuntime:
@@ -179,7 +165,8 @@ class OnnxRuntime:
         """See ``FixedSizeRuntime.open_fixed_sizes``."""
         from bookserve.runtime.onnx_bound import BoundOnnxSession
 
-        return BoundOnnxSession(path, graph, sizes, device=device, config=config, threads=threads)
+        opened = OnnxCudaSession(path, device, config, threads=threads, record=True)
+        return BoundOnnxSession(opened.session, graph, sizes, device)
 
     @cached_property
     def _cuda_problem(self) -> DeviceUnavailable | None:

@@ -10,7 +10,6 @@ Source: ONNX Runtime's documentation of I/O binding and of ``enable_cuda_graph``
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,7 @@ import numpy as np
 from bookserve.errors import Failed
 from bookserve.graph import Arrays, Graph, numpy_dtype
 from bookserve.runtime import cuda
-from bookserve.runtime.devices import CPU, CUDA, DeviceConfig, gpu_number
-from bookserve.runtime.onnx import OnnxCudaSession, OnnxSession, gpu_error
+from bookserve.runtime.devices import CPU, CUDA, gpu_number
 
 
 class _Buffers(NamedTuple):
@@ -35,28 +33,10 @@ class _Buffers(NamedTuple):
 class BoundOnnxSession:
     """One ONNX file that takes batches of some sizes only; see ``Session``."""
 
-    def __init__(
-        self,
-        path: Path,
-        graph: Graph,
-        sizes: Sequence[int],
-        *,
-        device: str = CPU,
-        config: DeviceConfig | None = None,
-        threads: int = 1,
-    ) -> None:
-        """``graph`` has fixed sizes behind the rows. Buffers are made at the first run of a size.
-
-        Raises:
-            OutOfMemory, DeviceUnavailable, Failed: see ``OnnxCudaSession``; also if a node would run on the CPU, which
-                CUDA cannot record.
-        """
-        self._graph, self._sizes, self._device = graph, sizes, device
-        self._opened: OnnxSession = (
-            OnnxSession(path, threads=threads)
-            if device == CPU
-            else OnnxCudaSession(path, device, config or DeviceConfig(device), threads=threads, record=True)
-        )
+    def __init__(self, session: Any, graph: Graph, sizes: Sequence[int], device: str = CPU) -> None:
+        """``session`` is ONNX Runtime's own on that device; with a GPU, one that records its runs. ``graph`` has fixed
+        sizes behind the rows. Buffers are made at the first run of a size."""
+        self._session, self._graph, self._sizes, self._device = session, graph, sizes, device
         self._buffers: dict[int, _Buffers] = {}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Arrays:
@@ -71,7 +51,7 @@ class BoundOnnxSession:
             for name, array in feeds.items():
                 np.copyto(buffers.host[name], array)
                 buffers.inputs[name].update_inplace(buffers.host[name])
-            self._opened.session.run_with_iobinding(buffers.binding, buffers.options)
+            self._session.run_with_iobinding(buffers.binding, buffers.options)
             # On the CPU this is the buffer itself, which the next run overwrites.
             return {name: np.array(tensor.numpy()) for name, tensor in buffers.outputs.items()}
         except Failed:
@@ -79,7 +59,7 @@ class BoundOnnxSession:
         except Exception as error:  # the runtime's own exceptions share no public base
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             failed = Failed(f"the model could not be run: {reason}.")
-            raise (failed if self._device == CPU else gpu_error(failed, self._device)) from error
+            raise (failed if self._device == CPU else cuda.gpu_error(failed, self._device)) from error
 
     def _make_buffers(self, rows: int) -> _Buffers:
         import onnxruntime
@@ -100,7 +80,7 @@ class BoundOnnxSession:
         if self._device != CPU:
             for array in host.values():
                 cuda.pin(array)
-        binding = self._opened.session.io_binding()
+        binding = self._session.io_binding()
         for name, tensor in inputs.items():
             binding.bind_ortvalue_input(name, tensor)
         for name, tensor in outputs.items():

@@ -126,10 +126,9 @@ class TensorflowSession:
         self._model, self._name = model, name  # the model keeps the variables
         self._inputs, self._outputs = model.declared(name)
         signature = model.signatures[name]
-        self._call = model.session.make_callable(
-            [signature.outputs[key].name for key in self._outputs],
-            [signature.inputs[key].name for key in self._inputs],
-        )
+        self._fetched = [signature.outputs[key].name for key in self._outputs]
+        self._fed = [signature.inputs[key].name for key in self._inputs]
+        self._call = model.session.make_callable(self._fetched, self._fed)
 
     def declared(self) -> tuple[Declarations, Declarations]:
         """Inputs and outputs as the signature declares them; see ``DeclaringSession``."""
@@ -146,9 +145,11 @@ class TensorflowSession:
         for array in feeds.values():
             if not array.size:  # without rows some of TensorFlow's operators end the whole process
                 refuse_empty(feeds, self._inputs)
+        fits = all(_fits(feeds[name].shape, tensor.shape) for name, tensor in self._inputs.items())
+        call = self._call if fits else self._call_of_any_shape
         try:
-            arrays = self._call(*(feeds[name] for name in self._inputs))
-        except tf.errors.InvalidArgumentError as error:  # the values, since their shapes and dtypes have been checked
+            arrays = call(*(feeds[name] for name in self._inputs))
+        except tf.errors.InvalidArgumentError as error:  # the values, or shapes other than the declared ones
             raise InvalidInput(f"the model does not take these values: {first_line(error)}.") from error
         except Exception as error:  # TensorFlow's errors share no base that is public in all versions
             raise Failed(f"the model could not be run: {first_line(error)}.") from error
@@ -156,6 +157,26 @@ class TensorflowSession:
             name: np.asarray(array, numpy_dtype(tensor.dtype))
             for (name, tensor), array in zip(self._outputs.items(), arrays, strict=True)
         }
+
+    @cached_property
+    def _call_of_any_shape(self) -> Any:
+        """Feeds tensors of other shapes than the graph declares, as TensorFlow Serving's C++ does.
+
+        A session's public methods compare the shapes first. Source: ``CallableOptions`` in ``config.proto``; the method
+        is not public, so a test holds it (``test_foreign_signatures.py``).
+        """
+        from tensorflow.core.protobuf import config_pb2
+
+        options = config_pb2.CallableOptions(feed=self._fed, fetch=self._fetched)
+        return self._model.session._make_callable_from_options(options)
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | str | None, ...] | None) -> bool:
+    """Whether a tensor has a shape that the graph declares; None is any."""
+    if declared is None:
+        return True
+    pairs = zip(shape, declared, strict=False)
+    return len(shape) == len(declared) and all(not isinstance(axis, int) or axis == size for size, axis in pairs)
 
 
 class TensorflowRuntime:

@@ -115,7 +115,8 @@ backend spread
 {servers("spread")}
 
 backend grpc
-    balance leastconn
+    # Calls in turn, also those of one connection: each server gets as many.
+    balance roundrobin
     default-server tcp-ut 2000
 {servers("grpc")}
 """

@@ -20,12 +20,10 @@ from serve.observability.metrics import Metrics
 from serve.transport.http.middleware import RequestMiddleware
 
 
-@ray_serve.deployment(max_ongoing_requests=256)
-@ray_serve.ingress()
 class Bookserve:
     """One replica: the models of a directory."""
 
-    async def __init__(self, models: str, max_loaded: int = 0) -> None:
+    async def __init__(self, models: str, max_loaded: int = 0) -> None:  # type: ignore[misc] # Ray Serve awaits it
         metrics = Metrics()
         options = LoadOptions(lazy=max_loaded > 0, max_loaded=max_loaded)
         repository = Repository(Path(models), metrics, options=options)
@@ -41,4 +39,5 @@ class Bookserve:
 
 def build(arguments: dict[str, str]) -> ray_serve.Application:
     """The application; ``models`` is a directory that every node has, ``max_loaded`` as in ``bookserve serve``."""
-    return Bookserve.bind(arguments["models"], int(arguments.get("max_loaded", 0)))
+    deployment = ray_serve.deployment(max_ongoing_requests=256)(ray_serve.ingress()(Bookserve))
+    return deployment.bind(arguments["models"], int(arguments.get("max_loaded", 0)))

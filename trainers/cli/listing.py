@@ -34,7 +34,7 @@ def tasks(runs: Path, as_json: bool) -> None:
     print_table(
         ("task", "section", "verb", "data", "book", "our best"), rows, optional=("our best", "data", "book", "verb")
     )
-    next_command("bookserve train TASK", "bookserve train TASK --data sample   (seconds, without a download)")
+    next_command("bookserve train mnist_dense --data sample   (seconds, without a download)", "bookserve train TASK")
 
 
 @click.command("runs")

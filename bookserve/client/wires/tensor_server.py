@@ -159,7 +159,13 @@ class _ServedGraph:
         missing = [name for name in self._graph.outputs if name not in outputs]
         if missing:
             raise Failed(f"the server's answer has no output {', '.join(map(repr, missing))}.", _HINT)
-        return outputs
+        return {name: _without_last_axis(outputs[name], spec) for name, spec in self._graph.outputs.items()}
+
+
+def _without_last_axis(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """The output as the graph has it: some servers (MLServer, pytriton) send one number for each row as [rows, 1]."""
+    more = spec.ranked and array.ndim == len(spec.shape) + 1 and array.shape[-1] == 1
+    return array[..., 0] if more else array
 
 
 def _described(model: str, served: ServedModel) -> tuple[ServedModel, Bundle]:

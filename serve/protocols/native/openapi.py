@@ -92,7 +92,12 @@ def _model_paths(errors: ErrorResponses) -> dict[str, Schema]:
             "get": operation(
                 "models",
                 "List all live models",
-                {"200": json_response("The models.", record("models", models=array(reference("Summary"))))},
+                {
+                    "200": json_response(
+                        "The models.",
+                        record("models", models=array(reference("Summary")), not_live=array(reference("NotLive"))),
+                    )
+                },
             )
         },
         path: {
@@ -248,6 +253,7 @@ def _schemas() -> dict[str, Schema]:
     }
     return {
         "Summary": record("name version verb graphs state", **summary, graphs=array(STRING)),
+        "NotLive": record("name version state error", name=STRING, version=COUNT, state=STRING, error=STRING),
         "Described": record(
             "name version verb graphs definition versions state",
             **summary,

@@ -59,7 +59,16 @@ def routes(engine: Engine) -> list[BaseRoute]:
         return engine.model(request.path_params["name"], version)
 
     async def models(_: Request) -> Response:
-        return json_response({"models": [_summary(live) for live in engine.models()]})
+        live = engine.models()
+        served = {model.name for model in live}
+        others = [
+            {"name": name, "version": status.version, "state": status.state, "error": status.error}
+            for name in engine.names()
+            if name not in served
+            for status in engine.status(name)[:1]
+        ]
+        fields: dict[str, Any] = {"models": [_summary(model) for model in live]}
+        return json_response(fields | ({"not_live": others} if others else {}))
 
     async def describe(request: Request) -> Response:
         return json_response(_description(model(request)) | {"versions": engine.status(request.path_params["name"])})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bookserve import connect
 from bookserve.errors import InvalidInput
+from bookserve.images import encode_png
 from bookserve.runtime import register_runtime, registry
 from bookserve.runtime.devices import DeviceUnavailable
 from bookserve.runtime.fake_gpu import FakeGpu, FakeGpuRuntime
+from tests.picture_bundles import write_dreamer, write_painter
 
 ROWS = [[0, 1, 2], [3, 4, 5]]
 
@@ -47,6 +51,22 @@ def test_a_device_that_cannot_be_used_is_said_at_once(models: Path, runtime: Fak
         assert len(client.predict("affine", ROWS)) == 2
     with pytest.raises(InvalidInput, match="'tpu' is not a device"):
         connect(f"local:{models}", device="tpu")
+
+
+@pytest.mark.parametrize(("model", "pictures"), [("dreamer", 1), ("painter", 2)])
+def test_dreams_and_paintings_need_no_tensorflow_on_a_gpu(
+    tmp_path: Path, runtime: FakeGpuRuntime, monkeypatch: pytest.MonkeyPatch, model: str, pictures: int
+) -> None:
+    (write_dreamer if model == "dreamer" else write_painter)(tmp_path)
+    photo = encode_png(np.random.default_rng(0).integers(0, 256, (80, 96, 3)).astype(np.uint8))
+    with monkeypatch.context() as hidden, connect(f"local:{tmp_path}") as client:
+        hidden.setitem(sys.modules, "tensorflow", None)  # every import of it fails
+        expected = client.transform(model, [photo] * pictures, {"iterations": 2})
+    assert not runtime._gpus[0].runs
+    with monkeypatch.context() as hidden, connect(f"local:{tmp_path}", device="cuda") as client:
+        hidden.setitem(sys.modules, "tensorflow", None)
+        np.testing.assert_array_equal(client.transform(model, [photo] * pictures, {"iterations": 2}), expected)
+    assert runtime._gpus[0].runs
 
 
 def test_a_server_has_its_own_devices() -> None:

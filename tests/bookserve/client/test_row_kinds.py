@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+from array import array
 from collections import UserDict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +29,7 @@ from tests.servers import Server, start
 
 BRIGHT = np.full((4, 4), 255, np.uint8)
 SEVEN, NAN = [[3, 5, 7]], float("nan")
+TWICE = SEVEN * 2
 LARGE = 2**53 + 1
 
 
@@ -149,6 +154,19 @@ def png(picture: Pillow.Image, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+class Line(NamedTuple):
+    c: int
+    a: int
+    b: int
+
+
+@dataclass
+class Record:
+    c: int
+    a: int
+    b: int
+
+
 NPY = io.BytesIO()
 np.save(NPY, np.array([[1, 2, 3]]))
 RECORD = np.array([([1.0, 2.5], 3)], [("a", "f4", 2), ("b", "i8")])
@@ -184,6 +202,19 @@ ANSWERS: dict[str, tuple[str, Any, list[Any]]] = {
     "Arrow": ("named", Arrow({"c": [3], "a": [1], "b": [2]}), SEVEN),
     "line of a table": ("named", [Series([3, 1, 2], ["c", "a", "b"])], SEVEN),
     "record": ("named", [{"c": 3, "b": 2, "a": 1}], SEVEN),
+    "named tuple": ("named", [Line(3, 1, 2)], SEVEN),
+    "named tuple for a model without names": ("affine", [Line(1, 2, 3)], SEVEN),
+    "data class": ("named", [Record(3, 1, 2)], SEVEN),
+    "range": ("affine", [range(1, 4)], SEVEN),
+    "array of the standard library": ("affine", [array("d", [1, 2, 3])], SEVEN),
+    "decimal numbers and fractions": ("affine", [[Decimal(1), Fraction(2), 3]], SEVEN),
+    "open file": ("reviews", [io.BytesIO(b"bad"), io.StringIO("bad")], ["negative", "negative"]),
+    "parts of a table": (
+        "named",
+        [Frame({"c": [3], "a": [1], "b": [2]}), Polars({"b": [2], "a": [1], "c": [3]})],
+        SEVEN * 2,
+    ),
+    "array of Arrow": ("reviews", ArrowColumn(["good " * 6, "bad"]), ["positive", "negative"]),
     "mapping": ("named", [UserDict({"c": 3, "b": 2, "a": 1})], SEVEN),
     "table of several inputs": ("pair", Frame({"b": [3], "a": [[1, 2.5]]}), [3.5]),
     "structured array": ("pair", RECORD, [3.5]),
@@ -332,6 +363,9 @@ def test_what_has_a_meaning_has_the_same_everywhere(anywhere: Client, kind: str,
         given = [[i, 2, 3] for i in range(2500)] if len(expected) > 1 else [[1, 2, 3]]
         given = iter(given)
     rows = given(tmp_path) if callable(given) else given
+    for file in rows if isinstance(rows, list) else ():
+        if isinstance(file, io.IOBase):
+            file.seek(0)
     output = "next" if model == "next" else "sum"
     answers = anywhere.predict("pair" if model == "next" else model, rows)
     assert len(answers) == len(expected)

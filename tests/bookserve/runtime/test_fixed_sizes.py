@@ -12,12 +12,13 @@ from bookserve import bundle
 from bookserve.bundle import parity
 from bookserve.errors import Failed
 from bookserve.graph import Graph, TensorSpec
-from bookserve.runtime import DeviceConfig, DeviceSession, open_session, register_runtime, registry
+from bookserve.runtime import DeviceConfig, DeviceSession, register_runtime, registry
 from bookserve.runtime.composite import open_onnx
 from bookserve.runtime.devices import DeviceLost
 from bookserve.runtime.fake import FakeModel, FakeSession
 from bookserve.runtime.fake_gpu import FakeClock, FakeGpu, FakeGpuRuntime
 from bookserve.runtime.fixed_sizes import FixedSizeSession, filled_up, size_table, takes_fixed_sizes, time_fixed
+from bookserve.runtime.onnx import OnnxSession
 from bookserve.runtime.onnx_bound import BoundOnnxSession
 from bookserve.runtime.placement import GraphFacts
 
@@ -41,7 +42,8 @@ def test_a_bound_session_gives_the_answers_of_the_plain_one(name: str) -> None:
     path = opened.path / str(graph.onnx)
     facts = GraphFacts.of(opened, graph_name, opened.examples().graphs[graph_name].inputs)
     assert takes_fixed_sizes(graph)
-    bound, plain = BoundOnnxSession(path, graph, SIZES), open_session(path)
+    plain = OnnxSession(path)
+    bound = BoundOnnxSession(plain.session, graph, SIZES)
     for rows in (8, 1, 8):
         feeds = facts.feeds_of(rows)
         first = bound.run(feeds)

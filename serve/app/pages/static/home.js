@@ -9,15 +9,16 @@ const gallery = document.querySelector("#gallery"), search = document.querySelec
 let shown = ""
 
 async function loadGallery() {
-  const {models} = await get("/api/models")
+  const {models, not_live: others = []} = await get("/api/models")
   const newest = [...new Map(models.map(model => [model.name, model])).values()]
-  const now = JSON.stringify(newest.map(({name, version}) => [name, version]))
+  const now = JSON.stringify([newest.map(({name, version}) => [name, version]), others])
   if (now === shown) return
   if (shown) announce(`The list of models has changed: ${plural(newest.length, "model")}.`)
   shown = now
   const chapters = Map.groupBy ? Map.groupBy(newest.sort(bySection), model => chapter(model.section)) : grouped(newest.sort(bySection))
   gallery.replaceChildren(...[...chapters].map(([title, found]) => el("section", {class: "chapter"}, el("h2", {}, title), el("ul", {class: "cards"}, found.map(card)))))
-  if (!newest.length) gallery.replaceChildren(el("p", {class: "panel"}, "No model is loaded. Export one, then it appears here: ", el("code", {}, "bookserve export mnist_convnet")))
+  if (others.length) gallery.prepend(el("section", {class: "chapter"}, el("h2", {}, "Not ready"), el("ul", {class: "cards"}, others.map(failed))))
+  if (!newest.length && !others.length) gallery.replaceChildren(el("p", {class: "panel"}, "No model is loaded. Export one, then it appears here: ", el("code", {}, "bookserve export mnist_convnet")))
   filter()
 }
 
@@ -41,6 +42,15 @@ function card(model) {
   node.dataset.words = [model.name, model.verb, VERBS[model.verb], model.summary, model.section, chapter(model.section), model.data].join(" ").toLowerCase()
   watcher.observe(node)
   node.draw = () => thumbnail(model, thumb)
+  return node
+}
+
+/** A model that cannot be asked: it is loading, was unloaded, or could not be loaded. */
+function failed({name, version, state, error}) {
+  const words = {LOADING: "is being loaded", START: "is being loaded", UNLOADING: "is being unloaded", END: "was unloaded"}
+  const node = el("li", {class: "card"}, el("div", {class: "body"}, el("h3", {}, name), el("p", {class: "tags"}, el("span", {class: `dot ${error ? "bad" : "warn"}`}), el("span", {class: "quiet"}, `version ${version} ${error ? "could not be loaded" : words[state] ?? state.toLowerCase()}`)),
+    error && el("p", {class: "quiet"}, error)))
+  node.dataset.words = `${name} ${error}`.toLowerCase()
   return node
 }
 

@@ -23,7 +23,7 @@ y <- 2 * x + 1
 same(ask("/api/models/affine/predict", list(rows = x))$answers$y, list(y[1, ], y[2, ]))
 same(numbers(ask("/api/models/affine/predict", list(rows = list(x[1, ])))), setNames(y[1, ], c("y1", "y2", "y3")))
 same(ask("/api/models/affine/predict", data.frame(a = x[, 1], b = x[, 2], c = x[, 3]))$answers$y, list(y[1, ], y[2, ]))
-same(ask("/api/models/reviews/predict", list(rows = "good film"))$answers$probability[[1]]$label[1], "positive")
+same(ask("/api/models/reviews/predict", list(rows = "good film"))$answers$score[[1]]$label[1], "negative")
 same(ask("/api/models/reviews/predict", list(rows = c("good", "bad")), auto_unbox = TRUE)$model, "reviews")
 same(nchar(ask("/api/models/writer/generate", list(prompt = "abc", length = 4, temperature = 0))$text), 4L)
 
