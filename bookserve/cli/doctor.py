@@ -75,7 +75,15 @@ def doctor(models: Path, purpose: str, as_json: bool) -> None:
             if name not in ("tensorflow", "jax") or importlib.util.find_spec(name)
         }
         found = {name: probe.result() for name, probe in probes.items()}
-    lines = [*_machine(), *_driver(), *_runtimes(found), *_data(found["data"]), *_models(models), *_ports()]
+    lines = [
+        *_machine(),
+        *_driver(),
+        *_libraries(),
+        *_runtimes(found),
+        *_data(found["data"]),
+        *_models(models),
+        *_ports(),
+    ]
     serving, training = _missing_for_serving(found), _missing_for_training(found)
     works = {"serve": not serving, "train": not training, "both": not serving and not training}[purpose]
     if as_json:
@@ -150,6 +158,22 @@ def _driver() -> list[Line]:
     return lines
 
 
+def _libraries() -> list[Line]:
+    """CUDA's libraries and cuDNN where they are Python packages. Two packages of cuDNN overwrite each other's files."""
+    from importlib.metadata import distributions
+
+    names = ((one.name or "", one.version) for one in distributions())
+    packages = {name: version for name, version in names if name.startswith("nvidia-")}
+    if not packages:
+        return []
+    shown = {name: version for name, version in packages.items() if "cudnn" in name or "cuda-runtime" in name}
+    text = f"{len(packages)} packages: " + ", ".join(f"{name} {version}" for name, version in sorted(shown.items()))
+    if sum("cudnn" in name for name in packages) < 2:
+        return [Line("NVIDIA", "libraries", OK, text.removesuffix(": "))]
+    hint = "Serve and train with TensorFlow from two environments: docs/how-to/gpu.md says which packages fit together."
+    return [Line("NVIDIA", "libraries", BAD, f"{text}; those of cuDNN overwrite each other's files", hint)]
+
+
 def _runtimes(found: dict[str, dict[str, Any]]) -> list[Line]:
     lines = []
     for name, title in (("onnx", "ONNX Runtime"), ("tensorflow", "TensorFlow"), ("jax", "JAX")):
@@ -193,7 +217,8 @@ def _models(models: Path) -> list[Line]:
 
     section = "models"
     if not models.is_dir():
-        return [Line(section, str(models), NOTE, "there is no such directory", "bookserve export TASK writes models.")]
+        hint = "bookserve export TASK writes models. Without any, bookserve serve has those that come with it."
+        return [Line(section, str(models), NOTE, "there is no such directory", hint)]
     bundles, errors = list_bundles(models)
     lines = [Line(section, str(models), OK if bundles else NOTE, f"{len(bundles)} models can be served")]
     return lines + [Line(section, "", BAD, error.message, error.hint) for error in errors]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bookserve.cli.included import given_or_included
 from bookserve.cli.terminal import json_option, model_and_version, models_option, next_command, print_json
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def push(names: tuple[tuple[str, int | None], ...], address: str, models: Path, 
     from bookserve.registry import transfer
     from bookserve.registry.location import Location
 
+    models = given_or_included(models)
     found = [bundle.open_bundle(models, name, version) for name, version in names]
     target = Location(address)
     moved = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 
@@ -153,6 +153,11 @@ class GpuRuntime(Runtime, Protocol):
             DeviceUnavailable: the GPU cannot be used.
             Failed: the graph cannot be loaded.
         """
+
+
+def knows_gpus(runtime: Runtime) -> TypeGuard[GpuRuntime]:
+    """Whether it is a ``GpuRuntime``. ``isinstance`` would read its properties, and a version takes long to find."""
+    return hasattr(type(runtime), "open_on_gpu")
 
 
 @runtime_checkable

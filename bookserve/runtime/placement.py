@@ -16,7 +16,7 @@ import numpy as np
 from bookserve.bundle import Bundle
 from bookserve.errors import Failed
 from bookserve.graph import Arrays, Graph, numpy_dtype
-from bookserve.runtime.base import DEFAULT_GRAPH, FixedSizeRuntime, GpuRuntime, Session
+from bookserve.runtime.base import DEFAULT_GRAPH, FixedSizeRuntime, GpuRuntime, Session, knows_gpus
 from bookserve.runtime.device_session import DeviceSession
 from bookserve.runtime.devices import AUTO, CPU, CUDA, DeviceConfig, DeviceUnavailable, Gpu
 from bookserve.runtime.registry import open_session, runtimes
@@ -103,7 +103,7 @@ def resolve_device(config: DeviceConfig) -> tuple[DeviceConfig, list[Gpu], Devic
     problem: DeviceUnavailable | None = None
     try:
         for runtime in runtimes():
-            if isinstance(runtime, GpuRuntime):
+            if knows_gpus(runtime):
                 try:
                     return config, usable_gpus(runtime, config.name), None
                 except DeviceUnavailable as error:  # the first one's reason is the one that most people can mend
@@ -118,7 +118,7 @@ def resolve_device(config: DeviceConfig) -> tuple[DeviceConfig, list[Gpu], Devic
 
 def find_gpu_runtime(path: Path) -> GpuRuntime | None:
     """The first runtime that opens such a file and knows GPUs: one that can use one now, if there is any."""
-    found = [runtime for runtime in runtimes() if isinstance(runtime, GpuRuntime) and runtime.opens(path)]
+    found = [runtime for runtime in runtimes() if knows_gpus(runtime) and runtime.opens(path)]
     for runtime in found:
         try:
             if runtime.gpus():

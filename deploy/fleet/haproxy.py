@@ -105,6 +105,8 @@ backend {CHECKED}
     http-check expect status 200
     default-server inter 500ms fastinter 100ms downinter 500ms fall 1 rise 1
     default-server observe layer4 error-limit 1 on-error mark-down
+    # A server has 16 places on the ring for each unit of weight: with few of them the shares differ by a third.
+    default-server weight 64
     # A machine that no longer acknowledges what it is sent for 2 s is gone; the request goes to another.
     default-server tcp-ut 2000
 {servers(CHECKED)}

@@ -37,7 +37,7 @@ def train_on_cluster(
         [*task.command(dict(params))[1:], "--runs", "{}"] for task, params in zip(tasks, parameter_sets, strict=True)
     ]
     failed: list[tuple[str, BookserveError]] = []
-    with Cluster(log_to_driver=True) as cluster:
+    with Cluster() as cluster:
         cpus, gpus = share_of_node(cluster.nodes, any(params["device"] != "cpu" for params in parameter_sets))
         click.echo(f"tasks: {len(tasks)}, nodes: {len(cluster.nodes)}")
         for number, result in cluster.each(run_command, commands, cpus, gpus):

@@ -175,7 +175,7 @@ def _read_inputs(live: LiveModel, graph: Graph, request: pb.ModelInferRequest) -
         spec = input_spec(live, graph, tensor.name, tensor.datatype, arrays)
         if not raw_contents:
             arrays[tensor.name] = _from_contents(tensor, spec)
-        elif tensor.HasField("contents"):
+        elif tensor.HasField("contents") and tensor.contents.ByteSize():  # MLServer's clients send empty ones, too
             raise InvalidInput(f"input '{tensor.name}' has contents and raw_input_contents.", "Use one of the two.")
         else:
             sent = BF16 if tensor.datatype == BF16 else spec.dtype

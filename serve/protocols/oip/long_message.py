@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -78,8 +78,9 @@ def _varint(value: int) -> bytes:
     return bytes(groups)
 
 
-async def _join(parts: Iterable[Part]) -> bytes:
-    joined = io.BytesIO()  # its value is not copied when it is taken
+async def _join(parts: Sequence[Part]) -> bytes:
+    # A buffer that grows would be copied, and so would its value, unless it is the bytes object that is given here.
+    joined = io.BytesIO(bytes(sum(map(len, parts))))
     for part in parts:
         for piece in byte_pieces(memoryview(part)):
             joined.write(piece)

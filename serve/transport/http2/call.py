@@ -219,6 +219,7 @@ class Call:
         try:
             await self._respond()
         except grpc.aio.AbortError:
+            self.stream.failed = not self._over
             self._finish(self._code or grpc.StatusCode.UNKNOWN, self._details)
         except StatusError as error:
             self._finish(error.code, error.details)
@@ -295,6 +296,7 @@ class Call:
         code = self._code or grpc.StatusCode.OK
         if not self._over:
             self.stream.succeeded = code is grpc.StatusCode.OK
+            self.stream.failed = not self.stream.succeeded
         self._finish(code, self._details)
 
     def _finish(self, code: grpc.StatusCode, details: str) -> None:

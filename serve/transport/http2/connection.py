@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self.paused = False
         #: Bytes that the client lets us send on all streams together.
         self.send_window = frames.DEFAULT_WINDOW
-        #: Bytes of the largest payload that the client takes.
+        #: Bytes of the largest payload that is sent.
         self.max_frame_size = frames.DEFAULT_FRAME_SIZE
         self._new_call = new_call
         self._opened, self._closed = opened, closed
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         #: Frames that were received and not handled yet, and the bytes that came after them.
         self._frames: Iterator[tuple[int, int, int, bytes]] | None = None
         self._backlog = bytearray()
-        self._reading_paused = self._turn_scheduled = False
+        self._reading_paused = self._turn_scheduled = self._flush_scheduled = False
         #: The client's SETTINGS_HEADER_TABLE_SIZE, and whether the next header block must say that it became smaller.
         self._table_size, self.table_update = frames.DEFAULT_TABLE_SIZE, False
         self.held = HeldBytes(config.max_held_per_connection, held)
@@ -269,6 +269,8 @@ class Connection(asyncio.Protocol):
             self._blocked.pop(stream.stream_id, None)
             if stream.succeeded:
                 self.budget.call_succeeded(stream.headers.cost)
+            elif stream.failed:
+                self.budget.call_failed(stream.headers.cost)
             self._close_if_done()
 
     def call_finished(self, call: Call) -> None:
@@ -463,7 +465,7 @@ class Connection(asyncio.Protocol):
                 self.table_update = self.table_update or value < self._table_size
                 self._table_size = value
             elif name == frames.MAX_FRAME_SIZE:
-                self.max_frame_size = value
+                self.max_frame_size = min(value, MAX_FRAME_SIZE)  # a longer one would hold up the event loop
             elif name == frames.INITIAL_WINDOW_SIZE:
                 change = value - self._initial_send_window
         if change:
@@ -499,12 +501,22 @@ class Connection(asyncio.Protocol):
             call.stream.flush()
 
     def _flush_blocked(self) -> None:
-        """Let streams that wait for window send, the one that has waited longest first."""
+        """Let streams that wait for window send, the one that has waited longest first, for a turn."""
+        self._flush_scheduled, end = False, monotonic() + TURN_SECONDS
         for stream_id, stream in list(self._blocked.items()):
             if self.send_window <= 0 or self.paused:
                 return
+            if monotonic() >= end:
+                self.flush_soon()
+                return
             self._blocked.pop(stream_id, None)
             stream.flush()
+
+    def flush_soon(self) -> None:
+        """See ``FrameWriter``."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush_blocked)
 
     # Errors and the end
 

@@ -1,8 +1,9 @@
 """What one client may ask of a connection without giving it work: a budget that every frame without a result costs.
 
-The head of a call costs by its fields, and only a call that its method answers with success gets that back. Whatever
-else costs CPU time, such as a cancelled or a refused call, a PING or a frame on a stream that has ended, is paid from
-what the budget gains each second. So a mixture of attack and ordinary calls costs what the attack alone does.
+The head of a call costs by its fields, and only a call that its method answers with success gets that back; one that
+it answers with another status gets back all but ``FAILURE_COST``. Whatever else costs CPU time, such as a cancelled or
+a refused call, a PING or a frame on a stream that has ended, is paid from what the budget gains each second. So a
+mixture of attack and ordinary calls costs what the attack alone does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
 BURST, _BURST_PER_STREAM, PER_SECOND = 2000, 8, 6000
 #: Units that a call costs in addition if the client cancels it or makes the server reset or refuse it.
 RESET_COST = 4
+#: Units that a call costs which its method answers with an error status. So 6,000 of them a second are allowed, more
+#: than a process answers: a client whose model is gone, or whose server is overloaded, loses no connection.
+FAILURE_COST = 1
 #: Units that a frame on a stream that has ended costs.
 DEAD_STREAM_COST = 2
 #: Bytes that cost one unit of a head that is too large: it is decoded up to the limit, and read to its end.
@@ -59,6 +63,10 @@ class FrameBudget:
         self.left += cost  # not more than it had cost; ``refill`` keeps to the most
         if self._updates < _MAX_UPDATES:
             self._updates += _UPDATES_PER_FRAME
+
+    def call_failed(self, cost: int) -> None:
+        """Return what the head of a call cost, but for ``FAILURE_COST``: its method has answered with an error."""
+        self.left += cost - FAILURE_COST
 
     def data_sent(self) -> None:
         """Let the client answer a DATA frame with WINDOW_UPDATE, for the stream and for the connection."""

@@ -28,6 +28,8 @@ PREFIX_SIZE = 5
 _SHORT_BLOCK, _PROGRESS = 8192, 16_384
 #: Bytes of a message that a stream keeps without counting it, while more may come.
 _SMALL_MESSAGE = 16_384
+#: Bytes that a stream sends before other streams and connections have their turn, though its client reads fast enough.
+TURN_BYTES = 2**18
 #: Bytes of the longest message that is copied together with its prefix before it is sent.
 _LONG_MESSAGE = 2**20
 #: The buffer of a stream that keeps nothing; it is replaced, not changed.
@@ -73,6 +75,9 @@ class FrameWriter(Protocol):
     def wait_for_window(self, stream: Stream) -> None:
         """Call ``stream.flush`` when the connection may send again."""
 
+    def flush_soon(self) -> None:
+        """Let waiting streams send in the next turn of the event loop."""
+
     def now(self) -> float:
         """The event loop's time in seconds."""
 
@@ -109,6 +114,7 @@ class Stream:
         "closed",
         "content_left",
         "error",
+        "failed",
         "headers",
         "headers_sent",
         "one_message",
@@ -138,6 +144,8 @@ class Stream:
         self.one_message = True
         #: Whether the method has answered the call with success.
         self.succeeded = False
+        #: Whether the method has answered it with an error status.
+        self.failed = False
         #: A message that came alone, with its flag; it is before those of the buffer.
         self._whole: tuple[int, bytes] | None = None
         #: Messages that were not read yet; the last one may be incomplete.
@@ -389,12 +397,14 @@ class Stream:
             await self._drained
 
     def flush(self) -> None:
-        """Send as much as the windows allow."""
-        writer = self._writer
+        """Send as much as the windows allow, ``TURN_BYTES`` at most; the rest when the connection has its next turn."""
+        writer, turn = self._writer, TURN_BYTES
         while self._unsent and not self.closed:
             most = min(self.send_window, writer.send_window, writer.max_frame_size)
-            if most <= 0 or writer.paused:
+            if most <= 0 or writer.paused or turn <= 0:
                 self._wait_for_window()
+                if turn <= 0:
+                    writer.flush_soon()
                 return
             piece = self._unsent.popleft()
             if len(piece) > most:
@@ -404,6 +414,7 @@ class Stream:
             self.send_window -= len(piece)
             writer.send_window -= len(piece)
             writer.write(frames.build_frame(frames.DATA, 0, self.stream_id, piece))
+            turn -= len(piece)
             self._progress += len(piece)
             if len(piece) < most or len(piece) >= _PROGRESS:
                 writer.budget.data_sent()

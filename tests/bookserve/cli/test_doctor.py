@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -53,6 +54,25 @@ def test_a_machine_on_which_everything_works(models: Path, probes: dict[str, Any
     assert "its process ended with code -11" in text
 
 
+class Package(NamedTuple):
+    name: str
+    version: str
+
+
+@pytest.mark.parametrize(("others", "mark"), [(0, "✓"), (1, "✗")])
+def test_cudas_libraries_and_two_of_cudnn(
+    models: Path, probes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, others: int, mark: str
+) -> None:
+    packages = [Package("nvidia-cudnn-cu13", "9.28"), Package("nvidia-cublas", "13"), Package("click", "8")]
+    packages += [Package("nvidia-cudnn-cu12", "9.27")][:others]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: packages)
+    text = run("--models", str(models))[1]
+    assert f"{mark} libraries" in text
+    assert f"{2 + others} packages: " in text
+    assert "nvidia-cudnn-cu13 9.28" in text
+    assert ("overwrite each other's files" in text) == bool(others)
+
+
 def test_the_exit_code_says_what_will_not_work(models: Path, probes: dict[str, Any]) -> None:
     probes["tensorflow"] = {"problem": "it does not answer within 300 s.", "hint": ""}
     assert run("--models", str(models))[0] == 1
@@ -74,7 +94,7 @@ def test_the_report_as_json(tmp_path: Path, probes: dict[str, Any]) -> None:
     )
     assert {line["section"] for line in report["lines"]} >= {"machine", "NVIDIA", "ONNX Runtime", "JAX", "ports"}
     (line,) = [line for line in report["lines"] if line["section"] == "models"]
-    assert line["hint"] == "bookserve export TASK writes models."
+    assert line["hint"].startswith("bookserve export TASK writes models.")
 
 
 def test_onnx_runtime_is_tried_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,12 +26,13 @@ def test_a_convnet_keeps_no_node_that_computes_sizes(tmp_path: Path, name: str, 
     onnx.checker.check_model(proto, full_check=True)
     assert not {"Shape", "Gather", "Concat"} & {node.op_type for node in proto.graph.node}
     onnx.save(proto, tmp_path / "model.onnx")
-    before, after = OnnxSession(source), OnnxSession(tmp_path / "model.onnx")
+    # ONNX Runtime's own sessions: ours refuse inputs without rows, since some operators do not stand them.
+    before, after = (OnnxSession(path).session for path in (source, tmp_path / "model.onnx"))
     inputs = bundle.examples().graphs[graph].inputs
     for rows in (0, 1, 5):
         feeds = {key: array[np.arange(rows) % len(array)] for key, array in inputs.items()}
-        for output, array in before.run(feeds).items():
-            np.testing.assert_array_equal(after.run(feeds)[output], array)
+        for answers in zip(before.run(None, feeds), after.run(None, feeds), strict=True):
+            np.testing.assert_array_equal(*answers)
 
 
 def model(nodes: list[onnx.NodeProto], shape: list[int | str], rank: int, **constants: list[int]) -> onnx.ModelProto:

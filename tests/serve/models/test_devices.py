@@ -7,11 +7,17 @@ import re
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
+from bookserve import bundle
+from bookserve.bundle import Bundle
+from bookserve.bundle.variant import Variant
+from bookserve.errors import Failed
 from bookserve.runtime import DeviceConfig, register_runtime, registry, resolve_device
 from bookserve.runtime.devices import DeviceLost
 from bookserve.runtime.fake_gpu import FakeGpu, FakeGpuRuntime
+from serve.models.live_model import LiveModel
 from serve.models.repository import LoadOptions, Repository
 from serve.observability.metrics import Metrics
 from tests.serve.in_process import application_client
@@ -129,6 +135,27 @@ def test_a_gpu_that_does_not_give_the_answers_of_the_examples(
     assert not repository.models()
     assert "does not give the answers of the examples" in str(repository.errors()[0])
     repository.close()
+
+
+@pytest.mark.parametrize(("difference", "accepted"), [(0.6, True), (0.4, False)])
+def test_a_variant_may_differ_on_a_gpu_as_it_did_when_it_was_exported(
+    models: Path, monkeypatch: pytest.MonkeyPatch, difference: float, accepted: bool
+) -> None:
+    """Half precision is not within the tolerance of float32: here the answers differ by 1."""
+    monkeypatch.setattr(registry, "_registered", [])
+    register_runtime(WrongGpu(FakeGpu()))
+    opened = bundle.open_bundle(models, "affine")
+    variant = Variant(file="model.onnx", bytes=0, rows=4, difference=difference, deviation=0.1)
+    variants = {"float16": {"serving_default": variant}}
+    served = Bundle(opened.path, msgspec.structs.replace(opened.manifest, variants=variants), "affine")
+    model = LiveModel(served.with_variant("float16"), Metrics(), device="cuda")
+    if accepted:
+        model.open()
+        assert model.devices()["serving_default"]["gpu"] == "cuda:0"
+        model.close()
+    else:
+        with pytest.raises(Failed, match="does not give the answers of the examples"):
+            model.open()
 
 
 def test_texts_with_a_seed_stay_on_one_device(models: Path, gpu: FakeGpu) -> None:

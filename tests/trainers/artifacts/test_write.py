@@ -19,7 +19,7 @@ from bookserve.run import Run
 from bookserve.verb import Predict
 from tests.trainers import tasks
 from trainers import catalogue
-from trainers.cli import listing
+from trainers.cli import compare, listing
 
 
 def test_a_run_is_complete(trained: Run) -> None:
@@ -126,8 +126,11 @@ def runs(finished: Callable[[str], Run]) -> Path:
     return paths[0].parent.parent
 
 
+COMMANDS = {"tasks": listing.tasks, "runs": listing.runs, "compare": compare.compare}
+
+
 def output(command: str, *words: str) -> str:
-    done = CliRunner().invoke(getattr(listing, command), words, catch_exceptions=False)
+    done = CliRunner().invoke(COMMANDS[command], words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 

@@ -26,7 +26,7 @@ function figures(model, card) {
 function curve({history}) {
   const names = Object.keys(history)
   const of = ["accuracy", "mae", "loss"].find(name => history[name]?.length > 1) ?? names.find(name => name !== "epoch" && history[name].length > 1)
-  if (!of) return el("p", {class: "quiet"}, "This bundle holds no training curve. Bundles that are exported from a run have one.")
+  if (!of) return el("p", {class: "quiet"}, "There is no training curve: the bundle was exported without one, or its weights were trained elsewhere.")
   const lines = [of, `val_${of}`].filter(name => name in history).map(name => ({name, values: history[name]}))
   return el("figure", {}, plot(lines, {label: `${of} by epoch: from ${number(lines[0].values[0])} to ${number(lines[0].values.at(-1))}`, xTitle: "epoch", yTitle: of, xText: value => String(value + 1)}), legend(lines.map(line => line.name.startsWith("val_") ? "validation" : "training")))
 }

@@ -87,7 +87,9 @@ def _node_script() -> Path:
     script = folder / "openai_client.mjs"
     folder.mkdir(parents=True, exist_ok=True)
     install = ["install", "--silent", "--no-save", "--no-audit", "--no-fund", "--prefix", str(folder), NODE_PACKAGE]
-    subprocess.run([_need("npm", "npm"), *install], check=True)
+    installed = folder / "node_modules/openai/package.json"
+    if not installed.is_file() or f'"version": "{NODE_PACKAGE.partition("@")[2]}"' not in installed.read_text():
+        subprocess.run([_need("npm", "npm"), *install], check=True)
     shutil.copyfile(HERE / script.name, script)
     return script
 

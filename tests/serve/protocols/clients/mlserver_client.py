@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import urllib.error
+import urllib.request
 
 import grpc
 import numpy as np
 import pandas as pd
-import requests
 from mlserver.codecs import NumpyCodec, PandasCodec, StringCodec
 from mlserver.grpc import converters
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
@@ -28,12 +29,17 @@ from tests.serve.protocols.clients.calls import Calls
 X = np.array([[0, 1, 2], [3, 4, 5]], np.float32)
 
 
+def _read(request: urllib.request.Request) -> str:
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return str(reply.read().decode())
+    except urllib.error.HTTPError as error:
+        raise SystemExit(f"{request.full_url}: {error.code} {error.read().decode()}\n{request.data!r}") from error
+
+
 def main(http: str, target: str) -> None:
     def post(path: str, body: str) -> str:
-        reply = requests.post(http + path, data=body, headers={"content-type": "application/json"}, timeout=60)
-        if reply.status_code != 200:
-            raise SystemExit(f"{path}: {reply.status_code} {reply.text}\n{body}")
-        return reply.text
+        return _read(urllib.request.Request(http + path, body.encode(), {"content-type": "application/json"}))
 
     def infer(model: str, request: InferenceRequest) -> InferenceResponse:
         return InferenceResponse.model_validate_json(post(f"/v2/models/{model}/infer", request.model_dump_json()))
@@ -52,14 +58,14 @@ def main(http: str, target: str) -> None:
     Calls.same(PandasCodec.can_encode(table), True)
     inputs = [
         RequestInput(name="a", datatype="FP32", shape=[2, 2], data=[1, 2, 3, 4]),
-        NumpyCodec.encode_input("b", np.array([5, 6])),
+        RequestInput(name="b", datatype="INT64", shape=[2], data=[5, 6]),
     ]
     named = {output.name: output for output in infer("pair", InferenceRequest(inputs=inputs)).outputs}
     Calls.same(list(named["next"].data), [6, 7])
     Calls.same(StringCodec.encode_input("t", ["a"]).datatype, "BYTES")
 
     def get(path: str) -> str:
-        return requests.get(http + path, timeout=60).text
+        return _read(urllib.request.Request(http + path))
 
     Calls.same(MetadataServerResponse.model_validate_json(get("/v2")).name, "bookserve")
     metadata = MetadataModelResponse.model_validate_json(get("/v2/models/affine"))
@@ -70,7 +76,10 @@ def main(http: str, target: str) -> None:
     stub = GRPCInferenceServiceStub(grpc.insecure_channel(target))
     for raw in (True, False):
         message = converters.ModelInferRequestConverter.from_types(
-            InferenceRequest(id="8", inputs=[tensor]), model_name="affine", model_version=None, use_raw=raw
+            InferenceRequest(id="8", inputs=[NumpyCodec.encode_input("x", X)]),
+            model_name="affine",
+            model_version=None,
+            use_raw=raw,
         )
         reply = converters.ModelInferResponseConverter.to_types(stub.ModelInfer(message, timeout=60))
         Calls.same(NumpyCodec.decode_output(reply.outputs[0]).tolist(), (2 * X + 1).tolist())

@@ -36,7 +36,7 @@ class Call(NamedTuple):
 PREDICT, SERVICE = "tensorflow.serving.PredictionService/", "inference.GRPCInferenceService/"
 
 
-def tensor(values: list[float], shape: list[int], dtype: int = FLOAT, **form: Any) -> tfs.TensorProto:
+def tensor(values: list[float], shape: list[int], dtype: Any = FLOAT, **form: Any) -> tfs.TensorProto:
     dims = [tfs.TensorShapeProto.Dim(size=size) for size in shape]
     return tfs.TensorProto(dtype=dtype, tensor_shape=tfs.TensorShapeProto(dim=dims), **(form or {"float_val": values}))
 
@@ -153,6 +153,8 @@ OPEN_INFERENCE = [
           inputs=[TENSOR(name="x", datatype="FP32", shape=[1, 2], contents=TWO)]),
     infer("too few raw bytes", INVALID, inputs=[BARE], raw_input_contents=[RAW[:5]]),
     infer("more raw contents than inputs", INVALID, inputs=[BARE], raw_input_contents=[RAW, RAW]),
+    infer("empty typed contents beside raw ones", OK, raw_input_contents=[RAW],
+          inputs=[TENSOR(name="x", datatype="FP32", shape=[1, 3], contents=oip.InferTensorContents())]),
     infer("both forms", INVALID, raw_input_contents=[RAW]),
     infer("neither form", INVALID, inputs=[BARE]),
     infer("FP16 has no typed form", INVALID, inputs=[TENSOR(name="x", datatype="FP16", shape=[1, 3])]),

@@ -14,11 +14,14 @@ import pytest
 import uvloop
 
 from serve.transport.http2 import connection as connections
+from serve.transport.http2.call import Call
 from serve.transport.http2.config import Config
 from serve.transport.http2.connection import Connection
-from serve.transport.http2.frame_budget import PER_SECOND, RESET_COST, FrameBudget, head_cost
+from serve.transport.http2.frame_budget import BURST, PER_SECOND, RESET_COST, FrameBudget, head_cost
 from serve.transport.http2.frames import Http2ConnectionError
+from serve.transport.http2.header_blocks import RequestHeaders
 from serve.transport.http2.held_bytes import HeldBytes
+from serve.transport.http2.stream import TURN_BYTES, Stream
 from tests.serve.transport.http2.peer import Fields, Raw, Serving, connected, framed, raw, request_fields, serving
 
 CALM = 11
@@ -135,6 +138,19 @@ def test_ordinary_calls_alone_are_never_cut_off(monkeypatch: pytest.MonkeyPatch)
         async with serving(Config(max_concurrent_streams=8)) as served, connected(served.port) as peer:
             for _ in range(1500):  # their heads cost more than twice what the client may spend at once
                 await peer.call("echo", b"work")
+
+    asyncio.run(whole())
+
+
+def test_calls_that_fail_cost_one_unit_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.transport.http2.frame_budget.PER_SECOND", 0)
+
+    async def whole() -> None:
+        async with serving(Config(max_concurrent_streams=8)) as served, connected(served.port) as peer:
+            for _ in range(1000):  # their heads cost more than the client may spend at once
+                assert (await peer.call("fail", b"")).status == 5
+            (connection,) = served.server.connections
+            assert connection.budget.left == pytest.approx(BURST + 8 * 8 - 1000, abs=30)
 
     asyncio.run(whole())
 
@@ -269,6 +285,36 @@ def test_nothing_is_read_or_handled_while_output_is_paused() -> None:
             await asyncio.sleep(0)
         assert len(pipe.written) == 50 * len(PONG)
         assert pipe.reading
+
+    asyncio.run(whole())
+
+
+def test_a_long_answer_is_sent_in_turns_though_its_client_reads_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TURN_SECONDS", 100.0)
+
+    class NoOwner:
+        config, peer = Config(), ""
+
+        def call_finished(self, call: Any) -> None: ...
+
+    async def whole() -> None:
+        made, pipe = piped()
+        made.send_window = 2**30
+        streams = []
+        for number in (1, 3):
+            stream = Stream(made, number, RequestHeaders("/t.T/echo", ()), 2**30)
+            made._calls[number] = Call(lambda call: pytest.fail("no method"), NoOwner(), stream)
+            streams.append(stream)
+        streams[0].send_message(b"a" * 4 * TURN_BYTES)
+        streams[1].send_message(b"b" * 4 * TURN_BYTES)
+        sent = []
+        while any(stream._unsent for stream in streams):
+            sent.append(tuple(round(pipe.written.count(letter) / TURN_BYTES) for letter in (b"a", b"b")))
+            await asyncio.sleep(0)
+        assert sent[:3] == [(1, 1), (2, 2), (3, 3)]
+        for stream in streams:
+            stream.close()
+        assert made.held.count == 0
 
     asyncio.run(whole())
 

@@ -277,6 +277,15 @@ DEFINITIONS = [
     fatal("6.5.2", "MAX_FRAME_SIZE below 16,384", PROTOCOL, settings((5, 16_383))),
     fatal("6.5.2", "MAX_FRAME_SIZE above 2^24 - 1", PROTOCOL, settings((5, 2**24))),
     row("6.5.2", "an unknown setting", answered(), settings((0xFF, 1), (0xFFFF, 2**32 - 1)), call()),
+    row(
+        "6.5.2",
+        "the server sends shorter frames than the largest that are allowed",
+        data_sizes(2**18, 2**18, 600_005 - 2**19),
+        settings((4, 2**30), (5, 2**24 - 1)) + window(0, 2**30),
+        open_call() + frame(DATA, 0, 1, message(b"a" * 600_000)[: 2**18]),
+        frame(DATA, 0, 1, message(b"a" * 600_000)[2**18 : 2**19]),
+        frame(DATA, END_STREAM, 1, message(b"a" * 600_000)[2**19 :]),
+    ),
     row("6.5.3", "the last of several values counts", data_sizes(9), settings((4, 1), (4, 100)), call()),
     row(
         "6.5.3", "values are taken in their order", data_sizes(1, 8), settings((4, 100), (4, 1)), call(), window(1, 100)
