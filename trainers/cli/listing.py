@@ -42,11 +42,15 @@ def tasks(runs: Path, as_json: bool) -> None:
 @json_option
 def runs(runs: Path, as_json: bool) -> None:
     """List the training runs."""
-    listed = [_describe_run(run) for run in list_runs(runs)]
+    found_runs = list(list_runs(runs))
+    listed = [_describe_run(run) for run in found_runs]
     if as_json:
         print_json(listed)
         return
-    rows = [(run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _judged_by(run)) for run in listed]
+    rows = [
+        (run["name"], run["data"], run["state"], run["epochs"], run["seconds"], _judged_by(found, run["data"]))
+        for found, run in zip(found_runs, listed, strict=True)
+    ]
     print_table(
         ("run", "data", "state", "epochs", "seconds", "figure"),
         rows,
@@ -84,14 +88,15 @@ def _describe_run(run: Run) -> dict[str, Any]:
         "epochs": metrics.get("epochs"),
         "seconds": metrics.get("seconds"),
         "figures": run.figures,
-        "metric": run.recipe.origin.metric if run.finished else "",
     }
 
 
-def _judged_by(run: dict[str, Any]) -> str | None:
+def _judged_by(run: Run, data: str) -> str | None:
     """The figure by which runs of the task are compared; all figures are in the JSON."""
-    figures, metric = run["figures"], run["metric"]
-    return f"{metric} {figures[metric]:.4g}{sample_mark(run['data'])}" if metric in figures else None
+    if not run.finished:
+        return None
+    figures, metric = run.figures, run.recipe.origin.metric
+    return f"{metric} {figures[metric]:.4g}{sample_mark(data)}" if metric in figures else None
 
 
 def _format_figures(figures: dict[str, float]) -> str:
