@@ -43,6 +43,27 @@ SLOW = (
     "trainers",
     "transcripts",
 )
+#: Tests of several variants that take long, and the parameters that every run of the tests takes; `make test-sweep`
+#: runs the others.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "bench/test_soak.py::test_nothing_is_lost": ("5-1",),
+    "end_to_end/test_own_text.py::test_a_model_of_any_text_writes_in_its_manner": (),
+    "export/gradients/test_operators.py::test_the_networks_of_all_tasks_dream_without_tensorflow": ("deepdream",),
+    "export/recurrent/test_fuse.py::test_activations": ("tanh",),
+    "export/recurrent/test_fuse.py::test_both_directions": ("concat",),
+    "export/recurrent/test_fuse.py::test_masked_steps_are_skipped": ("backwards-GRU", "stack-LSTM"),
+    "export/sources/test_trusted_module.py::test_the_module_brings_the_classes": ("net-2.0",),
+    "serve/deploy/test_proxies.py::test_servers_are_restarted_one_by_one_and_no_request_fails": ("haproxy",),
+    "trainers/datasets/test_generated.py::test_a_short_training_is_clearly_better_than_no_skill": ("siamese_lstm",),
+    "trainers/engine/test_cluster.py::test_a_killed_training_of_two_workers_is_continued": (),
+    "trainers/engine/test_cluster.py::test_replicas_give_the_losses_of_one": ("multiworker",),
+    "trainers/engine/test_devices.py::test_deterministic_runs_are_equal_bit_by_bit": (),
+    "trainers/engine/test_precision.py::test_what_was_trained_in_half_precision_is_saved_in_float32": (
+        "mixed_float16",
+    ),
+    "trainers/test_hostile_directory.py::test_workers_ignore_files_in_the_current_directory": (),
+    "trainers/test_transform_tasks.py::test_the_graph_s_gradient_is_the_slope_of_its_loss": ("deepdream",),
+}
 #: What takes longest, and is begun first, so that nothing long is left for one process in the end.
 FIRST = ("trainers", "export", "end_to_end", "bench", "transcripts")
 #: Folders of which one process runs all tests, since many share what a fixture trains and exports.
@@ -55,6 +76,11 @@ BY_WIRE = ("url", "place")
 def is_slow(path: Path, test: str = "") -> bool:
     place = path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
     return any(f"{place}/".startswith(f"{slow}/") or f"{place}::{test}" == slow for slow in SLOW)
+
+
+def is_left_to_sweep(nodeid: str) -> bool:
+    test, _, parameters = nodeid.removeprefix("tests/").partition("[")
+    return test in VARIANTS and parameters.removesuffix("]") not in VARIANTS[test]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -85,6 +111,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(folder(item.nodeid), len(FIRST)))
     for item in items:
+        if is_left_to_sweep(item.nodeid):
+            item.add_marker(pytest.mark.sweep)
         fixtures = set(getattr(item, "fixturenames", ()))
         params = item.callspec.params if hasattr(item, "callspec") else {}
         served = fixtures & STARTED or any(params.get(name) in ("http", "grpc") for name in BY_WIRE)

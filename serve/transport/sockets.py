@@ -24,8 +24,11 @@ def bind_tcp(protocol: str, host: str, port: int, shared: bool = False, option: 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         if not shared:
-            return socket.create_server((host, port), family=family, backlog=2048)
+            bound = socket.create_server((host, port), family=family, backlog=2048)
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
+            return bound
         bound = socket.socket(family)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:

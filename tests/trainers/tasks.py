@@ -12,7 +12,6 @@ SOME = (
     "boston_housing",
     "cats_dogs_features",
     "cats_dogs_finetuned",
-    "imagenet_classifier",
     "mnist_convnet",
     "imdb_glove",
     "imdb_lstm",

@@ -14,7 +14,7 @@ from bookserve.generation.explain import ACTIVATIONS, HEAD
 from bookserve.generation.text import join_pieces, text_streams
 from bookserve.steps import Rows, apply_steps
 from bookserve.verb import Generate, Predict, Sample
-from tests.trainers import expected
+from tests.trainers import expected, tasks
 from trainers import catalogue
 from trainers.artifacts.signatures import describe_graph, inference_models
 from trainers.artifacts.write import compute_examples
@@ -23,7 +23,7 @@ from trainers.networks import vgg
 from trainers.task import Data, Task
 
 
-@pytest.fixture(scope="module", params=catalogue.task_names())
+@pytest.fixture(scope="module", params=tasks.ALL)
 def built(request: pytest.FixtureRequest) -> tuple[Task, Data, keras.Model]:
     task = catalogue.find_task(request.param)
     params = task.defaults("sample")

@@ -19,7 +19,7 @@ from trainers.datasets.dataset import Kind
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["train", "mnist_convnt"], 3, "Did you mean mnist_convnet"),
+        (["train", "mnist_convnt"], 3, "Did you mean 'mnist_convnet'"),
         (["train"], 2, "one or more tasks"),
         (["train", "mnist_vae", "--all"], 2, "one or more tasks"),
         (["train", "mnist_vae", "-p", "epoch=3"], 5, "It has: epochs=10, batch_size=16"),

@@ -51,7 +51,7 @@ def test_run_and_bundle_give_the_same_pictures(run: Run, photo: np.ndarray, look
 def test_without_a_file_an_example_of_the_run_is_used(run: Run, look: Any, tmp_path: Path) -> None:
     said = look("gradcam", run.name, "--runs", run.path.parent.parent, "-o", tmp_path / "out")
     assert (tmp_path / "out" / "gradcam_overlay.png").exists()
-    assert "top left 0." in said or "none 0." in said
+    assert "top left: probability 0." in said or "none: probability 0." in said
     with pytest.raises(NotFound, match="no class 'left'"):
         look("gradcam", run.path, "--class", "left", "-o", tmp_path / "out")
 
