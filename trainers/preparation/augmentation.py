@@ -61,12 +61,15 @@ def _transform(row: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     )
 
 
-def random_handwriting(*, share: float, turn: float = 10.0, slant: float = 0.25, stretch: float = 0.2) -> Augment:
+def random_handwriting(
+    *, share: float, turn: float = 10.0, slant: float = 0.25, stretch: float = 0.2, coarse: float = 0.3
+) -> Augment:
     """A function that writes a random ``share`` of digits uint8 [n, 28, 28] in another hand.
 
     ``turn`` is the largest rotation in degrees, ``slant`` the largest slant as shift to the side by height, and
-    ``stretch`` the largest share by which the width is changed, all in either direction. Digits are boxed and centred
-    again, as MNIST's are (``bookserve/digits.py``).
+    ``stretch`` the largest share by which the width is changed, all in either direction. A share ``coarse`` of these
+    digits has only 8 to 14 pixels a side, as small pictures have. Digits are boxed and centred again, as MNIST's are
+    (``bookserve/digits.py``).
     """
 
     def augment(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -74,10 +77,22 @@ def random_handwriting(*, share: float, turn: float = 10.0, slant: float = 0.25,
         for index in np.flatnonzero(rng.random(len(rows)) < share):
             angle = np.radians(rng.uniform(-turn, turn))
             lean, wide = rng.uniform(-slant, slant), 1 + rng.uniform(-stretch, stretch)
-            changed[index] = _written(rows[index], angle, lean, wide)
+            drawn = _written(rows[index], angle, lean, wide)
+            changed[index] = _seen_small(drawn, int(rng.integers(8, 15))) if rng.random() < coarse else drawn
         return changed
 
     return augment
+
+
+def _seen_small(row: np.ndarray, pixels: int) -> np.ndarray:
+    """A digit uint8 [28, 28] as the Step reads it from a picture of so many pixels a side."""
+    from PIL import Image
+
+    digit = Image.fromarray(row)
+    digit = digit.crop(digit.getbbox())
+    width, height = (max(1, round(side * pixels / max(digit.size))) for side in digit.size)
+    small = np.asarray(digit.resize((width, height), Image.Resampling.BOX))
+    return digits.normalise_digits([np.pad(small, 1)])[0]
 
 
 def _written(row: np.ndarray, angle: float, lean: float, wide: float) -> np.ndarray:

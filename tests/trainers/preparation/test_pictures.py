@@ -181,7 +181,7 @@ def test_the_real_photos_and_labels_are_there() -> None:
 def test_digits_in_another_hand_have_the_form_of_mnist_s() -> None:
     rows = np.asarray(mnist.load("sample").train.rows)[:40]
     assert np.array_equal(random_handwriting(share=0)(rows, np.random.default_rng(0)), rows)
-    same = random_handwriting(share=1, turn=0, slant=0, stretch=0)(rows, np.random.default_rng(0))
+    same = random_handwriting(share=1, turn=0, slant=0, stretch=0, coarse=0)(rows, np.random.default_rng(0))
     changed, again = (random_handwriting(share=1)(rows, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(changed, again)
     assert np.array_equal(DigitImage()(changed)[..., 0], changed)  # so they keep their pixels
