@@ -92,7 +92,8 @@ def _seen_small(row: np.ndarray, pixels: int) -> np.ndarray:
     digit = digit.crop(digit.getbbox())
     width, height = (max(1, round(side * pixels / max(digit.size))) for side in digit.size)
     small = np.asarray(digit.resize((width, height), Image.Resampling.BOX))
-    return digits.normalise_digits([np.pad(small, 1)])[0]
+    seen: np.ndarray = digits.normalise_digits([np.pad(small, 1)])[0]
+    return seen
 
 
 def _written(row: np.ndarray, angle: float, lean: float, wide: float) -> np.ndarray:

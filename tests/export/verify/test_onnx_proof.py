@@ -18,7 +18,6 @@ from bookserve.graph import Graph, TensorSpec
 from export.sources.saved_model import SavedModel
 from export.sources.source import find_source
 from export.verify.onnx_proof import other_inputs, prove_onnx
-from tests.export.convert.one_layer_models import NOT_A_MODEL, build, layer_classes
 
 _VOCABULARY = 300
 
@@ -99,31 +98,6 @@ def test_a_single_destroyed_weight_is_noticed(bundle: Any, tmp_path: Path) -> No
     found = dict(destroyed_weights(bundle, [_VOCABULARY], tmp_path))
     assert len(found) > 20
     assert all(found.values()), found
-
-
-#: Layers without an ONNX form.
-_ON_TENSORFLOW = {"HashedCrossing", "Hashing", "TextVectorization"}
-
-
-@pytest.mark.sweep
-@pytest.mark.timeout(1800)
-def test_a_destroyed_weight_of_any_layer_is_noticed(tensorflow: Any, tmp_path: Path) -> None:
-    from export.write import write_bundle
-
-    missed = {}
-    for name, layer in sorted(layer_classes().items()):
-        if name in NOT_A_MODEL | _ON_TENSORFLOW:
-            continue
-        model = build(name, layer)
-        if not any(len(weight.shape) for weight in model.weights):
-            continue
-        model.save(tmp_path / f"{name}.keras")
-        written = write_bundle(find_source(str(tmp_path / f"{name}.keras"), tmp_path), tmp_path / "models").bundle
-        hints = SavedModel(written.path).hints(written.graph()[0])
-        found = dict(destroyed_weights(written, list(hints.table_sizes), tmp_path))
-        if not all(found.values()):
-            missed[name] = [key for key, noticed in found.items() if not noticed]
-    assert not missed
 
 
 @pytest.mark.parametrize(("factor", "right"), [(1e6, True), (1.1e6, False)])
