@@ -38,21 +38,20 @@ def profile_file(environment: Mapping[str, str] = os.environ) -> Path:
 def find_profile(name: str | None, url: str | None, environment: Mapping[str, str] = os.environ) -> Profile:
     """The profile for a connection: that named by the argument or ``BOOKSERVE_PROFILE``, or else the default one.
 
-    ``url`` is the address that was given, by argument or environment, if any.
+    ``url`` is the address that was given, by argument or environment, if any. A profile that the argument does not name
+    is used with its own address only, so that its key does not go elsewhere.
 
     Raises:
         NotFound: there is no profile of that name.
         InvalidInput: the file cannot be used.
     """
-    name = name or environment.get("BOOKSERVE_PROFILE")
+    chosen = name or environment.get("BOOKSERVE_PROFILE")
     found = read_profiles(profile_file(environment))
-    if name:
-        if name not in found:
-            hint = did_you_mean(name, found) or f"Write one with: bookserve config set --profile {name} url ADDRESS"
-            raise NotFound(f"there is no profile '{name}' in {profile_file(environment)}.", hint.strip())
-        return found[name]
-    default = found.get(DEFAULT, {})
-    return default if not url or url == default.get("url") else {}
+    if chosen and chosen not in found:
+        hint = did_you_mean(chosen, found) or f"Write one with: bookserve config set --profile {chosen} url ADDRESS"
+        raise NotFound(f"there is no profile '{chosen}' in {profile_file(environment)}.", hint.strip())
+    profile = found.get(chosen or DEFAULT, {})
+    return profile if name or not url or url == profile.get("url") else {}
 
 
 def read_profiles(path: Path) -> dict[str, Profile]:

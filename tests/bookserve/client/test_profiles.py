@@ -54,6 +54,15 @@ def test_the_key_of_the_default_profile_goes_to_its_own_address_only(file: Path)
     assert find_profile("default", "http://elsewhere")["api_key"] == "mine"  # asked for by name
 
 
+def test_the_key_of_a_profile_in_the_environment_goes_to_its_own_address_only(file: Path) -> None:
+    write_profiles(file, {"lab": {"url": URL, "api_key": "mine"}})
+    environment = {"BOOKSERVE_CONFIG": str(file), "BOOKSERVE_PROFILE": "lab"}
+    assert find_profile(None, None, environment)["api_key"] == "mine"
+    assert find_profile(None, URL, environment)["api_key"] == "mine"
+    assert find_profile(None, "http://elsewhere", environment) == {}
+    assert find_profile("lab", "http://elsewhere", environment)["api_key"] == "mine"  # asked for by name
+
+
 def test_connect_takes_the_address_of_a_profile(file: Path, models: Path) -> None:
     write_profiles(file, {"default": {"url": "http://127.0.0.1:9"}, "here": {"url": f"local:{models}"}})
     with connect(profile="here") as client:

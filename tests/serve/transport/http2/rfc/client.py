@@ -18,14 +18,13 @@ from serve.transport.http2.config import Config
 from serve.transport.http2.connection import Connection
 from serve.transport.http2.held_bytes import HeldBytes
 from serve.transport.http2.server import Server
+from tests.serve.transport.http2.peer import Fields, request_fields
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, PRIORITISED = 0x4, 0x8, 0x20
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-Fields = list[tuple[str, str]]
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
@@ -52,15 +51,7 @@ def message(content: bytes = b"frog") -> bytes:
 
 def fields(method: str = "echo", *more: tuple[str, str]) -> Fields:
     """The head of a call to ``t.T``."""
-    return [
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", f"/t.T/{method}"),
-        (":authority", "test"),
-        ("te", "trailers"),
-        ("content-type", "application/grpc"),
-        *more,
-    ]
+    return request_fields(method, *more)
 
 
 def literal(head: Fields) -> bytes:
