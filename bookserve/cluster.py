@@ -44,10 +44,11 @@ def connect(address: str = "auto", **options: Any) -> None:
     try:
         _reach(place)
         ray.init(address=address, logging_level="error", **{"log_to_driver": False, **options})
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise NotReady(
             f"no head of Ray answers at {place}.",
-            "Start one: ray start --head --node-ip-address=ADDRESS; the variable RAY_ADDRESS names another one.",
+            "Start one: ray start --head --node-ip-address=ADDRESS; the variable RAY_ADDRESS names another one. A head that "
+            "asks for a token needs the same RAY_AUTH_MODE and token on every machine.",
         ) from error
 
 

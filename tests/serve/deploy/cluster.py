@@ -34,6 +34,7 @@ class Cluster:
         self.environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "disabled",  # else each process decides by whether the user has a token
             "RAY_worker_niceness": "0",
             "RAY_ADDRESS": f"{head.host}:{RAY_PORT}",
             "XDG_CACHE_HOME": str(directory / "cache"),
