@@ -47,8 +47,8 @@ def connect(address: str = "auto", **options: Any) -> None:
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise NotReady(
             f"no head of Ray answers at {place}.",
-            "Start one: ray start --head --node-ip-address=ADDRESS; the variable RAY_ADDRESS names another one. A head that "
-            "asks for a token needs the same RAY_AUTH_MODE and token on every machine.",
+            "Start one: ray start --head --node-ip-address=ADDRESS; the variable RAY_ADDRESS names another one. "
+            "A head that asks for a token needs the same RAY_AUTH_MODE and token on every machine.",
         ) from error
 
 
