@@ -195,7 +195,7 @@ class Batcher:
         elif self._seconds_per_row * sum(request.rows for request in group) <= INLINE_SECONDS:
             start = time.perf_counter()
             self._deliver_results(group, self._run_group(group), start)
-            loop.call_soon(self._start_next_run, loop)
+            loop.call_soon(loop.call_soon, self._start_next_run, loop)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="graph")
             start = time.perf_counter()

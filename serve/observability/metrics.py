@@ -1,7 +1,6 @@
-"""Counts requests, runs and loads, and writes the counts in Prometheus's text format for ``/metrics``.
+"""Counts requests, runs and loads; ``exposition`` writes the counts in Prometheus's text format for ``/metrics``.
 
-Every request is counted, so a count is a plain number in a dictionary; Prometheus's library is used only to write the
-text. The worker processes of one server add up their counts with ``state`` and ``add``.
+The worker processes of one server add up their counts with ``state`` and ``add``.
 
 A server may have thousands of models. Those of ``NamedModels`` have values of their own; what is counted for the others
 is added to one value with the model ``_other``.
@@ -10,21 +9,17 @@ is added to one value with the model ``_other``.
 from __future__ import annotations
 
 import asyncio
-import operator
 import os
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from bookserve.errors import BookserveError
 from bookserve.runtime.device_session import DeviceRuns
 from bookserve.runtime.devices import CPU, Gpu
+from serve.observability.metric_family import Cells, Labels, MetricFamily
 from serve.observability.named_models import OTHER, NamedModels
 from serve.observability.statistics import Statistics
 
@@ -46,65 +41,6 @@ _STATUS_NAMES = {
     "failed": "INTERNAL",
     "cancelled": "CANCELLED",
 }
-
-Labels = tuple[str, ...]
-
-
-class MetricFamily(msgspec.Struct):
-    """One metric with its values by label values.
-
-    A value is a list: one number; or for a histogram the count of each bucket, and the sum at the end.
-    """
-
-    name: str
-    text: str
-    labels: Labels
-    #: Upper bounds of the buckets, for a histogram.
-    bounds: tuple[float, ...] = ()
-    gauge: bool = False
-    cells: dict[Labels, list[float]] = {}
-
-    def count(self, labels: Labels) -> None:
-        """Add one."""
-        cell = self.cells.get(labels)
-        if cell is None:
-            self.cells[labels] = [1]
-        else:
-            cell[0] += 1
-
-    def observe(self, labels: Labels, value: float) -> None:
-        """Add one to the bucket of ``value``."""
-        cell = self.cells.get(labels)
-        if cell is None:
-            cell = self.cells[labels] = [0.0] * (len(self.bounds) + 2)
-        cell[bisect_left(self.bounds, value)] += 1
-        cell[-1] += value
-
-    def add(self, cells: Iterable[tuple[Labels, Sequence[float]]]) -> None:
-        """Add the values of another process; for a gauge, keep the larger value."""
-        for labels, numbers in cells:
-            own = self.cells.get(tuple(labels)) or [0.0] * len(numbers)
-            combine = max if self.gauge else operator.add
-            self.cells[tuple(labels)] = list(map(combine, own, numbers))
-
-    def metric(self, cells: Iterable[tuple[Labels, Sequence[float]]]) -> Metric:
-        """This metric with these values as an object of Prometheus's library."""
-        metric: Any
-        if self.bounds:
-            metric = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-            for labels, cell in cells:
-                metric.add_metric(labels, list(self._cumulated(cell)), cell[-1])
-            return metric  # type: ignore[no-any-return]
-        metric = (GaugeMetricFamily if self.gauge else CounterMetricFamily)(self.name, self.text, labels=self.labels)
-        for labels, cell in cells:
-            metric.add_metric(labels, cell[0])
-        return metric  # type: ignore[no-any-return]
-
-    def _cumulated(self, cell: Sequence[float]) -> Iterator[tuple[str, float]]:
-        total = 0.0
-        for bound, count in zip((*self.bounds, float("inf")), cell, strict=False):
-            total += count
-            yield "+Inf" if bound == float("inf") else str(float(bound)), total
 
 
 class Metrics:
@@ -298,18 +234,13 @@ class Metrics:
                 if family.name == name and (gauges or not family.gauge):
                     family.add(cells)
 
-    def collect(self) -> Iterator[Metric]:
-        """The collector interface of Prometheus's library."""
-        for family in self._families:
-            yield family.metric(self._shown(family))
-
     def expose(self) -> tuple[bytes, str]:
         """All metrics in Prometheus's text format, with those of other processes added, and the content type."""
-        registry = CollectorRegistry()
-        registry.register(self._of_all_processes())
-        if self._counts is None:
-            ProcessCollector(registry=registry)  # memory, CPU time and open files of this process
-        return generate_latest(registry), CONTENT_TYPE_LATEST
+        from serve.observability.exposition import write_metrics  # with Prometheus's library: for the first scrape
+
+        total = self._of_all_processes()
+        families = [(family, total._shown(family)) for family in total._families]
+        return write_metrics(families, with_process=self._counts is None)
 
     def model_server_counts(self) -> bytes:
         """The requests of all protocols under TensorFlow Serving's name, in Prometheus's text format.
@@ -380,7 +311,7 @@ class Metrics:
         self._read[family.name, labels] = number
         family.add([(labels, [number - before])])
 
-    def _shown(self, family: MetricFamily) -> list[tuple[Labels, list[float]]]:
+    def _shown(self, family: MetricFamily) -> Cells:
         """The values that others see: of models that do nothing, as many as there are free places."""
         cells = list(family.cells.items())
         if family is self._available or family is self._loads:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from functools import cache
+from importlib import import_module
 
 import msgspec
 from starlette.requests import Request
@@ -48,12 +50,14 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metr
         return PlainTextResponse("ready\n") if engine.ready else PlainTextResponse("not ready\n", 503)
 
     async def expose(_: Request) -> Response:
+        await asyncio.to_thread(import_module, "serve.observability.exposition")  # once; the event loop goes on
         text, kind = metrics.expose()
         return Response(text, headers={"content-type": kind})
 
-    async def expose_to_monitoring(_: Request) -> Response:
-        text, kind = metrics.expose()
-        return Response(text + metrics.model_server_counts(), headers={"content-type": kind})
+    async def expose_to_monitoring(request: Request) -> Response:
+        exposed = await expose(request)
+        kind = exposed.headers["content-type"]
+        return Response(bytes(exposed.body) + metrics.model_server_counts(), headers={"content-type": kind})
 
     monitoring = [Route(metrics_path, expose_to_monitoring, include_in_schema=False)] if metrics_path else []
     return [

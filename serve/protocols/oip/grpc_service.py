@@ -211,26 +211,27 @@ def _from_contents(tensor: pb.ModelInferRequest.InferInputTensor, spec: TensorSp
 async def _long_response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> bytes:
     """``_response``, serialized, for long answers."""
     head = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
-    types = {name: datatype_of(array) for name, array in outputs.items()}
     for name, array in outputs.items():
-        head.outputs.add(name=name, datatype=types[name], shape=array.shape)
-    typed = {name: _FIELDS[types[name]] for name in outputs} if _is_typed(request, types) else None
+        head.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+    typed = None
+    if _is_typed(request, outputs):
+        typed = {name: _FIELDS[datatype_of(array)] for name, array in outputs.items()}
     return await long_message.serialize(head, outputs, typed)
 
 
-def _is_typed(request: pb.ModelInferRequest, types: Mapping[str, str]) -> bool:
-    """Whether the response has typed contents, as the request has, and not raw ones."""
-    return not request.raw_input_contents and "FP16" not in types.values()
+def _is_typed(request: pb.ModelInferRequest, outputs: Arrays) -> bool:
+    """Whether the response has typed contents, as the request has, and not raw ones; float16 has no typed form."""
+    return not request.raw_input_contents and all(array.dtype != np.float16 for array in outputs.values())
 
 
 def _response(live: LiveModel, request: pb.ModelInferRequest, outputs: Arrays) -> pb.ModelInferResponse:
     response = pb.ModelInferResponse(model_name=live.name, model_version=str(live.version), id=request.id)
-    types = {name: datatype_of(array) for name, array in outputs.items()}
-    typed = _is_typed(request, types)
+    typed = _is_typed(request, outputs)
     for name, array in outputs.items():
-        tensor = response.outputs.add(name=name, datatype=types[name], shape=array.shape)
+        datatype = datatype_of(array)
+        tensor = response.outputs.add(name=name, datatype=datatype, shape=array.shape)
         if typed:
-            getattr(tensor.contents, _FIELDS[types[name]]).extend(array.ravel().tolist())
+            getattr(tensor.contents, _FIELDS[datatype]).extend(array.ravel().tolist())
         else:
             response.raw_output_contents.append(to_raw(array))
     return response

@@ -269,6 +269,9 @@ class Call:
 
     async def _single_request(self, read: Callable[[bytes], Any] | None) -> Any:
         """The message of a request that must have exactly one."""
+        message = self.stream.take_only_message()
+        if message is not None:
+            return read(message) if read else message
         message = await self.stream.read_message()
         if message is None:
             raise StatusError(grpc.StatusCode.INTERNAL, "the request holds no message; the method takes one.")

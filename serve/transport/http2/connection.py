@@ -23,6 +23,7 @@ from serve.transport.http2.config import Config
 from serve.transport.http2.frame_budget import BYTES_PER_UNIT, DEAD_STREAM_COST, RESET_COST, FrameBudget, head_cost
 from serve.transport.http2.frame_reader import MAX_FRAME_SIZE, FrameReader, Http1Request
 from serve.transport.http2.frames import ErrorCode, Http2ConnectionError
+from serve.transport.http2.gathered_writer import GatheredWriter
 from serve.transport.http2.header_blocks import HeaderDecoder, MalformedRequest
 from serve.transport.http2.held_bytes import HeldBytes
 from serve.transport.http2.stream import RECEIVE_WINDOW, Stream
@@ -77,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._opened, self._closed = opened, closed
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._writer: GatheredWriter  # as long as there is a transport
         self._reader = FrameReader(config.max_header_list_size)
         self._header_decoder = HeaderDecoder(config.max_header_list_size)
         #: Calls by the identifier of their stream while it is open, and those whose methods are running.
@@ -120,6 +122,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the settings; over TLS, the client must have chosen HTTP/2 by ALPN."""
         self._transport = transport  # type: ignore[assignment]
+        self._writer = GatheredWriter(transport, self._loop)  # type: ignore[arg-type]
         self.peer = _peer_name(transport)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
@@ -243,9 +246,13 @@ class Connection(asyncio.Protocol):
     # FrameWriter and CallOwner
 
     def write(self, data: bytes) -> None:
-        """Send frames, unless the connection is closing."""
-        if self._transport is not None and self._closing_at is None:
-            self._transport.write(data)
+        """Send frames, unless the connection is closing; while several calls run, those of one turn together."""
+        if self._transport is None or self._closing_at is not None:
+            return
+        if len(self._running) > 1:
+            self._writer.write_soon(data)
+        else:
+            self._writer.write(data)
 
     def can_send(self, size: int) -> bool:
         """Whether a DATA frame with ``size`` bytes of payload can be sent now."""
@@ -271,12 +278,14 @@ class Connection(asyncio.Protocol):
                 self.budget.call_succeeded(stream.headers.cost)
             elif stream.failed:
                 self.budget.call_failed(stream.headers.cost)
-            self._close_if_done()
+            if self._final_stream_id is not None:
+                self._close_if_done()
 
     def call_finished(self, call: Call) -> None:
         """Forget a call whose method has ended."""
         self._running.discard(call)
-        self._close_if_done()
+        if self._final_stream_id is not None:
+            self._close_if_done()
 
     # Timeouts and shutdown, called by the server
 
@@ -325,6 +334,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close once all is sent, whatever the client still sends."""
         if self._transport is not None:
+            self._writer.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -484,7 +494,7 @@ class Connection(asyncio.Protocol):
             self.send_window += increment
             if not increment or self.send_window > frames.MAX_WINDOW:
                 raise Http2ConnectionError(
-                    _increment_error(increment), "WINDOW_UPDATE with an increment of 0, or too large a window"
+                    frames.increment_error(increment), "WINDOW_UPDATE with an increment of 0, or too large a window"
                 )
             self._flush_blocked()
             return
@@ -496,7 +506,7 @@ class Connection(asyncio.Protocol):
             return
         call.stream.send_window += increment
         if not increment or call.stream.send_window > frames.MAX_WINDOW:
-            self._stream_error(stream_id, _increment_error(increment))
+            self._stream_error(stream_id, frames.increment_error(increment))
         else:
             call.stream.flush()
 
@@ -574,16 +584,12 @@ class Connection(asyncio.Protocol):
         self._closing_at = self._loop.time()
         if self._transport is None:
             return
+        self._writer.flush()
         if self._transport.can_write_eof():
             with suppress(OSError):  # the client has reset the connection, which asyncio has not reported yet
                 self._transport.write_eof()
         else:
             self._transport.close()
-
-
-def _increment_error(increment: int) -> ErrorCode:
-    """The error of a WINDOW_UPDATE that is not allowed (RFC 9113, sections 6.9 and 6.9.1)."""
-    return ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR
 
 
 def _peer_name(transport: asyncio.BaseTransport) -> str:

@@ -127,3 +127,8 @@ def strip_padding(flags: int, payload: bytes) -> bytes:
     if start > end:
         raise Http2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a frame has more padding than content")
     return payload[start:end]
+
+
+def increment_error(increment: int) -> ErrorCode:
+    """The error of a WINDOW_UPDATE that is not allowed (RFC 9113, sections 6.9 and 6.9.1)."""
+    return ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR

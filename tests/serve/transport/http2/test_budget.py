@@ -204,6 +204,9 @@ class Pipe(asyncio.Transport):
     def can_write_eof(self) -> bool:
         return False
 
+    def is_closing(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
