@@ -204,8 +204,9 @@ def training(data: str, until: float) -> Iterator[dict[str, Any]]:
                     continue
                 epochs = [float(found) for found in re.findall(r"^epoch \d+/.*\((.*) s\)$", done.stdout, re.MULTILINE)]
                 if done.returncode or not epochs:
-                    last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-                    yield {"task": task, "device": device, "problem": last[:200]}
+                    lines = done.stderr.strip().splitlines() or ["it gave no reason"]
+                    reason = next((line for line in lines if line.startswith("error: ")), lines[-1])
+                    yield {"task": task, "device": device, "problem": reason.removeprefix("error: ")[:200]}
                     continue
                 yield {"task": task, "device": device, "seconds": epochs[-1]}
 
@@ -238,7 +239,8 @@ def markdown(report: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for row in report["served"]:
         rate = row.get("samples/s") or row.get("characters/s") or row.get("problem")
-        yield f"| `{row['model']}` | {row['device']} | {row.get('workload', '')} | {rate} |"
+        texts = f", {row['texts']} texts" if "texts" in row else ""
+        yield f"| `{row['model']}` | {row['device']} | {row.get('workload', '')}{texts} | {rate} |"
     yield "\n| training | device | seconds an epoch |"
     yield "|---|---|---|"
     for row in report["training"]:

@@ -29,6 +29,7 @@ Call = Callable[[], Awaitable[str]]
 Connect = Callable[[int], AbstractAsyncContextManager[list[Call]]]
 
 _LENGTH = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)  # not Inference-Header-Content-Length
+_CHUNKED = re.compile(rb"\ntransfer-encoding: *chunked", re.IGNORECASE)
 
 
 class Measurement(NamedTuple):
@@ -80,10 +81,7 @@ def http_callers(host: str, port: int, request: bytes) -> Connect:
         async def call() -> str:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
-            length = _LENGTH.search(head)
-            if length is None:
-                raise Failed("the answer of the server has no Content-Length; the benchmark needs one.")
-            body = await reader.readexactly(int(length[1]))
+            body = await _read_body(reader, head)
             return "" if head.startswith(b"HTTP/1.1 200") else body.decode(errors="replace")
 
         return call
@@ -99,6 +97,22 @@ def http_callers(host: str, port: int, request: bytes) -> Connect:
             await asyncio.gather(*(writer.wait_closed() for _, writer in streams), return_exceptions=True)
 
     return connect
+
+
+async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    """The body of an answer: of a known length, or in chunks, as long answers are sent (RFC 9112, section 7.1)."""
+    length = _LENGTH.search(head)
+    if length is not None:
+        return await reader.readexactly(int(length[1]))
+    if _CHUNKED.search(head) is None:
+        raise Failed("the answer has neither Content-Length nor chunks; the benchmark cannot tell where it ends.")
+    chunks = []
+    while size := int((await reader.readline()).partition(b";")[0], 16):
+        chunks.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    while (await reader.readline()).strip():
+        pass  # trailers
+    return b"".join(chunks)
 
 
 def grpc_callers(target: str, method: str, message: bytes) -> Connect:

@@ -90,3 +90,25 @@ def test_a_refusal_is_told(server: Server) -> None:
     request = rest_request(host, "nosuch", {"x": FEEDS["x"]})
     with pytest.raises(Failed, match="nosuch"):
         asyncio.run(load(http_callers(host, int(port), request), 1, 0.1))
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request"])
+def test_an_answer_in_chunks_is_read_to_its_end(status: bytes) -> None:
+    """The server sends answers of more than 1 MiB so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(2**16):
+            writer.write(b"HTTP/1.1 " + status + b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+            writer.write(b"4\r\nno, \r\n3;a=b\r\nno.\r\n0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    async def run() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1")
+        port = server.sockets[0].getsockname()[1]
+        async with http_callers("127.0.0.1", port, rest_request("", "affine", {"x": FEEDS["x"]}))(1) as (call,):
+            for _ in range(3):  # each answer begins where the last one ended
+                assert await call() == ("" if status.startswith(b"200") else "no, no.")
+        server.close()
+
+    asyncio.run(run())

@@ -239,7 +239,7 @@ def photo_given(visit: Visit) -> None:
 
     page.get_by_role("button", name="Use the camera").click()
     expect(page.get_by_label("Picture of the camera")).to_be_visible()
-    page.wait_for_function("document.querySelector('video').videoWidth > 0")
+    expect(page.locator("video")).not_to_have_js_property("videoWidth", 0)
     visit.look("camera")
     arrives(page.get_by_role("button", name="Take the picture").click)
     expect(page.get_by_label("Picture of the camera")).to_have_count(0)
