@@ -230,6 +230,29 @@ def write_affine(models: Path) -> None:
     )
 
 
+def write_costly(models: Path) -> None:
+    """``affine`` with three products of large matrices in each run, which take some 50 ms and change nothing."""
+    graph = Graph(inputs={"x": Spec(F32, ("batch", 3))}, outputs={"y": Spec(F32, ("batch", 3))}, onnx="model.onnx")
+    nodes = [
+        _node("ReduceMean", "x", "mean", keepdims=0),
+        _node("Expand", "mean large", "full"),
+        *(_node("MatMul", f"{before} full", after) for before, after in (("full", "p"), ("p", "q"), ("q", "r"))),
+        _node("ReduceMax", "r", "most", keepdims=0),
+        _node("Mul", "most zero", "nothing"),
+        _node("Mul", "x two", "twice"),
+        _node("Add", "twice one", "sum"),
+        _node("Add", "sum nothing", "y"),
+    ]
+    large = {"large": np.array([800, 800], np.int64), "zero": np.array(0, np.float32)}
+    write_bundle(
+        models,
+        "costly",
+        Predict(inputs={"x": (Numbers(F32, (3,)),)}, outputs={"y": ()}),
+        {"serving_default": (graph, nodes, large | {"two": np.array(2, np.float32), "one": np.array(1, np.float32)})},
+        {"serving_default": {"x": np.array([[0, 1, 2]], np.float32)}},
+    )
+
+
 def write_pair(models: Path) -> None:
     graph = Graph(
         inputs={"a": Spec(F32, ("batch", "n")), "b": Spec("int64", ("batch",))},

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -301,8 +302,22 @@ def _as_array(value: Any) -> np.ndarray | None:
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # PyTorch, perhaps with gradients or on a GPU
         value = value.detach().cpu()
     if hasattr(value, "__array__") and hasattr(value, "shape"):
-        return np.asarray(value)
+        return _read_tensor(value)
     return None
+
+
+def _read_tensor(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        if hasattr(value, "float"):  # PyTorch's bfloat16 and float8, which NumPy lacks
+            with suppress(TypeError, RuntimeError, NotImplementedError):
+                return np.asarray(value.float())
+        reason = str(error).rstrip(".")
+        raise InvalidInput(
+            f"a {type(value).__name__} of {value.dtype} is no array that NumPy reads: {reason}.",
+            "Turn it into a dense array of numbers first.",
+        ) from error
 
 
 def _plain_array(array: np.ndarray) -> Any:

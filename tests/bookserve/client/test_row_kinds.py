@@ -122,6 +122,21 @@ class Tensor:
         return np.array([[1, 2, 3]], np.float32)
 
 
+class NarrowTensor(Tensor):
+    """A tensor of PyTorch's bfloat16, which PyTorch does not turn into a NumPy array; or one that is sparse."""
+
+    dtype = "torch.bfloat16"
+
+    def __init__(self, sparse: bool = False) -> None:
+        self._sparse = sparse
+
+    def float(self) -> Tensor:
+        return self if self._sparse else Tensor()
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("can't convert Sparse layout tensor" if self._sparse else "Got unsupported ScalarType BFloat16")
+
+
 def written(name: str, content: bytes) -> Any:
     """Makes a file of that name in a directory, and gives its path."""
 
@@ -201,6 +216,7 @@ ANSWERS: dict[str, tuple[str, Any, list[Any]]] = {
     # The answers over HTTP have null for all numbers that JSON lacks: an infinite one comes back as NaN.
     "infinite": ("compare", np.array([[np.inf, 2, -np.inf]]), [[1, 0, 0]]),
     "tensor": ("affine", Tensor(), SEVEN),
+    "tensor of bfloat16": ("affine", NarrowTensor(), SEVEN),
     "iterator": ("affine", iter([[1, 2, 3]]), SEVEN),
     "generator of 2500": ("affine", ([i, 2, 3] for i in range(2500)), [[2 * i + 1, 5, 7] for i in range(2500)]),
     "table": ("affine", Frame({"x": [1], "y": [2], "z": [3]}), SEVEN),
@@ -290,6 +306,7 @@ ERRORS: dict[str, tuple[str, Any, type[BookserveError], str]] = {
     "dates": ("affine", np.array([["2020-01-01"] * 3], "M8[D]"), InvalidInput, "holds datetime64"),
     "an object": ("affine", [object()], InvalidInput, "row 0: a row is of type object"),
     "masked": ("affine", np.ma.masked_array([[1, 2, 3]], [[0, 1, 0]]), InvalidInput, "masked"),
+    "sparse": ("affine", NarrowTensor(sparse=True), InvalidInput, "is no array that NumPy reads: can't convert Sparse"),
     "70 bits": ("affine", [[2**70, 1, 2]], InvalidInput, "more than 64 bits"),
     "rounded": ("keep", [[LARGE, 0.5]], InvalidInput, f"{LARGE} stands beside fractions"),
     "too few numbers": ("affine", [[1, 2]], InvalidInput, r"each row has shape \[2\]; expected float32\[3\]"),

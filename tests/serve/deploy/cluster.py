@@ -17,7 +17,7 @@ from tests.serve.deploy.tools import program
 
 #: A Python with bookserve[ray].
 PYTHON = os.environ.get("BOOKSERVE_RAY_PYTHON", "")
-RAY_PORT, REDIS_PORT = 6379, 6380
+REDIS_PORT = 6380
 RAY = ("ray::", "raylet", "gcs_server", "site-packages/ray/")
 
 
@@ -31,12 +31,14 @@ class Cluster:
         self.state.mkdir()
         self.sessions = 0
         self.file = str(directory / "fleet.json")
+        # Ray takes a head of another namespace at the same address for its own.
+        self.port = 6390 if redis else 6379
         self.environment = {
             **os.environ,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "disabled",  # else each process decides by whether the user has a token
             "RAY_worker_niceness": "0",
-            "RAY_ADDRESS": f"{head.host}:{RAY_PORT}",
+            "RAY_ADDRESS": f"{head.host}:{self.port}",
             "XDG_CACHE_HOME": str(directory / "cache"),
             "PATH": f"{Path(PYTHON).parent}:{os.environ.get('PATH', '')}:/usr/sbin",
         }
@@ -49,7 +51,7 @@ class Cluster:
 
     def start_head(self) -> None:
         self.sessions += 1
-        own = ("--head", f"--port={RAY_PORT}", "--num-cpus=0", "--include-dashboard=false")
+        own = ("--head", f"--port={self.port}", "--num-cpus=0", "--include-dashboard=false")
         # Short: Ray makes sockets in it, whose paths have a limit.
         own = (*own, f"--temp-dir={self._temporary(self.sessions)}")
         environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
@@ -59,7 +61,7 @@ class Cluster:
         """Ray on a machine, where the fleet's directory is the machine's own."""
         own = self.own(node)
         own.mkdir(exist_ok=True)
-        start = self._ray(f"--address={self.head.host}:{RAY_PORT}", "--num-cpus=1", host=node.host)
+        start = self._ray(f"--address={self.head.host}:{self.port}", "--num-cpus=1", host=node.host)
         node.run("sh", "-c", f'mount --bind {own} {self.state} && exec "$@"', "sh", *start, env=self.environment)
 
     def heal(self) -> None:
@@ -89,7 +91,7 @@ class Cluster:
         return self.head.run(*command, timeout=timeout, env=self.environment)
 
     def up(self, models: Path, *arguments: str) -> None:
-        where = ("--models", str(models), "--ray", f"{self.head.host}:{RAY_PORT}", "--state", str(self.state))
+        where = ("--models", str(models), "--ray", f"{self.head.host}:{self.port}", "--state", str(self.state))
         self.fleet("up", *where, "--ready-timeout", "500", *arguments)
 
     def servers(self) -> dict[str, dict[str, Any]]:

@@ -38,6 +38,7 @@ def say(line: str) -> None:
 @pytest.fixture(scope="session")
 def own_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = bundles.write_all(tmp_path_factory.mktemp("fleet") / "models")
+    bundles.write_costly(models)
     for number in range(MANY):
         shutil.copytree(models / "affine", models / f"m{number:04}", copy_function=os.link)
     return models
@@ -182,9 +183,8 @@ def test_load_adds_servers_within_bounds_and_calm_takes_them(fleet: Cluster) -> 
         stack.callback(end, subprocess.Popen(watch, env=fleet.environment, stdout=subprocess.DEVNULL))
         until(fewer)
         # A request that costs the server far more than the client.
-        body = json.dumps({"instances": [[1, 2, 3]] * 2000})
-        answer = json.dumps({"predictions": [[3.0, 5.0, 7.0]] * 2000})
-        arguments = ("127.0.0.1", "8080", "12", "/v1/models/affine:predict", body, answer)
+        body, answer = json.dumps({"instances": [[1, 2, 3]]}), json.dumps({"predictions": [[3.0, 5.0, 7.0]]})
+        arguments = ("127.0.0.1", "8080", "12", "/v1/models/costly:predict", body, answer)
         loading = fleet.center.command(sys.executable, "-m", "tests.serve.deploy.load", *arguments)
         load = subprocess.Popen(loading, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=home())
         stack.callback(end, load)

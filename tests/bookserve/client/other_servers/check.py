@@ -8,10 +8,10 @@ as the same bundles do without a server.
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -49,8 +49,6 @@ class Kind(NamedTuple):
     command: Callable[[Path, str, int, int], list[str]]
     addresses: tuple[str, ...]
     models: tuple[str, ...] = tuple(ROWS)
-    #: Another Python to take for its environment, where the machine has it.
-    python: str = ""
 
 
 def _mlserver(models: Path, python: str, http: int, rpc: int) -> list[str]:
@@ -109,11 +107,13 @@ KINDS = {
     ),
     "triton": Kind(
         ("nvidia-pytriton==0.7.0", "onnxruntime"),
-        lambda models, python, http, rpc: [python, str(HERE / "triton.py"), str(models), str(http), str(rpc)],
+        # Triton's Python backend loads the first libpython that it finds; only that of this Python fits.
+        lambda models, python, http, rpc: [
+            *("env", f"LD_LIBRARY_PATH={sysconfig.get_config_var('LIBDIR')}"),
+            *(python, str(HERE / "triton.py"), str(models), str(http), str(rpc)),
+        ],
         ("oip+http", "oip+grpc"),
         ("digits", "reviews", "affine"),
-        # Triton's Python backend brings interpreters of its own, which do not fit the standard library of 3.11.7.
-        "python3.10",
     ),
 }
 
@@ -144,17 +144,10 @@ def environment(name: str, kind: Kind) -> str:
     python = path / "bin/python"
     wanted = path / f"{'+'.join(kind.packages)}.ready"
     if not wanted.exists():
-        subprocess.run([interpreter(kind.python), "-m", "venv", "--clear", path], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", path], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-compile", *kind.packages], check=True)
         wanted.touch()
     return str(python.absolute())
-
-
-def interpreter(name: str) -> str:
-    """The Python of that name if the machine has one that runs (pyenv has names without one), or else this one."""
-    found = shutil.which(name) if name else None
-    usable = found and not subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode
-    return found if found and usable else sys.executable
 
 
 def check(address: str, models: Path, names: tuple[str, ...]) -> None:
