@@ -119,6 +119,15 @@ class Balance:
 _FINE = ("IP changed", "port changed", "no need to change", "nothing changed")
 
 
+def read_report(line: bytes) -> Report | None:
+    """A line of ``bookserve fleet watch --json``; None where it is not one: Ray prints its own."""
+    try:
+        return msgspec.json.decode(line, type=Report)
+    except msgspec.DecodeError:
+        logger.warning("Ray: %s", line.decode(errors="replace").strip())
+        return None
+
+
 def run(fleet: Path, balance: Balance, scale_period: float) -> None:
     """Follow the fleet of a file until the process is ended."""
     last_hot = time.monotonic()
@@ -126,8 +135,8 @@ def run(fleet: Path, balance: Balance, scale_period: float) -> None:
         command = python_command("bookserve", "fleet", "watch", "--fleet", str(fleet), "--json")
         with subprocess.Popen([*command, "--autoscale", str(scale_period)], stdout=subprocess.PIPE) as child:
             try:
-                for line in child.stdout or ():
-                    balance.apply(msgspec.json.decode(line, type=Report))
+                for report in filter(None, map(read_report, child.stdout or ())):
+                    balance.apply(report)
                     if time.monotonic() - last_hot >= _HOT_PERIOD:
                         last_hot = time.monotonic()
                         balance.follow_requests()

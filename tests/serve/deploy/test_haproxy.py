@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from bookserve.errors import InvalidInput
 from fleet import haproxy, metrics
 from fleet.agent import ServerState
-from fleet.balance import next_addresses
+from fleet.balance import next_addresses, read_report
 from fleet.haproxy import Address, Balancer
 from fleet.watch import Report
 
@@ -84,3 +85,9 @@ bookserve_queue_seconds_count{model="m",version="1",graph="g"} 9
     assert metrics.since(counts, counts) == metrics.Counts({"m": 0.0})
     assert metrics.since(counts, metrics.Counts({"m": 1.0})).requests == {"m": 1.0}
     assert metrics.total([counts, counts]).queued == 18.0
+
+
+def test_a_line_that_ray_prints_among_the_reports_is_passed_over() -> None:
+    report = Report(["10.0.0.1"], [])
+    lines = [b"(raylet) The node 10.0.0.2 has died.\n", b"\n", msgspec.json.encode(report) + b"\n", b'{"hosts": 1}\n']
+    assert [read_report(line) for line in lines] == [None, None, report, None]
