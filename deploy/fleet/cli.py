@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bookserve.cli.terminal import json_option, print_json, print_table
+from bookserve.cli.terminal import json_option, next_command, print_json, print_table
 from fleet.spec import Fleet, read_fleet, write_file
 
 fleet_option = click.option(
@@ -81,6 +81,7 @@ def up(
     control.up(wanted, cluster.members(wanted), ready_timeout)
     write_file(path, wanted)
     _print(control.read_status(cluster.members(wanted)), as_json=False)
+    _say_next(path, "balance --config haproxy.cfg", "scale 3", "down")
 
 
 @fleet.command()
@@ -93,6 +94,8 @@ def status(path: Path, as_json: bool) -> None:
     found = read_fleet(path)
     cluster.connect(found)
     _print(control.read_status(cluster.members(found)), as_json)
+    if not as_json:
+        _say_next(path, "watch", "roll MODELS")
 
 
 @fleet.command()
@@ -109,6 +112,7 @@ def scale(servers: int, path: Path) -> None:
     cluster.connect(new)
     control.scale(new, cluster.members(new))
     write_file(path, new)
+    _say_next(path, "status")
 
 
 @fleet.command()
@@ -124,6 +128,7 @@ def roll(models: str, canary: float, path: Path, ready_timeout: float) -> None:
     cluster.connect(old)
     new = control.roll(old, cluster.members(old), models, ready_timeout, canary, click.echo)
     write_file(path, new)
+    _say_next(path, "status")
 
 
 @fleet.command()
@@ -138,6 +143,7 @@ def down(path: Path, timeout: float) -> None:
     members = cluster.members(found)
     control.down(members, timeout)
     cluster.stop_agents(members)
+    _say_next(path, "up --models MODELS")
 
 
 @fleet.command()
@@ -177,6 +183,12 @@ def balance(
         http=http, grpc=grpc, socket=socket, hot_map=str(config.with_name("hot.map").absolute()), slots=slots
     )
     run(path, Balance(config, balancer, hot), autoscale)
+
+
+def _say_next(path: Path, *commands: str) -> None:
+    """What to type next, for the same fleet."""
+    named = f" --fleet {path}" if path != Path("fleet.json") else ""
+    next_command(*(f"bookserve fleet {command}{named}" for command in commands))
 
 
 def _print(found: object, as_json: bool) -> None:
