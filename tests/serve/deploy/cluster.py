@@ -75,7 +75,7 @@ class Cluster:
         return self.directory / node.name
 
     def _temporary(self, session: int) -> str:
-        return f"/tmp/bsray{os.getpid()}-{session}"
+        return f"/tmp/bsray{os.getpid()}-{self.port}-{session}"
 
     def _ray(self, *arguments: str, host: str) -> list[str]:
         start = [str(Path(PYTHON).with_name("ray")), "start", "--disable-usage-stats", "--object-store-memory=80000000"]
