@@ -195,6 +195,7 @@ class Batcher:
         elif self._seconds_per_row * sum(request.rows for request in group) <= INLINE_SECONDS:
             start = time.perf_counter()
             self._deliver_results(group, self._run_group(group), start)
+            # Callers wake up in the next turn, and what they write is sent at its end: the run after that may be long.
             loop.call_soon(loop.call_soon, self._start_next_run, loop)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="graph")

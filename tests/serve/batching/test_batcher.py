@@ -134,3 +134,25 @@ def test_requests_given_up_are_not_run() -> None:
     backend, batcher, _ = make()
     asyncio.run(leave())
     assert backend.batches == [1]
+
+
+def test_answers_leave_before_the_next_run() -> None:
+    """A caller that wakes up and sends something at the end of its turn must not wait for a run of others."""
+
+    async def in_turn() -> list[str]:
+        events: list[str] = []
+        loop = asyncio.get_running_loop()
+
+        async def caller(name: str) -> None:
+            await ask(batcher, rows(*range(32)))  # a run each
+            events.append(f"{name} woke with {len(backend.batches)} run")
+            loop.call_soon(lambda: events.append(f"{name} sent with {len(backend.batches)} run"))
+
+        await asyncio.gather(caller("first"), caller("second"))
+        await asyncio.sleep(0)
+        return events
+
+    backend, batcher, _ = make(max_rows=32)
+    first, sent, *_ = asyncio.run(in_turn())
+    assert first == "first woke with 1 run"
+    assert sent == "first sent with 1 run"
