@@ -236,11 +236,22 @@ class Metrics:
 
     def expose(self) -> tuple[bytes, str]:
         """All metrics in Prometheus's text format, with those of other processes added, and the content type."""
-        from serve.observability.exposition import write_metrics  # with Prometheus's library: for the first scrape
+        return self.exposition()()
 
+    def exposition(self) -> Callable[[], tuple[bytes, str]]:
+        """``expose`` in two steps: the values are taken now, and the function that is returned writes them.
+
+        With many models this takes a tenth of a second, so a server lets a thread do it.
+        """
         total = self._of_all_processes()
         families = [(family, total._shown(family)) for family in total._families]
-        return write_metrics(families, with_process=self._counts is None)
+
+        def write() -> tuple[bytes, str]:
+            from serve.observability.exposition import write_metrics  # with Prometheus's library: for the first scrape
+
+            return write_metrics(families, with_process=self._counts is None)
+
+        return write
 
     def model_server_counts(self) -> bytes:
         """The requests of all protocols under TensorFlow Serving's name, in Prometheus's text format.

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from functools import cache
-from importlib import import_module
 
 import msgspec
 from starlette.requests import Request
@@ -50,8 +49,7 @@ def routes(engine: Engine, metrics: Metrics, protocols: Iterable[Protocol], metr
         return PlainTextResponse("ready\n") if engine.ready else PlainTextResponse("not ready\n", 503)
 
     async def expose(_: Request) -> Response:
-        await asyncio.to_thread(import_module, "serve.observability.exposition")  # once; the event loop goes on
-        text, kind = metrics.expose()
+        text, kind = await asyncio.to_thread(metrics.exposition())
         return Response(text, headers={"content-type": kind})
 
     async def expose_to_monitoring(request: Request) -> Response:
