@@ -75,7 +75,7 @@ def cnn() -> keras.Model:
 
 @model
 def other_ranks() -> keras.Model:
-    x = c.Input((12, 4))
+    x = c.Input((14, 4))
     y = c.Conv1DTranspose(4, 3, strides=2)(c.SeparableConv1D(4, 3)(c.DepthwiseConv1D(3)(x)))
     y = c.Reshape((3, 7, 4, 1))(c.Cropping1D(1)(c.ZeroPadding1D(1)(y)))
     y = c.Conv3D(2, 2, padding="same")(y)
