@@ -202,7 +202,8 @@ def _class_problem(item: Mapping[str, Any], known: frozenset[str], key: str) -> 
     elif known is _OF_KERAS_3 and _is_operator(kind, module):
         return
     elif kind not in known and not (_FOR_TRAINING.fullmatch(key) and not module and not registered):
-        yield f"the class '{kind}', which is not part of Keras"
+        ops = "; if it is an operator of keras.ops, HDF5 does not say so, and Keras cannot read it: save it as .keras"
+        yield f"the class '{kind}', which is not part of Keras{'' if module or known is not _OF_KERAS_3 else ops}"
     elif kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, dict):
         if not _TENSORFLOW_FUNCTION.fullmatch(str(config.get("function"))):
             yield f"the function 'tf.{config.get('function')}', which may do more than compute"

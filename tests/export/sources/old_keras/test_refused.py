@@ -276,6 +276,18 @@ def test_an_architecture_names_the_weights_beside_it(tmp_path: Path) -> None:
     assert check_file(path, weights).maker["keras"] == "2.2.4"
 
 
+def test_words_that_only_a_whole_file_has_are_missed_by_name(tmp_path: Path) -> None:
+    weights = hdf5(tmp_path / "net.weights.h5", None)
+    path = tmp_path / "net.json"
+    for words, says in ((None, "layer 'textvectorization' learned with adapt"), (["oak"], "")):
+        path.write_text(json.dumps(sequential(layer("TextVectorization", vocabulary=words))))
+        if says:
+            with pytest.raises(InvalidInput, match=says):
+                check_file(path, weights)
+        else:
+            check_file(path, weights)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -381,6 +393,8 @@ def test_operators_of_keras_3_are_taken_unless_they_call_functions() -> None:
     ):
         with pytest.raises(InvalidInput, match=says):
             check_description(sequential(part), "net.h5", 3)
+    with pytest.raises(InvalidInput, match=r"'Absolute'.*keras\.ops.*save it as \.keras"):  # as HDF5 has it
+        check_description(sequential(layer("Absolute")), "net.h5", 3)
     with pytest.raises(InvalidInput, match="the class 'NotEqual'"):
         check_description(sequential(operator("NotEqual")), "net.h5", 2)
 
