@@ -306,6 +306,11 @@ def write(folder: Path, name: str, build: Callable[[], keras.Model], saved_model
         (folder / f"{name}.json").write_text(made.to_json())
         if not any(tensor.dtype == "string" for tensor in made.inputs):  # Keras's own HDF5 has no tables
             made.save(folder / f"{name}.h5")
+            try:
+                keras.saving.load_model(folder / f"{name}.h5", compile=False)
+            except Exception as error:  # Keras 3 does not read operators, and some layers, from its own HDF5
+                (folder / f"{name}.h5").unlink()
+                print(f"{name}.h5: left out, Keras cannot read it: {str(error).splitlines()[0][:150]}")
     arrays = {f"x{place}": row for place, row in enumerate(rows)}
     np.savez(folder / name, **arrays, **{f"y{place}": np.asarray(answer) for place, answer in enumerate(answers)})
 
