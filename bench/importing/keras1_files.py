@@ -1,7 +1,8 @@
 """Write HDF5 files with Keras 1, and what Keras 1 answers: ``python keras1_files.py FOLDER``.
 
 Runs with Keras 1.0 to 1.2 on TensorFlow 1 or Theano, as its own settings say (``KERAS_BACKEND``, ``keras.json``). On
-Theano the models of pictures have the channels first (``dim_ordering="th"``). Writes what ``keras2_files.py`` writes.
+Theano the models of pictures have the channels first (``dim_ordering="th"``), and a C++ compiler is needed: without one
+Theano 0.9 leaves out the dilation of convolutions. Writes what ``keras2_files.py`` writes.
 """
 
 import os
@@ -224,6 +225,11 @@ def write(folder, name, build):
 
 def main():
     folder = sys.argv[1]
+    if backend.backend() == "theano":
+        import theano
+
+        if not theano.config.cxx:  # its local_conv2d_cpu does not pass filter_dilation on
+            sys.exit("Theano needs a C++ compiler: without one it computes dilated convolutions without dilation.")
     if not os.path.isdir(folder):
         os.makedirs(folder)
     for name, build in sorted(MODELS.items()):

@@ -44,11 +44,17 @@ _LAYERS = _names(
 _LAYERS_OF_KERAS_3 = _names(
     """
     AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D
-    AdaptiveMaxPooling3D GroupQueryAttention MelSpectrogram RMSNormalization RandomElasticTransform RandomErasing
-    RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomSaturation
-    RandomSharpness RandomShear ReversibleEmbedding STFTSpectrogram Solarization SpectralNormalization
+    AdaptiveMaxPooling3D AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization
+    GroupQueryAttention GroupedQueryAttention MaxNumBoundingBoxes MelSpectrogram MixUp Pipeline RMSNormalization
+    RandAugment RandomColorDegeneration RandomColorJitter RandomElasticTransform RandomErasing RandomGaussianBlur
+    RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomSaturation RandomSharpness
+    RandomShear ReversibleEmbedding STFTSpectrogram Solarization SpectralNormalization
     """
 )
+#: Where Keras 3 has its operators, such as ``Absolute`` of ``keras.ops.absolute(x)`` between layers; they only compute.
+_OPERATOR_MODULES = re.compile(r"keras\.src\.ops\.(core|einops|image|linalg|math|nn|numpy)")
+#: Except those that call a function of the user's.
+_OPERATORS_WITH_CODE = _names("AssociativeScan Cond CustomGradient ForiLoop Map Scan Switch VectorizedMap WhileLoop")
 _ACTIVATIONS = _names(
     """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid
@@ -193,8 +199,11 @@ def _class_problem(item: Mapping[str, Any], known: frozenset[str], key: str) -> 
             yield f"the function '{config}', which is not part of Keras"
     elif registered and registered.lower() not in (kind.lower(), f"keras>{kind}".lower()):
         yield f"the class '{kind}', registered as '{registered}', which is not part of Keras"
+    elif known is _OF_KERAS_3 and _is_operator(kind, module):
+        return
     elif kind not in known and not (_FOR_TRAINING.fullmatch(key) and not module and not registered):
-        yield f"the class '{kind}', which is not part of Keras"
+        ops = "; if it is an operator of keras.ops, HDF5 does not say so, and Keras cannot read it: save it as .keras"
+        yield f"the class '{kind}', which is not part of Keras{'' if module or known is not _OF_KERAS_3 else ops}"
     elif kind in ("TFOpLambda", "SlicingOpLambda") and isinstance(config, dict):
         if not _TENSORFLOW_FUNCTION.fullmatch(str(config.get("function"))):
             yield f"the function 'tf.{config.get('function')}', which may do more than compute"
@@ -202,6 +211,12 @@ def _class_problem(item: Mapping[str, Any], known: frozenset[str], key: str) -> 
         operators = re.findall(r"""["']?\bop["']?:\s*["'](\w+)["']""", str(config.get("node_def")))
         if not operators or not all(_TENSORFLOW_OPERATOR.fullmatch(operator) for operator in operators):
             yield f"the operator {(operators or ['?'])[0]} of TensorFlow, which may do more than compute"
+
+
+def _is_operator(kind: str, module: str) -> bool:
+    """Whether it is an operator of Keras 3 that only computes; the modules have functions, too, in small letters."""
+    named = _OPERATOR_MODULES.fullmatch(module) and re.fullmatch(r"[A-Z][A-Za-z0-9]*", kind)
+    return bool(named) and kind not in _OPERATORS_WITH_CODE
 
 
 def _is_lambda_merge(item: Mapping[str, Any]) -> bool:

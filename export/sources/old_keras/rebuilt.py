@@ -39,6 +39,8 @@ _WEIGHTS_ONLY_HINT = (
 )
 
 
+#: Layers that look words or numbers up in a table.
+_TABLES = ("StringLookup", "IntegerLookup", "TextVectorization")
 _BACKEND_NOTE = (
     "the file does not say whether TensorFlow or Theano computed its convolutions, which mirror the kernels; they are "
     'taken as TensorFlow\'s. If the model was trained with Theano, write backend = "theano" into the file of --config.'
@@ -100,6 +102,11 @@ def check_file(path: Path, weights: Path | None = None, backend: str = "") -> Pl
         if isinstance(description, str):
             description = read_json(description.encode(), str(path))
         found = read_hdf5(weights, weights)
+        if layer := _without_words(description):
+            raise InvalidInput(
+                f"the words that the layer '{layer}' learned with adapt() are in neither {path} nor {weights}.",
+                "Save the model as one file, model.save('model.keras'), or give the layer its words: vocabulary=[…].",
+            )
         version = str(description.get("keras_version") or ("3" if "module" in description else found.maker))
     else:
         weights, found = path, read_hdf5(path, path)
@@ -115,6 +122,18 @@ def check_file(path: Path, weights: Path | None = None, backend: str = "") -> Pl
     if not backend and _major(version) < 2 and "channels_first" in json.dumps(made):
         notes = [*notes, _BACKEND_NOTE]
     return Plan(path, keras, maker, made, weights, False, found.layers, backend, notes)
+
+
+def _without_words(item: Any) -> str:
+    """The name of a layer whose table is not in its description; weights in HDF5 do not have it either. Or ''."""
+    if isinstance(item, list):
+        return next(filter(None, map(_without_words, item)), "")
+    if not isinstance(item, dict):
+        return ""
+    config = item.get("config")
+    if item.get("class_name") in _TABLES and isinstance(config, dict) and config.get("vocabulary") is None:
+        return str(config.get("name"))
+    return next(filter(None, map(_without_words, item.values())), "")
 
 
 def _architecture_hint(path: Path) -> str:

@@ -18,6 +18,7 @@ import pytest
 
 from bookserve.errors import InvalidInput
 from export.sources.file_format import file_format
+from export.sources.old_keras.allow_list import check_description
 from export.sources.old_keras.archive import check_archive
 from export.sources.old_keras.early_archive import rename_early_weights
 from export.sources.old_keras.rebuilt import check_file
@@ -275,6 +276,18 @@ def test_an_architecture_names_the_weights_beside_it(tmp_path: Path) -> None:
     assert check_file(path, weights).maker["keras"] == "2.2.4"
 
 
+def test_words_that_only_a_whole_file_has_are_missed_by_name(tmp_path: Path) -> None:
+    weights = hdf5(tmp_path / "net.weights.h5", None)
+    path = tmp_path / "net.json"
+    for words, says in ((None, "layer 'textvectorization' learned with adapt"), (["oak"], "")):
+        path.write_text(json.dumps(sequential(layer("TextVectorization", vocabulary=words))))
+        if says:
+            with pytest.raises(InvalidInput, match=says):
+                check_file(path, weights)
+        else:
+            check_file(path, weights)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -362,3 +375,40 @@ def test_links_in_the_weights_of_an_archive_are_refused(tmp_path: Path) -> None:
         file.write(weights, "model.weights.h5")
     with pytest.raises(InvalidInput, match="external link"):
         check_archive(path)
+
+
+def operator(kind: str, module: str = "numpy", **config: Any) -> dict[str, Any]:
+    named = {"module": f"keras.src.ops.{module}", "class_name": kind, "registered_name": kind}
+    return named | {"config": {"name": kind.lower(), **config}}
+
+
+def test_operators_of_keras_3_are_taken_unless_they_call_functions() -> None:
+    taken = [operator("NotEqual"), operator("Erf", "math"), operator("Cast", "core", dtype="int32")]
+    check_description(sequential(*taken), "net.h5", 3)
+    for part, says in (
+        (operator("Map", "core"), "the class 'Map'"),
+        (operator("os"), "the class 'os'"),
+        (operator("Absolute", "numpy.sub"), "the class 'Absolute'"),
+        (operator("Absolute") | {"registered_name": "mine>Absolute"}, "registered as 'mine>Absolute'"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            check_description(sequential(part), "net.h5", 3)
+    with pytest.raises(InvalidInput, match=r"'Absolute'.*keras\.ops.*save it as \.keras"):  # as HDF5 has it
+        check_description(sequential(layer("Absolute")), "net.h5", 3)
+    with pytest.raises(InvalidInput, match="the class 'NotEqual'"):
+        check_description(sequential(operator("NotEqual")), "net.h5", 2)
+
+
+def test_every_layer_of_keras_is_taken_but_those_that_hold_code() -> None:
+    """Files name a layer by its class, which is not always its name in ``keras.layers`` (GroupedQueryAttention)."""
+    import keras
+
+    layers = {kind.__name__ for kind in vars(keras.layers).values() if isinstance(kind, type)}
+    refused = set()
+    for kind in sorted(layers):
+        try:
+            check_description(sequential(layer(kind)), "net.h5", 3)
+        except InvalidInput:
+            refused.add(kind)
+    code = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer"}
+    assert refused == code | {"Layer", "Wrapper", "InputSpec"}  # and those that are no layers by themselves
