@@ -110,7 +110,7 @@ def measure(arguments: Any, models: Path) -> Iterator[tuple[str, str]]:
     with served(models, "--max-loaded", str(arguments.loaded), "--poll", str(arguments.poll)) as server:
         yield "start, until it answers", f"{server.start_seconds:.1f} s"
         yield "memory after the start", f"{server.memory():.0f} MB"
-        time.sleep(arguments.poll)
+        time.sleep(arguments.poll + 3)  # the first poll reads directories again that were made just before the start
         before = server.cpu_seconds()
         time.sleep(arguments.idle)
         used = (server.cpu_seconds() - before) / arguments.idle
