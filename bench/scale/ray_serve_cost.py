@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - a measurement that prints
 """Measure what Ray Serve costs on the way to bookserve: CPU time of all server processes for one request, and latency.
 
-python bench/scale/ray_serve_cost.py [--requests 2000] [--clients 4]        with a Python that has bookserve and ray[serve]
+python bench/scale/ray_serve_cost.py [--requests 2000] [--clients 4]  with a Python that has bookserve and ray[serve]
 
 The same requests go to ``bookserve serve`` and to ``deploy/rayserve``, which has one replica and Ray Serve's own proxy.
 Of the CPU time of Ray's processes what they use without requests is subtracted. Answers must be equal.
