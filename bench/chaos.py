@@ -109,8 +109,10 @@ async def probe_readiness(ledger: Ledger, port: int) -> None:
             status = await asyncio.wait_for(client.send("/readyz", b"", method="GET"), TIMEOUT)
             if status == 200:
                 ledger.answered["readyz"] += 1
-            elif client.sent < ledger.stopped:
+            elif time.perf_counter() < ledger.stopped:
                 ledger.wrong.append(f"readyz: {status}")
+            else:  # sent before the signal perhaps, and read after it: then 503 is the right answer
+                ledger.refused["readyz"] += 1
         except (OSError, EOFError, TimeoutError, ValueError) as error:
             if client.sent < ledger.stopped and not ledger.ended_by_kill(client.opened, client.port):
                 ledger.lost.append(f"readyz: {error!r}")
