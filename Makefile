@@ -32,7 +32,7 @@ demo: .venv/ready  ## serve the trained models, call them, and train one more be
 	$(BIN)/bookserve demo
 
 gallery: .venv/ready  ## make the pictures of docs/gallery.md; trains what gallery/runs lacks on real data
-	$(BIN)/python docs/gallery.py
+	$(BIN)/python docs/pictures/gallery.py
 
 # Two processes, each file in one of them, so that what its tests share is made once; tests/conftest.py has the order.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder

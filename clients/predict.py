@@ -96,7 +96,7 @@ def models(ctx: click.Context, models: Path, connection: Connection, as_json: bo
 @click.option(
     "--distribute",
     type=click.Choice(["ray"]),
-    help="Predict on all nodes of the Ray cluster at RAY_ADDRESS, or of this machine; see docs/how-to/scaling.md.",
+    help="Predict on all nodes of the Ray cluster at RAY_ADDRESS, or of this machine; see docs/scaling.md.",
 )
 @click.option("--table", "as_table", is_flag=True, help="Print a table even where the output is no terminal.")
 @json_option

@@ -1,6 +1,6 @@
 """bookserve's ASGI application, mounted in a deployment of Ray Serve.
 
-Requests pass Ray Serve's proxies, which cost far more than bookserve itself (docs/how-to/scaling.md). It serves HTTP
+Requests pass Ray Serve's proxies, which cost far more than bookserve itself (docs/scaling.md). It serves HTTP
 only, and no file of settings is read; ``bookserve serve`` has those.
 """
 

@@ -71,7 +71,7 @@ def train(
 
     On a terminal, Keras's progress bar is shown, else one line per epoch. At the end, our figures are printed beside
     the book's. The options from --device to --workers are the same as -p device=NAME and so on; see docs/how-to/gpu.md,
-    and docs/how-to/scaling.md for --distribute ray.
+    and docs/scaling.md for --distribute ray.
     """
     if bool(names) == all_tasks:
         raise click.UsageError("Give one or more tasks, or --all without tasks.")

@@ -1,4 +1,4 @@
-"""A copy of a models directory, made while it changes, is whole: what docs/how-to/scaling.md says about backups."""
+"""A copy of a models directory, made while it changes, is whole: what docs/scaling.md says about backups."""
 
 from __future__ import annotations
 

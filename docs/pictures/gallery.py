@@ -22,7 +22,7 @@ import click
 from bookserve import bundle, run
 from bookserve import images as pictures
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parent.parent
 DATA = "$BOOKSERVE_DATA"
 #: The mark of blocks of commands for `tests/end_to_end/test_docs.py`.
 NOT_RUN = "<!-- not run: needs models that are trained for hours -->"
