@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bookserve.errors import InvalidInput, NotFound, did_you_mean
+from bookserve.home import config_directory, expand_home
 
 DEFAULT = "default"
 #: What a profile may hold: the arguments of ``connect``.
@@ -30,9 +31,8 @@ Profile = dict[str, Any]
 def profile_file(environment: Mapping[str, str] = os.environ) -> Path:
     """The path of the file, which need not exist."""
     if given := environment.get("BOOKSERVE_CONFIG"):
-        return Path(given).expanduser()
-    base = environment.get("XDG_CONFIG_HOME") or environment.get("APPDATA")
-    return (Path(base) if base else Path("~/.config").expanduser()) / "bookserve" / "profiles.toml"
+        return expand_home(given)
+    return config_directory(environment) / "profiles.toml"
 
 
 def find_profile(name: str | None, url: str | None, environment: Mapping[str, str] = os.environ) -> Profile:

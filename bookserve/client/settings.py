@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bookserve.errors import InvalidInput, NotFound
+from bookserve.home import expand_home
 
 #: Seconds to wait for an answer, and retries, if nobody says otherwise.
 TIMEOUT, RETRIES = 120.0, 2
@@ -126,7 +127,7 @@ def _header_value(name: str, value: str) -> str:
 def _file(given: str | Path | None, name: str) -> Path | None:
     if given is None or not str(given):
         return None
-    path = Path(given).expanduser()
+    path = expand_home(given)
     if not path.is_file():
         raise NotFound(f"there is no file '{path}' ({name.lower()}).", "Give the path of a PEM file.")
     return path

@@ -19,7 +19,7 @@ from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.client import Client
 from bookserve.cluster import Cluster, shared
 from bookserve.errors import NotFound
-from bookserve.runtime.devices import cache_directory
+from bookserve.home import cache_directory
 
 #: Parts that wait for each CPU of the cluster, so that none of them waits for the next part.
 _AHEAD = 2

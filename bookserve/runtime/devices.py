@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -41,12 +40,6 @@ def gpu_number(device: str) -> int | None:
     """The number in ``cuda:N``; None for other names."""
     kind, _, number = device.partition(":")
     return int(number) if kind == CUDA and number else None
-
-
-def cache_directory() -> Path:
-    """Where what was measured on this machine is kept, unless another directory is given."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return Path(base or Path("~/.cache").expanduser()) / "bookserve"
 
 
 class DeviceConfig(msgspec.Struct, frozen=True):

@@ -383,7 +383,8 @@ def _settings(given: dict[str, Any]) -> Any:
 
 def _devices(given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     """The device of all models, and the names of other devices by model."""
-    from bookserve.runtime.devices import DeviceConfig, cache_directory, parse_device
+    from bookserve.home import cache_directory
+    from bookserve.runtime.devices import DeviceConfig, parse_device
 
     devices = {}
     for text in given.pop("model_device"):

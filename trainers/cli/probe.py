@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bookserve.home import keras_directory
 from bookserve.runtime.probe import print_result, product_milliseconds
 
 #: What training reads: the pattern of its files, whether Keras downloads them, and the tasks.
@@ -89,7 +90,7 @@ def probe_jax() -> dict[str, Any]:
 def probe_data() -> dict[str, Any]:
     """Which data sets are on this machine: in the folder ``BOOKSERVE_DATA``, or in Keras's cache."""
     given = os.environ.get("BOOKSERVE_DATA")
-    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    cache = keras_directory()
     sets = []
     for name, pattern, downloaded, tasks in _DATA:
         if given:

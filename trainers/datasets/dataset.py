@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from bookserve.errors import BookserveError, Failed, NotFound
+from bookserve.home import keras_directory
 from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
 from trainers.datasets.download import download_file
@@ -73,7 +74,7 @@ def cached_file(name: str, url: str, checksum: str | None, folder: str = "datase
         if not path.is_file():
             raise NotFound(f"{path} is missing (BOOKSERVE_DATA is {given}).", manual_download_hint(path, hint))
         return path
-    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / folder
+    cache = keras_directory() / folder
     path = cache / name
     if not path.is_file():
         try:

@@ -17,6 +17,7 @@ from typing import IO
 import numpy as np
 
 from bookserve.errors import Failed, NotFound
+from bookserve.home import expand_home
 from trainers.datasets import imdb
 from trainers.datasets.dataset import cached_file, find_user_file, report_unreadable
 
@@ -37,7 +38,7 @@ def load_vectors(source: str, words: Sequence[str]) -> np.ndarray:
     """
     if source == "sample":
         return _sample(words)
-    path = _find_user_vectors() if source == "glove.6B" else Path(source).expanduser()
+    path = _find_user_vectors() if source == "glove.6B" else expand_home(source)
     if path:
         if not path.is_file():
             raise NotFound(f"there is no file '{source}' of vectors.", "Give glove.6B, or the path of such a file.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bookserve.errors import NotFound
+from bookserve.home import expand_home
 from trainers.datasets.dataset import cached_file, find_user_file, report_unreadable, user_data_path
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
@@ -79,7 +80,7 @@ def find_weights(network: str, weights: str) -> Path | None:
     if weights == "none":
         return None
     if weights != "imagenet":
-        path = Path(weights).expanduser()
+        path = expand_home(weights)
         if not path.is_file():
             raise NotFound(
                 f"there is no file '{weights}' of weights.", "Give imagenet, none, or the path of an .h5 file."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bookserve.errors import Failed, InvalidInput, NotFound
+from bookserve.home import expand_home
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale, Step
 from trainers.datasets import imagenet
 from trainers.task import Params
@@ -130,7 +131,7 @@ def _cats_dogs_convnet(params: Params) -> keras.Model:
             )
             whole = keras.saving.load_model(run.path / "model.keras", compile=False)
     else:
-        path = Path(weights).expanduser()
+        path = expand_home(weights)
         path = path / "model.keras" if path.is_dir() else path
         if not path.is_file():
             raise NotFound(f"there is no file '{path}'.", "Give the path of a run of cats_dogs_convnet.")

@@ -1,0 +1,43 @@
+"""Find a user's own directories. A service or a container may run as a user that has no home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def home_directory() -> Path:
+    """The user's home; ``/`` if the system knows none, as for systemd's ``DynamicUser`` and OpenShift's numbers.
+
+    ``/`` is what these systems give, too, where they give anything. Others cannot put files there.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` and ``~name`` replaced by that user's home; as it is if there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def cache_directory() -> Path:
+    """Where bookserve keeps what it can make again: ``$XDG_CACHE_HOME/bookserve``, or ``~/.cache/bookserve``."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else home_directory() / ".cache") / "bookserve"
+
+
+def config_directory(environment: Mapping[str, str]) -> Path:
+    """Where the user's settings are: ``$XDG_CONFIG_HOME/bookserve``, or ``~/.config/bookserve``."""
+    base = environment.get("XDG_CONFIG_HOME") or environment.get("APPDATA")
+    return (Path(base) if base else home_directory() / ".config") / "bookserve"
+
+
+def keras_directory() -> Path:
+    """Where Keras keeps what it downloads: ``$KERAS_HOME``, or ``~/.keras``."""
+    return Path(os.environ.get("KERAS_HOME") or home_directory() / ".keras")
