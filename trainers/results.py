@@ -40,6 +40,13 @@ README_FIGURES = {
 }
 
 
+#: Why a task has no figures.
+UNMEASURED = {
+    "imagenet_vgg16": "VGG16's weights are at hand only without their 1,000 classes. `imagenet_classifier` answers for "
+    "the book's photo with MobileNetV2.",
+}
+
+
 class Seed(msgspec.Struct, frozen=True, kw_only=True):
     """What one run measured; ``seconds`` of training."""
 
@@ -59,10 +66,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: ``real`` or ``generated``, what the data is, and its fingerprint (``trainers/datasets/fingerprint.py``).
     data: str
     about: str = ""
-    data_sha256: str = ""
+    data_sha256: str
     #: The command of the first seed.
     command: str
-    device: str = "cpu"
+    device: str
     machine: str
     versions: dict[str, str]
     parameters: int
@@ -116,13 +123,15 @@ def record_result(run: Run, results: Path = RESULTS, label: str = "") -> Path:
     """Add a finished run on real data to the file of its task and label; it replaces a run with the same seed.
 
     Raises:
-        InvalidInput: the run is unfinished, or did not use the book's data.
+        InvalidInput: the run is unfinished or too old, or did not use the book's data.
     """
     task = catalogue.find_task(run.task)
     params = run.read("params.json")
     if not run.finished or params["data"] != "real" or params.get("text"):
         raise InvalidInput(f"{run.name} is not a finished run on real data.", "Only such runs are recorded.")
     metrics, environment = run.metrics, run.read("environment.json")
+    if "data_sha256" not in environment:
+        raise InvalidInput(f"{run.name} does not say which data it used: it is too old.", "Train it again.")
     measured = Seed(
         seed=params["seed"],
         figures={name: round(value, 6) for name, value in run.figures.items()},
@@ -135,7 +144,7 @@ def record_result(run: Run, results: Path = RESULTS, label: str = "") -> Path:
         label=label,
         data="generated" if task.dataset == "generated" else "real",
         about=environment.get("dataset", ""),
-        data_sha256=environment.get("data_sha256", ""),
+        data_sha256=environment["data_sha256"],
         command=environment["command"],
         device=", ".join(environment.get("devices", ["cpu"])),
         machine=f"{environment['cpus']} × {environment['cpu']}",
@@ -246,10 +255,29 @@ def shuffled_table(results: Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def climate_table(results: Path = RESULTS) -> str:
+    """The errors of the climate tasks in °C beside those of predicting the last temperature again (section 6.3.3)."""
+    lines = [
+        "| task | validation, °C | common sense | test, °C | common sense | epochs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in catalogue.load_tasks():
+        for path in sorted([_path(results, task.name, ""), *results.glob(f"{task.name}.*.json")]):
+            label = path.name.removeprefix(task.name).removesuffix(".json").removeprefix(".")
+            result = read_result(task.name, results, label)
+            if not result or not result.values("val_celsius"):
+                continue
+            names = ("val_celsius", "naive_val_celsius", "test_celsius", "naive_test_celsius")
+            errors = (f"{result.median(name):.2f}" for name in names)
+            lines.append(f"| {' | '.join([f'`{task.name}` {label}'.rstrip(), *errors, str(result.seeds[0].epochs)])} |")
+    return "\n".join(lines)
+
+
 def notes(results: Path = RESULTS) -> str:
-    """The notes of all results as a Markdown list."""
-    known = [read_result(task.name, results) for task in catalogue.load_tasks()]
-    return "\n".join(f"- `{result.task}`: {result.note}" for result in known if result and result.note)
+    """The notes of all results, and why others are missing, as a Markdown list."""
+    known = {task.name: read_result(task.name, results) for task in catalogue.load_tasks()}
+    notes = {name: result.note if result else UNMEASURED.get(name, "") for name, result in known.items()}
+    return "\n".join(f"- `{name}`: {note}" for name, note in notes.items() if note)
 
 
 def results_page(results: Path = RESULTS) -> str:
@@ -260,11 +288,11 @@ def results_page(results: Path = RESULTS) -> str:
     return f"""# Results
 
 *This page is generated from `results/` by `python -m trainers.results table`. Each file there holds the command, the
-seeds, the versions and the machine, and, if it was recorded after 0.2.0, a fingerprint of the data.*
+seeds, the versions, the machine with its device, and a fingerprint of the data.*
 
 {len(measured)} tasks have figures: {real} on real data, {len(measured) - real} on generated data, because the book
 has only random arrays for those. A figure is the median over the seeds; the range is from the lowest to the highest.
-A dash means that the figure has not been measured.
+A dash means that the figure has not been measured, for the reason that stands below the table.
 
 ![Ours beside the book's figures](pictures/results.png)
 
@@ -274,6 +302,12 @@ A dash means that the figure has not been measured.
 
 {notes(results) or "No notes."}
 
+## Weather in °C
+
+Errors are mean absolute errors. Common sense predicts that the temperature will be as it is now.
+
+{climate_table(results)}
+
 ## Other data and settings
 
 {results_table(list(labelled_figures(results)))}
@@ -282,7 +316,8 @@ A dash means that the figure has not been measured.
 
 A model that learned nothing from an input answers as well when this input is shuffled between the rows. So each
 figure on generated data stands beside the same model's figure with one input shuffled, and beside that of a model
-without skill.
+without skill. Where the other input says part of the answer, more is left: two sentences are never both about a topic
+if one of them is not.
 
 {shuffled_table(results)}
 """

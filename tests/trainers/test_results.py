@@ -23,7 +23,14 @@ def run(tmp_path: Path) -> Run:
     versions = {"python": "3.11", "keras": "3.15"}
     made.write(
         "environment.json",
-        {"command": "bookserve train mnist_convnet", "cpu": "Chip", "cpus": 2, "platform": "x", "versions": versions},
+        {
+            "command": "bookserve train mnist_convnet",
+            "cpu": "Chip",
+            "cpus": 2,
+            "platform": "x",
+            "versions": versions,
+            "data_sha256": "abc",
+        },
     )
     figures = {"loss": 0.01, "test_accuracy": 0.99123456789, "epochs": 5, "seconds": 80.5, "parameters": 93_322}
     made.write("metrics.json", {**figures, "book": {"test_accuracy": 0.993}})
@@ -96,6 +103,31 @@ def test_a_generated_figure_stands_beside_the_shuffled_one(run: Run, tmp_path: P
     results.record_result(made, tmp_path / "results")
     line = "| `siamese_lstm` | test_accuracy | 0.95 | left: 0.7, right: 0.6 | 0.5 |"
     assert line in results.results_page(tmp_path / "results").splitlines()
+
+
+def test_weather_stands_beside_common_sense_in_degrees(run: Run, tmp_path: Path) -> None:
+    made = Run(tmp_path / "runs" / "jena_gru" / run.path.name)
+    made.path.mkdir(parents=True)
+    for name in ("params.json", "environment.json"):
+        made.write(name, run.read(name))
+    celsius = {"val_celsius": 2.246, "naive_val_celsius": 2.457, "test_celsius": 2.418, "naive_test_celsius": 2.601}
+    made.write("metrics.json", {**run.read("metrics.json"), **celsius})
+    results.record_result(made, tmp_path / "results", "2020")
+    line = "| `jena_gru` 2020 | 2.25 | 2.46 | 2.42 | 2.60 | 5 |"
+    assert line in results.results_page(tmp_path / "results").splitlines()
+
+
+def test_every_dash_has_a_reason() -> None:
+    dashes = {figure.task.name for figure in results.load_figures() if not figure.measured}
+    assert dashes == set(results.UNMEASURED)
+
+
+def test_a_run_that_does_not_say_its_data_is_refused(run: Run, tmp_path: Path) -> None:
+    environment = run.read("environment.json")
+    del environment["data_sha256"]
+    run.write("environment.json", environment)
+    with pytest.raises(InvalidInput, match="too old"):
+        results.record_result(run, tmp_path / "results")
 
 
 @pytest.mark.parametrize("spoil", ["sample", "unfinished"])
