@@ -2,7 +2,7 @@
 
 Expected: test accuracy above 0.95 on generated stories of who takes what where; the most frequent answer has 0.09. The
 book uses random arrays, and swaps input_dim and output_dim of the embeddings; here they map 10,000 words to 64 and 32
-dimensions. Its 10 epochs of batches of 128 are too few steps to learn that the answer stands in the text (accuracy 0.21).
+dimensions. In its 10 epochs of batches of 128 a model does not learn to look into the text (accuracy 0.21).
 """
 
 from __future__ import annotations
