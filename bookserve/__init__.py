@@ -9,7 +9,6 @@ are loaded at first use, and everything else lives in the module that bears its 
 from __future__ import annotations
 
 import importlib
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     from bookserve.client import connect_async as connect_async
 
 __version__ = "0.2.0"
-
-# ONNX Runtime and Ray report to their makers how they are used, unless they find these variables (decision 0168).
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 def __getattr__(name: str) -> Any:

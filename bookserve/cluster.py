@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from bookserve.environment import turn_off_telemetry
 from bookserve.errors import BookserveError, Failed, InvalidInput, NotReady
 
 #: How many times a task is run again after its process or its node has died. Some crash wherever they run.
@@ -34,6 +35,7 @@ def connect(address: str = "auto", **options: Any) -> None:
         NotReady: no head answers.
         InvalidInput: Ray is not installed.
     """
+    turn_off_telemetry()
     try:
         import ray
     except ModuleNotFoundError as error:

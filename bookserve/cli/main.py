@@ -16,6 +16,7 @@ import click
 from bookserve import __version__
 from bookserve.cli.encoding import is_utf8
 from bookserve.cli.programs import FLEET, PROGRAMS, import_module
+from bookserve.environment import turn_off_telemetry
 from bookserve.errors import BookserveError, did_you_mean
 
 #: The variable that forbids colours (https://no-color.org).
@@ -96,6 +97,7 @@ def cli(debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit with its exit code."""
     _prepare_streams()
+    turn_off_telemetry()  # here, too: the exporter imports tools of ONNX Runtime, and processes inherit it
     arguments, debug = _take_debug(list(map(_as_utf8, sys.argv[1:])))
     try:
         color = False if _NO_COLOR in os.environ else None

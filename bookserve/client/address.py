@@ -118,7 +118,7 @@ def connect(
 
 def _local_device(device: str | None) -> DeviceConfig:
     """The device of models in this process; what was measured of them is kept where the server keeps it, too."""
-    from bookserve.home import cache_directory
+    from bookserve.environment import cache_directory
     from bookserve.runtime.devices import CPU, DeviceConfig, parse_device
     from bookserve.runtime.placement import resolve_device
 

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bookserve.environment import config_directory, expand_home
 from bookserve.errors import InvalidInput, NotFound, did_you_mean
-from bookserve.home import config_directory, expand_home
 
 DEFAULT = "default"
 #: What a profile may hold: the arguments of ``connect``.

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bookserve.environment import expand_home
 from bookserve.errors import InvalidInput, NotFound
-from bookserve.home import expand_home
 
 #: Seconds to wait for an answer, and retries, if nobody says otherwise.
 TIMEOUT, RETRIES = 120.0, 2

@@ -18,8 +18,8 @@ from bookserve.client.address import connect
 from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.client import Client
 from bookserve.cluster import Cluster, shared
+from bookserve.environment import cache_directory
 from bookserve.errors import NotFound
-from bookserve.home import cache_directory
 
 #: Parts that wait for each CPU of the cluster, so that none of them waits for the next part.
 _AHEAD = 2

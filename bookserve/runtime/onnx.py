@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bookserve.environment import turn_off_telemetry
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, Graph
 from bookserve.runtime import cuda
@@ -42,7 +43,7 @@ class OnnxSession:
         Raises:
             Failed: the file is damaged, or holds operators that ONNX Runtime does not have.
         """
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -171,7 +172,7 @@ class OnnxRuntime:
     @cached_property
     def _cuda_problem(self) -> DeviceUnavailable | None:
         """Why ONNX Runtime cannot use CUDA here, whatever GPUs there are. Loads CUDA's libraries."""
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
 
         if _ON_CUDA not in onnxruntime.get_available_providers():
             return DeviceUnavailable(
@@ -193,6 +194,14 @@ class OnnxRuntime:
         return dict.fromkeys(graphs or (DEFAULT_GRAPH,), OnnxSession(path, threads=threads))
 
 
+def load_onnxruntime() -> Any:
+    """The package ``onnxruntime``, imported when it is needed; it reports nothing to its maker."""
+    turn_off_telemetry()
+    import onnxruntime
+
+    return onnxruntime
+
+
 def write_optimised(source: Path, target: Path) -> None:
     """Write ``source`` to ``target`` as ONNX Runtime's graph optimiser rewrites it.
 
@@ -201,7 +210,7 @@ def write_optimised(source: Path, target: Path) -> None:
     Raises:
         Failed: the file cannot be loaded or written.
     """
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -212,13 +221,13 @@ def write_optimised(source: Path, target: Path) -> None:
 
 def _built_for() -> str:
     """The version of CUDA that the installed ONNX Runtime is built for."""
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     return str(onnxruntime.cuda_version or "0")
 
 
 def _inference_session(path: Path, options: Any, providers: list[Any]) -> Any:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)

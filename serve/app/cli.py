@@ -383,7 +383,7 @@ def _settings(given: dict[str, Any]) -> Any:
 
 def _devices(given: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     """The device of all models, and the names of other devices by model."""
-    from bookserve.home import cache_directory
+    from bookserve.environment import cache_directory
     from bookserve.runtime.devices import DeviceConfig, parse_device
 
     devices = {}

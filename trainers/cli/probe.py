@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bookserve.home import keras_directory
+from bookserve.environment import keras_directory
 from bookserve.runtime.probe import print_result, product_milliseconds
 
 #: What training reads: the pattern of its files, whether Keras downloads them, and the tasks.

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from bookserve.environment import keras_directory
 from bookserve.errors import BookserveError, Failed, NotFound
-from bookserve.home import keras_directory
 from bookserve.steps import Rows
 from bookserve.steps.vocabulary import Vocabulary
 from trainers.datasets.download import download_file

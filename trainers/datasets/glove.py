@@ -16,8 +16,8 @@ from typing import IO
 
 import numpy as np
 
+from bookserve.environment import expand_home
 from bookserve.errors import Failed, NotFound
-from bookserve.home import expand_home
 from trainers.datasets import imdb
 from trainers.datasets.dataset import cached_file, find_user_file, report_unreadable
 

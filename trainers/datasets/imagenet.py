@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from bookserve.environment import expand_home
 from bookserve.errors import NotFound
-from bookserve.home import expand_home
 from trainers.datasets.dataset import cached_file, find_user_file, report_unreadable, user_data_path
 
 _SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"

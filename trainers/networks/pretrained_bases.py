@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bookserve.environment import expand_home
 from bookserve.errors import Failed, InvalidInput, NotFound
-from bookserve.home import expand_home
 from bookserve.steps import AddImageNetMeans, ImageNetMeans, Pixels, Scale, Step
 from trainers.datasets import imagenet
 from trainers.task import Params

@@ -1,4 +1,4 @@
-"""A user without a home can use everything, and nothing but our own files comes into a home."""
+"""A user without a home can use everything, and libraries report nothing to their makers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bookserve import home
+from bookserve import environment
 from bookserve.client.profiles import find_profile
 from tests import bundles
 
@@ -32,28 +32,37 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_user_without_a_home() -> None:
     with pytest.raises(RuntimeError):
         Path.home()
-    assert home.cache_directory() == Path("/.cache/bookserve")
-    assert home.keras_directory() == Path("/.keras")
-    assert home.expand_home("~/weights.h5") == Path("~/weights.h5")
+    assert environment.cache_directory() == Path("/.cache/bookserve")
+    assert environment.keras_directory() == Path("/.keras")
+    assert environment.expand_home("~/weights.h5") == Path("~/weights.h5")
     assert find_profile(None, None, {}) == {}
 
 
 def test_directories_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    assert home.cache_directory() == tmp_path / "bookserve"
-    assert home.keras_directory() == tmp_path / "keras"
-    assert home.config_directory({"XDG_CONFIG_HOME": "/settings"}) == Path("/settings/bookserve")
+    assert environment.cache_directory() == tmp_path / "bookserve"
+    assert environment.keras_directory() == tmp_path / "keras"
+    assert environment.config_directory({"XDG_CONFIG_HOME": "/settings"}) == Path("/settings/bookserve")
 
 
 def test_a_home_of_nobody_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/reader")
-    assert home.expand_home("~/weights.h5") == Path("/home/reader/weights.h5")
-    assert home.expand_home("~nobody-of-this-name/weights.h5") == Path("~nobody-of-this-name/weights.h5")
+    assert environment.expand_home("~/weights.h5") == Path("/home/reader/weights.h5")
+    assert environment.expand_home("~nobody-of-this-name/weights.h5") == Path("~nobody-of-this-name/weights.h5")
 
 
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "")
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    environment.turn_off_telemetry()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == ""
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+# ONNX Runtime leaves files in the home of the user when it reports.
 @pytest.mark.slow
-def test_libraries_report_nothing_to_their_makers(tmp_path: Path) -> None:
+def test_a_program_that_opens_a_model_reports_nothing(tmp_path: Path) -> None:
     models = bundles.write_all(tmp_path / "models")
     user = tmp_path / "user"
     user.mkdir()
@@ -62,11 +71,11 @@ def test_libraries_report_nothing_to_their_makers(tmp_path: Path) -> None:
         "print(connect(f'local:{sys.argv[1]}').predict('affine', [[1, 2, 3]]))\n"
     )
     # ONNX Runtime reports nothing where it finds CI or this variable: a user's machine has neither.
-    hidden = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", *BASES}
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    hidden = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
+    variables = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
         [sys.executable, "-c", program, str(models)],
-        env={**environment, "HOME": str(user)},
+        env={**variables, "HOME": str(user)},
         capture_output=True,
         text=True,
         check=False,
