@@ -262,7 +262,7 @@ def climate_table(results: Path = RESULTS) -> str:
         "|---|---|---|---|---|---|",
     ]
     for task in catalogue.load_tasks():
-        for path in sorted([_path(results, task.name, ""), *results.glob(f"{task.name}.*.json")]):
+        for path in (_path(results, task.name, ""), *sorted(results.glob(f"{task.name}.*.json"))):
             label = path.name.removeprefix(task.name).removesuffix(".json").removeprefix(".")
             result = read_result(task.name, results, label)
             if not result or not result.values("val_celsius"):
@@ -304,7 +304,10 @@ A dash means that the figure has not been measured, for the reason that stands b
 
 ## Weather in °C
 
-Errors are mean absolute errors. Common sense predicts that the temperature will be as it is now.
+Errors are mean absolute errors. Common sense predicts that the temperature will be as it is now. On the eight years the
+order is the book's: recurrent networks beat common sense by 0.2 °C, dense layers and the convnet with a GRU do not, and
+the convnet alone is far worse. On 2020 alone nothing beats it: the networks learn from winter and spring, and are asked
+about summer and autumn.
 
 {climate_table(results)}
 
