@@ -21,6 +21,7 @@ import grpc
 import psutil
 from wires import Wire, prepare, send
 
+from bookserve.environment import TELEMETRY_OFF
 from bookserve.graph import Arrays
 
 ROOT = Path(__file__).parent.parent
@@ -112,7 +113,7 @@ def start_server(name: str, models: Path, model: str, onnx: Path, row: Arrays, r
         process = subprocess.Popen(
             [str(python_of(name)), *command],
             cwd=root if name in OURS else ROOT / "bench/peers",
-            env={**os.environ, "OMP_NUM_THREADS": "1", **variables, **EXTRA.get(name, {})},
+            env={**os.environ, **TELEMETRY_OFF, "OMP_NUM_THREADS": "1", **variables, **EXTRA.get(name, {})},
             stdout=log,
             stderr=log,
             start_new_session=True,

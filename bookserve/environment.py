@@ -20,9 +20,9 @@ def turn_off_telemetry() -> None:
 
 
 def home_directory() -> Path:
-    """The user's home; ``/`` if the system knows none, as in services (systemd's ``DynamicUser``) and on OpenShift.
+    """The user's home; ``/`` if the system knows none, as in services (systemd's ``DynamicUser``).
 
-    ``/`` is what these systems give, too, where they give anything. Others cannot put files there.
+    ``/`` is what systems give such users where they give anything. Other users cannot put files there.
     """
     try:
         return Path.home()
