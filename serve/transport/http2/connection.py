@@ -516,11 +516,11 @@ class Connection(asyncio.Protocol):
         for stream_id, stream in list(self._blocked.items()):
             if self.send_window <= 0 or self.paused:
                 return
-            if monotonic() >= end:
-                self.flush_soon()
-                return
             self._blocked.pop(stream_id, None)
             stream.flush()
+            if monotonic() >= end:  # after the first one, so that a slow machine makes progress, too
+                self.flush_soon()
+                return
 
     def flush_soon(self) -> None:
         """See ``FrameWriter``."""

@@ -41,7 +41,10 @@ BREAKS: dict[str, tuple[Attack, int]] = {
     "a stream of the server's": (lambda r: r.send(headers(r, 2)), PROTOCOL),
     "headers without a stream": (lambda r: r.send(frame(1, 4, 0, b"")), PROTOCOL),
     "a stream number that went before": (lambda r: r.send(headers(r, 3), headers(r, 1)), CLOSED),
-    "headers after the end": (lambda r: r.send(headers(r, 1, "END_STREAM"), headers(r, 1, "END_STREAM")), CLOSED),
+    "headers after the end": (
+        lambda r: r.send(r.headers(1, request_fields("wait")), frame(0, 1, 1, framed(b"a")), headers(r, 1)),
+        CLOSED,
+    ),
     "more padding than frame": (lambda r: r.send(frame(1, 4 | 8, 1, b"\xff")), PROTOCOL),
     "padding without a length": (lambda r: r.send(frame(1, 4 | 8, 1, b"")), SIZE),
     "a frame too large": (lambda r: r.send(frame(0, 0, 1, b"\0" * (MAX_FRAME_SIZE + 1))), SIZE),

@@ -274,7 +274,9 @@ def test_reading_pauses_while_frames_wait_and_goes_on_after_them(monkeypatch: py
     asyncio.run(whole())
 
 
-def test_nothing_is_read_or_handled_while_output_is_paused() -> None:
+def test_nothing_is_read_or_handled_while_output_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TURN_SECONDS", 100.0)
+
     async def whole() -> None:
         made, pipe = piped()
         made.pause_writing()

@@ -88,6 +88,11 @@ async def _wait(request: bytes, context: Any) -> bytes:
     return b""
 
 
+async def _ignore(requests: AsyncIterator[bytes], context: Any) -> bytes:
+    """Reads no message."""
+    return await _wait(b"", context)
+
+
 async def _join(requests: AsyncIterator[bytes], context: Any) -> bytes:
     return b"+".join([one async for one in requests])
 
@@ -96,6 +101,7 @@ METHODS = {
     "echo": grpc.unary_unary_rpc_method_handler(_echo),
     "seen": grpc.unary_unary_rpc_method_handler(_seen),
     "wait": grpc.unary_unary_rpc_method_handler(_wait),
+    "ignore": grpc.stream_unary_rpc_method_handler(_ignore),
     "join": grpc.stream_unary_rpc_method_handler(_join),
 }
 

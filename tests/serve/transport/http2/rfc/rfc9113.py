@@ -318,7 +318,7 @@ DEFINITIONS = [
         "6.9.1",
         "more DATA on a stream than the server's window",
         resets(1, FLOW),
-        open_call(1, "join") + frame(DATA, 0, 1, message(b"a" * 995) * 250) * 5,
+        open_call(1, "ignore") + frame(DATA, 0, 1, message(b"a" * 995) * 250) * 5,
     ),
     row(
         "6.9.2",

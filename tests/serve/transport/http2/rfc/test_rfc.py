@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from serve.transport.http2 import connection
 from serve.transport.http2.config import Config
 from tests.serve.transport.http2.rfc import rfc7541, rfc9113
 from tests.serve.transport.http2.rfc.client import PING, PREFACE, call, converse, frame, settings
@@ -27,8 +28,11 @@ def test_the_table_has_no_row_twice() -> None:
     assert len(TABLE) == len(rfc9113.ROWS) + len(rfc7541.ROWS) >= 147
 
 
+@pytest.mark.parametrize("turn_seconds", [1000.0, 0.0], ids=["at once", "one frame a turn"])
 @pytest.mark.parametrize("case", TABLE.values(), ids=TABLE)
-def test_row(case: Row, caplog: pytest.LogCaptureFixture) -> None:
+def test_row(case: Row, turn_seconds: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """However many frames of those that have come are handled before the methods run: that depends on the machine."""
+    monkeypatch.setattr(connection, "TURN_SECONDS", turn_seconds)
     sent = [PREFACE + settings(), *case.sent]
     with caplog.at_level(logging.ERROR):
         case.check(asyncio.run(converse(*sent, config=CONFIG)))
