@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import NamedTuple
@@ -50,7 +53,7 @@ def pack_bundle(models: Path, name: str, version: int | None = None) -> Packed:
     return Packed(key.hexdigest(), opened.version, files)
 
 
-def unpack_bundle(key: str, files: Mapping[str, np.ndarray], directory: Path) -> Path:
+def unpack_bundle(key: str, read_files: Callable[[], Mapping[str, np.ndarray]], directory: Path) -> Path:
     """Write the files of ``pack_bundle`` into a directory of models below ``directory``, unless it is there already.
 
     Several processes may do so at the same time. Whoever opens the bundle compares its checksums.
@@ -60,7 +63,8 @@ def unpack_bundle(key: str, files: Mapping[str, np.ndarray], directory: Path) ->
     """
     target = directory / key
     if target.is_dir():
-        return target
+        return _used(target)
+    files = read_files()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".arriving-", dir=directory))
@@ -76,4 +80,21 @@ def unpack_bundle(key: str, files: Mapping[str, np.ndarray], directory: Path) ->
             raise
     except OSError as error:
         raise Failed(f"{directory} cannot be written: {error}.", "XDG_CACHE_HOME names another place.") from error
-    return target
+    return _used(target)
+
+
+def delete_unused(directory: Path, seconds: float) -> None:
+    """Delete the copies below ``directory`` that ``unpack_bundle`` has not returned for so long.
+
+    What interrupted processes left there is deleted, too. A copy vanishes as a whole.
+    """
+    for path in directory.iterdir():
+        with suppress(OSError):  # another process deletes it at the same time
+            if time.time() - path.stat().st_mtime > seconds:
+                rmtree(path.rename(directory / f".leaving-{path.name}"))
+
+
+def _used(copy: Path) -> Path:
+    with suppress(OSError):  # another user's cache
+        os.utime(copy)
+    return copy

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bookserve.bundle.packing import pack_bundle, unpack_bundle
+from bookserve.bundle.packing import delete_unused, pack_bundle, unpack_bundle
 from bookserve.client.address import connect
 from bookserve.client.answers import Answers, AnswerTable
 from bookserve.client.client import Client
@@ -26,6 +26,8 @@ _AHEAD = 2
 #: Most parts that are held in memory at the same time.
 _MOST = 256
 _LOCAL = "local:"
+#: Seconds after which a node deletes a bundle that no task has opened.
+_UNUSED = 30 * 24 * 3600
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -92,8 +94,8 @@ def predict_here(source: Source, model: str, rows: Sequence[Any], version: int |
         url = source.url
         if source.key:
             copies = cache_directory() / "bundles"
-            kept = copies / source.key
-            directory = kept if kept.is_dir() else unpack_bundle(source.key, shared(source.files), copies)
+            directory = unpack_bundle(source.key, lambda: shared(source.files), copies)
+            delete_unused(copies, _UNUSED)
             url = f"{_LOCAL}{directory}{source.url.removeprefix(_LOCAL)}"
         _opened[place] = connect(url, **source.options)
     return _opened[place].predict_part(model, rows, version)
