@@ -89,7 +89,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {name: outputs[own] for own, name in self.outputs.items()}
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One computation of a model: a signature of its SavedModel and, if it can be converted, an ONNX file.
 
     A composite has neither; it has members.
@@ -101,6 +101,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     onnx: str | None = None
     #: The members of a composite; empty for other graphs.
     members: tuple[Member, ...] = ()
+    #: Whether it computes in half precision (float16 or bfloat16) somewhere, as models of mixed precision do. Then its
+    #: float32 answers are as exact as half precision is, and are compared with float16's tolerance.
+    half: bool = False
 
     @property
     def batched(self) -> bool:

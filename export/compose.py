@@ -190,7 +190,8 @@ def _composite_manifest(name: str, parts: Sequence[Candidate], first: Candidate,
     members.append(
         Member(graph=MEAN, inputs={key: key for key in member_outputs}, outputs={key: key for key in outputs})
     )
-    composite = Graph(inputs={source: spec}, outputs=outputs, members=tuple(members))
+    half = any(part.graph.half for part in parts)
+    composite = Graph(inputs={source: spec}, outputs=outputs, members=tuple(members), half=half)
     return Manifest(
         name=name,
         verb=Predict(inputs=first.verb.inputs, outputs=first.verb.outputs),

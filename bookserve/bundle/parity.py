@@ -5,7 +5,8 @@ All comparisons of Keras, SavedModel and ONNX use these tolerances.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -52,38 +53,47 @@ class Comparison(NamedTuple):
     difference: float = 0.0
     problem: str = ""
 
+    def where(self, described: str) -> Comparison:
+        """The same, with a problem that says with what it was found."""
+        return self._replace(problem=f"with {described}, {self.problem}") if described and self.problem else self
+
 
 def describe_tolerance(graph: Graph) -> str:
     """Describe the tolerances for the outputs of ``graph``."""
     dtypes = sorted({spec.dtype for name, spec in graph.outputs.items() if name != GRADIENT})
-    words = [_describe_bounds(dtype) for dtype in dtypes]
+    words = [_describe_bounds(dtype, graph.half) for dtype in dtypes]
     if GRADIENT in graph.outputs:
         words.append(f"{GRADIENT}: {GRADIENT_TOLERANCE:g} of its length")
     return "; ".join(words)
 
 
-def compare(expected: Arrays, got: Arrays) -> Comparison:
-    """Compare outputs by their names, shapes, dtypes and values."""
+def compare(expected: Arrays, got: Arrays, half: bool = False) -> Comparison:
+    """Compare outputs by their names, shapes, dtypes and values; ``half`` is that of their ``Graph``."""
     if expected.keys() != got.keys():
         return Comparison(np.inf, f"the outputs are {sorted(got)}; expected {sorted(expected)}")
-    findings = [_compare_output(name, array, got[name]) for name, array in expected.items()]
-    return _combine(sorted(findings, key=lambda finding: -finding.difference))
+    findings = [_compare_output(name, array, got[name], half) for name, array in expected.items()]
+    return combine(sorted(findings, key=lambda finding: -finding.difference))
 
 
 def replay(graph: Graph, example: Example, run: RunGraph) -> Comparison:
-    """Run an example and compare the outputs.
+    """Run an example and what ``batches`` makes of it, and compare the outputs."""
+    return combine(
+        compare(part.outputs, run(part.inputs), graph.half).where(described)
+        for described, part in batches(graph, example)
+    )
 
-    If the graph has a batch axis, also run each row alone, and a batch of all rows repeated three times.
+
+def batches(graph: Graph, example: Example) -> Iterator[tuple[str, Example]]:
+    """The example itself, with the description ''.
+
+    If the graph has a batch axis, also each row alone, and a batch of all rows repeated three times.
     """
-    findings = [compare(example.outputs, run(example.inputs))]
+    yield "", example
     if graph.batched:
         rows = len(next(iter(example.inputs.values())))
         for row in range(min(rows, _MAX_SINGLE_ROWS)):
-            alone = _map_arrays(example, lambda array: array[row : row + 1])  # noqa: B023 - it is called before the next row
-            findings.append(_in_context(f"row {row} alone", compare(alone.outputs, run(alone.inputs))))
-        more = _map_arrays(example, lambda array: np.concatenate([array] * 3))
-        findings.append(_in_context("three times the batch", compare(more.outputs, run(more.inputs))))
-    return _combine(findings)
+            yield f"row {row} alone", _map_arrays(example, itemgetter(slice(row, row + 1)))
+        yield "three times the batch", _map_arrays(example, lambda array: np.concatenate([array] * 3))
 
 
 def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
@@ -118,7 +128,7 @@ def other_lengths(graph: Graph, inputs: Arrays) -> Iterator[tuple[str, Arrays]]:
             )
 
 
-def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Comparison:
+def _compare_output(name: str, expected: np.ndarray, got: np.ndarray, half: bool) -> Comparison:
     if expected.shape != got.shape or expected.dtype != got.dtype:
         kinds = f"{got.dtype}{list(got.shape)}; expected {expected.dtype}{list(expected.shape)}"
         return Comparison(np.inf, f"output '{name}' is {kinds}")
@@ -127,7 +137,7 @@ def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Compari
     if name == GRADIENT and expected.dtype.kind == "f" and expected.ndim > 1:
         return _compare_gradients(expected, got)
     if expected.dtype.kind == "f":
-        relative, absolute = TOLERANCE[expected.dtype.name]
+        relative, absolute = _bounds(expected.dtype.name, half)
         a, b = expected.astype(np.float64), got.astype(np.float64)
         with np.errstate(invalid="ignore"):
             distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
@@ -144,7 +154,7 @@ def _compare_output(name: str, expected: np.ndarray, got: np.ndarray) -> Compari
     if excess[worst] > 0:
         problem = (
             f"output '{name}' at {list(worst)} is {got[worst]!s}; expected {expected[worst]!s} "
-            f"(tolerance {_describe_bounds(_dtype_name(expected))})"
+            f"(tolerance {_describe_bounds(_dtype_name(expected), half)})"
         )
     return Comparison(float(distance.max()), problem)
 
@@ -169,14 +179,11 @@ def _compare_gradients(expected: np.ndarray, got: np.ndarray) -> Comparison:
     return Comparison(float(distance.max()), problem)
 
 
-def _combine(findings: list[Comparison]) -> Comparison:
+def combine(findings: Iterable[Comparison]) -> Comparison:
     """Return the largest difference of all, and the first problem."""
-    problems = (finding.problem for finding in findings if finding.problem)
-    return Comparison(max((finding.difference for finding in findings), default=0.0), next(problems, ""))
-
-
-def _in_context(where: str, finding: Comparison) -> Comparison:
-    return finding._replace(problem=f"with {where}, {finding.problem}" if finding.problem else "")
+    found = list(findings)
+    problems = (finding.problem for finding in found if finding.problem)
+    return Comparison(max((finding.difference for finding in found), default=0.0), next(problems, ""))
 
 
 def _map_arrays(example: Example, change: Callable[[np.ndarray], np.ndarray]) -> Example:
@@ -190,8 +197,13 @@ def _dtype_name(array: np.ndarray) -> str:
     return "string" if array.dtype == object else array.dtype.name
 
 
-def _describe_bounds(dtype: str) -> str:
+def _bounds(dtype: str, half: bool) -> tuple[float, float]:
+    """The tolerance of a float; in a graph of half precision it is that of float16."""
+    return TOLERANCE["float16" if half else dtype]
+
+
+def _describe_bounds(dtype: str, half: bool) -> str:
     if dtype not in TOLERANCE:
         return f"{dtype}: none"
-    relative, absolute = TOLERANCE[dtype]
-    return f"{dtype}: {relative:g} relative + {absolute:g}"
+    relative, absolute = _bounds(dtype, half)
+    return f"{dtype}{' of half precision' if half and dtype != 'float16' else ''}: {relative:g} relative + {absolute:g}"

@@ -20,8 +20,8 @@ from bookserve.graph import DTYPES, UNKNOWN_RANK, Arrays, Graph, TensorSpec, num
 from bookserve.images import encode_png
 from bookserve.runtime import (
     DeclaringSession,
+    GraphHints,
     HintingSession,
-    InputHints,
     Session,
     TensorDeclaration,
     open_model_directory,
@@ -97,7 +97,7 @@ def check_declarations(inputs: Declarations, outputs: Declarations) -> None:
             raise Failed(f"'{key}' is of dtype {tensor.dtype}.", f"Use one of {', '.join(DTYPES)}.")
 
 
-def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, hints: InputHints | None = None) -> Example:
+def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, hints: GraphHints | None = None) -> Example:
     """Random inputs that the graph accepts, and the outputs that it gives for them. They are the same each time.
 
     Inputs that are strings get what ``hints`` knows, or what strings often are: words, numbers, or a picture. Whole
@@ -107,7 +107,7 @@ def run_made_up_inputs(inputs: Declarations, run: parity.RunGraph, hints: InputH
     Raises:
         Failed: it accepts none, with the message of the first run; or it has a state that a run would change.
     """
-    hints = hints or InputHints()
+    hints = hints or GraphHints()
     if hints.has_state:
         raise Failed("it has a state that all callers share, so its answers depend on earlier requests.")
     example = _accepted_example(inputs, run, hints.texts)
@@ -181,9 +181,14 @@ def _finite(outputs: Arrays) -> int:
 
 
 def graph_of_example(
-    inputs: Declarations, outputs: Declarations, example: Example, run: parity.RunGraph, onnx: str | None = None
+    inputs: Declarations,
+    outputs: Declarations,
+    example: Example,
+    run: parity.RunGraph,
+    onnx: str | None = None,
+    half: bool = False,
 ) -> Graph:
-    """The graph with these declarations that gave ``example``.
+    """The graph with these declarations that gave ``example``; ``half``: see ``Graph``.
 
     Its first axes are called ``batch`` only if ``run`` gives each row alone the outputs that it has in the example.
     """
@@ -191,13 +196,13 @@ def graph_of_example(
     if all(tensor.shape is not None for tensor in inputs.values()):
         unranked = set()  # the outputs have as many axes as in the example
     shapes = {key: array.shape for key, array in example.outputs.items() if key not in unranked}
-    graph = Graph(inputs=_specs(inputs, {}, "batch"), outputs=_specs(outputs, shapes, "batch"), onnx=onnx)
+    graph = Graph(inputs=_specs(inputs, {}, "batch"), outputs=_specs(outputs, shapes, "batch"), onnx=onnx, half=half)
     try:
         if inputs and graph.batched and not parity.replay(graph, example, run).problem:
             return graph
     except (Failed, InvalidInput):
         pass  # it takes no other number of rows
-    return Graph(inputs=_specs(inputs, {}), outputs=_specs(outputs, shapes), onnx=onnx)
+    return Graph(inputs=_specs(inputs, {}), outputs=_specs(outputs, shapes), onnx=onnx, half=half)
 
 
 def graph_of_declarations(inputs: Declarations, outputs: Declarations, onnx: str | None = None) -> Graph:
@@ -210,12 +215,12 @@ def _describe_session(name: str, session: Session, onnx: str | None) -> Graph:
         raise Failed(f"graph '{name}' does not declare its inputs and outputs.", "Write a bundle: bookserve export")
     inputs, outputs = session.declared()
     check_declarations(inputs, outputs)
-    hints = session.hints() if isinstance(session, HintingSession) else InputHints()
+    hints = session.hints() if isinstance(session, HintingSession) else GraphHints()
     try:
         example = run_made_up_inputs(inputs, session.run, hints)
     except Failed:
         return graph_of_declarations(inputs, outputs, onnx)
-    return graph_of_example(inputs, outputs, example, session.run, onnx)
+    return graph_of_example(inputs, outputs, example, session.run, onnx, hints.half)
 
 
 def _random_array(

@@ -1,6 +1,6 @@
 """Runtimes: what executes a graph. Only this package opens sessions of ONNX Runtime, TensorFlow and others."""
 
-from bookserve.runtime.base import DeclaringSession, HintingSession, InputHints, Runtime, Session, TensorDeclaration
+from bookserve.runtime.base import DeclaringSession, GraphHints, HintingSession, Runtime, Session, TensorDeclaration
 from bookserve.runtime.composite import move_sessions, open_graph, open_onnx, open_sessions
 from bookserve.runtime.device_session import DeviceSession
 from bookserve.runtime.devices import DeviceConfig, parse_device
@@ -11,8 +11,8 @@ __all__ = [
     "DeclaringSession",
     "DeviceConfig",
     "DeviceSession",
+    "GraphHints",
     "HintingSession",
-    "InputHints",
     "Runtime",
     "Session",
     "TensorDeclaration",

@@ -36,8 +36,8 @@ class TensorDeclaration(NamedTuple):
 Declarations = dict[str, TensorDeclaration]
 
 
-class InputHints(NamedTuple):
-    """What is known about the inputs that a graph takes, besides their declarations."""
+class GraphHints(NamedTuple):
+    """What is known about a graph besides the declarations of its inputs and outputs."""
 
     #: Whether its answers depend on what was asked before.
     has_state: bool = False
@@ -45,6 +45,8 @@ class InputHints(NamedTuple):
     texts: Sequence[bytes] = ()
     #: How many rows its tables have, largest first: whole numbers may be ids of one of them.
     table_sizes: Sequence[int] = ()
+    #: See ``Graph.half``.
+    half: bool = False
 
 
 def refuse_empty(feeds: Mapping[str, np.ndarray], declared: Declarations) -> None:
@@ -87,9 +89,9 @@ class DeclaringSession(Session, Protocol):
 
 @runtime_checkable
 class HintingSession(Session, Protocol):
-    """A Session that knows more about its inputs than it declares."""
+    """A Session that knows more about its graph than it declares."""
 
-    def hints(self) -> InputHints:
+    def hints(self) -> GraphHints:
         """What it knows."""
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bookserve.runtime.base import InputHints
+from bookserve.runtime.base import GraphHints
 from bookserve.runtime.parsed_features import made_up_examples, parsed_features
 
 #: Operators that read or write files, or call Python.
@@ -32,6 +32,10 @@ _PASSES_ON = ("Identity", "Enter", "Switch", "RefEnter", "RefSwitch", "RefIdenti
 #: The initializers that TensorFlow runs when it loads a model.
 _INIT_SIGNATURE = "__saved_model_init_op"
 _RESERVED = "__saved_model_"
+#: Operators that pass numbers on or convert them, as a weight that is stored in half precision.
+_COMPUTES_NOTHING = re.compile(r"Cast|Const|Identity|Placeholder|ReadVariableOp|VarHandleOp|Variable(V2)?")
+#: float16 and bfloat16 in the attributes of operators (tensorflow/core/framework/types.proto).
+_HALF_TYPES = (19, 14)
 _INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 #: Where standard output and the log are meant; anything else is the name of a file.
 _CONSOLE = ("stdout", "stderr", "log(info)", "log(warning)", "log(error)")
@@ -77,17 +81,18 @@ class GraphOperators:
         changed = {name for other in others for name in self._written(other)}
         return any(node.name in changed for node in self.variables(signature))
 
-    def hints(self, signature: str) -> InputHints:
+    def hints(self, signature: str) -> GraphHints:
         """What the operators of a signature show about the inputs that it takes."""
         operators = list(self._operators(self._signature_nodes(signature)))
         found = {feature.name: feature for node, beside in operators for feature in parsed_features(node, beside)}
         shapes = [node.attr["shape"].shape.dim for node, _ in operators if _VARIABLES.fullmatch(node.op)]
         shapes += [node.attr["value"].tensor.tensor_shape.dim for node, _ in operators if node.op == "Const"]
         sizes = {int(shape[0].size) for shape in shapes if len(shape) > 1 and shape[0].size > 1}
-        return InputHints(
+        return GraphHints(
             has_state=self.has_state(signature),
             texts=made_up_examples(list(found.values())),
             table_sizes=sorted(sizes, reverse=True),
+            half=any(_computes_half(node) for node, _ in operators),
         )
 
     def called(self, signature: str) -> list[str]:
@@ -177,6 +182,12 @@ def _outside(operators: Iterable[tuple[Any, Mapping[str, Any]]]) -> Iterator[str
             yield str(node.op)
         elif node.op == "PrintV2" and node.attr["output_stream"].s.decode() not in ("", *_CONSOLE):
             yield "PrintV2"
+
+
+def _computes_half(node: Any) -> bool:
+    if _COMPUTES_NOTHING.fullmatch(node.op):
+        return False
+    return any(attribute.type in _HALF_TYPES for attribute in node.attr.values())
 
 
 def _node_name(tensor: str) -> str:

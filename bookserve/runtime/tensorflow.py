@@ -21,7 +21,7 @@ import numpy as np
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, numpy_dtype
-from bookserve.runtime.base import Declarations, InputHints, Session, TensorDeclaration, refuse_empty
+from bookserve.runtime.base import Declarations, GraphHints, Session, TensorDeclaration, refuse_empty
 
 if TYPE_CHECKING:
     from bookserve.runtime.saved_model_operators import GraphOperators
@@ -134,7 +134,7 @@ class TensorflowSession:
         """Inputs and outputs as the signature declares them; see ``DeclaringSession``."""
         return self._inputs, self._outputs
 
-    def hints(self) -> InputHints:
+    def hints(self) -> GraphHints:
         """See ``HintingSession``."""
         return self._model.operators.hints(self._name)
 

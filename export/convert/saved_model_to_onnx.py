@@ -7,7 +7,6 @@ Import this module only inside functions: it imports TensorFlow.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from export.convert.operators import operator_handlers
 from export.gradients.operators import gradient_handlers
 from export.recurrent.fuse import fuse_recurrent_loops
 from export.sources.saved_model import SavedModel
+from export.without_logging import without_logging
 
 #: The newest operator set that tf2onnx writes.
 OPSET = 18
@@ -94,17 +94,12 @@ def _convert(saved: SavedModel, name: str, graph: Graph) -> onnx.ModelProto:
             made: onnx.ModelProto = tf2onnx.convert.from_function(function, wanted, **options)[0]
             return made
 
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)  # tf2onnx logs tracebacks of errors that it then recovers from
-    try:
-        with _without_graph_copies():
-            proto = convert()
-    except Exception:  # perhaps one optimisation failed: with graph copies, tf2onnx skips it and does the others
-        proto = convert()
-    finally:
-        logger.setLevel(level)
-    return proto
+    with without_logging():
+        try:
+            with _without_graph_copies():
+                return convert()
+        except Exception:  # perhaps one optimisation failed: with graph copies, tf2onnx skips it and does the others
+            return convert()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
 from bookserve.formats import external_model
 from bookserve.graph import Arrays, Graph
-from bookserve.runtime.base import Declarations, InputHints
+from bookserve.runtime.base import Declarations, GraphHints
 from bookserve.verb import Predict
 from export.sources.apply_config import apply_config
 from export.sources.config import Config
@@ -38,7 +38,7 @@ class Model(Protocol):
     def run(self, name: str, feeds: Arrays) -> Arrays:
         """Run a signature; ``Failed`` or ``InvalidInput`` where it refuses."""
 
-    def hints(self, name: str) -> InputHints:
+    def hints(self, name: str) -> GraphHints:
         """What is known about the inputs of a signature besides their declarations."""
 
     def parameters(self) -> int:
@@ -76,7 +76,7 @@ def describe_model(model: Model, config: Config) -> Description:
         run, hints = partial(model.run, name), model.hints(name)
         try:
             example = external_model.run_made_up_inputs(inputs, run, hints)
-            constant = not parity.compare(example.outputs, run(example.inputs)).problem
+            constant = not parity.compare(example.outputs, run(example.inputs), hints.half).problem
         except (Failed, InvalidInput) as error:
             graphs[name] = external_model.graph_of_declarations(inputs, outputs)
             notes.append(f"graph '{name}' has no examples: {error.message}")
@@ -87,7 +87,7 @@ def describe_model(model: Model, config: Config) -> Description:
             graphs[name] = external_model.graph_of_declarations(inputs, outputs)
             notes.append(f"graph '{name}' has no examples: it gives another answer to the same input each time.")
             continue
-        graphs[name] = external_model.graph_of_example(inputs, outputs, example, run)
+        graphs[name] = external_model.graph_of_example(inputs, outputs, example, run, half=hints.half)
         examples[name] = example
     if not graphs:
         raise InvalidInput(

@@ -17,8 +17,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bookserve.bundle import parity
-from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, numpy_dtype
 from export.sources.file_format import zip_json
@@ -110,20 +108,6 @@ class KerasFile:
         if names is plain:
             rename_inputs(directory, dict(zip(plain, self._inputs, strict=True)))
 
-    def compare_with_keras(self, example: Example) -> float:
-        """Compare Keras's answers with the outputs of an example; return the largest difference.
-
-        Raises:
-            Failed: a difference is larger than the tolerance.
-        """
-        wanted, given = self.run(example.inputs), example.outputs
-        if _computes_half(self._model):
-            wanted, given = _as_half(wanted), _as_half(given)
-        found = parity.compare(wanted, given)
-        if found.problem:
-            raise Failed(f"the SavedModel differs from Keras: {found.problem}.")
-        return found.difference
-
     def _call(self, *tensors: Any) -> dict[str, Any]:
         given = keras.tree.pack_sequence_as(self._input_structure, list(tensors[: len(self._tensors)]))
         answers, states = self._state.call(given, tensors[len(self._tensors) :])
@@ -133,17 +117,6 @@ class KerasFile:
         """Keras's answers by name."""
         answers = self._call(*(tf.constant(feeds[name]) for name in self._inputs))
         return {name: np.asarray(value, numpy_dtype(value.dtype.name)) for name, value in answers.items()}
-
-
-def _computes_half(model: Any) -> bool:
-    """Whether a layer rounds to half precision, which TensorFlow does at other places in a graph than in Keras."""
-    return any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
-
-
-def _as_half(arrays: Arrays) -> Arrays:
-    """Floats in half precision, so that they are compared with its tolerance; larger ones than it has are infinite."""
-    with np.errstate(over="ignore"):
-        return {name: array.astype("f2") if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
 def _built_inputs(model: Any, path: Path) -> Any:

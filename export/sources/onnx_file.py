@@ -19,7 +19,7 @@ from bookserve.bundle.manifest import MANIFEST, path_problem
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays
 from bookserve.runtime import TensorDeclaration, open_session
-from bookserve.runtime.base import Declarations, InputHints
+from bookserve.runtime.base import Declarations, GraphHints
 from export.sources.sklearn_onnx import UNICODE_LOCALE, locales, replace_zip_maps, use_unicode_locale
 
 #: The name of the file in the bundle, and the name of its only graph.
@@ -63,10 +63,10 @@ class OnnxFile:
         """See ``external_model.Model``."""
         return self._backend.run(feeds)
 
-    def hints(self, name: str) -> InputHints:
+    def hints(self, name: str) -> GraphHints:
         """See ``external_model.Model``."""
         sizes = {int(tensor.dims[0]) for tensor in self.proto.graph.initializer if len(tensor.dims) > 1}
-        return InputHints(table_sizes=sorted(sizes, reverse=True))
+        return GraphHints(table_sizes=sorted(sizes, reverse=True), half=_computes_half(self.proto.graph))
 
     def parameters(self) -> int:
         """Return the number of floating-point weights in its initializers."""
@@ -254,6 +254,21 @@ def _all_nodes(nodes: Any) -> Iterator[Any]:
         for attribute in node.attribute:
             for graph in [attribute.g, *attribute.graphs]:
                 yield from _all_nodes(graph.node)
+
+
+def _computes_half(graph: Any) -> bool:
+    """Whether an operator takes numbers in half precision; to convert a stored weight from it is no computation."""
+    import onnx
+
+    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    stored = {tensor.name for tensor in graph.initializer if tensor.data_type in halves}
+    stored |= {value.name for value in graph.input if value.type.tensor_type.elem_type in halves}
+    return any(
+        any(attribute.name == "to" and attribute.i in halves for attribute in node.attribute)
+        if node.op_type == "Cast"
+        else not stored.isdisjoint(node.input)
+        for node in graph.node
+    )
 
 
 def _declared_tensors(graph: Any) -> tuple[Declarations, Declarations]:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import UNKNOWN_RANK, Arrays, Graph, TensorSpec
-from bookserve.runtime.base import Declarations, InputHints, TensorDeclaration
+from bookserve.runtime.base import Declarations, GraphHints, TensorDeclaration
 from bookserve.runtime.saved_model_operators import GraphOperators, function_names
 from bookserve.runtime.tensorflow import (
     SavedModelGraph,
@@ -143,7 +143,7 @@ class SavedModel:
         )
         return sum(int(np.prod(shape)) for shape in shapes)
 
-    def hints(self, name: str) -> InputHints:
+    def hints(self, name: str) -> GraphHints:
         """See ``external_model.Model``."""
         return self._operators.hints(name)
 

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bookserve.bundle import parity
 from bookserve.bundle.examples import Example, Examples
 from bookserve.cli.programs import python_command
 from bookserve.errors import Failed, InvalidInput
@@ -37,14 +36,8 @@ class TrustedModel:
         """See ``KerasFile.save``."""
         self._request({"do": "save", "directory": str(directory)})
 
-    def compare_with_keras(self, example: Example) -> float:
-        """See ``KerasFile.compare_with_keras``."""
-        found = parity.compare(self._run(example.inputs), example.outputs)
-        if found.problem:
-            raise Failed(f"the SavedModel differs from Keras: {found.problem}.")
-        return found.difference
-
-    def _run(self, feeds: Arrays) -> Arrays:
+    def run(self, feeds: Arrays) -> Arrays:
+        """See ``KerasFile.run``."""
         given, answered = self._directory / "inputs.npz", self._directory / "outputs.npz"
         Examples({_GRAPH: Example(feeds, {})}).save(given)
         self._request({"do": "run", "inputs": str(given), "outputs": str(answered)})

@@ -9,7 +9,6 @@ Import this module only inside functions: it imports ONNX and ONNX Runtime.
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +32,7 @@ from bookserve.runtime import open_session
 from bookserve.runtime.onnx import write_optimised
 from bookserve.verb import Verb
 from export.variants import accuracy, timing
+from export.without_logging import without_logging
 
 #: A larger file, relative to the float32 one, is refused. It does not apply to the optimiser, which is for speed.
 MAX_SIZE_RATIO = 0.95
@@ -82,7 +82,7 @@ def _write_variant(directory: Path, name: str, graph: Graph, verb: Verb, example
     path = directory / "variants" / name / source.name
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _silence_logging():
+        with without_logging():
             _MAKERS[name](source, path, example.inputs)
         size, before = path.stat().st_size, source.stat().st_size
         if name != "optimised" and size > MAX_SIZE_RATIO * before:
@@ -179,17 +179,6 @@ class _CalibrationBatch(CalibrationDataReader):  # type: ignore[misc]
 
     def get_next(self) -> Arrays | None:
         return self._left.pop() if self._left else None
-
-
-@contextmanager
-def _silence_logging() -> Iterator[None]:
-    """Switch logging off: the converters log advice to the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 _MAKERS: dict[str, VariantMaker] = {

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ _ROWS, _MOST_NUMBERS = 32, 500_000
 _LARGEST_TABLE = 200_000
 #: A difference from the SavedModel may be this many times what a change of the last bit makes in it.
 _ROUNDING_FACTOR = 8.0
+#: The largest distance of neighbours in float16, relative to them.
+_HALF_STEP = 2**-10
 
 
 def prove_onnx(
@@ -43,26 +46,43 @@ def prove_onnx(
         session = open_session(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
-    is_rounding = partial(_is_rounding, path, run_saved_model, session.run)
-    problem = ""
-    found = parity.replay(graph, example, session.run)
-    if found.problem and not is_rounding(example):
-        problem = found.problem
-    for described, feeds in other_inputs(graph, example, table_sizes):
-        if problem:
-            break
-        try:
-            expected = run_saved_model(feeds)
-        except (Failed, InvalidInput):
-            continue  # the model itself does not take this
-        differs = parity.compare(expected, session.run(feeds)).problem
-        if differs and not is_rounding(Example(feeds, expected)):
-            problem = f"with {described}, {differs}"
-    if problem:
-        raise Failed(
-            f"the ONNX form gives other answers: {problem}.", "This is an error of the converter: please report it."
-        )
-    return found.difference
+    others = _answered(run_saved_model, other_inputs(graph, example, table_sizes))
+    difference = 0.0
+    for described, part in chain(parity.batches(graph, example), others):
+        found = compare_forms(path, run_saved_model, session.run, graph, part).where(described)
+        if found.problem:
+            raise Failed(
+                f"the ONNX form gives other answers: {found.problem}.",
+                "This is an error of the converter: please report it.",
+            )
+        difference = max(difference, found.difference)
+    return difference
+
+
+def replay_onnx(path: Path, run_saved_model: parity.RunGraph, graph: Graph, example: Example) -> parity.Comparison:
+    """``parity.replay`` of an ONNX file beside its SavedModel: a difference that is rounding is no problem."""
+    run = open_session(path).run
+    return parity.combine(
+        compare_forms(path, run_saved_model, run, graph, part).where(described)
+        for described, part in parity.batches(graph, example)
+    )
+
+
+def compare_forms(
+    path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, graph: Graph, example: Example
+) -> parity.Comparison:
+    """Compare the answers of an ONNX file with an example; a difference that is rounding is no problem."""
+    found = parity.compare(example.outputs, run_onnx(example.inputs), graph.half)
+    if found.problem and _is_rounding(path, run_saved_model, run_onnx, graph.half, example):
+        return found._replace(problem="")
+    return found
+
+
+def _answered(run_saved_model: parity.RunGraph, others: Iterable[tuple[str, Arrays]]) -> Iterator[tuple[str, Example]]:
+    """The inputs that the model itself takes, with its answers."""
+    for described, feeds in others:
+        with suppress(Failed, InvalidInput):
+            yield described, Example(feeds, run_saved_model(feeds))
 
 
 def other_inputs(graph: Graph, example: Example, table_sizes: Sequence[int] = ()) -> Iterator[tuple[str, Arrays]]:
@@ -126,14 +146,16 @@ def _row_size(array: np.ndarray) -> int:
     return math.prod(array.shape[1:])
 
 
-def _is_rounding(path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, example: Example) -> bool:
+def _is_rounding(
+    path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, half: bool, example: Example
+) -> bool:
     """Whether the forms differ no more than the model from itself, when all its numbers change by their last bit."""
     expected, got = run_saved_model(example.inputs), run_onnx(example.inputs)
     floats = any(array.dtype.kind == "f" for array in example.inputs.values())
     itself, others = (
-        (expected, map(run_saved_model, _moved_inputs(example)))
+        (expected, map(run_saved_model, _moved_inputs(example, half)))
         if floats
-        else (got, (run(example.inputs) for run in _moved_weights(path)))
+        else (got, (run(example.inputs) for run in _moved_weights(path, half)))
     )
     allowed: dict[str, float] = {}
     try:
@@ -146,22 +168,22 @@ def _is_rounding(path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.
     for name, array in expected.items():
         if got[name].shape != array.shape or got[name].dtype != array.dtype:
             return False
-        differs = parity.compare({name: array}, {name: got[name]}).problem
+        differs = parity.compare({name: array}, {name: got[name]}, half).problem
         if differs and _largest_difference(array, got[name]) > _ROUNDING_FACTOR * allowed.get(name, 0.0):
             return False
     return True
 
 
-def _moved_inputs(example: Example) -> Iterator[Arrays]:
+def _moved_inputs(example: Example, half: bool) -> Iterator[Arrays]:
     """The inputs with each number a bit smaller, and a bit larger."""
-    for direction in (-np.inf, np.inf):
+    for direction in (-1, 1):
         yield {
-            name: np.nextafter(array, np.asarray(direction, array.dtype)) if array.dtype.kind == "f" else array
+            name: _moved(array, direction, half) if array.dtype.kind == "f" else array
             for name, array in example.inputs.items()
         }
 
 
-def _moved_weights(path: Path) -> Iterator[parity.RunGraph]:
+def _moved_weights(path: Path, half: bool) -> Iterator[parity.RunGraph]:
     """The ONNX form twice, with each weight a bit smaller or larger, as it happens."""
     import onnx
 
@@ -170,13 +192,20 @@ def _moved_weights(path: Path) -> Iterator[parity.RunGraph]:
         proto = onnx.load(path)
         for tensor in proto.graph.initializer:
             weights = onnx.numpy_helper.to_array(tensor)
-            if weights.dtype in (np.float32, np.float64):
-                towards = rng.choice([-np.inf, np.inf], weights.shape).astype(weights.dtype)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(np.nextafter(weights, towards), tensor.name))
+            if weights.dtype in (np.float16, np.float32, np.float64):
+                moved = _moved(weights, rng.choice([-1, 1], weights.shape), half)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
         with tempfile.TemporaryDirectory(prefix="bookserve-") as directory:
             changed = Path(directory) / path.name
             changed.write_bytes(proto.SerializeToString())
             yield open_session(changed).run
+
+
+def _moved(array: np.ndarray, direction: np.ndarray | int, half: bool) -> np.ndarray:
+    """The next numbers below (-1) or above (1); for a graph of half precision, those that differ in it."""
+    if half and array.dtype != np.float16:
+        return np.asarray(array * (1 + direction * _HALF_STEP), array.dtype)
+    return np.asarray(np.nextafter(array, np.asarray(direction * np.inf, array.dtype)))
 
 
 def _largest_difference(one: np.ndarray, other: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from bookserve.graph import Graph
 from bookserve.runtime import DeviceSession, Session, open_graph, open_session
 from bookserve.verb import Generate, MultiStepDecoder
 from export.variants import accuracy
+from export.verify.onnx_proof import replay_onnx
 from export.verify.preprocessing import find_skew
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def _check_graph(
             problems.append(_check_example_signature(saved, bundle, line.graph, example))
         if graph.onnx or graph.members:
             opener = partial(open_graph, bundle, line.graph, partial(open_bundle, _models_directory(bundle)))
-            found = parity.replay(graph, example, opener().run)
+            if saved and graph.onnx:
+                found = replay_onnx(bundle.path / graph.onnx, partial(saved.run, line.graph), graph, example)
+            else:
+                found = parity.replay(graph, example, opener().run)
             line = line._replace(onnx_difference=found.difference)
             problems.append(found.problem and f"ONNX: {found.problem}")
             if gpu:

@@ -143,7 +143,8 @@ class LiveModel:
             Failed: they differ, or the run failed, and the GPU was asked for by name.
         """
         try:
-            found = parity.compare(example.outputs, session.run_on(session.device, example.inputs))
+            half = self.bundle.manifest.graphs[name].half
+            found = parity.compare(example.outputs, session.run_on(session.device, example.inputs), half)
             problem = "" if found.difference <= self._variant_difference(name) else found.problem
         except BookserveError as error:
             problem = error.message.rstrip(".")

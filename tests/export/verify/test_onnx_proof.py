@@ -160,3 +160,51 @@ def test_the_rounding_of_a_model_of_ids_is_measured_by_its_weights(tmp_path: Pat
         with pytest.raises(Failed, match="gives other answers"):
             prove()
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_rounding_excuses_no_row_that_answers_otherwise_alone(tmp_path: Path) -> None:
+    """A graph that adds 1 to a batch of one row gives the whole example right, which is no reason to accept it."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["rows"], end=1),
+        helper.make_node("Equal", ["rows", "one"], ["alone"]),
+        helper.make_node("Cast", ["alone"], ["more"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "more"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("x", "y"))
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.array([1]), "one")]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    spec = TensorSpec("float32", ("batch", 4))
+    graph = Graph(inputs={"x": spec}, outputs={"y": spec})
+    example = Example(*({name: np.ones((3, 4), np.float32)} for name in ("x", "y")))
+    with pytest.raises(Failed, match="with row 0 alone"):
+        prove_onnx(tmp_path / "m.onnx", lambda feeds: {"y": feeds["x"]}, graph, example, [])
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_rounding_is_that_of_half_precision_where_the_graph_computes_in_it(tmp_path: Path, half: bool) -> None:
+    """Its last bit is 2^13 times as large as float32's: 40 x changes by 0.04 with it."""
+    nodes = [helper.make_node("Mul", ["x", "f"], ["m"]), helper.make_node("Sin", ["m"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("x", "y"))
+    proto = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.float32(40), "f")]),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+
+    def run(feeds: Any) -> Any:
+        return {"y": np.sin(np.float32(40) * feeds["x"].astype(np.float16).astype(np.float32))}
+
+    spec = TensorSpec("float32", ("batch", 4))
+    feeds = {"x": np.random.default_rng(5).random((3, 4)).astype(np.float32) + np.float32(1)}
+    graph = Graph(inputs={"x": spec}, outputs={"y": spec}, half=half)
+    prove = partial(prove_onnx, tmp_path / "m.onnx", run, graph, Example(feeds, run(feeds)), [])
+    if half:
+        assert prove() > 0.01
+    else:
+        with pytest.raises(Failed, match="gives other answers"):
+            prove()
