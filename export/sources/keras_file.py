@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from bookserve.errors import Failed, InvalidInput
 from bookserve.graph import Arrays, numpy_dtype
+from export.sources.bfloat16 import without_bfloat16
 from export.sources.file_format import zip_json
 from export.sources.keras_layers import RecurrentState, fix_layers
 from export.sources.old_keras.archive import check_archive
@@ -111,7 +112,8 @@ class KerasFile:
     def _call(self, *tensors: Any) -> dict[str, Any]:
         given = keras.tree.pack_sequence_as(self._input_structure, list(tensors[: len(self._tensors)]))
         answers, states = self._state.call(given, tensors[len(self._tensors) :])
-        return dict(zip(self._outputs, [*keras.tree.flatten(answers), *states], strict=True))
+        numbers = map(without_bfloat16, keras.tree.flatten(answers))
+        return dict(zip(self._outputs, [*numbers, *states], strict=True))
 
     def run(self, feeds: Arrays) -> Arrays:
         """Keras's answers by name."""

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from export.sources.bfloat16 import without_bfloat16
 from export.sources.reason import innermost_reason
 
 #: Memory that a model may take besides sixteen times the size of its file, in bytes.
@@ -116,7 +117,7 @@ class _Rebuilt:
 
         structure = self._model.inputs[0] if len(self._model.inputs) == 1 else self._model.input
         given = tf.nest.pack_sequence_as(structure, list(tensors))
-        answers = tf.nest.flatten(self._model(given, training=False))
+        answers = map(without_bfloat16, tf.nest.flatten(self._model(given, training=False)))
         return dict(zip(self._outputs, answers, strict=True))
 
     def _name_tensors(self) -> None:

@@ -126,3 +126,18 @@ def test_the_converter_logs_nothing(tensorflow, tmp_path: Path, models: Path, ca
     with caplog.at_level(logging.WARNING):
         exported(tmp_path / "net.keras", models)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("package", ["keras", "tf_keras"])
+def test_answers_in_bfloat16_come_as_float32(tensorflow, package: str, tmp_path: Path, models: Path) -> None:
+    from export.sources.saved_model import SavedModel
+
+    keras = pytest.importorskip(package)
+    policy: Any = keras.mixed_precision.Policy("mixed_bfloat16") if package == "tf_keras" else "mixed_bfloat16"
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, dtype=policy, name="y")])
+    model.save(tmp_path / "net.keras")
+    bundle = exported(tmp_path / "net.keras", models)
+    assert str(bundle.graph()[1].outputs["y"]) == "float32[batch, 2]"
+    rows = np.random.default_rng(0).random((2, 3), np.float32)
+    answers = SavedModel(bundle.path).run("serving_default", {next(iter(bundle.graph()[1].inputs)): rows})["y"]
+    np.testing.assert_allclose(answers, np.float32(np.asarray(model(rows))), rtol=1e-2)
