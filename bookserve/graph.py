@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from bookserve.errors import InvalidInput
 
 Arrays = dict[str, np.ndarray]
+Precision = Literal["half"] | msgspec.UnsetType
 
 #: NumPy names of the element types a graph may have; ``string`` is an object array of ``bytes``.
 DTYPES = (
@@ -89,7 +91,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {name: outputs[own] for own, name in self.outputs.items()}
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One computation of a model: a signature of its SavedModel and, if it can be converted, an ONNX file.
 
     A composite has neither; it has members.
@@ -101,9 +103,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     onnx: str | None = None
     #: The members of a composite; empty for other graphs.
     members: tuple[Member, ...] = ()
-    #: Whether it computes in half precision (float16 or bfloat16) somewhere, as models of mixed precision do. Then its
-    #: float32 answers are as exact as half precision is, and are compared with float16's tolerance.
-    half: bool = False
+    #: ``half`` if it computes in half precision (float16 or bfloat16) somewhere, as models of mixed precision do. Other
+    #: manifests leave it out, so that earlier versions can read them.
+    precision: Precision = msgspec.UNSET
+
+    @property
+    def half(self) -> bool:
+        """Whether its float32 answers are only as exact as half precision; they have float16's tolerance then."""
+        return self.precision == "half"
 
     @property
     def batched(self) -> bool:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -23,7 +24,7 @@ from onnx import helper, numpy_helper
 from bookserve.bundle import Bundle, Manifest, new_version, open_bundle, parity, publish_bundle, seal
 from bookserve.bundle.examples import Example, Examples
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import Arrays, Graph, Member, TensorSpec, numpy_dtype
+from bookserve.graph import Arrays, Graph, Member, Precision, TensorSpec, numpy_dtype
 from bookserve.runtime import open_graph, open_session
 from bookserve.steps import Rows
 from bookserve.verb import Predict
@@ -190,8 +191,8 @@ def _composite_manifest(name: str, parts: Sequence[Candidate], first: Candidate,
     members.append(
         Member(graph=MEAN, inputs={key: key for key in member_outputs}, outputs={key: key for key in outputs})
     )
-    half = any(part.graph.half for part in parts)
-    composite = Graph(inputs={source: spec}, outputs=outputs, members=tuple(members), half=half)
+    precision: Precision = "half" if any(part.graph.half for part in parts) else msgspec.UNSET
+    composite = Graph(inputs={source: spec}, outputs=outputs, members=tuple(members), precision=precision)
     return Manifest(
         name=name,
         verb=Predict(inputs=first.verb.inputs, outputs=first.verb.outputs),

@@ -11,12 +11,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from bookserve.bundle import Bundle, Manifest, parity
 from bookserve.bundle.examples import Example
 from bookserve.errors import Failed, InvalidInput
-from bookserve.graph import DTYPES, UNKNOWN_RANK, Arrays, Graph, TensorSpec, numpy_dtype
+from bookserve.graph import DTYPES, UNKNOWN_RANK, Arrays, Graph, Precision, TensorSpec, numpy_dtype
 from bookserve.images import encode_png
 from bookserve.runtime import (
     DeclaringSession,
@@ -196,13 +197,16 @@ def graph_of_example(
     if all(tensor.shape is not None for tensor in inputs.values()):
         unranked = set()  # the outputs have as many axes as in the example
     shapes = {key: array.shape for key, array in example.outputs.items() if key not in unranked}
-    graph = Graph(inputs=_specs(inputs, {}, "batch"), outputs=_specs(outputs, shapes, "batch"), onnx=onnx, half=half)
+    precision: Precision = "half" if half else msgspec.UNSET
+    graph = Graph(
+        inputs=_specs(inputs, {}, "batch"), outputs=_specs(outputs, shapes, "batch"), onnx=onnx, precision=precision
+    )
     try:
         if inputs and graph.batched and not parity.replay(graph, example, run).problem:
             return graph
     except (Failed, InvalidInput):
         pass  # it takes no other number of rows
-    return Graph(inputs=_specs(inputs, {}), outputs=_specs(outputs, shapes), onnx=onnx, half=half)
+    return msgspec.structs.replace(graph, inputs=_specs(inputs, {}), outputs=_specs(outputs, shapes))
 
 
 def graph_of_declarations(inputs: Declarations, outputs: Declarations, onnx: str | None = None) -> Graph:

@@ -201,7 +201,7 @@ def test_rounding_is_that_of_half_precision_where_the_graph_computes_in_it(tmp_p
 
     spec = TensorSpec("float32", ("batch", 4))
     feeds = {"x": np.random.default_rng(5).random((3, 4)).astype(np.float32) + np.float32(1)}
-    graph = Graph(inputs={"x": spec}, outputs={"y": spec}, half=half)
+    graph = Graph(inputs={"x": spec}, outputs={"y": spec}, **({"precision": "half"} if half else {}))
     prove = partial(prove_onnx, tmp_path / "m.onnx", run, graph, Example(feeds, run(feeds)), [])
     if half:
         assert prove() > 0.01
