@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,29 +45,25 @@ def prove_onnx(
         session = open_session(path)
     except Failed as error:
         raise Failed(error.message.replace(f" {path}:", " it:")) from error
+    compare = partial(_compare_forms, path, run_saved_model, session.run, graph)
+    found = parity.combine(compare(part).where(described) for described, part in parity.batches(graph, example))
     others = _answered(run_saved_model, other_inputs(graph, example, table_sizes))
-    difference = 0.0
-    for described, part in chain(parity.batches(graph, example), others):
-        found = compare_forms(path, run_saved_model, session.run, graph, part).where(described)
-        if found.problem:
-            raise Failed(
-                f"the ONNX form gives other answers: {found.problem}.",
-                "This is an error of the converter: please report it.",
-            )
-        difference = max(difference, found.difference)
-    return difference
+    other_problems = (compare(part).where(described).problem for described, part in others)
+    problem = found.problem or next(filter(None, other_problems), "")
+    if problem:
+        raise Failed(
+            f"the ONNX form gives other answers: {problem}.", "This is an error of the converter: please report it."
+        )
+    return found.difference
 
 
 def replay_onnx(path: Path, run_saved_model: parity.RunGraph, graph: Graph, example: Example) -> parity.Comparison:
     """``parity.replay`` of an ONNX file beside its SavedModel: a difference that is rounding is no problem."""
-    run = open_session(path).run
-    return parity.combine(
-        compare_forms(path, run_saved_model, run, graph, part).where(described)
-        for described, part in parity.batches(graph, example)
-    )
+    compare = partial(_compare_forms, path, run_saved_model, open_session(path).run, graph)
+    return parity.combine(compare(part).where(described) for described, part in parity.batches(graph, example))
 
 
-def compare_forms(
+def _compare_forms(
     path: Path, run_saved_model: parity.RunGraph, run_onnx: parity.RunGraph, graph: Graph, example: Example
 ) -> parity.Comparison:
     """Compare the answers of an ONNX file with an example; a difference that is rounding is no problem."""
@@ -81,8 +76,11 @@ def compare_forms(
 def _answered(run_saved_model: parity.RunGraph, others: Iterable[tuple[str, Arrays]]) -> Iterator[tuple[str, Example]]:
     """The inputs that the model itself takes, with its answers."""
     for described, feeds in others:
-        with suppress(Failed, InvalidInput):
-            yield described, Example(feeds, run_saved_model(feeds))
+        try:
+            answers = run_saved_model(feeds)
+        except (Failed, InvalidInput):
+            continue
+        yield described, Example(feeds, answers)
 
 
 def other_inputs(graph: Graph, example: Example, table_sizes: Sequence[int] = ()) -> Iterator[tuple[str, Arrays]]:
