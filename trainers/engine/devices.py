@@ -24,7 +24,7 @@ import numpy as np
 from bookserve.errors import InvalidInput
 from bookserve.run import list_runs
 from bookserve.runtime.devices import AUTO, CPU, gpu_number, parse_device
-from trainers.engine import cluster, replicas
+from trainers.engine import cluster, embedding_gradients, replicas
 from trainers.task import Data, Params, Task
 
 
@@ -77,6 +77,8 @@ class Devices:
             )
         if self.precision != "float32":
             _compute_outputs_in_float32(model)
+        if model.compiled:
+            embedding_gradients.sum_repeated_rows(model.optimizer)
         with warnings.catch_warnings():  # Keras warns that it does not compile layers that cuDNN computes
             warnings.simplefilter("ignore")
             # Keras's default is XLA, which is slower for most of these models. JAX is slow without it.
