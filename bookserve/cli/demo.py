@@ -94,15 +94,25 @@ def _serve(stages: Stages, directory: Path) -> Server:
     start, models = time.perf_counter(), directory / "models"
     shutil.rmtree(models, ignore_errors=True)
     shutil.copytree(included_models(), models)
-    ports = ("--http-port", _free(HTTP_PORT), "--grpc-port", _free(GRPC_PORT))
-    process = stages.start("serve", str(models), *ports, "--poll", "1", "--json")
-    line = stages.read_line(process, STARTING)
+    process, line = _start_server(stages, models)
     if not line:
         raise Failed("the server did not start.", f"Its messages are at the end of {directory / 'demo.log'}.")
     ready = json.loads(line)
     click.echo(f"{len(ready['models'])} trained models are served ({time.perf_counter() - start:.1f} s):\n")
     click.echo(f"  {click.style(ready['http'], bold=True)}   open it in a browser\n  {ready['grpc']}\n")
     return Server(ready["http"], ready["grpc"], process)
+
+
+def _start_server(stages: Stages, models: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start the server at its usual ports, or at others if those are taken; returns it and the line that it prints."""
+    while True:
+        ports = _free(HTTP_PORT), _free(GRPC_PORT)
+        arguments = ("--http-port", ports[0], "--grpc-port", ports[1], "--poll", "1", "--json")
+        process = stages.start("serve", str(models), *arguments)
+        line = stages.read_line(process, STARTING)
+        # Without a line, another program may have taken a port first: for example a second demo.
+        if line or (_free(HTTP_PORT), _free(GRPC_PORT)) == ports:
+            return process, line
 
 
 def _call(stages: Stages, server: Server, directory: Path) -> None:

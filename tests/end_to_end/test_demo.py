@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +19,11 @@ import httpx
 import pytest
 
 from bookserve import bundle
+from bookserve.cli import demo as demo_module
 from bookserve.cli.demo import TASK
 from bookserve.cli.programs import home
+from bookserve.cli.stages import open_stages
+from tests import bundles
 from tests.hostile_directory import write_hostile_files
 
 pytestmark = pytest.mark.timeout(900)
@@ -144,3 +149,28 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
     assert demo.process.wait() == 0, demo.said()
     assert "Next:" in demo.said()
     assert demo.left_over() == []
+
+
+def test_another_program_takes_a_port_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = bundles.write_all(tmp_path / "models")
+    with socket.create_server(("127.0.0.1", 0)) as other, open_stages(tmp_path / "demo.log") as stages:
+        taken = other.getsockname()[1]
+        found = iter([str(taken)])  # so it was free when the demo looked
+
+        def free(port: int) -> str:
+            return next(found, "0") if port == taken else "0"
+
+        monkeypatch.setattr(demo_module, "HTTP_PORT", taken)
+        monkeypatch.setattr(demo_module, "_free", free)
+        _, line = demo_module._start_server(stages, models)
+    assert "affine" in json.loads(line)["models"]
+    log = (tmp_path / "demo.log").read_text("utf-8")
+    assert f"cannot listen on 127.0.0.1:{taken}" in log
+    assert log.count("$ bookserve serve") == 2
+
+
+def test_a_server_that_cannot_start(tmp_path: Path) -> None:
+    with open_stages(tmp_path / "demo.log") as stages:
+        _, line = demo_module._start_server(stages, tmp_path / "absent")
+    assert line == ""
+    assert (tmp_path / "demo.log").read_text("utf-8").count("$ bookserve serve") == 1
