@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,19 @@ class Server(NamedTuple):
     def grpc_target(self) -> str:
         """``127.0.0.1:<port>``, as gRPC libraries want it."""
         return self.grpc.removeprefix("grpc://")
+
+
+def free_ports(count: int) -> int:
+    """The first of ``count`` ports in a row where nothing listens, for programs that must be told their ports.
+
+    They lie below those that Linux gives to connections (from 32768): no connection takes one before the program does.
+    """
+    while True:
+        first = 10_000 + secrets.randbelow(22_000 - count)
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
 
 
 @contextmanager

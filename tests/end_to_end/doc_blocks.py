@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.servers import free_ports
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(
@@ -79,7 +80,8 @@ class Reader:
             "PATH": f"{commands}:{os.environ['PATH']}",
             "COLUMNS": "80",
         }
-        self.ports = {"8501": _free_port(), "8500": _free_port()}
+        first = free_ports(2)
+        self.ports = {"8501": str(first), "8500": str(first + 1)}
         self._serve_options = f"bookserve serve --http-port {self.ports['8501']} --grpc-port {self.ports['8500']}"
         self._servers: list[subprocess.Popen[bytes]] = []
 
@@ -161,9 +163,3 @@ def matches(shown: str, printed: str) -> bool:
         text = r"(?:.*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", ".*") + r"[ ]*\n"
         pattern += text
     return re.fullmatch(pattern, printed.strip() + "\n" if printed.strip() else "") is not None
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -15,23 +15,13 @@ import psutil
 import pytest
 
 from tests.serve.processes import FREE, read, refused, started, until, workers
-from tests.servers import GRPC_SERVERS, start
+from tests.servers import GRPC_SERVERS, free_ports, start
 
 pytestmark = pytest.mark.slow  # starts servers
 
 WORKERS = 2
 ROWS = {"rows": [[1, 2, 3]]}
 PREDICT = "/api/models/affine/predict"
-
-
-def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that are free now."""
-    while True:
-        with ExitStack() as stack, suppress(OSError, OverflowError):
-            first = int(stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
-            for port in range(first + 1, first + count):
-                stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            return first
 
 
 def listeners(pids: list[int], port: int) -> list[int]:

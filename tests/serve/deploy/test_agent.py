@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +15,9 @@ from fleet import control, server_process
 from fleet.agent import Agent, ServerState
 from fleet.spec import Fleet
 from tests.serve.processes import until
+from tests.servers import free_ports
 
 pytestmark = pytest.mark.slow  # starts servers
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -39,7 +34,7 @@ def one(agent: Agent) -> ServerState:
 
 def test_servers_outlive_their_agent_and_a_bad_release_is_taken_back(models: Path, tmp_path: Path, state: Path) -> None:
     agent = Agent("127.0.0.1", str(state), ["--lazy"])
-    fleet = Fleet(models=str(models), port=free_port())
+    fleet = Fleet(models=str(models), port=free_ports(8))
     control.up(fleet, {"here": agent}, seconds=30)
     started = one(agent)
     assert (started.state, started.release, started.starts) == ("ready", 1, 1)

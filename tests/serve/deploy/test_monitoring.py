@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ import yaml
 
 from tests.serve.deploy.tools import DEPLOY, program
 from tests.serve.processes import until
-from tests.servers import start
+from tests.servers import free_ports, start
 
 BODY = {"instances": [[1, 2, 3]]}
 
@@ -60,8 +59,7 @@ def prometheus(target: str, directory: Path) -> Iterator[httpx.Client]:
     # The same rules, whose waiting is shortened.
     rules = re.sub(r"\[(2m|5m|15m)\]", "[10s]", (DEPLOY / "monitoring/alerts.yaml").read_text())
     (directory / "alerts.yaml").write_text(re.sub(r"for: \d+m", "for: 1s", rules))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_ports(1)
     command = [program("prometheus"), f"--config.file={directory}/prometheus.yaml"]
     command += [f"--storage.tsdb.path={directory}/data", f"--web.listen-address=127.0.0.1:{port}"]
     with (

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from bookserve.api import oip_pb2
 from tests.serve.deploy.tools import DEPLOY, program
 from tests.serve.metrics import requests
 from tests.serve.processes import until
-from tests.servers import Server, start
+from tests.servers import Server, free_ports, start
 
 pytestmark = pytest.mark.slow  # starts servers
 
@@ -60,13 +59,6 @@ PROXIES = {
     "haproxy": Proxy("haproxy", "haproxy.cfg", lambda config, _: ["-db", "-f", str(config)]),
     "envoy": Proxy("envoy", "envoy.yaml", lambda config, _: ["-c", str(config), "--use-dynamic-base-id"], grpc=8080),
 }
-
-
-def free_ports() -> dict[int, int]:
-    """A free port for each of ``NAMED``."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in NAMED]
-        return dict(zip(NAMED, (listener.getsockname()[1] for listener in listeners), strict=True))
 
 
 def is_ready(port: int) -> bool:
@@ -133,7 +125,8 @@ def counted(server: Server, protocol: str) -> float:
 @pytest.mark.parametrize("name", PROXIES)
 def test_servers_are_restarted_one_by_one_and_no_request_fails(models: Path, tmp_path: Path, name: str) -> None:
     program(PROXIES[name].program)
-    ports = free_ports()
+    first = free_ports(len(NAMED))
+    ports = {port: first + index for index, port in enumerate(NAMED)}
     tensor = oip_pb2.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, 3])
     row = np.array([[1, 2, 3]], np.float32).tobytes()
     message = oip_pb2.ModelInferRequest(model_name="affine", inputs=[tensor], raw_input_contents=[row])

@@ -8,7 +8,6 @@ as the same bundles do without a server.
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +26,7 @@ from bookserve.errors import BookserveError, NotFound
 from bookserve.images import encode_png
 from bookserve.verb import plain_answers
 from tests import bundles
+from tests.servers import free_ports
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = Path(".tools/servers")
@@ -126,7 +126,8 @@ def main(names: list[str]) -> None:
         for name in names or KINDS:
             kind = KINDS[name]
             python = environment(name, kind)
-            http, rpc = free_port(), free_port()
+            http = free_ports(2)
+            rpc = http + 1
             with running(kind.command(models, python, http, rpc), Path(directory) / f"{name}.log"):
                 for way in kind.addresses:
                     address = f"{way}://127.0.0.1:{http if way.endswith('http') else rpc}"
@@ -201,12 +202,6 @@ def wait(address: str) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.5)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 if __name__ == "__main__":
